@@ -1,0 +1,115 @@
+"""What an artefact is: a name, parameters, `compute() -> Data` and `draw(Data) -> Figure`.
+
+`compute` knows no colour and `draw` neither reads files nor computes; between them stands `Data`, which is
+what the cache keeps and what the CSV and JSON beside each figure are written from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+Scale = Literal["smoke", "embedded", "paper"]
+Kind = Literal["upper", "lower", "equal"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of every artefact."""
+
+    scale: Scale = "embedded"
+    seeds: int | None = None  # None: the artefact's own default at this scale
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One statement about the data, with both of its sides.
+
+    `kind` says how they compare: `attained <= bound` (upper), `attained >= bound` (lower), or equality within
+    the tolerance that `statement` names. A failed check with `must_hold` makes the exit status non-zero.
+    """
+
+    name: str
+    statement: str
+    kind: Kind
+    bound: float
+    attained: float
+    holds: bool
+    must_hold: bool = True
+
+    def __post_init__(self) -> None:
+        # A comparison with NaN is False, so a check that was written as "not (a > b)" would hold by accident.
+        if self.holds and (math.isnan(self.bound) or math.isnan(self.attained)):
+            raise ValueError(f"check {self.name!r} claims to hold, and one of its sides is NaN")
+
+
+def upper(name: str, statement: str, bound: float, attained: float, *, must_hold: bool = True) -> Check:
+    """A check that `attained <= bound`; it does not hold where either is NaN."""
+    return Check(name, statement, "upper", bound, attained, bool(attained <= bound), must_hold)
+
+
+def lower(name: str, statement: str, bound: float, attained: float, *, must_hold: bool = True) -> Check:
+    """A check that `attained >= bound`; it does not hold where either is NaN."""
+    return Check(name, statement, "lower", bound, attained, bool(attained >= bound), must_hold)
+
+
+def equal(
+    name: str, statement: str, bound: float, attained: float, *, tolerance: float, must_hold: bool = True
+) -> Check:
+    """A check that `|attained - bound| <= tolerance` (absolute); `statement` should name the tolerance."""
+    return Check(name, statement, "equal", bound, attained, bool(abs(attained - bound) <= tolerance), must_hold)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything that `draw` and the files need.
+
+    table   the CSV, long format: column name -> 1-d array (numbers or strings), all of one length
+    extra   further arrays for `draw` (a contour grid, say); kept in the cache, not in the CSV
+    facts   single numbers or strings worth quoting; they go to the JSON
+    checks  what must be true of the data
+    """
+
+    table: Mapping[str, np.ndarray]
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    facts: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+
+    def __post_init__(self) -> None:
+        lengths = {name: tuple(column.shape) for name, column in self.table.items()}
+        if not lengths or any(len(s) != 1 for s in lengths.values()) or len(set(lengths.values())) != 1:
+            raise ValueError(f"table: columns must be 1-d arrays of one length, got shapes {lengths}")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One figure or table of the report.
+
+    name        short name: `fig2`, `table3`, ...
+    title       the heading in the report
+    paper       what it is in the paper ("Figure 2"), or "beyond the paper"
+    cost        rough wall time on two cores, as text, for `--list`
+    caption     what to see, in a few sentences (plain text)
+    reconstructed  a sentence for the reader if some of its numbers are reconstructed, else ""
+    parameters  Request -> JSON-able dict; the only thing `compute` sees, and a part of the cache key
+    compute     parameters -> Data
+    draw        Data -> matplotlib Figure
+    """
+
+    name: str
+    title: str
+    paper: str
+    cost: str
+    caption: str
+    parameters: Callable[[Request], dict[str, Any]]
+    compute: Callable[[dict[str, Any]], Data]
+    draw: Callable[[Data], Figure]
+    reconstructed: str = ""
+    is_table: bool = False  # shown in the report as a table, from the CSV, beside its drawing
