@@ -1,0 +1,37 @@
+"""The command line: reads what is asked, says in one line what is wrong with it, and starts the run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from figures.registry import REGISTRY
+from figures.stop import STATUS, Stop
+
+
+def main(arguments: Sequence[str] | None = None, registry: Mapping[str, str] = REGISTRY) -> int:
+    """Run the command line and return the exit status.
+
+    0: all is well; 1: an artefact failed, or a check that must hold does not, or `--verify` found a difference;
+    2: the request makes no sense; 130: stopped by Ctrl-C or SIGTERM.
+    """
+    with Stop() as stop:  # before anything slow is imported
+        from figures.options import UsageError, parse
+
+        try:
+            options = parse(sys.argv[1:] if arguments is None else arguments, registry)
+            if stop():
+                print("paper_repro: stopped", file=sys.stderr)
+                return STATUS
+            from figures import runner
+
+            return runner.run(options, registry, stop)
+        except UsageError as error:
+            print(f"paper_repro: {error}", file=sys.stderr)
+            return 2
+        except BrokenPipeError:  # the reader of our output has gone, `| head` say
+            sys.stdout = None  # else Python complains once more at exit
+            return 1
+        except OSError as error:  # the disk is full, or the folder went away
+            print(f"paper_repro: {error}", file=sys.stderr)
+            return 1
