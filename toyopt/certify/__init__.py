@@ -1,0 +1,46 @@
+"""Proofs by ball arithmetic (python-flint), apart from numerics by module and by return type.
+
+Every function takes exact numbers (int, Fraction, decimal string; floats are refused) and returns a
+`Certificate` that says *proven* or *not proven*, at which precision, how long it took, and can be run again
+(`recheck`).
+The mathematics is in docs/proof-s.md; the family is arXiv 2410.15483v3's lower bound (Theorem 3.3).
+
+>>> from toyopt.certify import sequential_gap
+>>> sequential_gap(("1/100", "99/100"), "1/10").proven
+True
+"""
+
+from toyopt.certify.constant import sequential_constant
+from toyopt.certify.exact import Exact
+from toyopt.certify.family import TABLE_2, Family
+from toyopt.certify.lemma_a3 import lemma_a3
+from toyopt.certify.level import gap_on_half_line
+from toyopt.certify.minimiser import closed_form_minimiser
+from toyopt.certify.phases import Phases
+from toyopt.certify.potential import Potential
+from toyopt.certify.record import Certificate
+from toyopt.certify.scalar import chord, exp_remainder, logistic_variance
+from toyopt.certify.sequential import find_T0, sequential_gap, theorem_3_3
+from toyopt.certify.standard import standard_certificates
+from toyopt.certify.trajectory import sequential_trajectory
+
+__all__ = [
+    "TABLE_2",
+    "Certificate",
+    "Exact",
+    "Family",
+    "Phases",
+    "Potential",
+    "chord",
+    "closed_form_minimiser",
+    "exp_remainder",
+    "find_T0",
+    "gap_on_half_line",
+    "lemma_a3",
+    "logistic_variance",
+    "sequential_constant",
+    "sequential_gap",
+    "sequential_trajectory",
+    "standard_certificates",
+    "theorem_3_3",
+]

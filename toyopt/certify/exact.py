@@ -1,0 +1,77 @@
+"""Exact input: integers, fractions and decimal strings in, balls out; a float is refused.
+
+A float such as 0.1 is not the number its writer meant, and a proof about it would prove another claim.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from numbers import Rational
+
+from flint import arb, fmpq, fmpz
+
+Exact = int | Fraction | str
+Weights = Exact | tuple[Exact, Exact]
+
+
+def exact(value: Exact, name: str) -> Fraction:
+    """`value` as a fraction; TypeError for a float or a bool, ValueError for a string that is no number."""
+    if isinstance(value, str):
+        try:
+            return Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"{name} must be a number such as '0.1' or '1/10', got {value!r}") from None
+    if isinstance(value, bool) or not isinstance(value, Rational):
+        raise TypeError(
+            f"{name} must be exact (an int, a Fraction or a string such as '0.1'), got {value!r}: "
+            "a proof cannot start from a float"
+        )
+    return Fraction(value)
+
+
+def positive(value: Exact, name: str) -> Fraction:
+    """`exact`, and ValueError unless positive."""
+    number = exact(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} must be positive, got {value!r}")
+    return number
+
+
+def count(value: int, name: str, *, least: int = 1) -> int:
+    """A number of steps; TypeError unless an int, ValueError below `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return value
+
+
+def weights(lam: Weights) -> tuple[Fraction, Fraction]:
+    """λ, a point or an interval (lo, hi), as (lo, hi) with 0 < lo <= hi < 1; ValueError otherwise."""
+    pair = lam if isinstance(lam, tuple) else (lam, lam)
+    if len(pair) != 2:
+        raise ValueError(f"lam must be a number or a pair (lo, hi), got {lam!r}")
+    lo, hi = exact(pair[0], "lam"), exact(pair[1], "lam")
+    if not 0 < lo < 1 or not 0 < hi < 1:
+        raise ValueError(f"lam must lie in (0, 1), got {lam!r}")
+    if lo > hi:
+        raise ValueError(f"lam must be a pair (lo, hi) with lo <= hi, got the empty interval {lam!r}")
+    return lo, hi
+
+
+def ball(value: Fraction | int) -> arb:
+    """A ball around an exact number, at the working precision."""
+    number = Fraction(value)
+    return arb(fmpq(number.numerator, number.denominator))
+
+
+def whole(number: int) -> str:
+    """An int as an exact string, trailing zeros of a huge one as an exponent; no limit on the digits."""
+    text: str = fmpz(number).str()
+    short = text.rstrip("0")
+    return f"{short}e{len(text) - len(short)}" if len(text) - len(short) >= 12 else text
+
+
+def said(lo: Fraction, hi: Fraction) -> str:
+    """λ in words: 'λ = 1/2' or 'every λ in [1/100, 99/100]'."""
+    return f"λ = {lo}" if lo == hi else f"every λ in [{lo}, {hi}]"
