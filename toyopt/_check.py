@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import SupportsFloat, SupportsIndex
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,9 +16,14 @@ Array = NDArray[np.float64]
 def real(name: str, value: SupportsFloat, *, low: float | None = None, above: float | None = None) -> float:
     """`value` as a finite float, at least `low` and more than `above` where these are given."""
     try:
+        # float() reads text, and drops the imaginary part of NumPy's complex numbers.
+        if isinstance(value, str | bytes | complex):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: a real number is needed, got {value!r}") from error
+    except OverflowError as error:
+        raise ValueError(f"{name}: a number that fits a float is needed, got {value!r}") from error
     if not math.isfinite(number):
         raise ValueError(f"{name}: a finite number is needed, got {value!r}")
     if above is not None and not number > above:
@@ -32,20 +38,35 @@ def whole(name: str, value: SupportsIndex, *, low: int) -> int:
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: a whole number is needed, got {value!r}")
     try:
-        number = value.__index__()
-    except AttributeError as error:
+        number = operator.index(value)
+    except TypeError as error:
         raise TypeError(f"{name}: a whole number is needed, got {value!r}") from error
     if number < low:
         raise ValueError(f"{name}: must be at least {low}, got {value!r}")
     return number
 
 
+def items(name: str, value: Iterable[Any]) -> tuple[Any, ...]:
+    """`value` as a tuple, for what must be a sequence and may have been given as a bare number."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+        raise TypeError(f"{name}: a sequence is needed, got {value!r}")
+    return tuple(value)
+
+
+def _reals(name: str, value: ArrayLike) -> Array:
+    """`value` as float64. Text is refused, and so are complex numbers, whose imaginary part would be dropped."""
+    try:
+        raw = np.asarray(value)
+        if raw.dtype.kind not in "biufO":
+            raise TypeError(f"got {raw.dtype} in {value!r}")
+        return raw.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: not an array of real numbers ({error})") from error
+
+
 def array(name: str, value: ArrayLike, ndim: int) -> Array:
     """A read-only float64 copy with `ndim` axes, none of them empty, all entries finite."""
-    try:
-        out = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: not an array of real numbers with {ndim} axes ({error})") from error
+    out = np.array(_reals(name, value))
     if out.ndim != ndim:
         raise ValueError(f"{name}: {ndim} axes are needed, got shape {out.shape}")
     if out.size == 0:
@@ -59,7 +80,7 @@ def array(name: str, value: ArrayLike, ndim: int) -> Array:
 
 def theta(name: str, value: ArrayLike, dim: int) -> Array:
     """A parameter, or a batch of them: finite float64, last axis `dim`. Not copied."""
-    out = np.asarray(value, dtype=np.float64)
+    out = _reals(name, value)
     if out.ndim == 0 or out.shape[-1] != dim:
         raise ValueError(f"{name}: the last axis must be d = {dim}, got shape {out.shape}")
     if not np.isfinite(out).all():

@@ -79,17 +79,17 @@ class Sequential:
 
     def check(self, n: int) -> None:
         """Raise ValueError or TypeError unless the stages fit n objectives."""
-        for j, count in enumerate(self.steps):
+        for j, count in enumerate(_check.items("steps", self.steps)):
             _check.whole(f"steps[{j}]", count, low=0)
         if not self.steps or sum(self.steps) < 1:
             raise ValueError(f"steps: one step at least is needed, got {self.steps}")
-        if len(self.order) != len(self.steps):
+        if len(_check.items("order", self.order)) != len(self.steps):
             raise ValueError(f"order: one objective a stage is needed, got {self.order} for {self.steps}")
         for j, i in enumerate(self.order):
             if _check.whole(f"order[{j}]", i, low=0) >= n:
                 raise ValueError(f"order[{j}]: must be less than {n}, the number of objectives, got {i}")
         if self.thresholds is not None:
-            if len(self.thresholds) != len(self.steps):
+            if len(_check.items("thresholds", self.thresholds)) != len(self.steps):
                 raise ValueError(f"thresholds: one a stage is needed, got {self.thresholds} for {self.steps}")
             for j, value in enumerate(self.thresholds):
                 _check.real(f"thresholds[{j}]", value)
@@ -139,7 +139,7 @@ class Maxright:
         """Raise ValueError or TypeError unless the rule fits n objectives."""
         _check.weights("lam", self.lam, n)
         _check.whole("k", self.k, low=1)
-        if len(self.f_star) != n:
+        if len(_check.items("f_star", self.f_star)) != n:
             raise ValueError(f"f_star: {n} optima are needed, one an objective, got {self.f_star}")
         for i, value in enumerate(self.f_star):
             _check.real(f"f_star[{i}]", value)

@@ -82,7 +82,11 @@ class LowerBound:
         if self.c == 0.5:
             return from_rows(TABLE2, theta_ref=[self.theta_ref])
         return Problem.dpo_sft(
-            chosen=[[self.c]], rejected=[[0.0]], features=[[[0.0], [self.c]]], targets=[0], theta_ref=[self.theta_ref]
+            chosen=[[self.c]],
+            rejected=[[0.0]],
+            features=[[[0.0], [self.c]]],
+            targets=[0],
+            theta_ref=[self.theta_ref],
         )
 
 
@@ -93,7 +97,7 @@ def table2(theta_ref: float = 5.0) -> Problem:
 
 @dataclass(frozen=True)
 class Figure2:
-    """The settings of Figure 2 (App. D.1). Start, learning rate and weight decay are reconstructed."""
+    """The settings of Figure 2 (App. D.1). Start, weight decay and λ are reconstructed, the rest is stated."""
 
     start: tuple[float, float] = (5.0, -9.9)
     alpha: float = 0.01
@@ -127,7 +131,13 @@ class Figure2:
 
 
 def random_problem(
-    rng: np.random.Generator, *, dim: int = 3, n_dpo: int = 4, n_sft: int = 5, outputs: int = 3, beta: float = 0.7
+    rng: np.random.Generator,
+    *,
+    dim: int = 3,
+    n_dpo: int = 4,
+    n_sft: int = 5,
+    outputs: int = 3,
+    beta: float = 0.7,
 ) -> Problem:
     """A problem with standard normal features and reference: for tests and sweeps."""
     for name, value in (("dim", dim), ("n_dpo", n_dpo), ("n_sft", n_sft)):

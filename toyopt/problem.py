@@ -50,7 +50,10 @@ class Objective:
 
     def __post_init__(self) -> None:
         rows = _check.array(f"{self.name}.rows", self.rows, 2)
-        counts = np.array([_check.whole(f"{self.name}.counts", c, low=1) for c in self.counts], dtype=np.int64)
+        counts = np.array(
+            [_check.whole(f"{self.name}.counts", c, low=1) for c in _check.items(f"{self.name}.counts", self.counts)],
+            dtype=np.int64,
+        )
         counts.setflags(write=False)
         if counts.sum() != len(rows):
             raise ValueError(f"{self.name}.counts: sum to {counts.sum()}, and there are {len(rows)} rows")
@@ -73,7 +76,9 @@ class Objective:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """(N,) index of each datum's first row."""
-        return np.cumsum(self.counts) - self.counts
+        out = np.cumsum(self.counts) - self.counts
+        out.setflags(write=False)
+        return out
 
     @cached_property
     def grad_bound(self) -> float:
@@ -127,7 +132,8 @@ class Objective:
         first, second, outer = self._pairs
         every = np.concatenate([p0, p], axis=-1)  # the wanted answers, then the rows
         flat = (every[..., first] * every[..., second]) @ outer / self.size
-        return np.asarray(flat.reshape(*flat.shape[:-1], self.dim, self.dim))
+        out = flat.reshape(*flat.shape[:-1], self.dim, self.dim)
+        return np.asarray((out + out.swapaxes(-1, -2)) / 2)  # BLAS may sum (i, j) and (j, i) in different orders
 
     def _margins(self, theta: ArrayLike) -> Array:
         """(..., R): a_rᵀ(theta - origin)."""
@@ -170,9 +176,7 @@ class Objective:
         return one, two, outer
 
 
-def dpo(
-    chosen: ArrayLike, rejected: ArrayLike, *, beta: float, theta_ref: ArrayLike, name: str = "dpo"
-) -> Objective:
+def dpo(chosen: ArrayLike, rejected: ArrayLike, *, beta: float, theta_ref: ArrayLike, name: str = "dpo") -> Objective:
     """f_DPO of eq. (1) for N preference pairs.
 
     chosen, rejected  (N, d) features phi(yw,x), phi(yl,x); further outputs cancel out of eq. (1)
@@ -196,7 +200,8 @@ def sft(features: Sequence[ArrayLike] | ArrayLike, targets: Sequence[int] | int,
     features  N arrays (m_n, d), or one (N, m, d): phi(y,x_n) of every output y that x_n may have, m_n >= 2
     targets   (N,) which of its outputs each datum demonstrates
     """
-    blocks = [_check.array(f"features[{n}]", block, 2) for n, block in enumerate(features)]  # type: ignore[arg-type]
+    data = _check.items("features", features)  # type: ignore[arg-type]
+    blocks = [_check.array(f"features[{n}]", block, 2) for n, block in enumerate(data)]
     if not blocks:
         raise ValueError("features: is empty, one datum at least is needed")
     wanted = [_check.whole(f"targets[{n}]", y, low=0) for n, y in enumerate(np.atleast_1d(targets))]
@@ -205,9 +210,7 @@ def sft(features: Sequence[ArrayLike] | ArrayLike, targets: Sequence[int] | int,
     rows = []
     for n, (block, y) in enumerate(zip(blocks, wanted, strict=True)):
         if len(block) < 2 or block.shape[1] != blocks[0].shape[1]:
-            raise ValueError(
-                f"features[{n}]: shape (2 or more, {blocks[0].shape[1]}) is needed, got {block.shape}"
-            )
+            raise ValueError(f"features[{n}]: shape (2 or more, {blocks[0].shape[1]}) is needed, got {block.shape}")
         if y >= len(block):
             raise ValueError(f"targets[{n}]: must be less than {len(block)}, the number of outputs, got {y}")
         rows.append(np.delete(block, y, axis=0) - block[y])

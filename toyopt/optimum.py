@@ -1,0 +1,222 @@
+"""Optima: of one objective, of a mixture, the ideal point and the Pareto front, also where an infimum is not attained.
+
+Softmax objectives often have no minimiser: their value falls for ever along some direction. Each is a mean of
+`log(1 + Σ exp(a_rᵀ(theta - o)))`, so whether that happens is a question about the rows alone. The infimum is
+attained unless some u has `a_rᵀu <= 0` for all rows and `< 0` for one. A linear program finds the u that makes the
+most rows fall; along it exactly these rows vanish, and what is left is attained (docs/theory.md, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from toyopt import _check
+from toyopt._check import Array
+from toyopt.examples import LowerBound
+from toyopt.problem import Objective, Problem
+
+# Below this gradient norm, in units of the largest row, the value is within rounding of the optimum for any
+# curvature that is not itself below 1e-9.
+_STATIONARY = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The infimum of a mixture and, where there is one, a minimiser.
+
+    value      the infimum of `Σ_i w_i f_i + (weight_decay/2) ‖theta‖²`
+    attained   whether some theta has it
+    theta      (d,) the minimiser nearest to `near`; None if it is not attained
+    direction  (d,) unit vector along which the value falls to the infimum; None if it is attained
+    values     (n,) every objective there, or its limit along the direction (inf where it grows)
+    grad_norm  the residual gradient's norm; `converged` compares it with the rows' size
+    """
+
+    value: float
+    attained: bool
+    theta: Array | None
+    direction: Array | None
+    values: Array
+    grad_norm: float
+    converged: bool
+
+
+def minimise(
+    problem: Problem,
+    lam: float | Sequence[float],
+    *,
+    weight_decay: float = 0.0,
+    near: ArrayLike | None = None,
+) -> Optimum:
+    """The infimum of `f_Mix,λ` (eq. (6)), with `(weight_decay/2)‖theta‖²` added if asked.
+
+    lam           λ in [0, 1] (1: DPO alone), or one weight an objective
+    weight_decay  >= 0; if positive, a minimiser exists and is unique
+    near          (d,) picks a minimiser where there are many; default the origin
+
+    Raises ValueError or TypeError naming the argument. Never raises on slow convergence: see `converged`.
+    """
+    weights = np.array(_check.weights("lam", lam, len(problem)))
+    weight_decay = _check.real("weight_decay", weight_decay, low=0.0)
+    start = np.zeros(problem.dim) if near is None else np.array(_check.theta("near", near, problem.dim))
+    active = [(w, o) for w, o in zip(weights, problem.objectives, strict=True) if w > 0.0]
+    direction = None
+    if weight_decay == 0.0:
+        direction = _direction(np.concatenate([o.rows for _, o in active]))
+        if direction is not None:
+            active = [part for w, o in active for part in _without_falling(w, o, direction)]
+    theta, grad_norm = _solve(active, weight_decay, start)
+    scale = max((math.sqrt((o.rows**2).sum(axis=1).max()) for _, o in active), default=1.0)
+    value = float(sum(w * o.value(theta) for w, o in active)) + weight_decay / 2 * float(theta @ theta)
+    return Optimum(
+        value=value,
+        attained=direction is None,
+        theta=theta if direction is None else None,
+        direction=direction,
+        values=np.array([_limit(o, theta, direction) for o in problem.objectives]),
+        grad_norm=grad_norm,
+        converged=grad_norm <= _STATIONARY * scale,
+    )
+
+
+def ideal_point(problem: Problem) -> Array:
+    """(n,): every objective's own infimum, which no single theta need have."""
+    n = len(problem)
+    return np.array([minimise(problem, tuple(np.eye(n)[i])).value for i in range(n)])
+
+
+@dataclass(frozen=True, eq=False)
+class ParetoFront:
+    """The optima of `f_Mix,λ` along λ. For 0 < λ < 1 each is Pareto optimal (a limit of such if not attained)."""
+
+    lam: Array  # (m,) or (m, n)
+    theta: Array  # (m, d), NaN where not attained
+    values: Array  # (m, n)
+    attained: NDArray[np.bool_]  # (m,)
+
+
+def pareto_front(problem: Problem, lams: Sequence[float] | Array) -> ParetoFront:
+    """The front by scalarisation: all of it, since the objectives are convex (Prop. A.2).
+
+    At λ = 0 or 1 one objective does not count: there the other's value is that of the minimiser nearest to the
+    origin, which is only weakly Pareto optimal if there are several.
+    """
+    lams = np.asarray(lams, dtype=np.float64)
+    if lams.size == 0:
+        raise ValueError("lams: is empty, one λ at least is needed")
+    optima = [minimise(problem, lam) for lam in lams]
+    nothing = np.full(problem.dim, np.nan)
+    return ParetoFront(
+        lam=lams,
+        theta=np.stack([nothing if o.theta is None else o.theta for o in optima]),
+        values=np.stack([o.values for o in optima]),
+        attained=np.array([o.attained for o in optima]),
+    )
+
+
+def lower_bound_minimiser(family: LowerBound, lam: float) -> float:
+    """theta*_λ of f_Mix,λ on the family of Theorem 3.3, in closed form, for λ in (0, 1).
+
+    With K = e^{c theta_ref}, z = e^{c theta*} is the positive root of (1-λ)z² + (1-2λ)Kz - λK = 0. Computed from
+    the logarithm of the root of the pair that does not cancel.
+    """
+    lam = _check.real("lam", lam)
+    if not 0.0 < lam < 1.0:
+        raise ValueError(f"lam: must be in (0, 1) for a minimiser to exist, got {lam!r}")
+    log_k = family.c * family.theta_ref
+    if abs(log_k) > 700:
+        raise ValueError(f"family: |c theta_ref| must be at most 700, got {abs(log_k):g}")
+    b = 1.0 - 2.0 * lam
+    root = math.sqrt(b * b + 4.0 * lam * (1.0 - lam) * math.exp(-log_k))
+    log_z = math.log(2.0 * lam / (b + root)) if b >= 0.0 else log_k + math.log((root - b) / (2.0 * (1.0 - lam)))
+    return log_z / family.c
+
+
+def _direction(rows: Array) -> Array | None:
+    """A unit u with rows·u <= 0 that makes as many rows as possible fall, or None if none can."""
+    from scipy.optimize import linprog
+
+    norms = np.sqrt((rows**2).sum(axis=1))
+    unit = rows[norms > 0.0] / norms[norms > 0.0, None]
+    m, d = unit.shape
+    # max Σ s over unit·u + s <= 0, 0 <= s <= 1: the u with a_rᵀu <= 0 are a cone, so at the optimum every s is 0 or 1.
+    answer = linprog(
+        np.concatenate([np.zeros(d), -np.ones(m)]),
+        A_ub=np.hstack([unit, np.eye(m)]),
+        b_ub=np.zeros(m),
+        bounds=[(None, None)] * d + [(0.0, 1.0)] * m,
+        method="highs",
+    )
+    if answer.status != 0:
+        raise RuntimeError(f"the linear program for the recession directions failed: {answer.message}")
+    if -answer.fun < 0.5:
+        return None
+    u = np.asarray(answer.x[:d])
+    return u / np.linalg.norm(u)
+
+
+def _falls(rows: Array, direction: Array) -> NDArray[np.bool_]:
+    # The program puts rows that fall at -1 or less before u is scaled to length 1; 1e-9 is its own tolerance.
+    return np.asarray(rows @ direction < -1e-9 * np.sqrt((rows**2).sum(axis=1)))
+
+
+def _without_falling(weight: float, objective: Objective, direction: Array) -> list[tuple[float, Objective]]:
+    """The limit of an objective along the direction, as a weight and an objective; nothing if the limit is 0."""
+    stays = ~_falls(objective.rows, direction)
+    counts = np.add.reduceat(stays.astype(np.int64), objective.starts)
+    if not stays.any():
+        return []
+    kept = Objective(objective.name, objective.rows[stays], counts[counts > 0], objective.origin)
+    return [(weight * kept.size / objective.size, kept)]
+
+
+def _limit(objective: Objective, theta: Array, direction: Array | None) -> float:
+    """The objective at theta, or its limit along the direction from there."""
+    if direction is None:
+        return float(objective.value(theta))
+    growth = objective.rows @ direction
+    if (growth > 1e-9 * np.sqrt((objective.rows**2).sum(axis=1))).any():
+        return math.inf
+    return float(sum(w * o.value(theta) for w, o in _without_falling(1.0, objective, direction)))
+
+
+def _solve(active: list[tuple[float, Objective]], weight_decay: float, start: Array) -> tuple[Array, float]:
+    """Minimise the weighted sum where a minimiser exists: the one nearest to `start`, and the residual gradient."""
+    from scipy.optimize import minimize, root
+
+    if not active:
+        return start, 0.0
+    if weight_decay > 0.0:
+        basis = np.eye(len(start))
+    else:  # only the span of the rows matters; nothing moves across it
+        _, sizes, right = np.linalg.svd(np.concatenate([o.rows for _, o in active]), full_matrices=False)
+        basis = right[sizes > 1e-12 * max(sizes[0], 1e-300)].T
+    if basis.shape[1] == 0:
+        return start, 0.0
+
+    def value(y: Array) -> float:
+        theta = start + basis @ y
+        return float(sum(w * o.value(theta) for w, o in active)) + weight_decay / 2 * float(theta @ theta)
+
+    def grad(y: Array) -> Array:
+        theta = start + basis @ y
+        total = sum((w * o.grad(theta) for w, o in active), weight_decay * theta)
+        return np.asarray(basis.T @ total)
+
+    def hess(y: Array) -> Array:
+        theta = start + basis @ y
+        total = sum((w * o.hess(theta) for w, o in active), weight_decay * np.eye(len(start)))
+        return np.asarray(basis.T @ total @ basis)
+
+    y = np.zeros(basis.shape[1])
+    y = minimize(value, y, jac=grad, hess=hess, method="trust-exact", options={"gtol": 1e-9, "maxiter": 5_000}).x
+    # Where values no longer tell iterates apart, gradients still do.
+    polished = root(grad, y, jac=hess, method="hybr", options={"xtol": 1e-15}).x
+    if np.linalg.norm(grad(polished)) < np.linalg.norm(grad(y)):
+        y = polished
+    return start + basis @ y, float(np.linalg.norm(grad(y)))
