@@ -66,7 +66,7 @@ def _reals(name: str, value: ArrayLike) -> Array:
 
 def array(name: str, value: ArrayLike, ndim: int) -> Array:
     """A read-only float64 copy with `ndim` axes, none of them empty, all entries finite."""
-    out = np.array(_reals(name, value))
+    out = np.array(_reals(name, value), order="C")
     if out.ndim != ndim:
         raise ValueError(f"{name}: {ndim} axes are needed, got shape {out.shape}")
     if out.size == 0:

@@ -1,8 +1,12 @@
 """The compiled loop behind `toyopt.simulate`: imported only when something is simulated, since numba is slow to load.
 
 The rules are not written here: `toyopt.algorithms` is compiled as it stands. numba keys its on-disk cache on this
-file and on what the loop closes over, so the loop closes over a digest of that module, and says on return which
-one it was compiled from.
+file and on what the loop closes over, so the loop closes over a digest of the other sources that it is made of, and
+says on return which ones it was compiled from.
+
+What makes it as fast as C: numba counts references to an array whenever a function takes, copies or slices one, with
+atomic instructions that cost more than a step's arithmetic. Only `run` counts (or the generator would leak); what it
+calls is inlined and compiled with `_nrt=False`: no reference counts, so nothing there may make or return an array.
 """
 
 from __future__ import annotations
@@ -11,231 +15,286 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
 
-from toyopt import algorithms
-
-SEQUENTIAL, MIX, ALRIGHT, MAXRIGHT = range(4)
-NO_MERIT, MERIT_MIX, MERIT_WORST = range(3)
-FINISHED, DIVERGED = range(2)
-# Places in the `info` array that a run returns.
-STEPS, STATUS, RECORDS, DIGEST, BEST_STEP, N_INFO = range(6)
-
-RULES_DIGEST = int.from_bytes(
-    hashlib.sha256(Path(algorithms.__file__).read_bytes()).digest()[:7], "little", signed=False
+from toyopt import _layout, algorithms
+from toyopt._check import Array
+from toyopt._layout import (
+    ALRIGHT,
+    BEST_STEP,
+    DIGEST,
+    DIVERGED,
+    DONE,
+    MAXRIGHT,
+    MERIT_MIX,
+    MIX,
+    NEXT_RECORD,
+    NO_MERIT,
+    RECORDS,
+    SEQUENTIAL,
+    STAGE,
+    STATUS,
+    STEPS,
+    Data,
+    Ints,
+    Loop,
+    Out,
+    Rule,
+    Work,
 )
 
-_draw = njit(inline="always")(algorithms.draw)
-_lagging = njit(inline="always")(algorithms.lagging)
-_is_max_evaluation = njit(inline="always")(algorithms.is_max_evaluation)
-_stage_over = njit(inline="always")(algorithms.stage_over)
+SOURCE_DIGEST = int.from_bytes(
+    hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (algorithms, _layout))).digest()[:7], "little"
+)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_njit: Any = njit  # numba's own annotation leaves out _nrt
 
 
-@njit(inline="always")
-def _margin(row, theta, origin):  # type: ignore[no-untyped-def]
+def inlined(function: _Function) -> _Function:
+    """Compile a function that counts no references, inlined into its caller by LLVM."""
+    return _njit(forceinline=True, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+
+
+_draw: Any = inlined(algorithms.draw)
+_lagging: Any = inlined(algorithms.lagging)
+_is_max_evaluation = inlined(algorithms.is_max_evaluation)
+_stage_over = inlined(algorithms.stage_over)
+
+
+@inlined
+def _margin(P: Data, i: int, r: int, theta: Array) -> float:
     z = 0.0
     for j in range(theta.size):
-        z += row[j] * (theta[j] - origin[j])
+        z += P.rows[r, j] * (theta[j] - P.origins[i, j])
     return z
 
 
-@njit(inline="always")
-def _datum(rows, lo, hi, origin, theta, z, scale, g, want_grad, want_value):  # type: ignore[no-untyped-def]
-    """Add scale * gradient of one datum (rows lo .. hi) to g; return its value (0 if not wanted)."""
+@inlined
+def _datum(P: Data, i: int, m: int, theta: Array, W: Work, scale: float, want_grad: bool, want_value: bool) -> float:
+    """Add scale * gradient of objective i's datum m to W.g; return its value (0 if not wanted)."""
+    lo, hi = P.ptr[m], P.ptr[m + 1]
     value = 0.0
     if hi - lo == 1:  # two answers: one exponential
-        z0 = _margin(rows[lo], theta, origin)
-        e = math.exp(-abs(z0))
+        z = _margin(P, i, lo, theta)
+        e = math.exp(-abs(z))
         if want_grad:
-            p = scale * (1.0 if z0 > 0.0 else e) / (1.0 + e)
+            p = scale * (1.0 if z > 0.0 else e) / (1.0 + e)
             for j in range(theta.size):
-                g[j] += p * rows[lo, j]
+                W.g[j] += p * P.rows[lo, j]
         if want_value:
-            value = max(z0, 0.0) + math.log1p(e)
+            value = max(z, 0.0) + math.log1p(e)
         return value
-    m = 0.0
+    top = 0.0
     for r in range(lo, hi):
-        z[r - lo] = _margin(rows[r], theta, origin)
-        m = max(m, z[r - lo])
-    s = math.expm1(-m)
+        W.z[r - lo] = _margin(P, i, r, theta)
+        top = max(top, W.z[r - lo])
+    s = math.expm1(-top)
     for r in range(lo, hi):
-        z[r - lo] = math.exp(z[r - lo] - m)
-        s += z[r - lo]
+        W.z[r - lo] = math.exp(W.z[r - lo] - top)
+        s += W.z[r - lo]
     if want_grad:
         for r in range(lo, hi):
-            p = scale * z[r - lo] / (1.0 + s)
+            p = scale * W.z[r - lo] / (1.0 + s)
             for j in range(theta.size):
-                g[j] += p * rows[r, j]
+                W.g[j] += p * P.rows[r, j]
     if want_value:
-        value = m + math.log1p(s)
+        value = top + math.log1p(s)
     return value
 
 
-@njit(inline="always")
-def _objective(rows, ptr, first, last, origin, theta, z, scale, g, want_grad, want_value):  # type: ignore[no-untyped-def]
-    """The same for the mean over the data first .. last."""
+@inlined
+def _objective(P: Data, i: int, theta: Array, W: Work, scale: float, want_grad: bool, want_value: bool) -> float:
+    """The same for objective i, the mean over its data."""
+    first, last = P.data[i], P.data[i + 1]
     share = scale / (last - first)
     value = 0.0
-    for n in range(first, last):
-        value += _datum(rows, ptr[n], ptr[n + 1], origin, theta, z, share, g, want_grad, want_value)
-    return value / (last - first)
+    for m in range(first, last):
+        value += _datum(P, i, m, theta, W, share, want_grad, want_value)
+    return float(value / (last - first))
 
 
-@njit(inline="always")
-def _pick(rng, first, last):  # type: ignore[no-untyped-def]
-    """A datum, uniform but for a bias of (last - first) 2^-53."""
-    return first + min(int(rng.random() * (last - first)), last - first - 1)
+@inlined
+def _value(P: Data, i: int, theta: Array, W: Work) -> float:
+    return _objective(P, i, theta, W, 1.0, False, True)
 
 
-def _build(digest: int) -> Callable[..., Any]:
-    """Compile the loop; `digest` stands for the source of the rules in numba's cache key."""
+@inlined
+def _pick(P: Data, i: int, rng: np.random.Generator) -> int:
+    """One of objective i's data, uniform but for a bias of their number times 2^-53."""
+    first, last = P.data[i], P.data[i + 1]
+    return int(first + min(int(rng.random() * (last - first)), last - first - 1))
 
-    # fmt: off
-    def run(rows, ptr, data, origins, rule, weights, f_star, k, order, budgets, thresholds, use_thresholds,
-            alphas, weight_decay, theta, steps, stochastic, sampled_gaps, rng, record_at, out_theta, out_values,
-            out_step, choices, merit, merit_weights, merit_shift, best, average, counts, stage_ends, info):  # type: ignore[no-untyped-def]
-        # fmt: on
-        n_obj, dim = origins.shape
-        widest = 0
-        for n in range(ptr.size - 1):
-            widest = max(widest, ptr[n + 1] - ptr[n])
-        z = np.empty(widest)
-        g = np.empty(dim)
-        before = np.empty(dim)
-        gaps = np.zeros(n_obj)
-        drawn = np.zeros(n_obj, np.int64)
-        best_value = math.inf
-        stage = 0
-        done = 0
-        n_records = 0
-        next_record = 0
-        info[DIGEST] = digest
-        info[STATUS] = FINISHED
-        t = 0
-        while True:
-            # What is asked of the iterate theta_t itself.
-            if average.size:
-                for j in range(dim):
-                    average[j] += theta[j]
-            if merit != NO_MERIT:
-                total = 0.0
-                for i in range(n_obj):
-                    f = _objective(rows, ptr, data[i], data[i + 1], origins[i], theta, z, 1.0, g, False, True)
-                    w = merit_weights[i] * (f - merit_shift[i])
-                    if merit == MERIT_MIX:
-                        total += w
-                    elif i == 0 or w > total:
-                        total = w
-                if total < best_value:
-                    best_value = total
-                    info[BEST_STEP] = t
-                    for j in range(dim):
-                        best[j] = theta[j]
-            # The rule decides.
-            index = -1
-            over = t >= steps
-            value = 0.0
-            if not over and rule == SEQUENTIAL:
-                while stage < budgets.size:
-                    value = math.inf
-                    i = order[stage]
-                    if use_thresholds and budgets[stage] > 0:
-                        value = _objective(rows, ptr, data[i], data[i + 1], origins[i], theta, z, 1.0, g, False, True)
-                    if not _stage_over(done, budgets[stage], value, thresholds[stage]):
-                        index = i
-                        break
-                    stage_ends[stage] = t
-                    stage += 1
-                    done = 0
-                over = stage >= budgets.size
-            if record_at.size:
-                due = next_record < record_at.size and record_at[next_record] == t
-                if due:
-                    next_record += 1
-                if due or over:
-                    out_step[n_records] = t
-                    for j in range(dim):
-                        out_theta[n_records, j] = theta[j]
-                    for i in range(n_obj):
-                        out_values[n_records, i] = _objective(
-                            rows, ptr, data[i], data[i + 1], origins[i], theta, z, 1.0, g, False, True)
-                    n_records += 1
-            if over:
-                break
-            for j in range(dim):
-                g[j] = 0.0
-            if rule == ALRIGHT:
-                index = _draw(rng.random(), weights)
-            elif rule == MAXRIGHT:
-                if _is_max_evaluation(t, k):
-                    for i in range(n_obj):
-                        if sampled_gaps:
-                            n = _pick(rng, data[i], data[i + 1])
-                            drawn[i] = n
-                            f = _datum(rows, ptr[n], ptr[n + 1], origins[i], theta, z, 1.0, g, False, True)
-                        else:
-                            f = _objective(rows, ptr, data[i], data[i + 1], origins[i], theta, z, 1.0, g, False, True)
-                        gaps[i] = f - f_star[i]
-                index = _lagging(weights, gaps)
-            # Its gradient, or the weighted sum of all.
-            for i in range(n_obj):
-                if rule == MIX:
-                    scale = weights[i]
-                elif i == index:
-                    scale = 1.0
-                else:
-                    continue
-                want = rule == MAXRIGHT
-                if stochastic:
-                    if want and sampled_gaps and _is_max_evaluation(t, k):
-                        n = drawn[i]
-                    else:
-                        n = _pick(rng, data[i], data[i + 1])
-                    value = _datum(rows, ptr[n], ptr[n + 1], origins[i], theta, z, scale, g, True, want)
-                    if want and not sampled_gaps and not _is_max_evaluation(t, k):
-                        value = _objective(rows, ptr, data[i], data[i + 1], origins[i], theta, z, 1.0, g, False, True)
-                    elif want and not sampled_gaps:
-                        value = gaps[i] + f_star[i]
-                else:
-                    value = _objective(rows, ptr, data[i], data[i + 1], origins[i], theta, z, scale, g, True, want)
-            if index >= 0:
-                counts[index] += 1
-                if rule == MAXRIGHT:
-                    gaps[index] = value - f_star[index]
-            if choices.size:
-                choices[t] = index
-            alpha = alphas[t if alphas.size > 1 else 0]
-            size = 0.0
-            for j in range(dim):
-                before[j] = theta[j]
-                theta[j] -= alpha * (g[j] + weight_decay * theta[j])
-                size += abs(theta[j])
-            if not size < math.inf:
-                info[STATUS] = DIVERGED
-                for j in range(dim):
-                    theta[j] = before[j]
-                if record_at.size and (n_records == 0 or out_step[n_records - 1] != t):
-                    out_step[n_records] = t
-                    for j in range(dim):
-                        out_theta[n_records, j] = theta[j]
-                    for i in range(n_obj):
-                        out_values[n_records, i] = _objective(
-                            rows, ptr, data[i], data[i + 1], origins[i], theta, z, 1.0, g, False, True)
-                    n_records += 1
-                break
-            t += 1
-            done += 1
-        for j in range(average.size):
-            average[j] /= t + 1
-        for s in range(stage, stage_ends.size):
-            stage_ends[s] = t
+
+@inlined
+def _judge(P: Data, L: Loop, t: int, theta: Array, W: Work, best: Array, info: Ints) -> None:
+    """Keep theta_t if its merit is the best so far."""
+    total = 0.0
+    for i in range(P.origins.shape[0]):
+        w = L.merit_weights[i] * (_value(P, i, theta, W) - L.merit_shift[i])
+        if L.merit == MERIT_MIX:
+            total += w
+        elif i == 0 or w > total:
+            total = w
+    if total < W.merit[0]:
+        W.merit[0] = total
+        info[BEST_STEP] = t
+        for j in range(theta.size):
+            best[j] = theta[j]
+
+
+@inlined
+def _record(P: Data, t: int, theta: Array, W: Work, out: Out, r: int) -> None:
+    """Write theta_t down, unless that was done already."""
+    n = out.info[r, RECORDS]
+    if n > 0 and out.step[r, n - 1] == t:
+        return
+    out.step[r, n] = t
+    for j in range(theta.size):
+        out.theta[r, n, j] = theta[j]
+    for i in range(P.origins.shape[0]):
+        out.values[r, n, i] = _value(P, i, theta, W)
+    out.info[r, RECORDS] = n + 1
+
+
+@inlined
+def _sequential(P: Data, R: Rule, t: int, theta: Array, W: Work, stage_ends: Ints, info: Ints) -> int:
+    """The objective of the present stage; -1 after the last."""
+    while info[STAGE] < R.budgets.size:
+        stage = info[STAGE]
+        i = int(R.order[stage])
+        value = math.inf
+        if R.use_thresholds and R.budgets[stage] > 0:
+            value = _value(P, i, theta, W)
+        if not _stage_over(info[DONE], R.budgets[stage], value, R.thresholds[stage]):
+            return i
+        stage_ends[stage] = t
+        info[STAGE] = stage + 1
+        info[DONE] = 0
+    return -1
+
+
+@inlined
+def _maxright(P: Data, R: Rule, L: Loop, fresh: bool, theta: Array, W: Work, rng: np.random.Generator) -> int:
+    """The lagging objective; `fresh`: by gaps that are evaluated now."""
+    if fresh:
+        for i in range(P.origins.shape[0]):
+            if L.sampled_gaps:
+                W.drawn[i] = _pick(P, i, rng)
+                value = _datum(P, i, W.drawn[i], theta, W, 1.0, False, True)
+            else:
+                value = _value(P, i, theta, W)
+            W.gaps[i] = value - R.f_star[i]
+    return int(_lagging(R.weights, W.gaps))
+
+
+@inlined
+def _gradient(
+    P: Data, R: Rule, L: Loop, i: int, scale: float, fresh: bool, theta: Array, W: Work, rng: np.random.Generator
+) -> None:
+    """Add scale * gradient of objective i to W.g; store MAXRIGHT's gap anew unless it is fresh, eq. (19)."""
+    stale = R.kind == MAXRIGHT and not fresh
+    if not L.stochastic:
+        value = _objective(P, i, theta, W, scale, True, stale)
+    else:
+        m = W.drawn[i] if fresh and L.sampled_gaps else _pick(P, i, rng)
+        value = _datum(P, i, m, theta, W, scale, True, stale and L.sampled_gaps)
+        if stale and not L.sampled_gaps:
+            value = _value(P, i, theta, W)
+    if stale:
+        W.gaps[i] = value - R.f_star[i]
+
+
+@inlined
+def _update(L: Loop, t: int, theta: Array, W: Work) -> bool:
+    """theta <- theta - alpha_t (g + weight_decay theta); whether theta is still within the limit."""
+    alpha = L.alphas[t if L.alphas.size > 1 else 0]
+    size = 0.0
+    for j in range(theta.size):
+        W.before[j] = theta[j]
+        theta[j] -= alpha * (W.g[j] + L.weight_decay * theta[j])
+        size += abs(theta[j])
+    return bool(size < L.limit)
+
+
+@inlined
+def _step(
+    P: Data, R: Rule, L: Loop, t: int, index: int, theta: Array, W: Work, out: Out, r: int, rng: np.random.Generator
+) -> bool:
+    """Decide (`index` is Sequential's decision), take the gradient, move; whether theta is still within the limit."""
+    fresh = R.kind == MAXRIGHT and _is_max_evaluation(t, R.k)
+    if R.kind == ALRIGHT:
+        index = _draw(rng.random(), R.weights)
+    elif R.kind == MAXRIGHT:
+        index = _maxright(P, R, L, fresh, theta, W, rng)
+    for j in range(theta.size):
+        W.g[j] = 0.0
+    for i in range(P.origins.shape[0]):
+        if R.kind == MIX or i == index:  # a branch: the processor guesses it, and would wait for a subscript
+            _gradient(P, R, L, i, R.weights[i] if R.kind == MIX else 1.0, fresh, theta, W, rng)
+    if R.kind != MIX:
+        out.counts[r, index] += 1
+    if out.choices.size:
+        out.choices[r, t] = index
+    return _update(L, t, theta, W)
+
+
+@inlined
+def _iterate(
+    P: Data, R: Rule, L: Loop, theta: Array, W: Work, out: Out, r: int, info: Ints, rng: np.random.Generator
+) -> int:
+    """From the start, theta, to the end of run r; the number of updates."""
+    t = 0
+    while True:
+        for j in range(out.average.shape[1]):
+            out.average[r, j] += theta[j]
+        if L.merit != NO_MERIT:
+            _judge(P, L, t, theta, W, out.best[r], info)
+        index = -1
+        over = t >= L.steps
+        if R.kind == SEQUENTIAL and not over:
+            index = _sequential(P, R, t, theta, W, out.stage_ends[r], info)
+            over = index < 0
+        if L.record_at.size:
+            n = info[NEXT_RECORD]
+            due = n < L.record_at.size and L.record_at[n] == t
+            info[NEXT_RECORD] = n + due
+            if due or over:
+                _record(P, t, theta, W, out, r)
+        if over:
+            return t
+        if not _step(P, R, L, t, index, theta, W, out, r, rng):
+            info[STATUS] = DIVERGED
+            for j in range(theta.size):
+                theta[j] = W.before[j]
+            if L.record_at.size:
+                _record(P, t, theta, W, out, r)
+            return t
+        t += 1
+        info[DONE] += 1
+
+
+def _build(digest: int) -> Callable[..., None]:
+    """Compile the loop; `digest` stands for the other sources in numba's cache key."""
+
+    def run(P: Data, R: Rule, L: Loop, out: Out, r: int, rng: np.random.Generator) -> None:
+        """Run r, from out.last[r]."""
+        n, dim = P.origins.shape
+        widest = (P.ptr[1:] - P.ptr[:-1]).max()
+        scratch = np.empty(widest), np.empty(dim), np.empty(dim), np.zeros(n), np.zeros(n, np.int64), np.full(1, np.inf)
+        info = out.info[r]
+        t = _iterate(P, R, L, out.last[r], Work(*scratch), out, r, info, rng)
+        for j in range(out.average.shape[1]):
+            out.average[r, j] /= t + 1
+        for stage in range(info[STAGE], out.stage_ends.shape[1]):
+            out.stage_ends[r, stage] = t
         info[STEPS] = t
-        info[RECORDS] = n_records
+        info[DIGEST] = digest
 
-    return njit(nogil=True, cache=True, error_model="numpy")(run)  # type: ignore[no-any-return]
+    return njit(nogil=True, cache=True, error_model="numpy")(run)
 
 
-run = _build(RULES_DIGEST)
+run = _build(SOURCE_DIGEST)

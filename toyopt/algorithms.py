@@ -145,6 +145,13 @@ class Maxright:
             _check.real(f"f_star[{i}]", value)
 
 
+def check_rule(rule: Rule, n: int) -> None:
+    """Raise TypeError unless it is one of the four rules, and ValueError or TypeError unless it fits n objectives."""
+    if not isinstance(rule, Sequential | Mix | Alright | Maxright):
+        raise TypeError(f"rule: one of Sequential, Mix, Alright, Maxright is needed, got {rule!r}")
+    rule.check(n)
+
+
 @dataclass(frozen=True)
 class Decision:
     """One step's coefficients, one an objective; `index` is the chosen one, or None where all of them count."""
@@ -176,7 +183,7 @@ class Controller:
     done: int = 0
 
     def __post_init__(self) -> None:
-        self.rule.check(self.n)
+        check_rule(self.rule, self.n)
         self.gaps = self.gaps or [math.nan] * self.n
         self.ages = self.ages or [0] * self.n
         lam = getattr(self.rule, "lam", None)

@@ -82,7 +82,7 @@ class Objective:
 
     @cached_property
     def grad_bound(self) -> float:
-        """C with ‖g(theta; datum)‖ <= C for all theta and data: `max_r ‖a_r‖` (the data's own C1, C2 of eq. (20), (21)).
+        """C with ‖g(theta; datum)‖ <= C for all theta and data: `max_r ‖a_r‖`, the data's own C1, C2 of eq. (20), (21).
 
         A datum's gradient is Σ_r p_r a_r with p_r >= 0 and Σ_r p_r < 1. For DPO it is beta max‖Delta‖, for SFT
         max ‖phi(y,x) - phi(y',x)‖. Approached where one answer has all the probability, so it cannot be improved.
@@ -91,7 +91,7 @@ class Objective:
 
     @cached_property
     def smoothness(self) -> float:
-        """L with Hessian ⪯ L·I: a covariance of points that lie within a diameter D has norm <= D²/4, mean over data."""
+        """L with Hessian ⪯ L·I: a covariance of points within a diameter D has norm <= D²/4; the mean over the data."""
         difference = self._pair_index[2]
         pairs = self.counts * (self.counts + 1) // 2
         diameters = np.maximum.reduceat((difference**2).sum(axis=1), np.cumsum(pairs) - pairs)
@@ -132,8 +132,7 @@ class Objective:
         first, second, outer = self._pairs
         every = np.concatenate([p0, p], axis=-1)  # the wanted answers, then the rows
         flat = (every[..., first] * every[..., second]) @ outer / self.size
-        out = flat.reshape(*flat.shape[:-1], self.dim, self.dim)
-        return np.asarray((out + out.swapaxes(-1, -2)) / 2)  # BLAS may sum (i, j) and (j, i) in different orders
+        return np.asarray(flat.reshape(*flat.shape[:-1], self.dim, self.dim))
 
     def _margins(self, theta: ArrayLike) -> Array:
         """(..., R): a_rᵀ(theta - origin)."""
@@ -234,7 +233,7 @@ class Problem:
     phi: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objectives", tuple(self.objectives))
+        object.__setattr__(self, "objectives", _check.items("objectives", self.objectives))
         if len(self.objectives) < 2:
             raise ValueError(f"objectives: two at least are needed, got {len(self.objectives)}")
         if len(set(self.names)) < len(self.names):

@@ -6,17 +6,16 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from toyopt import _check
+from toyopt import _check, _layout
 from toyopt._check import Array
+from toyopt._layout import Ints
 from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Schedule, Sequential
 from toyopt.problem import Problem
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Simulation:
     counts               (runs, n) how often each objective was chosen (Mix chooses none)
     steps                (runs,) updates done
     stage_ends           (runs, stages) Sequential: the step at which each stage was over
-    diverged             (runs,) theta left the floating-point range; `last` is the last finite iterate
+    diverged             (runs,) theta went where values overflow; `last` is the last iterate before
     choices              (runs, steps) the index chosen at each step, -1 for none; None if not asked for
     """
 
@@ -103,55 +102,67 @@ def simulate(
     argument and the value; a run that diverges is flagged in the result instead.
     """
     n, dim = len(problem), problem.dim
+    if not isinstance(rule, Sequential | Mix | Alright | Maxright):
+        raise TypeError(f"rule: one of Sequential, Mix, Alright, Maxright is needed, got {rule!r}")
     rule.check(n)
-    if steps is None:
-        if not isinstance(rule, Sequential):
-            raise ValueError(f"steps: {rule.name} does not say when it ends, give a number of updates")
-        steps = sum(rule.steps)
-    steps = _check.whole("steps", steps, low=1)
-    seed_list = [_check.whole("seeds", s, low=0) for s in ([seeds] if np.ndim(seeds) == 0 else list(seeds))]  # type: ignore[list-item, arg-type]
+    steps = _steps(steps, rule)
+    seed_list = [_check.whole("seeds", s, low=0) for s in ([seeds] if np.ndim(seeds) == 0 else list(seeds))]  # type: ignore[arg-type]
     if not seed_list:
         raise ValueError("seeds: is empty, one run at least is needed")
     if gaps not in ("exact", "sampled"):
         raise ValueError(f"gaps: 'exact' or 'sampled' is needed, got {gaps!r}")
     if gaps == "sampled" and not stochastic:
         raise ValueError("gaps: 'sampled' needs stochastic=True, got stochastic=False")
-    weight_decay = _check.real("weight_decay", weight_decay, low=0.0)
-    runs = len(seed_list)
-    start = np.array(_check.theta("theta0", theta0, dim))
+    start = _start(theta0, len(seed_list), dim)
+    loop = _layout.Loop(
+        steps,
+        _alphas(schedule, steps),
+        _check.real("weight_decay", weight_decay, low=0.0),
+        _limit(problem, steps),
+        bool(stochastic),
+        gaps == "sampled",
+        _record_steps(record, steps),
+        *_merit(merit, n),
+    )
+    out = _allocate(start, n, loop, rule, average, choices)
+    _run_all(_data(problem), _rule(rule, n), loop, out, seed_list, threads)
+    return _result(out, average, merit is not None, choices)
+
+
+def _steps(steps: int | None, rule: Rule) -> int:
+    if steps is not None:
+        return _check.whole("steps", steps, low=1)
+    if not isinstance(rule, Sequential):
+        raise ValueError(f"steps: {rule.name} does not say when it ends, give a number of updates")
+    return sum(rule.steps)
+
+
+def _start(theta0: ArrayLike, runs: int, dim: int) -> Array:
+    """(runs, d): a copy, one start a run."""
+    start = _check.theta("theta0", theta0, dim)
     if start.ndim > 2 or (start.ndim == 2 and len(start) != runs):
         raise ValueError(f"theta0: shape ({dim},) or ({runs}, {dim}) is needed, got {start.shape}")
-    record_at = _record_steps(record, steps)
-    out = _Buffers.allocate(runs, n, dim, steps, len(record_at), rule, average, choices)
-    out.last[:] = start
-    fixed = _fixed_arguments(problem, rule)
-    loop = dict(
-        alphas=_alphas(schedule, steps),
-        weight_decay=weight_decay,
-        steps=steps,
-        stochastic=bool(stochastic),
-        sampled_gaps=gaps == "sampled",
-        record_at=record_at,
-    )
-    loop |= _merit_arguments(merit, n)
-    _run_all(fixed, loop, out, seed_list, threads)
-    return out.result(average, merit is not None, choices)
+    return np.array(np.broadcast_to(start, (runs, dim)))
 
 
 def _record_steps(record: int | Iterable[int] | None, steps: int) -> Ints:
     if record is None:
         return np.empty(0, dtype=np.int64)
-    if np.ndim(record) == 0 and not isinstance(record, Iterable):
+    if not isinstance(record, Iterable):
         return np.arange(0, steps + 1, _check.whole("record", record, low=1))
-    wanted = {_check.whole("record", t, low=0) for t in record}  # type: ignore[union-attr]
+    wanted = {_check.whole("record", t, low=0) for t in record}
     return np.array(sorted({0} | {t for t in wanted if t <= steps}), dtype=np.int64)
 
 
 def _alphas(schedule: Schedule, steps: int) -> Array:
-    """Every step size, or just one where it is constant. Raises ValueError unless all are positive and finite."""
+    """Every step size, or just one where it is constant. Raises ValueError unless all are finite and positive."""
     if isinstance(schedule, Constant):
         return np.array([float(schedule.alpha)])
+    if not hasattr(schedule, "at"):
+        raise TypeError(f"schedule: an object with a method at(t) is needed, got {schedule!r}")
     alphas = np.asarray(schedule.at(np.arange(1, steps + 1)), dtype=np.float64)
+    if alphas.shape != (steps,):
+        raise ValueError(f"schedule: at(t) must give a step size for every t, shape ({steps},), got {alphas.shape}")
     bad = ~(np.isfinite(alphas) & (alphas > 0.0))
     if bad.any():
         t = int(np.argmax(bad))
@@ -159,141 +170,115 @@ def _alphas(schedule: Schedule, steps: int) -> Array:
     return alphas
 
 
-def _fixed_arguments(problem: Problem, rule: Rule) -> dict[str, Any]:
-    """The problem and the rule as arrays and numbers for the compiled loop."""
-    from toyopt import _kernel
+def _limit(problem: Problem, steps: int) -> float:
+    """How large the sum of |theta_j| may be so that no margin, no value and no sum of them or of iterates overflows."""
+    rows = max(1.0, max(float(np.abs(o.rows).max()) for o in problem.objectives))
+    data = max(o.size for o in problem.objectives)
+    return float(np.finfo(np.float64).max) / (4.0 * rows * data * len(problem) * (steps + 1))
 
-    n = len(problem)
+
+def _data(problem: Problem) -> _layout.Data:
+    """The problem as arrays for the compiled loop."""
     counts = np.concatenate([o.counts for o in problem.objectives])
-    out: dict[str, Any] = {
-        "rows": np.concatenate([o.rows for o in problem.objectives]),
-        "ptr": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        "data": np.concatenate([[0], np.cumsum([o.size for o in problem.objectives])]).astype(np.int64),
-        "origins": np.stack([o.origin for o in problem.objectives]),
-        "weights": np.zeros(n),
-        "f_star": np.zeros(n),
-        "k": 1,
-        "order": np.zeros(0, dtype=np.int64),
-        "budgets": np.zeros(0, dtype=np.int64),
-        "thresholds": np.zeros(0),
-        "use_thresholds": False,
-    }
-    if isinstance(rule, Sequential):
-        out["rule"] = _kernel.SEQUENTIAL
-        out["order"] = np.array(rule.order, dtype=np.int64)
-        out["budgets"] = np.array(rule.steps, dtype=np.int64)
-        out["use_thresholds"] = rule.thresholds is not None
-        out["thresholds"] = np.array(rule.thresholds or [-np.inf] * len(rule.steps), dtype=np.float64)
-        return out
-    codes = {Mix: _kernel.MIX, Alright: _kernel.ALRIGHT, Maxright: _kernel.MAXRIGHT}
-    if not isinstance(rule, Mix | Alright | Maxright):
-        raise TypeError(f"rule: one of Sequential, Mix, Alright, Maxright is needed, got {rule!r}")
-    out["rule"] = codes[type(rule)]
-    out["weights"] = np.array(_check.weights("lam", rule.lam, n))
-    if isinstance(rule, Maxright):
-        out["f_star"] = np.array(rule.f_star, dtype=np.float64)
-        out["k"] = int(rule.k)
-    return out
+    return _layout.Data(
+        rows=np.concatenate([o.rows for o in problem.objectives]),
+        ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        data=np.concatenate([[0], np.cumsum([o.size for o in problem.objectives])]).astype(np.int64),
+        origins=np.stack([o.origin for o in problem.objectives]),
+    )
 
 
-def _merit_arguments(merit: Merit | None, n: int) -> dict[str, Any]:
-    from toyopt import _kernel
+def _rule(rule: Sequential | Mix | Alright | Maxright, n: int) -> _layout.Rule:
+    """The rule as arrays and numbers for the compiled loop."""
+    kinds = {Sequential: _layout.SEQUENTIAL, Mix: _layout.MIX, Alright: _layout.ALRIGHT, Maxright: _layout.MAXRIGHT}
+    stages = rule if isinstance(rule, Sequential) else Sequential((), ())
+    return _layout.Rule(
+        kind=next(kind for cls, kind in kinds.items() if isinstance(rule, cls)),
+        weights=np.zeros(n) if isinstance(rule, Sequential) else np.array(_check.weights("lam", rule.lam, n)),
+        f_star=np.array(rule.f_star if isinstance(rule, Maxright) else [0.0] * n, dtype=np.float64),
+        k=int(rule.k) if isinstance(rule, Maxright) else 1,
+        order=np.array(stages.order, dtype=np.int64),
+        budgets=np.array(stages.steps, dtype=np.int64),
+        thresholds=np.array(stages.thresholds or [-np.inf] * len(stages.steps), dtype=np.float64),
+        use_thresholds=stages.thresholds is not None,
+    )
 
+
+def _merit(merit: Merit | None, n: int) -> tuple[int, Array, Array]:
+    """The kind, the weights and the shifts. Raises ValueError on a merit that does not fit n objectives."""
     if merit is None:
-        return {"merit": _kernel.NO_MERIT, "merit_weights": np.zeros(n), "merit_shift": np.zeros(n)}
-    kinds = {"mix": _kernel.MERIT_MIX, "worst": _kernel.MERIT_WORST}
+        return _layout.NO_MERIT, np.zeros(n), np.zeros(n)
+    if not isinstance(merit, Merit):
+        raise TypeError(f"merit: a Merit is needed, got {merit!r}")
+    kinds = {"mix": _layout.MERIT_MIX, "worst": _layout.MERIT_WORST}
     if merit.kind not in kinds:
         raise ValueError(f"merit.kind: 'mix' or 'worst' is needed, got {merit.kind!r}")
-    shift = _check.array("merit.shift", merit.shift if merit.shift is not None else [0.0] * n, 1)
+    shift = np.zeros(n) if merit.shift is None else _check.array("merit.shift", merit.shift, 1)
     if len(shift) != n:
         raise ValueError(f"merit.shift: {n} numbers are needed, one an objective, got {len(shift)}")
-    weights = np.array(_check.weights("merit.lam", merit.lam, n))
-    return {"merit": kinds[merit.kind], "merit_weights": weights, "merit_shift": np.array(shift)}
+    # `np.array`: the compiled loop is compiled for arrays that can be written, and _check's cannot.
+    return kinds[merit.kind], np.array(_check.weights("merit.lam", merit.lam, n)), np.array(shift)
 
 
-@dataclass(eq=False)
-class _Buffers:
+def _allocate(start: Array, n: int, loop: _layout.Loop, rule: Rule, average: bool, choices: bool) -> _layout.Out:
     """Where the compiled loop writes: one row a run, so that threads never share one."""
+    runs, dim = start.shape
+    stages = len(rule.steps) if isinstance(rule, Sequential) else 0
+    kept = len(loop.record_at) + 1 if len(loop.record_at) else 0  # the last iterate comes on top
+    return _layout.Out(
+        last=start,
+        average=np.zeros((runs, dim if average else 0)),
+        best=np.empty((runs, dim)),
+        counts=np.zeros((runs, n), dtype=np.int64),
+        stage_ends=np.zeros((runs, stages), dtype=np.int64),
+        choices=np.full((runs, loop.steps if choices else 0), -1, dtype=np.int8),
+        step=np.zeros((runs, kept), dtype=np.int64),
+        theta=np.empty((runs, kept, dim)),
+        values=np.empty((runs, kept, n)),
+        info=np.zeros((runs, _layout.N_INFO), dtype=np.int64),
+    )
 
-    last: Array
-    average: Array
-    best: Array
-    counts: Ints
-    stage_ends: Ints
-    info: Ints
-    choices: NDArray[np.int8]
-    step: Ints
-    theta: Array
-    values: Array
 
-    @classmethod
-    def allocate(
-        cls, runs: int, n: int, dim: int, steps: int, records: int, rule: Rule, average: bool, choices: bool
-    ) -> _Buffers:
-        from toyopt import _kernel
-
-        stages = len(rule.steps) if isinstance(rule, Sequential) else 0
-        kept = records + 1 if records else 0  # the last iterate comes on top
-        return cls(
-            last=np.empty((runs, dim)),
-            average=np.zeros((runs, dim if average else 0)),
-            best=np.empty((runs, dim)),
-            counts=np.zeros((runs, n), dtype=np.int64),
-            stage_ends=np.zeros((runs, stages), dtype=np.int64),
-            info=np.zeros((runs, _kernel.N_INFO), dtype=np.int64),
-            choices=np.full((runs, steps if choices else 0), -1, dtype=np.int8),
-            step=np.zeros((runs, kept), dtype=np.int64),
-            theta=np.empty((runs, kept, dim)),
-            values=np.empty((runs, kept, n)),
-        )
-
-    def result(self, average: bool, best: bool, choices: bool) -> Simulation:
-        from toyopt import _kernel
-
-        recorded = (self.step, self.theta, self.values, self.info[:, _kernel.RECORDS])
-        return Simulation(
-            last=self.last,
-            average=self.average if average else None,
-            best=self.best if best else None,
-            best_step=self.info[:, _kernel.BEST_STEP] if best else None,
-            counts=self.counts,
-            steps=self.info[:, _kernel.STEPS],
-            stage_ends=self.stage_ends,
-            diverged=self.info[:, _kernel.STATUS] == _kernel.DIVERGED,
-            choices=self.choices if choices else None,
-            _record=recorded if self.step.shape[1] else None,
-        )
+def _result(out: _layout.Out, average: bool, best: bool, choices: bool) -> Simulation:
+    info = out.info
+    return Simulation(
+        last=out.last,
+        average=out.average if average else None,
+        best=out.best if best else None,
+        best_step=info[:, _layout.BEST_STEP] if best else None,
+        counts=out.counts,
+        steps=info[:, _layout.STEPS],
+        stage_ends=out.stage_ends,
+        diverged=info[:, _layout.STATUS] == _layout.DIVERGED,
+        choices=out.choices if choices else None,
+        _record=(out.step, out.theta, out.values, info[:, _layout.RECORDS]) if out.step.shape[1] else None,
+    )
 
 
 def _run_all(
-    fixed: dict[str, Any], loop: dict[str, Any], out: _Buffers, seeds: list[int], threads: int | None
+    data: _layout.Data, rule: _layout.Rule, loop: _layout.Loop, out: _layout.Out, seeds: list[int], threads: int | None
 ) -> None:
     """All runs, the compiled loop without the interpreter's lock, so that threads are enough."""
-    from toyopt import _kernel
-
-    f, p = fixed, loop
+    from toyopt import _kernel  # loads numba, which importing this module does not
 
     def one(r: int) -> None:
-        # fmt: off
-        _kernel.run(
-            f["rows"], f["ptr"], f["data"], f["origins"], f["rule"], f["weights"], f["f_star"], f["k"], f["order"],
-            f["budgets"], f["thresholds"], f["use_thresholds"], p["alphas"], p["weight_decay"], out.last[r],
-            p["steps"], p["stochastic"], p["sampled_gaps"], np.random.default_rng(seeds[r]), p["record_at"],
-            out.theta[r], out.values[r], out.step[r], out.choices[r], p["merit"], p["merit_weights"],
-            p["merit_shift"], out.best[r], out.average[r], out.counts[r], out.stage_ends[r], out.info[r],
-        )
-        # fmt: on
+        # Without numba (NUMBA_DISABLE_JIT=1) a run that diverges would also warn.
+        with np.errstate(over="ignore", invalid="ignore"):
+            _kernel.run(data, rule, loop, out, r, np.random.default_rng(seeds[r]))
+
+    def some(block: Iterable[int]) -> None:
+        for r in block:
+            one(r)
 
     one(0)  # compiles, once, before any thread starts
-    if out.info[0, _kernel.DIGEST] != _kernel.RULES_DIGEST:
-        raise RuntimeError("the compiled loop is older than toyopt/algorithms.py: delete toyopt/__pycache__")
+    if out.info[0, _layout.DIGEST] != _kernel.SOURCE_DIGEST:
+        raise RuntimeError("the compiled loop is older than its sources: delete toyopt/__pycache__")
     workers = _check.whole("threads", threads, low=1) if threads is not None else (os.cpu_count() or 1)
     rest = range(1, len(seeds))
     if workers == 1 or len(rest) < 2:
-        for r in rest:
-            one(r)
+        some(rest)
         return
-    blocks = [rest[i : i + 64] for i in range(0, len(rest), 64)] if len(rest) >= 256 else [[r] for r in rest]
+    size = 64 if len(rest) >= 256 else 1
+    blocks = [rest[i : i + size] for i in range(0, len(rest), size)]
     with ThreadPoolExecutor(min(workers, len(blocks))) as pool:
-        for _ in pool.map(lambda block: [one(r) for r in block], blocks):
-            pass
+        list(pool.map(some, blocks))  # waits, and raises what a run raised

@@ -1,0 +1,95 @@
+"""Print the rows, and write them into README.md between its two markers."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.c_loop import FLAGS, compiler
+from benchmarks.timing import Row
+
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- results: written by python -m benchmarks --write -->", "<!-- end of results -->"
+HEADERS = ("what", "median", "ours / this (quartiles)", "bar", "met")
+
+
+def duration(seconds: float) -> str:
+    """Three digits, with a unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def ratio(number: float) -> str:
+    """A ratio, or its inverse where that is large."""
+    return f"{number:.2f}" if number >= 0.05 else f"1/{1 / number:,.0f}"
+
+
+def lines(row: Row) -> list[tuple[str, ...]]:
+    """A line for each side of a row, as HEADERS says."""
+    out = []
+    for label, times in row.times.items():
+        median, bar = float(np.median(times)), row.bars.get(label)
+        if label == row.ours:
+            compared, reached, shown = "", median, f"≤ {bar:g} s" if bar else ""
+        else:
+            reached, lower, upper = row.ratio(label)
+            compared = f"{ratio(reached)} ({ratio(lower)} to {ratio(upper)})"
+            shown = f"≤ {ratio(bar)}" if bar else ""
+        met = "" if bar is None else "yes" if reached <= bar else "NO"
+        out.append((label, f"{duration(median)} / {row.unit}", compared, shown, met))
+    return out
+
+
+def show(rows: Sequence[Row]) -> None:
+    """One table on the terminal."""
+    table = Table(*HEADERS)
+    for row in rows:
+        table.add_row(f"[bold]{row.name}[/bold]")
+        for line in lines(row):
+            table.add_row("  " + line[0], *line[1:])
+        table.add_section()
+    Console().print(table)
+
+
+def machine() -> list[str]:
+    """What it was measured on and with."""
+    cpu = platform.processor() or "unknown processor"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = models[0] if models else cpu
+    gcc = subprocess.run([compiler(), "--version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba", "llvmlite", "torch"))
+    return [
+        f"- Command: `python -m benchmarks --write`, {datetime.date.today().isoformat()}",
+        f"- Processor: {cpu}, {os.cpu_count()} cores; {platform.system()} {platform.machine()}",
+        f"- Load average, 15 minutes, at the end: {os.getloadavg()[2]:.1f} (the benchmarks alone make about 1)",
+        f"- Python {platform.python_version()}, {versions}",
+        f"- {gcc}, `{' '.join(FLAGS)}`",
+    ]
+
+
+def write(rows: Mapping[str, Sequence[Row]]) -> None:
+    """Replace the results in README.md."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    out = ["", *machine(), ""]
+    for name, group in rows.items():
+        out += [f"### `{name}`", "", "| " + " | ".join(HEADERS) + " |", "|" + " --- |" * len(HEADERS)]
+        for row in group:
+            out += [f"| **{row.name}** |" + " |" * (len(HEADERS) - 1)]
+            out += ["| " + " | ".join(line) + " |" for line in lines(row)]
+        out.append("")
+    README.write_text(before + BEGIN + "\n".join(out) + END + after, encoding="utf-8")

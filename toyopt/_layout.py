@@ -1,0 +1,84 @@
+"""What passes between `toyopt.simulate` and the compiled loop: arrays and numbers, in named tuples.
+
+numba takes such tuples as they are. This module is free of numba, so that only a simulation has to load it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toyopt._check import Array
+
+SEQUENTIAL, MIX, ALRIGHT, MAXRIGHT = range(4)
+NO_MERIT, MERIT_MIX, MERIT_WORST = range(3)
+FINISHED, DIVERGED = range(2)
+# Places in a run's row of `Out.info`; the last three are the loop's own.
+STEPS, STATUS, RECORDS, DIGEST, BEST_STEP, STAGE, DONE, NEXT_RECORD, N_INFO = range(9)
+
+Ints = NDArray[np.int64]
+
+
+class Data(NamedTuple):
+    """P, the problem: all objectives' data, one after the other."""
+
+    rows: Array  # (R, d)
+    ptr: Ints  # (N+1,) datum m has the rows ptr[m] .. ptr[m+1]
+    data: Ints  # (n+1,) objective i has the data data[i] .. data[i+1]
+    origins: Array  # (n, d)
+
+
+class Rule(NamedTuple):
+    """R, the decision rule; what it does not use is empty or zero."""
+
+    kind: int
+    weights: Array  # (n,)
+    f_star: Array  # (n,)
+    k: int
+    order: Ints  # (stages,)
+    budgets: Ints  # (stages,)
+    thresholds: Array  # (stages,)
+    use_thresholds: bool
+
+
+class Loop(NamedTuple):
+    """L, how long and how far, with what noise, and what to watch."""
+
+    steps: int
+    alphas: Array  # (steps,), or (1,) where the step size is constant
+    weight_decay: float
+    limit: float  # a run has diverged once the sum of |theta_j| is not below it
+    stochastic: bool
+    sampled_gaps: bool
+    record_at: Ints  # increasing
+    merit: int
+    merit_weights: Array  # (n,)
+    merit_shift: Array  # (n,)
+
+
+class Out(NamedTuple):
+    """What the runs write, one row a run; what is not asked for has no columns."""
+
+    last: Array  # (runs, d) the start before the run, the last iterate after it
+    average: Array  # (runs, d)
+    best: Array  # (runs, d)
+    counts: Ints  # (runs, n)
+    stage_ends: Ints  # (runs, stages)
+    choices: NDArray[np.int8]  # (runs, steps)
+    step: Ints  # (runs, records)
+    theta: Array  # (runs, records, d)
+    values: Array  # (runs, records, n)
+    info: Ints  # (runs, N_INFO)
+
+
+class Work(NamedTuple):
+    """W, one run's scratch space."""
+
+    z: Array  # (most rows of a datum,)
+    g: Array  # (d,) the gradient of a step
+    before: Array  # (d,) the iterate before a step
+    gaps: Array  # (n,) MAXRIGHT's stored gaps
+    drawn: Ints  # (n,) the data on which sampled gaps were evaluated
+    merit: Array  # (1,) the best so far
