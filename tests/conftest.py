@@ -8,9 +8,7 @@ from hypothesis import HealthCheck, settings
 
 # No example database: xdist's workers would write to one at the same time, and a failure that it replays on one
 # machine would not be seen on another. The first call of a test may compile the simulator's loop, so no deadline.
-_COMMON = settings(
-    database=None, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
+_COMMON = settings(database=None, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", parent=_COMMON, max_examples=40, derandomize=True)
-settings.register_profile("deep", parent=_COMMON, max_examples=2000, derandomize=False)
+settings.register_profile("deep", parent=_COMMON, max_examples=400, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

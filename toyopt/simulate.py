@@ -142,7 +142,7 @@ def _start(theta0: ArrayLike, runs: int, dim: int) -> Array:
     start = _check.theta("theta0", theta0, dim)
     if start.ndim > 2 or (start.ndim == 2 and len(start) != runs):
         raise ValueError(f"theta0: shape ({dim},) or ({runs}, {dim}) is needed, got {start.shape}")
-    return np.array(np.broadcast_to(start, (runs, dim)))
+    return np.array(np.broadcast_to(start, (runs, dim)), order="C")
 
 
 def _record_steps(record: int | Iterable[int] | None, steps: int) -> Ints:
@@ -160,7 +160,7 @@ def _alphas(schedule: Schedule, steps: int) -> Array:
         return np.array([float(schedule.alpha)])
     if not hasattr(schedule, "at"):
         raise TypeError(f"schedule: an object with a method at(t) is needed, got {schedule!r}")
-    alphas = np.asarray(schedule.at(np.arange(1, steps + 1)), dtype=np.float64)
+    alphas = np.array(schedule.at(np.arange(1, steps + 1)), dtype=np.float64, order="C")
     if alphas.shape != (steps,):
         raise ValueError(f"schedule: at(t) must give a step size for every t, shape ({steps},), got {alphas.shape}")
     bad = ~(np.isfinite(alphas) & (alphas > 0.0))
