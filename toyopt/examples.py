@@ -119,7 +119,7 @@ class Figure2:
             theta0=self.start,
             weight_decay=self.weight_decay,
         )
-        return run.last[0]
+        return np.asarray(run.last[0])
 
     def sequential(self) -> Sequential:
         """DPO first, then SFT, each ending early once its objective is below the threshold."""

@@ -157,7 +157,7 @@ def _direction(rows: Array) -> Array | None:
     if -answer.fun < 0.5:
         return None
     u = np.asarray(answer.x[:d])
-    return u / np.linalg.norm(u)
+    return np.asarray(u / np.linalg.norm(u))
 
 
 def _falls(rows: Array, direction: Array) -> NDArray[np.bool_]:

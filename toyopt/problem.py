@@ -66,7 +66,7 @@ class Objective:
     @property
     def dim(self) -> int:
         """d, the number of parameters."""
-        return self.rows.shape[1]
+        return int(self.rows.shape[1])
 
     @property
     def size(self) -> int:
@@ -297,11 +297,11 @@ class Problem:
 
     def grad_mix(self, theta: ArrayLike, lam: float | Sequence[float]) -> Array:
         """(..., d): the gradient of f_Mix,λ."""
-        return np.einsum("n,...nd->...d", self._weights(lam), self.grads(theta))
+        return np.asarray(np.einsum("n,...nd->...d", self._weights(lam), self.grads(theta)))
 
     def hess_mix(self, theta: ArrayLike, lam: float | Sequence[float]) -> Array:
         """(..., d, d): the Hessian of f_Mix,λ; positive semidefinite for λ in [0,1] (Prop. A.2)."""
-        return np.einsum("n,...nij->...ij", self._weights(lam), self.hessians(theta))
+        return np.asarray(np.einsum("n,...nij->...ij", self._weights(lam), self.hessians(theta)))
 
     def _weights(self, lam: float | Sequence[float]) -> Array:
         return np.array(_check.weights("lam", lam, len(self)))

@@ -76,5 +76,6 @@ class Record:
             lines.append(f"  bound from {terms}")
         if self.interval is not None:
             low, high = self.interval
-            lines.append(f"  attained in [{low:.10g}, {high:.10g}] but with probability {self.failure:g}")
+            but = f", but with probability {self.failure:g}" if self.failure else ""
+            lines.append(f"  attained in [{low:.10g}, {high:.10g}]{but}")
         return "\n".join(lines)
