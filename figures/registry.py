@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 
 # name -> module that defines `ARTEFACT: Artefact`
 REGISTRY: Mapping[str, str] = {
+    "claims": "figures.claims",
     "fig2": "figures.fig2",
     "fig5": "figures.fig5",
     "table2": "figures.table2",
     "table3": "figures.table3",
+    "thm33": "figures.thm33",
+    "thm41": "figures.thm41",
+    "maxright": "figures.maxright",
+    "pareto": "figures.pareto",
 }
 
 

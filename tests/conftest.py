@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # No example database: xdist's workers would write to one at the same time, and a failure that it replays on one
 # machine would not be seen on another. The first call of a test may compile the simulator's loop, so no deadline.
 _COMMON = settings(database=None, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", parent=_COMMON, max_examples=40, derandomize=True)
 settings.register_profile("deep", parent=_COMMON, max_examples=400, derandomize=False)
+# `make mutants` only asks whether a test fails, not for the smallest example.
+settings.register_profile(
+    "mutants", parent=settings.get_profile("quick"), phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -1,0 +1,111 @@
+"""Every claim as a function that computes both of its sides."""
+
+from toyopt.theorems.alright import alright_exact, alright_linear_decay
+from toyopt.theorems.backward import backward_expectation
+from toyopt.theorems.confidence import bounded_differences, empirical_bernstein, estimate_expectation, value_range
+from toyopt.theorems.expectation import Expectation, enumerate_expectation, enumerate_paths, expected_gap
+from toyopt.theorems.last_iterate import (
+    defazio_bound,
+    exact_bound,
+    half_log_bound,
+    harmonic_bound,
+    linear_decay_bound,
+    log_bound,
+    orabona_bound,
+    total,
+)
+from toyopt.theorems.lemma_a3 import lemma_a3
+from toyopt.theorems.lemma_a5 import lemma_a5
+from toyopt.theorems.lemma_a6 import lemma_a6
+from toyopt.theorems.lemma_a7 import lemma_a7, mean_square_constants, noise_level
+from toyopt.theorems.maxright import (
+    maxright,
+    maxright_last,
+    maxright_optima,
+    maxright_scaled,
+    maxright_stale,
+)
+from toyopt.theorems.maxright_bounds import (
+    Staleness,
+    average_terms,
+    best_terms,
+    last_exact_terms,
+    last_terms,
+    optimum_error_terms,
+    scaled_terms,
+    staleness,
+)
+from toyopt.theorems.maxright_setting import MaxrightSetting, maxright_setting
+from toyopt.theorems.prop_a1 import prop_a1
+from toyopt.theorems.prop_a2 import prop_a2
+from toyopt.theorems.record import How, Kind, Record, Verdict
+from toyopt.theorems.remark_42 import explicit_horizon, least_horizon, remark_42
+from toyopt.theorems.remark_43 import optima_once, pareto_optimal
+from toyopt.theorems.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
+from toyopt.theorems.thm_41 import thm_41, thm_41_schedule
+from toyopt.theorems.worst_case import as_sft, last_iterate_is_exact, no_schedule_is_better, worst_case, zamani_glineur
+
+__all__ = [
+    "Expectation",
+    "How",
+    "Kind",
+    "MaxrightSetting",
+    "Record",
+    "Staleness",
+    "Verdict",
+    "alright_exact",
+    "alright_linear_decay",
+    "as_sft",
+    "average_terms",
+    "backward_expectation",
+    "best_terms",
+    "bounded_differences",
+    "conflict",
+    "defazio_bound",
+    "empirical_bernstein",
+    "enumerate_expectation",
+    "enumerate_paths",
+    "estimate_expectation",
+    "exact_bound",
+    "expected_gap",
+    "explicit_horizon",
+    "half_log_bound",
+    "harmonic_bound",
+    "last_exact_terms",
+    "last_iterate_is_exact",
+    "last_terms",
+    "least_horizon",
+    "lemma_a3",
+    "lemma_a5",
+    "lemma_a6",
+    "lemma_a7",
+    "linear_decay_bound",
+    "log_bound",
+    "maxright",
+    "maxright_last",
+    "maxright_optima",
+    "maxright_scaled",
+    "maxright_setting",
+    "maxright_stale",
+    "mean_square_constants",
+    "no_common_ground",
+    "no_schedule_is_better",
+    "noise_level",
+    "optima_once",
+    "optimum_error_terms",
+    "orabona_bound",
+    "pareto_optimal",
+    "prop_a1",
+    "prop_a2",
+    "remark_42",
+    "same_input",
+    "same_input_is_worst",
+    "scaled_terms",
+    "staleness",
+    "thm_41",
+    "thm_41_schedule",
+    "total",
+    "value_range",
+    "worst_case",
+    "zamani_glineur",
+]

@@ -1,0 +1,181 @@
+"""Bounds on the last iterate, as functions of the step sizes alone.
+
+The setting of all of them: f convex, `theta_{t+1} = theta_t - alpha_t u_t` for t = 1 .. T-1, `E[u_t | past]` a
+subgradient of f at theta_t, `E‖u_t‖² <= C²`, D = ‖theta_1 - theta*‖ for any comparator theta*. T iterates, T-1 updates;
+alpha_1 multiplies the first gradient. Each bounds E f(theta_T) - f(theta*), and returns its terms by name, which sum to
+the bound. Proofs: docs/proof-a.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from toyopt import _check
+from toyopt._check import Array
+
+Terms = dict[str, float]
+
+
+def harmonic(n: int) -> float:
+    """H_n = 1 + 1/2 + ... + 1/n, and H_0 = 0: summed in float64 from the smallest, so right to a few ulp."""
+    n = _check.whole("n", n, low=0)
+    if n <= 1_000_000:
+        return math.fsum(1.0 / k for k in range(n, 0, -1))
+    # Euler and Maclaurin; the first term left out is 1/(252 n^6), less than 1e-38 here.
+    return math.log(n) + float(np.euler_gamma) + 1 / (2 * n) - 1 / (12 * n**2) + 1 / (120 * n**4)
+
+
+def odd_harmonic(n: int) -> float:
+    """O_n = 1 + 1/3 + ... + 1/(2n-1) = H_{2n} - H_n/2, and O_0 = 0."""
+    n = _check.whole("n", n, low=0)
+    return harmonic(2 * n) - harmonic(n) / 2
+
+
+def log_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
+    """The paper's Theorem 4.1 (A.8) for alpha_t = alpha0/√T.
+
+    Problem: see the module. T >= 2.
+    Statement: E f(theta_T) - f(theta*) <= D²/(2 alpha0 √T) + (2 + log(T-1)) C² alpha0/(2√T).
+    Kind: upper, not tight.
+    Source: arXiv 2410.15483v3, Theorem 4.1.
+    Arguments: D, C >= 0; alpha0 > 0; T >= 2.
+    Returns: {"distance", "noise"}. Raises: ValueError or TypeError naming the argument.
+    """
+    D, C, alpha0, T = _four(D, C, alpha0, T)
+    root = math.sqrt(T)
+    return {"distance": D**2 / (2 * alpha0 * root), "noise": (2 + math.log(T - 1)) * C**2 * alpha0 / (2 * root)}
+
+
+def harmonic_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
+    """What the proof of Theorem 4.1 (A.8) gives before H_{T-1} <= 1 + log(T-1) is used.
+
+    Statement: E f(theta_T) - f(theta*) <= D²/(2 alpha0 √T) + (1 + H_{T-1}) C² alpha0/(2√T).
+    Kind: upper, not tight. Source: arXiv 2410.15483v3, Theorem A.8. Else as `log_bound`.
+    """
+    D, C, alpha0, T = _four(D, C, alpha0, T)
+    root = math.sqrt(T)
+    return {"distance": D**2 / (2 * alpha0 * root), "noise": (1 + harmonic(T - 1)) * C**2 * alpha0 / (2 * root)}
+
+
+def half_log_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
+    """Theorem 4.1 with both of its terms halved as T grows, for the same step alpha_t = alpha0/√T.
+
+    Statement: E f(theta_T) - f(theta*) <= D²/(2 alpha0 √T (2 - 1/T)) + (1 + O_{T-1}) C² alpha0/(2√T), where
+        O_n = 1 + 1/3 + .. + 1/(2n-1), and 1 + O_{T-1} <= 2 + log(2T-3)/2 <= 2 + log(T-1).
+    Kind: upper; a closed form that is above `exact_bound`. Source: beyond the paper, docs/proof-a.md, section 4.
+    Else as `log_bound`.
+    """
+    D, C, alpha0, T = _four(D, C, alpha0, T)
+    root = math.sqrt(T)
+    distance = D**2 / (2 * alpha0 * root * (2 - 1 / T))
+    return {"distance": distance, "noise": (1 + odd_harmonic(T - 1)) * C**2 * alpha0 / (2 * root)}
+
+
+def orabona_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
+    """Theorem A.8 for any non-increasing step sizes, by Lemma A.6: O(T).
+
+    Statement: E f(theta_T) - f(theta*) <= [ D²/(2T) + (C²/2) ( alpha_T² + Σ_{t<T} alpha_t²/(T-t) ) ] / alpha_T.
+    Kind: upper, not tight. Source: arXiv 2410.15483v3, proof of Theorem A.8.
+    Arguments: alphas (T,) alpha_1 .. alpha_T, positive and non-increasing; alpha_T is used by no update, and may be
+        any number in (0, alpha_{T-1}]. D, C >= 0.
+    Returns: {"distance", "noise"}. Raises: ValueError or TypeError naming the argument.
+    """
+    steps = positive("alphas", alphas)
+    D, C = _check.real("D", D, low=0.0), _check.real("C", C, low=0.0)
+    rise = np.flatnonzero(np.diff(steps) > 0)
+    if len(rise):
+        t = int(rise[0]) + 1
+        raise ValueError(f"alphas: must not increase, got alpha_{t} = {steps[t - 1]!r} < alpha_{t + 1} = {steps[t]!r}")
+    T, last = len(steps), steps[-1]
+    to_go = np.arange(T - 1, 0, -1)  # T - t for t = 1 .. T-1
+    noise = C**2 / 2 * (last**2 + float((steps[:-1] ** 2 / to_go).sum()))
+    return {"distance": float(D**2 / (2 * T * last)), "noise": float(noise / last)}
+
+
+def defazio_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
+    """Theorem 10 of Defazio et al. for any positive step sizes, with its double sum done: O(T).
+
+    Statement: with W_k = Σ_{t=k..T} alpha_t,
+        E f(theta_T) - f(theta*) <= D²/(2W_1) + (C²/2) ( alpha_T + Σ_{t<T} alpha_t²/W_{t+1} ).
+    Kind: upper. At most `orabona_bound` for non-increasing steps, equal to it for a constant step.
+    Source: arXiv 2310.07831, Theorem 10; docs/proof-a.md, section 3.
+    Arguments: alphas (T,) as in `orabona_bound`, but they need not be monotone; alpha_T > 0 is free. D, C >= 0.
+    Returns: {"distance", "noise"}. Raises: ValueError or TypeError naming the argument.
+    """
+    steps = positive("alphas", alphas)
+    D, C = _check.real("D", D, low=0.0), _check.real("C", C, low=0.0)
+    W = np.cumsum(steps[::-1])[::-1]
+    noise = C**2 / 2 * (steps[-1] + float((steps[:-1] ** 2 / W[1:]).sum()))
+    return {"distance": float(D**2 / (2 * W[0])), "noise": float(noise)}
+
+
+def exact_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
+    """The last iterate's exact worst case, for any positive step sizes: O(T), in closed form.
+
+    Statement: with m_T = 0, b = max(m_{k+1}, √alpha_k), m_k = b + alpha_k/b for k = T-1 .. 1, and B = max(m_1², D/C),
+        E f(theta_T) - f(theta*) <= D²/(2B) + (C²/2) ( B - 2 Σ_{t<T} alpha_t ).
+    Kind: upper, and tight: `worst_case` attains it, so no bound in D, C and the step sizes alone can be better.
+    Source: beyond the paper, docs/proof-a.md, sections 4 and 5. For a constant step and for linear decay the number is
+        Zamani and Glineur's (arXiv 2307.11134).
+    Arguments: alphas (T-1,) alpha_1 .. alpha_{T-1}, those that the T-1 updates use. D >= 0, C > 0.
+    Returns: {"distance", "noise"}: D²/(2B) and the rest. Raises: ValueError or TypeError naming the argument.
+    """
+    steps = positive("alphas", alphas)
+    D, C = _check.real("D", D, low=0.0), _check.real("C", C, above=0.0)
+    least = float(potentials(steps)[0]) ** 2
+    if C * least >= D:
+        # B - 2Σ = Σ alpha_t²/b_{t+1}² + (the last b)²: m_k² = b² + 2 alpha_k + alpha_k²/b². Summed without cancelling.
+        return {"distance": D**2 / (2 * least), "noise": C**2 / 2 * _excess(steps)}
+    return {"distance": D * C / 2, "noise": D * C / 2 - C**2 * float(steps.sum())}
+
+
+def linear_decay_bound(D: float, C: float, T: int) -> Terms:
+    """The last iterate without a logarithm, for alpha_t = D/(C√T) (1 - t/T).
+
+    Statement: E f(theta_T) - f(theta*) <= D C/√T.
+    Kind: upper, tight, and the best that any step sizes can have (`no_schedule_is_better`).
+    Source: arXiv 2310.07831 (Defazio et al.); arXiv 2307.11134 (Zamani and Glineur), R = D, B = C, N = T-1;
+        docs/proof-a.md, section 6.
+    Arguments: D, C > 0; T >= 2. Returns: {"distance", "noise"}. Raises: ValueError or TypeError naming the argument.
+    """
+    D, C, T = _check.real("D", D, above=0.0), _check.real("C", C, above=0.0), _check.whole("T", T, low=2)
+    half = D * C / (2 * math.sqrt(T))
+    return {"distance": half, "noise": half}
+
+
+def total(terms: Terms) -> float:
+    """The bound: the sum of its terms."""
+    return math.fsum(terms.values())
+
+
+def potentials(steps: Array) -> Array:
+    """(T,) m_1 .. m_T of `exact_bound`: m_T = 0, m_k = min { b + alpha_k/b : b >= m_{k+1} }."""
+    out = np.zeros(len(steps) + 1)
+    for k in range(len(steps) - 1, -1, -1):
+        b = max(out[k + 1], math.sqrt(steps[k]))
+        out[k] = b + steps[k] / b
+    return out
+
+
+def positive(name: str, alphas: ArrayLike) -> Array:
+    """Step sizes as a float64 array, one at least, all positive."""
+    steps = _check.array(name, alphas, 1)
+    if not (steps > 0).all():
+        t = int(np.argmax(~(steps > 0)))
+        raise ValueError(f"{name}: step sizes must be positive, got {steps[t]!r} at update {t + 1}")
+    return steps
+
+
+def _excess(steps: Array) -> float:
+    """m_1² - 2 Σ alpha as a sum of what is not negative: b² - m² where b > m, and alpha²/b², at every step."""
+    m = potentials(steps)
+    b = np.maximum(m[1:], np.sqrt(steps))
+    return float(((b - m[1:]) * (b + m[1:]) + (steps / b) ** 2).sum())
+
+
+def _four(D: float, C: float, alpha0: float, T: int) -> tuple[float, float, float, int]:
+    D, C = _check.real("D", D, low=0.0), _check.real("C", C, low=0.0)
+    return D, C, _check.real("alpha0", alpha0, above=0.0), _check.whole("T", T, low=2)

@@ -1,0 +1,299 @@
+"""Problem (15): minimise the largest weighted gap, `F(theta) = max_i w_i (f_i(theta) - f_i*)`, with a certificate.
+
+By duality (convex in theta, linear in v on a compact simplex) `inf F = max_v inf_theta Σ_i v_i w_i (f_i - f_i*)`, so a
+pair (theta, v) bounds the infimum from both sides: the certificate is the difference. For two objectives v is one
+number and the gaps cross where the dual is largest; for more, SLSQP on the epigraph and then its KKT equations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from toyopt import _check
+from toyopt._check import Array
+from toyopt.optimum import Optimum, _direction, _without_falling, minimise
+from toyopt.problem import Objective, Problem
+
+# Between the certificate's two sides, relative to the values that are subtracted: each is a sum of a few rounded
+# terms (some 1e-15), and a mixture's minimiser is found to a gradient of 1e-10, whose square moves its value.
+_CLOSED = 1e-9
+_EDGE = 30.0  # the dual weight is sought as a logit between -30 and 30: beyond, v is 0 or 1 to 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class WorstOptimum:
+    """The infimum of F, eq. (15), and where there is one a minimiser.
+
+    value        the infimum: `upper` if attained, else `lower`
+    attained     whether some theta has it
+    theta        (d,) a minimiser, or None
+    direction    (d,) unit vector along which F falls to its infimum, or None
+    values       (n,) every f_i (without weight decay) at theta, or its limit along the direction
+    multipliers  (n,) v on the simplex: Σ_i v_i w_i grad f_i = 0 at theta
+    lower        inf over theta of Σ_i v_i w_i (f_i - f_i*): no theta has a smaller F
+    upper        F at theta, or its limit
+    f_star       (n,) what was subtracted
+    """
+
+    value: float
+    attained: bool
+    theta: Array | None
+    direction: Array | None
+    values: Array
+    multipliers: Array
+    lower: float
+    upper: float
+    f_star: Array
+    converged: bool
+
+    @property
+    def gap(self) -> float:
+        """The certificate: the infimum lies in [lower, upper], up to the accuracy of `minimise` (1e-9 at worst)."""
+        return self.upper - self.lower
+
+
+def positive_weights(lam: float | Sequence[float], n: int) -> Array:
+    """(n,) λ as weights that are all positive. Raises ValueError naming lam otherwise."""
+    weights = _check.weights("lam", lam, n)
+    if min(weights) <= 0.0:
+        raise ValueError(f"lam: every weight must be positive (λ in (0, 1)), got {lam!r}")
+    return np.array(weights)
+
+
+def worst_gap(problem: Problem, lam: float | Sequence[float], f_star: ArrayLike, theta: ArrayLike) -> Array:
+    """(...): F(theta) = max_i w_i (f_i(theta) - f_star_i), eq. (15), at theta of shape (..., d)."""
+    weights = positive_weights(lam, len(problem))
+    out: Array = (weights * (problem.values(theta) - optima("f_star", f_star, len(problem)))).max(axis=-1)
+    return out
+
+
+def optima(name: str, f_star: ArrayLike, n: int) -> Array:
+    """(n,) `f_star`, checked."""
+    out = _check.array(name, f_star, 1)
+    if len(out) != n:
+        raise ValueError(f"{name}: {n} optima are needed, one an objective, got {len(out)}")
+    return out
+
+
+def minimise_worst(
+    problem: Problem,
+    lam: float | Sequence[float],
+    f_star: ArrayLike | None = None,
+    *,
+    weight_decay: float = 0.0,
+    near: ArrayLike | None = None,
+) -> WorstOptimum:
+    """The infimum of F, problem (15) of arXiv 2410.15483v3, certified from both sides.
+
+    lam           λ in (0, 1), or one positive weight an objective
+    f_star        (n,) what is subtracted from each objective; None: its infimum (with its weight decay)
+    weight_decay  >= 0; `(weight_decay/2)‖theta‖²` is added to every objective
+    near          (d,) picks a minimiser where there are many; default the origin
+
+    Raises ValueError or TypeError naming the argument. Never raises on slow convergence: see `converged`, `gap`.
+    """
+    n = len(problem)
+    weights = positive_weights(lam, n)
+    weight_decay = _check.real("weight_decay", weight_decay, low=0.0)
+    start = np.zeros(problem.dim) if near is None else np.array(_check.theta("near", near, problem.dim))
+    if f_star is None:
+        f_star = [minimise(problem, tuple(np.eye(n)[i]), weight_decay=weight_decay).value for i in range(n)]
+    dual = _Dual(problem, weights, optima("f_star", f_star, n), weight_decay, start)
+    balance = _balance(dual) if n == 2 else None
+    if balance is None:
+        return _epigraph(dual, ())
+    found = dual.result(np.array(balance))
+    # Where both objectives are straight lines, all theta minimise the mixture, and v alone does not tell which.
+    return found if found.converged else _epigraph(dual, (np.array(balance),))
+
+
+@dataclass(eq=False)
+class _Dual:
+    """inf over theta of Σ_i v_i w_i (f_i - f_i*), and the gaps where it is."""
+
+    problem: Problem
+    weights: Array
+    f_star: Array
+    weight_decay: float
+    start: Array
+
+    def optimum(self, v: Array) -> Optimum:
+        share = v * self.weights
+        return minimise(self.problem, (share / share.sum()).tolist(), weight_decay=self.weight_decay, near=self.start)
+
+    def value(self, v: Array) -> float:
+        share = v * self.weights
+        return float(share.sum()) * self.optimum(v).value - float(share @ self.f_star)
+
+    def gaps(self, values: Array, theta: Array | None) -> Array:
+        """(n,) the weighted gaps at theta (None: in a limit, where there is no weight decay)."""
+        decay = 0.0 if theta is None else self.weight_decay / 2 * float(theta @ theta)
+        return self.weights * (values + decay - self.f_star)
+
+    def closed(self, gap: float, values: Array) -> bool:
+        return abs(gap) <= _CLOSED * (1.0 + float(np.abs(values).max()) + float(np.abs(self.f_star).max()))
+
+    def result(self, v: Array) -> WorstOptimum:
+        """With the minimiser of the mixture at v as the primal point (its objectives' values are unique)."""
+        found = self.optimum(v)
+        share = v * self.weights
+        lower = float(share.sum()) * found.value - float(share @ self.f_star)
+        upper = float(self.gaps(found.values, found.theta).max())
+        return WorstOptimum(
+            value=upper if found.attained else lower,
+            attained=found.attained,
+            theta=found.theta,
+            direction=found.direction,
+            values=found.values,
+            multipliers=v,
+            lower=lower,
+            upper=upper,
+            f_star=self.f_star,
+            converged=found.converged and self.closed(upper - lower, found.values),
+        )
+
+
+def _balance(dual: _Dual) -> tuple[float, float] | None:
+    """The dual weights of two objectives: where their weighted gaps cross; None if only at an edge of the simplex."""
+    from scipy.optimize import brentq
+
+    def weights(logit: float) -> tuple[float, float]:
+        e = math.exp(-abs(logit))
+        small, large = e / (1.0 + e), 1.0 / (1.0 + e)
+        return (large, small) if logit >= 0.0 else (small, large)
+
+    def difference(logit: float) -> float:
+        found = dual.optimum(np.array(weights(logit)))
+        gaps = dual.gaps(found.values, found.theta)
+        return float(gaps[0] - gaps[1])
+
+    # The dual is concave, so the difference, its slope, falls as the first weight grows.
+    middle = difference(0.0)
+    if middle == 0.0:
+        return (0.5, 0.5)
+    inner, outer = 0.0, math.copysign(1.0, middle)
+    while abs(outer) < _EDGE and difference(outer) * middle > 0.0:
+        inner, outer = outer, 2.0 * outer
+    if abs(outer) >= _EDGE:
+        outer = math.copysign(_EDGE, middle)
+        if difference(outer) * middle > 0.0:
+            return None
+    return weights(brentq(difference, inner, outer, xtol=1e-14, rtol=1e-14))
+
+
+def _epigraph(dual: _Dual, others: tuple[Array, ...]) -> WorstOptimum:
+    """Min t subject to every weighted gap <= t, where it is attained. `others`: dual weights to try besides."""
+    problem = dual.problem
+    direction = None if dual.weight_decay > 0.0 else _direction(np.concatenate([o.rows for o in problem.objectives]))
+    parts = [[(1.0, o)] if direction is None else _without_falling(1.0, o, direction) for o in problem.objectives]
+    theta, v = _kkt(dual, parts)
+    v = np.where(v > 1e-12, v, 0.0)  # what is less is rounding
+    v = max((v / v.sum(), *others), key=dual.value)
+    values = np.array([_sum(part, theta) for part in parts])
+    upper = float(dual.gaps(values, theta).max())
+    lower = dual.value(v)
+    if direction is not None:
+        far = _far_enough(dual, theta, direction, v, upper)
+        if far is not None:
+            theta, direction, values = far, None, problem.values(far)
+            upper = float(dual.gaps(values, theta).max())
+    return WorstOptimum(
+        value=upper if direction is None else lower,
+        attained=direction is None,
+        theta=theta if direction is None else None,
+        direction=direction,
+        values=values,
+        multipliers=v,
+        lower=lower,
+        upper=upper,
+        f_star=dual.f_star,
+        converged=dual.closed(upper - lower, values),
+    )
+
+
+def _far_enough(dual: _Dual, theta: Array, direction: Array, v: Array, level: float) -> Array | None:
+    """A point on the ray where F has its infimum: there is one if the objectives with multipliers do not fall along it.
+
+    Then they stay as they are, and the others, whose limits are below the level, get there at some finite length.
+    """
+    support = [o.rows for o, share in zip(dual.problem.objectives, v, strict=True) if share > 0.0]
+    if _direction(np.concatenate(support)) is not None:
+        return None
+    for exponent in range(60):
+        far = theta + 2.0**exponent * direction
+        gaps = dual.gaps(dual.problem.values(far), far)
+        if dual.closed(gaps.max() - level, dual.problem.values(far)) and (gaps[v == 0.0] < gaps.max()).all():
+            return np.asarray(far)
+    return None
+
+
+def _sum(part: list[tuple[float, Objective]], theta: Array) -> float:
+    return float(sum(w * o.value(theta) for w, o in part))
+
+
+def _kkt(dual: _Dual, parts: list[list[tuple[float, Objective]]]) -> tuple[Array, Array]:
+    """(theta, v): SLSQP's solution of the epigraph, then the KKT equations of its active objectives."""
+    from scipy.optimize import minimize, root
+
+    n, d, decay = len(parts), dual.problem.dim, dual.weight_decay
+
+    def gaps(theta: Array) -> Array:
+        return dual.gaps(np.array([_sum(part, theta) for part in parts]), theta)
+
+    def grads(theta: Array) -> Array:
+        rows = [sum((w * o.grad(theta) for w, o in part), decay * theta) for part in parts]
+        return dual.weights[:, None] * np.stack(rows)
+
+    first = dual.optimum(np.full(n, 1.0 / n))
+    theta = dual.start if first.theta is None else first.theta
+    answer = minimize(
+        lambda x: x[-1],
+        np.append(theta, gaps(theta).max()),
+        jac=lambda _: np.append(np.zeros(d), 1.0),
+        constraints={
+            "type": "ineq",
+            "fun": lambda x: x[-1] - gaps(x[:-1]),
+            "jac": lambda x: np.column_stack([-grads(x[:-1]), np.ones(n)]),
+        },
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 1000},
+    )
+    theta = np.asarray(answer.x[:-1])
+    best = (theta, _multipliers(grads(theta), gaps(theta)))
+    level = gaps(theta)
+    active = np.flatnonzero(level >= level.max() - 1e-5 * (1.0 + abs(level.max())))
+    equations = partial(_equations, gaps=gaps, grads=grads, active=active, d=d)
+    for keep in (best[1][active], np.full(len(active), 1.0 / len(active))):
+        polished = root(equations, np.concatenate([theta, [level.max()], keep]), method="lm", options={"xtol": 1e-15}).x
+        v = np.zeros(n)
+        v[active] = polished[d + 1 :]
+        if gaps(polished[:d]).max() <= gaps(best[0]).max() + 1e-13 and v.min() >= -1e-12:
+            return np.asarray(polished[:d]), v
+    return best
+
+
+def _equations(
+    x: Array, *, gaps: Callable[[Array], Array], grads: Callable[[Array], Array], active: NDArray[np.intp], d: int
+) -> Array:
+    """Σ v_i w_i grad f_i = 0, active gaps equal to t, Σ v_i = 1."""
+    theta, t, v = x[:d], x[d], x[d + 1 :]
+    return np.concatenate([v @ grads(theta)[active], gaps(theta)[active] - t, [v.sum() - 1.0]])
+
+
+def _multipliers(grads: Array, gaps: Array) -> Array:
+    """(n,) v on the simplex that makes Σ v_i grad_i shortest, over the objectives near the largest gap."""
+    from scipy.optimize import nnls
+
+    near = gaps >= gaps.max() - 1e-5 * (1.0 + abs(gaps.max()))
+    scale = max(float(np.abs(grads).max()), 1e-300)
+    rows = np.vstack([(grads[near] / scale).T, 10.0 * np.ones(near.sum())])
+    solution, _ = nnls(rows, np.append(np.zeros(grads.shape[1]), 10.0))
+    v = np.zeros(len(gaps))
+    v[near] = solution / solution.sum()
+    return v
