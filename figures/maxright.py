@@ -163,7 +163,7 @@ ARTEFACT = Artefact(
     caption=(
         "F is the largest weighted gap, problem (15), on the data of Table 2 with λ = 0.1; each T has its own run "
         "with the step α0/√T and full gradients. Marks with thin lines: what the best, the average and the last "
-        "iterate attain. Lines without marks: their bounds (claims M, M-last, M-stale of docs/proof-m.md); those of "
+        "iterate attain. Lines without marks: their bounds (claims M, M-last, M-stale of docs/theory.md); those of "
         "the best and the average are one here, for both objectives have the same slope. (a) MAXRIGHT itself; the "
         "dotted line is the last iterate's exact worst case over all convex problems with these constants. (b)-(d) "
         "All gaps evaluated every k steps only: the band is the term by which staleness raises the last iterate's "

@@ -86,7 +86,7 @@ def test_the_conditions_of_the_constant_are_checked(phases: cf.Phases, T0: int, 
 
 
 def test_the_error_of_the_constant_is_the_stated_formula() -> None:
-    """(6) of docs/proof-s.md, written out anew in floats for λ = 1/3, η = 1/2, x = 5/4, v_0 = -1/2."""
+    """(S.6) of docs/theory.md, written out anew in floats for λ = 1/3, η = 1/2, x = 5/4, v_0 = -1/2."""
     run_ = cf.Phases(cf.Family(theta_ref="5/2"), alpha=2, theta_1="3/2")
     c = cf.sequential_constant("1/3", 1, T0=400, phases=run_)
     below, above = (float(c.enclosure(f"error {end} at T0").split("±")[0]) for end in ("below", "above"))

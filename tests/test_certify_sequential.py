@@ -80,7 +80,7 @@ def test_the_error_terms_are_needed(eta: str) -> None:
 
 
 def test_the_error_terms_are_the_proven_ones() -> None:
-    """Smaller ones may hold on every run tried, but docs/proof-s.md proves these; so the formulas are pinned."""
+    """Smaller ones may hold on every run tried, but docs/theory.md, part S proves these; so the formulas are pinned."""
     pot = cf.Potential(Fraction(1))
     with ctx.workprec(128):
         e, half = arb(1).exp(), arb("0.5")

@@ -1,4 +1,4 @@
-"""Where the bounds on MAXRIGHT are attained, so that a smaller constant is a violation; and what staleness must cost."""
+"""Where the bounds on MAXRIGHT are attained, so that a smaller constant is a violation; what staleness must cost."""
 
 from __future__ import annotations
 

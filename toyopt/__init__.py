@@ -17,6 +17,7 @@ from toyopt.algorithms import (
 from toyopt.optimum import Optimum, ParetoFront, ideal_point, minimise, pareto_front
 from toyopt.problem import Objective, Problem, dpo, sft
 from toyopt.simulate import Merit, Path, Simulation, simulate
+from toyopt.worst import WorstOptimum, minimise_worst, worst_gap
 
 __all__ = [
     "Alright",
@@ -34,11 +35,14 @@ __all__ = [
     "Problem",
     "Sequential",
     "Simulation",
+    "WorstOptimum",
     "ZamaniGlineur",
     "dpo",
     "ideal_point",
     "minimise",
+    "minimise_worst",
     "pareto_front",
     "sft",
     "simulate",
+    "worst_gap",
 ]

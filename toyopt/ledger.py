@@ -22,8 +22,6 @@ from toyopt.certify import Certificate
 from toyopt.examples import Figure2, random_problem, table2
 from toyopt.problem import Problem
 from toyopt.theorems.record import How, Record, Verdict
-from toyopt.theorems.sequential import theorem_s
-from toyopt.theorems.thm_33 import certified_33, thm_33
 
 STRENGTH: tuple[How, ...] = ("symbolic", "certified", "enumerated", "property", "statistical")
 WIDE = ("1/100", "99/100")
@@ -170,9 +168,9 @@ def _a7() -> Iterator[Record]:
 
 
 def _33() -> Iterator[Record]:
-    yield certified_33(lam=WIDE, T0=1000)
-    yield certified_33(lam=WIDE, T0=1000, phases=certify.Phases(order="sft-first"))
-    yield thm_33()
+    yield th.certified_33(lam=WIDE, T0=1000)
+    yield th.certified_33(lam=WIDE, T0=1000, phases=certify.Phases(order="sft-first"))
+    yield th.thm_33()
 
 
 def _41() -> Iterator[Record]:
@@ -202,10 +200,10 @@ def _a4() -> Iterator[Record]:
 
 
 def _s() -> Iterator[Record]:
-    below, above, limit = theorem_s(lam=0.5, T_DPO=1_000_000, T_SFT=1_000_000)
+    below, above, limit = th.theorem_s(lam=0.5, T_DPO=1_000_000, T_SFT=1_000_000)
     yield from (below, above, limit)
-    yield from theorem_s(lam=0.3, T_DPO=1_000, T_SFT=100_000, theta_1=-7.0, alpha=6.0)
-    yield from theorem_s(lam=0.8, T_DPO=50_000, T_SFT=4_000, theta_1=2.0, order="sft-first")
+    yield from th.theorem_s(lam=0.3, T_DPO=1_000, T_SFT=100_000, theta_1=-7.0, alpha=6.0)
+    yield from th.theorem_s(lam=0.8, T_DPO=50_000, T_SFT=4_000, theta_1=2.0, order="sft-first")
     yield of_proof("S", certify.sequential_gap(WIDE, "1/10"))
     yield of_proof("S", certify.sequential_gap("1/2", 10))
     yield of_proof("S", certify.sequential_constant("1/2", "1/100000", T0=10_000_000))

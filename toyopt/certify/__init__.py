@@ -3,7 +3,7 @@
 Every function takes exact numbers (int, Fraction, decimal string; floats are refused) and returns a
 `Certificate` that says *proven* or *not proven*, at which precision, how long it took, and can be run again
 (`recheck`).
-The mathematics is in docs/proof-s.md; the family is arXiv 2410.15483v3's lower bound (Theorem 3.3).
+The mathematics is in docs/theory.md, part S; the family is arXiv 2410.15483v3's lower bound (Theorem 3.3).
 
 >>> from toyopt.certify import sequential_gap
 >>> sequential_gap(("1/100", "99/100"), "1/10").proven

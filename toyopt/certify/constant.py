@@ -6,7 +6,7 @@ With y = ηT (T_DPO = T_SFT = T, η <= 2) and K = e^x, x = cθ_ref, for all T >=
     B(y) = x + η²/2 + log(y + k) + (1 - η/2) log y,   k = Ψ(v_0) + δ(η)(1+η/4)σ(-v_0) + (η/2) log 2,
     κ_λ = λ(log η + x) - f*_Mix,λ.
 
-Both sides vanish like (log T)/T.  Proof: docs/proof-s.md.  For 'SFT first' read 1-λ for λ, -cθ_1 for v_0.
+Both sides vanish like (log T)/T.  Proof: docs/theory.md, part S.  For 'SFT first' read 1-λ for λ, -cθ_1 for v_0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The potential of the logistic recursion v_{t+1} = v_t + ησ(-v_t), and its inverse, in balls.
 
 With L(v) = log(1+e^v), Ψ(v) = v + e^v - (η/2)L(v) and δ(η) = (e^η - 1 - η - η²/2)/η, for every start v_0,
-every T >= 0 and 0 < η <= 4 (docs/proof-s.md, Lemma P):
+every T >= 0 and 0 < η <= 4 (docs/theory.md, part S, Lemma P):
 
     -(η²/2) σ(-v_0)²  <=  Ψ(v_T) - Ψ(v_0) - ηT  <=  δ(η)(1 + η/4) σ(-v_0).
 

@@ -1,6 +1,6 @@
 """Theorem S and Theorem 3.3: Sequential's gap is at least g for all T >= T0, for every λ in an interval.
 
-Proof in docs/proof-s.md.  In short, with y = ηT: phase 1 ends at most at V(T), Ψ(V) = Ψ(v_0) + ρy + E; phase 2
+Proof in docs/theory.md, part S.  In short, with y = ηT: phase 1 ends at most at V(T), Ψ(V) = Ψ(v_0) + ρy + E; phase 2
 obeys Ψ(w_T) >= R(T) = Ψ(-x - V(T)) + y - η²/2.  R increases as soon as Ψ'(V)/ρ >= Ψ'(-x - V), which
 1 + e^V - (η/2)σ(V) >= ρ(1 + e^{-x-V}) ensures; its left side increases once (1+e^V)² >= η/2, its right side
 decreases, so one check at T0 holds for all later T.  Then w_T >= W = Ψ^{-1}(R(T0)), and `level.HalfLine` does the rest.

@@ -42,6 +42,8 @@ from toyopt.theorems.record import How, Kind, Record, Verdict
 from toyopt.theorems.remark_42 import explicit_horizon, least_horizon, remark_42
 from toyopt.theorems.remark_43 import optima_once, pareto_optimal
 from toyopt.theorems.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
+from toyopt.theorems.sequential import TwoPhases, theorem_s
+from toyopt.theorems.thm_33 import certified_33, thm_33
 from toyopt.theorems.thm_41 import thm_41, thm_41_schedule
 from toyopt.theorems.worst_case import as_sft, last_iterate_is_exact, no_schedule_is_better, worst_case, zamani_glineur
 
@@ -52,6 +54,7 @@ __all__ = [
     "MaxrightSetting",
     "Record",
     "Staleness",
+    "TwoPhases",
     "Verdict",
     "alright_exact",
     "alright_linear_decay",
@@ -60,6 +63,7 @@ __all__ = [
     "backward_expectation",
     "best_terms",
     "bounded_differences",
+    "certified_33",
     "conflict",
     "defazio_bound",
     "empirical_bernstein",
@@ -102,6 +106,8 @@ __all__ = [
     "same_input_is_worst",
     "scaled_terms",
     "staleness",
+    "theorem_s",
+    "thm_33",
     "thm_41",
     "thm_41_schedule",
     "total",

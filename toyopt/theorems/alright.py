@@ -34,7 +34,7 @@ def alright_linear_decay(
     Problem: any; λ in [0, 1] or weights; alpha_t = D/(C√T) (1 - t/T), T >= 2 iterates, T-1 updates; D > 0.
     Statement: E f_Mix(theta_T) - f_Mix(theta*) <= D C/√T, C² = λC1² + (1-λ)C2².
     Kind: upper; tight, and no step sizes have a better worst case (`no_schedule_is_better`).
-    Source: beyond the paper, docs/proof-a.md, section 6; arXiv 2310.07831; arXiv 2307.11134.
+    Source: beyond the paper, docs/theory.md, A6; arXiv 2310.07831; arXiv 2307.11134.
     Arguments: lam; T; theta_1 (d,); theta_star, constants and `how` as in `thm_41`.
     Returns: a Record; terms "distance" and "noise". Raises: ValueError if theta_1 is theta*; as `thm_41` otherwise.
     """
@@ -51,7 +51,7 @@ def alright_linear_decay(
         "A",
         "linear decay: E f_Mix(θ_T) - f_Mix(θ*) <= DC/√T",
         linear_decay_bound(D, C, T),
-        "beyond the paper, docs/proof-a.md, section 6; arXiv 2310.07831",
+        "beyond the paper, docs/theory.md, A6; arXiv 2310.07831",
     )
 
 
@@ -72,7 +72,7 @@ def alright_exact(
     Statement: E f_Mix(theta_T) - f_Mix(theta*) is at most `exact_bound`; at most `defazio_bound`; and for
         alpha_t = alpha0/√T at most `half_log_bound`, Theorem 4.1 with both of its terms about halved.
     Kind: upper; the first is tight (`last_iterate_is_exact`), and so at most each of the others.
-    Source: beyond the paper, docs/proof-a.md, sections 3 and 4; arXiv 2310.07831, Theorem 10.
+    Source: beyond the paper, docs/theory.md, A3 and A4; arXiv 2310.07831, Theorem 10.
     Arguments: lam; schedule; T; theta_1 (d,); theta_star, constants and `how` as in `thm_41`. In Defazio's bound the
         free alpha_T is the last step taken, alpha_{T-1}.
     Returns: two Records, or three for `InverseRootHorizon` with the same T. Raises: as `thm_41`; ValueError for C = 0.
@@ -87,13 +87,13 @@ def alright_exact(
             "A",
             "any steps: E f_Mix(θ_T) - f_Mix(θ*) <= D²/(2B) + (C²/2)(B - 2Σα_t)",
             exact_bound(alphas, gap.D, C),
-            "beyond the paper, docs/proof-a.md, section 4",
+            "beyond the paper, docs/theory.md, A4",
         ),
         gap.record(
             "A",
             "any steps: E f_Mix(θ_T) - f_Mix(θ*) <= D²/(2W_1) + (C²/2)(α_T + Σ α_t²/W_{t+1})",
             defazio_bound(np.append(alphas, alphas[-1]), gap.D, C),
-            "arXiv 2310.07831, Theorem 10; docs/proof-a.md, section 3",
+            "arXiv 2310.07831, Theorem 10; docs/theory.md, A3",
         ),
     ]
     if isinstance(schedule, InverseRootHorizon) and schedule.T == T:
@@ -102,7 +102,7 @@ def alright_exact(
                 "A",
                 "half of Theorem 4.1: D²/(2α0√T(2-1/T)) + (1 + O_{T-1}) C²α0/(2√T)",
                 half_log_bound(gap.D, C, schedule.alpha0, T),
-                "beyond the paper, docs/proof-a.md, section 4",
+                "beyond the paper, docs/theory.md, A4",
             )
         )
     return tuple(out)

@@ -57,7 +57,7 @@ def derivative_bounds(
         sup|V_t'| <= Σ p q sup|V_{t+1}'|,  sup|V_t''| <= Σ p ( q² sup|V_{t+1}''| + alpha sup|f'''| sup|V_{t+1}'| ).
     As long as alpha_s L < 1 for all s >= t there is a bound that does not grow: with J = dtheta_T/dtheta_t in (0, 1],
     c the largest width and r = max alpha_s L, |d²theta_T/dtheta_t²| <= c J (1-J)/(1-r), hence
-        sup|V_t''| <= max_{0<=J<=1} [ M2 J² + κ J(1-J) ],  κ = c M1/(1-r)    (docs/proof-a.md, section 8).
+        sup|V_t''| <= max_{0<=J<=1} [ M2 J² + κ J(1-J) ],  κ = c M1/(1-r)    (docs/theory.md, A8).
     """
     end = [Curvature.of(o) for o in objectives]
     each = [(o.probability, Curvature.of(o.objective)) for o in outcomes]
@@ -95,7 +95,7 @@ def backward_expectation(
     Problem: d = 1, any data, any positive steps; full or stochastic gradients.
     Statement: |V_1 - its computed value| <= (h²/8) Σ_{t=2..T} sup|V_t''| + rounding, h the grid's spacing.
     Kind: an enclosure; the failure probability is 0. Rounding is bounded to first order in 2^-53, times 4.
-    Source: docs/proof-a.md, section 8.
+    Source: docs/theory.md, A8.
     Arguments: lam; schedule; T >= 1; theta_1 (1,); nodes: about how many, >= 16, across all that theta can reach.
     Returns: an Expectation. Raises: ValueError for d > 1 or a grid of more than 5 million nodes; as usual otherwise.
     """

@@ -2,7 +2,7 @@
 
 Two intervals are intersected, each with half of the failure probability: empirical Bernstein (Maurer and Pontil 2009),
 which uses a range that holds for every draw, and bounded differences (McDiarmid 1989), which uses that a gradient step
-on a convex function brings no two points further apart. Proofs: docs/proof-a.md, section 9.
+on a convex function brings no two points further apart. Proofs: docs/theory.md, A9.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def estimate_expectation(
     Statement: the interval [low, high] contains the expectation but with probability `failure`, for the generator's
         numbers taken as independent and uniform.
     Kind: statistical; n = `runs` is fixed beforehand.
-    Source: Maurer and Pontil (2009), Theorem 4; McDiarmid (1989); docs/proof-a.md, section 9.
+    Source: Maurer and Pontil (2009), Theorem 4; McDiarmid (1989); docs/theory.md, A9.
     Arguments: runs >= 2; seed >= 0: run r has seed + r; failure in (0, 1).
     Returns: an Expectation. Raises: ValueError or TypeError naming the argument; RuntimeError if a run diverged.
     """

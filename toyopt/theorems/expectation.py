@@ -95,7 +95,7 @@ def enumerate_paths(
     Problem: any; full gradients give (number of objectives with a weight)^(T-1) paths, stochastic ones a path for every
         sequence of data.
     Kind: exact, up to float rounding of each path.
-    Source: theory of E in docs/proof-a.md, section 8; arXiv 2410.15483v3, Algorithm 2.
+    Source: theory of E in docs/theory.md, A8; arXiv 2410.15483v3, Algorithm 2.
     Arguments: lam λ or weights; schedule; T >= 1 iterates; theta_1 (d,); limit the most paths.
     Returns: (M, d) last iterates and (M,) probabilities, which sum to 1.
     Raises: ValueError if there are more than `limit` paths; ValueError or TypeError for an argument.
@@ -158,7 +158,7 @@ def expected_gap(
 
     Statement: E over the coins (and data) of f_Mix(theta_T), less `value`, which is f_Mix(theta*) or the infimum.
     Kind: exact up to rounding (paths), an interval that contains it (grid, d = 1), or a confidence interval (runs).
-    Source: docs/proof-a.md, sections 8 and 9.
+    Source: docs/theory.md, A8 and A9.
     Arguments: value to subtract; method: "auto" takes paths up to `limit` of them, else the grid if d = 1, else runs;
         nodes, for the grid, across what theta can reach; runs, seed and failure for the runs.
     Returns: an Expectation. Raises: ValueError or TypeError naming the argument.

@@ -3,7 +3,7 @@
 The setting of all of them: f convex, `theta_{t+1} = theta_t - alpha_t u_t` for t = 1 .. T-1, `E[u_t | past]` a
 subgradient of f at theta_t, `E‖u_t‖² <= C²`, D = ‖theta_1 - theta*‖ for any comparator theta*. T iterates, T-1 updates;
 alpha_1 multiplies the first gradient. Each bounds E f(theta_T) - f(theta*), and returns its terms by name, which sum to
-the bound. Proofs: docs/proof-a.md.
+the bound. Proofs: docs/theory.md, part A.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def half_log_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
 
     Statement: E f(theta_T) - f(theta*) <= D²/(2 alpha0 √T (2 - 1/T)) + (1 + O_{T-1}) C² alpha0/(2√T), where
         O_n = 1 + 1/3 + .. + 1/(2n-1), and 1 + O_{T-1} <= 2 + log(2T-3)/2 <= 2 + log(T-1).
-    Kind: upper; a closed form that is above `exact_bound`. Source: beyond the paper, docs/proof-a.md, section 4.
+    Kind: upper; a closed form that is above `exact_bound`. Source: beyond the paper, docs/theory.md, A4.
     Else as `log_bound`.
     """
     D, C, alpha0, T = _four(D, C, alpha0, T)
@@ -101,7 +101,7 @@ def defazio_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
     Statement: with W_k = Σ_{t=k..T} alpha_t,
         E f(theta_T) - f(theta*) <= D²/(2W_1) + (C²/2) ( alpha_T + Σ_{t<T} alpha_t²/W_{t+1} ).
     Kind: upper. At most `orabona_bound` for non-increasing steps, equal to it for a constant step.
-    Source: arXiv 2310.07831, Theorem 10; docs/proof-a.md, section 3.
+    Source: arXiv 2310.07831, Theorem 10; docs/theory.md, A3.
     Arguments: alphas (T,) as in `orabona_bound`, but they need not be monotone; alpha_T > 0 is free. D, C >= 0.
     Returns: {"distance", "noise"}. Raises: ValueError or TypeError naming the argument.
     """
@@ -118,7 +118,7 @@ def exact_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
     Statement: with m_T = 0, b = max(m_{k+1}, √alpha_k), m_k = b + alpha_k/b for k = T-1 .. 1, and B = max(m_1², D/C),
         E f(theta_T) - f(theta*) <= D²/(2B) + (C²/2) ( B - 2 Σ_{t<T} alpha_t ).
     Kind: upper, and tight: `worst_case` attains it, so no bound in D, C and the step sizes alone can be better.
-    Source: beyond the paper, docs/proof-a.md, sections 4 and 5. For a constant step and for linear decay the number is
+    Source: beyond the paper, docs/theory.md, A4 and A5. For a constant step and for linear decay the number is
         Zamani and Glineur's (arXiv 2307.11134).
     Arguments: alphas (T-1,) alpha_1 .. alpha_{T-1}, those that the T-1 updates use. D >= 0, C > 0.
     Returns: {"distance", "noise"}: D²/(2B) and the rest. Raises: ValueError or TypeError naming the argument.
@@ -138,7 +138,7 @@ def linear_decay_bound(D: float, C: float, T: int) -> Terms:
     Statement: E f(theta_T) - f(theta*) <= D C/√T.
     Kind: upper, tight, and the best that any step sizes can have (`no_schedule_is_better`).
     Source: arXiv 2310.07831 (Defazio et al.); arXiv 2307.11134 (Zamani and Glineur), R = D, B = C, N = T-1;
-        docs/proof-a.md, section 6.
+        docs/theory.md, A6.
     Arguments: D, C > 0; T >= 2. Returns: {"distance", "noise"}. Raises: ValueError or TypeError naming the argument.
     """
     D, C, T = _check.real("D", D, above=0.0), _check.real("C", C, above=0.0), _check.whole("T", T, low=2)

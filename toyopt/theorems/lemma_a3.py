@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit
 
 from toyopt import _check
 from toyopt.theorems.record import Record
@@ -33,7 +32,7 @@ def lemma_a3(theta: float, theta_prime: float, *, steps: ArrayLike, c: float) ->
         raise ValueError(f"steps: c a_t must be in (0, 4], got {c * a[t]!r} at t = {t + 1}")
     start, error = x - y, _U * (abs(x) + abs(y))
     for step in a.tolist():
-        x, y = x + step * _rest(c * x), y + step * _rest(c * y)
+        x, y = x + step * float(expit(-c * x)), y + step * float(expit(-c * y))
         # Each run: 1 - σ to 4 u of itself and to |c theta| u of its argument's, which σ' <= 1/4 makes c theta u/4; then
         # a product and a sum. The exact map brings what came before no further apart.
         error += _U * (8 * abs(step) + (1 + abs(c * step)) * (abs(x) + abs(y)))
@@ -48,11 +47,3 @@ def lemma_a3(theta: float, theta_prime: float, *, steps: ArrayLike, c: float) ->
         terms={"difference": start, "product": product},
         tolerance=2 * error + 4 * len(a) * _U * start,
     )
-
-
-def _rest(z: float) -> float:
-    """1 - σ(z) = σ(-z), without overflow."""
-    if z >= 0:
-        e = math.exp(-z)
-        return e / (1 + e)
-    return 1 / (1 + math.exp(z))

@@ -30,7 +30,7 @@ def mean_square_constants(problem: Problem) -> tuple[float, ...]:
     """Constants that are at most C1, C2 and serve as well in A.7, 4.1 and A: the root of the data's mean square.
 
     All that those proofs use is E‖u_t‖² <= C², and a mean over the data of ‖g‖² is at most the mean of each datum's own
-    squared constant. They agree with C1, C2 where the data are equally long (docs/proof-a.md, section 1).
+    squared constant. They agree with C1, C2 where the data are equally long (docs/theory.md, A1).
     """
     each = (np.maximum.reduceat((o.rows**2).sum(axis=1), o.starts) for o in problem.objectives)
     return tuple(float(np.sqrt(squares.mean())) for squares in each)

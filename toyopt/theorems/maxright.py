@@ -1,6 +1,6 @@
 """Claims M, M-last, M-stale and M-opt on the user's own problem: the bounds beside what MAXRIGHT attains.
 
-The formulas are in `maxright_bounds`, their proofs in docs/proof-m.md. T iterates are T-1 updates. Without `seeds`
+The formulas are in `maxright_bounds`, their proofs in docs/theory.md, M. T iterates are T-1 updates. Without `seeds`
 the gradients are full and one run is exact; with them each seed is a run with stochastic gradients (and exact gaps),
 and what is attained is a mean with a confidence interval.
 """
@@ -27,7 +27,7 @@ def maxright(setting: MaxrightSetting) -> tuple[Record, Record]:
     Problem    convex objectives with bounded gradients, weights λ_i > 0, α = α0/√T
     Statement  `maxright_bounds.best_terms` and `maxright_bounds.average_terms` (the latter for both if stochastic)
     Kind       upper
-    Source     beyond the paper, docs/proof-m.md, section 2; Algorithm 3 is arXiv 2410.15483v3, (15)-(17)
+    Source     beyond the paper, docs/theory.md, M2; Algorithm 3 is arXiv 2410.15483v3, (15)-(17)
 
     setting    from `maxright_setting`
 
@@ -64,7 +64,7 @@ def maxright_last(setting: MaxrightSetting, bound: Literal["exact", "harmonic", 
     Statement  exact: `maxright_bounds.last_exact_terms` with the constant step; harmonic: the closed form
                `maxright_bounds.last_terms`; linear decay: `last_exact_terms` with that schedule, λ̄ D C/√T
     Kind       upper; exact and linear decay are tight
-    Source     beyond the paper, docs/proof-m.md, section 4
+    Source     beyond the paper, docs/theory.md, M4
 
     setting    from `maxright_setting`
     bound      which of the three
@@ -101,7 +101,7 @@ def maxright_stale(setting: MaxrightSetting, k: int) -> tuple[Record, Record, Re
     Problem    as for `maxright`; exact gaps, each datum's gradient at most C_i in norm (here they are)
     Statement  the bounds of M and M-last, and the terms of `maxright_bounds.staleness` on top
     Kind       upper
-    Source     beyond the paper, docs/proof-m.md, section 6; the algorithm is arXiv 2410.15483v3, (18), (19), App. C
+    Source     beyond the paper, docs/theory.md, M6; the algorithm is arXiv 2410.15483v3, (18), (19), App. C
 
     setting    from `maxright_setting`
     k          a max evaluation every k >= 1 steps; 1 is MAXRIGHT itself, and the added term is 0
@@ -133,7 +133,7 @@ def maxright_optima(setting: MaxrightSetting, estimates: ArrayLike) -> tuple[Rec
     Statement  a minimiser of the estimated F, and the last iterate: at most `maxright_bounds.optimum_error_terms`
                above inf F, and above the bound of M-last
     Kind       upper
-    Source     beyond the paper, docs/proof-m.md, section 7
+    Source     beyond the paper, docs/theory.md, M7
 
     setting    from `maxright_setting`; its `f_star` is what the estimates are held against
     estimates  (n,) the estimated optima
@@ -175,7 +175,7 @@ def maxright_scaled(setting: MaxrightSetting) -> Record:
                α_t = (D/(L√T))(1 - t/T), L = max_i λ_i C_i
     Statement  F(theta_T) - F(theta*) <= D L/√T
     Kind       upper
-    Source     beyond the paper, docs/proof-m.md, section 5
+    Source     beyond the paper, docs/theory.md, M5
 
     setting    from `maxright_setting`; alpha0 and seeds are not used
 

@@ -1,4 +1,4 @@
-"""The bounds for MAXRIGHT as formulas: claims M, M-last, M-stale and M-opt of docs/proof-m.md, terms separately.
+"""The bounds for MAXRIGHT as formulas: claims M, M-last, M-stale and M-opt of docs/theory.md, part M, terms separately.
 
 Throughout: n >= 2 convex objectives with (sub)gradients of norm at most C_i, positive weights λ_i, any constants f_i*,
 `F = max_i λ_i (f_i - f_i*)`, C = max_i C_i, λ̄ = max_i λ_i, D the distance of the start from a comparator theta*, T
@@ -38,8 +38,8 @@ def best_terms(
 
     Problem     as in the module's docstring; full gradients; constant step α = alpha0/√T
     Statement   min_t F(theta_t) - F(theta*) <= max_i λ_i (D²/(2 α0) + α0 C_i²/2) / √T
-    Kind        upper, and attained in the limit (docs/proof-m.md, section 3)
-    Source      beyond the paper, docs/proof-m.md, section 2
+    Kind        upper, and attained in the limit (docs/theory.md, M3)
+    Source      beyond the paper, docs/theory.md, M2
 
     lam, grad_bounds  the weights λ and (n,) the C_i
     distance          D = ‖theta_1 - theta*‖
@@ -64,8 +64,8 @@ def average_terms(
     Problem     as in the module's docstring; E‖g_t‖² <= C_i² given the past suffices; constant step α = alpha0/√T
     Statement   F(mean of theta_1 .. theta_T) - F(theta*) <= mean_t F(theta_t) - F(theta*)
                 <= λ̄ (D²/(2 α0) + α0 C²/2) / √T, in expectation if the steps are stochastic, for any comparator
-    Kind        upper; the second term is attained in the limit (docs/proof-m.md, section 3)
-    Source      beyond the paper, docs/proof-m.md, section 2
+    Kind        upper; the second term is attained in the limit (docs/theory.md, M3)
+    Source      beyond the paper, docs/theory.md, M2
 
     lam, grad_bounds, distance, alpha0, T  as for `best_terms`
 
@@ -89,7 +89,7 @@ def last_terms(
     Problem     as for `average_terms`
     Statement   E F(theta_T) - F(theta*) <= (λ̄/√T) (D²/(2 α0) + (α0 C²/2)(1 + H_{T-1})), H the harmonic number
     Kind        upper; `last_exact_terms` is sharper, and cannot be improved
-    Source      beyond the paper, docs/proof-m.md, section 4
+    Source      beyond the paper, docs/theory.md, M4
 
     lam, grad_bounds, distance, alpha0, T  as for `best_terms`
 
@@ -110,7 +110,7 @@ def last_exact_terms(
                 For the constant step it is at most λ̄ (D²/(2 α0 √T (2 - 1/T)) + (1 + O_{T-1}) C² α0/(2√T)), O_n = 1 +
                 1/3 + .. + 1/(2n-1); for α_t = (D/(C√T))(1 - t/T) it is λ̄ D C/√T, without a logarithm
     Kind        upper, and attained in the limit if the heaviest objective has the largest C_i: tight in every argument
-    Source      beyond the paper, docs/proof-m.md, section 4; for one objective arXiv 2307.11134
+    Source      beyond the paper, docs/theory.md, M4; for one objective arXiv 2307.11134
 
     lam, grad_bounds  as for `best_terms`; one C_i at least is positive
     distance          D >= 0
@@ -134,7 +134,7 @@ def scaled_terms(lam: float | Sequence[float], grad_bounds: ArrayLike, *, distan
                 L = max_i λ_i C_i
     Statement   E F(theta_T) - F(theta*) <= D L / √T
     Kind        upper; at most the best that tuning α0 gives for unscaled steps, since L <= λ̄ C
-    Source      beyond the paper, docs/proof-m.md, section 5, after arXiv 2310.07831, Theorem 1
+    Source      beyond the paper, docs/theory.md, M5, after arXiv 2310.07831, Theorem 1
 
     lam, grad_bounds, distance, T  as for `best_terms`
 
@@ -174,7 +174,7 @@ def staleness(lam: float | Sequence[float], grad_bounds: ArrayLike, *, alpha: fl
                     mean   (1/T) Σ_{t=1..T} d((t-1) mod k)
                     last   min over κ = 1 .. T of  α C L_1 (κ-1)/2 + Σ_{m=0..T-1} d((T-m-1) mod k) / max(m+1, κ)
     Kind        upper. For n = 2 no ratio λ̄/λ_ enters, and `worst` is at most α C max_i λ_i C_i k
-    Source      beyond the paper, docs/proof-m.md, section 6
+    Source      beyond the paper, docs/theory.md, M6
 
     lam, grad_bounds  as for `best_terms`
     alpha             the step size itself, alpha0/√T
@@ -210,7 +210,7 @@ def optimum_error_terms(lam: float | Sequence[float], errors: ArrayLike) -> dict
     Statement   F(theta) - F(theta') <= F^(theta) - F^(theta') + max_i λ_i e_i - min_i λ_i e_i for all theta, theta';
                 so a minimiser of F^ has F at most that spread above inf F
     Kind        upper, attained in the limit; at most 2 max_i λ_i |e_i|, and half of that for errors of one sign
-    Source      beyond the paper, docs/proof-m.md, section 7
+    Source      beyond the paper, docs/theory.md, M7
 
     lam, errors  the weights and (n,) the e_i = estimate - truth
 

@@ -21,7 +21,7 @@ from toyopt.theorems.confidence import empirical_bernstein
 from toyopt.theorems.record import How, Record
 from toyopt.worst import minimise_worst, optima, positive_weights, worst_gap
 
-SOURCE = "beyond the paper; docs/proof-m.md, section "
+SOURCE = "beyond the paper; docs/theory.md, M"
 FAILURE = 1e-6  # the probability that a stochastic record's interval misses
 
 

@@ -4,7 +4,7 @@
 
     -(η²/2) σ(-v_0)²  <=  Ψ(v_T) - Ψ(v_0) - ηT  <=  δ(η)(1+η/4) σ(-v_0),      v_T + e^{v_T}  >=  v_0 + e^{v_0} + ηT.
 
-Beyond the paper: docs/proof-s.md, Lemma P and corollary (i); proven there, and in balls in `toyopt.certify`.
+Beyond the paper: docs/theory.md, part S, Lemma P and corollary (i); proven there, and in balls in `toyopt.certify`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def softplus(v: ArrayLike) -> Array:
 def potential(v: ArrayLike, eta: float) -> Array:
     """Ψ(v) = v + e^v - (η/2) L(v); it increases (strictly) for 0 <= η < 8.
 
-    Source: beyond the paper, docs/proof-s.md, Lemma P. Arguments: v, any finite numbers; eta in [0, 4].
+    Source: beyond the paper, docs/theory.md, part S, Lemma P. Arguments: v, any finite numbers; eta in [0, 4].
     Returns: an array like v; inf where e^v is no float. Raises: ValueError or TypeError naming the argument.
     """
     eta, v = step(eta), numbers("v", v)
@@ -47,7 +47,7 @@ def inverse_potential(y: ArrayLike, eta: float) -> Array:
         function. φ increases, and left of the root φ' = (η/2) σ(v)σ(-φ(v)) <= η/8 <= 1/2 as φ(v) >= v. So with
         a = log ω(y), the root for η = 0, the root lies in [φ(a), 2φ(a) - a]; there Newton's method finds it, with
         bisection where it would leave.
-    Source: beyond the paper, docs/proof-s.md, Lemma P. Arguments: y, finite, up to 1e300 in size; eta in [0, 4].
+    Source: beyond the paper, docs/theory.md, part S, Lemma P. Arguments: y, finite, up to 1e300 in size; eta in [0, 4].
     Returns: an array like y. Raises: ValueError or TypeError naming the argument.
     """
     eta, y = step(eta), numbers("y", y)
@@ -89,7 +89,7 @@ def envelope(v0: ArrayLike, eta: float, T: ArrayLike) -> tuple[Array, Array]:
     Problem: any v_0 of either sign, 0 < η <= 4, T >= 0. Exact at T = 0, and from above at T = 1.
     Statement: Lemma P; from below also corollary (i), which is better at first; from above also v_0 + ηTσ(-v_0), as
         steps decrease.
-    Kind: lower and upper, of width O(1/T). Source: beyond the paper, docs/proof-s.md, Lemma P.
+    Kind: lower and upper, of width O(1/T). Source: beyond the paper, docs/theory.md, part S, Lemma P.
     Arguments: v0, T broadcast; T holds whole numbers >= 0. Both bounds are widened by `envelope_rounding`.
     Returns: two arrays. Raises: ValueError or TypeError naming the argument.
     """

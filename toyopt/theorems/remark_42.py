@@ -33,7 +33,7 @@ def remark_42(
     Problem: as `thm_41`; any λ, any ε > 0.
     Statement: b(T) = (a + c (2 + log(T-1)))/√T, a = D²/(2 alpha0), c = C² alpha0/2, decreases strictly from T = 3
         on, so b(T) <= ε for all T >= T(ε), the least T >= 3 with b(T) <= ε; and T(ε) is at most `explicit_horizon`.
-    Kind: upper (three records). Source: arXiv 2410.15483v3, Remark 4.2; docs/proof-a.md, section 2.
+    Kind: upper (three records). Source: arXiv 2410.15483v3, Remark 4.2; docs/theory.md, A2.
     Arguments: lam; alpha0 > 0; epsilon > 0; theta_1 (d,); theta_star (d,) or None as in `thm_41`.
     Returns: b(T(ε)) <= ε with its two terms; T(ε) <= the closed form; and what makes b fall from T(ε) on for ever: its
         derivative is negative at T iff 2c/(T-1) < a + c log(T-1), whose left side falls and whose right side rises, so
@@ -49,7 +49,7 @@ def remark_42(
     a, c = _coefficients(D, C, alpha0)
     at = max(T, 4) - 1
     falls = {"a": a, "c log(T-1)": c * math.log(at)}
-    source = "arXiv 2410.15483v3, Remark 4.2; docs/proof-a.md, section 2"
+    source = "arXiv 2410.15483v3, Remark 4.2; docs/theory.md, A2"
     return (
         Record("4.2", f"the bound is at most ε at T(ε) = {T}", "upper", epsilon, total(terms), source, terms=terms),
         Record(

@@ -16,7 +16,7 @@ from toyopt.problem import Problem
 from toyopt.theorems.record import Record
 from toyopt.worst import minimise_worst
 
-_REMARK = "Remark 4.3 of arXiv 2410.15483v3; docs/proof-m.md, section 8"
+_REMARK = "Remark 4.3 of arXiv 2410.15483v3; docs/theory.md, M8"
 
 
 def pareto_optimal(
@@ -32,7 +32,7 @@ def pareto_optimal(
     Kind       first record equal: f_Mix,p at the solution is inf f_Mix,p, so nothing dominates it. Second upper: the
                sum of the improvements of a point that is nowhere worse (Benson's problem, solved numerically) is at
                most (f_Mix,p(θ) - inf f_Mix,p) / min_i p_i
-    Source     Remark 4.3 of arXiv 2410.15483v3; docs/proof-m.md, section 8
+    Source     Remark 4.3 of arXiv 2410.15483v3; docs/theory.md, M8
 
     problem, lam, f_star  as for `minimise_worst`
 

@@ -22,7 +22,7 @@ from toyopt.simulate import simulate
 from toyopt.theorems.record import Record
 from toyopt.worst import minimise_worst
 
-_REMARK = "Remark A.4 of arXiv 2410.15483v3; docs/proof-m.md, section 9"
+_REMARK = "Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9"
 
 
 def same_input(
@@ -57,7 +57,7 @@ def conflict(problem: Problem) -> Record:
     Statement  cos(∇f_DPO(θ), ∇f_SFT(θ)) = -1 for all θ: each gradient is its row times a positive number, so the
                cosine is that of the rows
     Kind       equal
-    Source     Remark A.4 of arXiv 2410.15483v3; docs/proof-m.md, section 9
+    Source     Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9
 
     problem    as above, d >= 1
 
@@ -84,7 +84,7 @@ def no_common_ground(problem: Problem, lam: float) -> tuple[Record, Record]:
     Statement  min_θ max(f_DPO, f_SFT) = l(m); and at the minimiser of f_Mix,λ both gaps are at least
                min( l(m), σ(m) min(λκ/(1-λ), (1-λ)/(λκ)) ) > 0
     Kind       equal, lower
-    Source     Remark A.4 of arXiv 2410.15483v3; docs/proof-m.md, section 9
+    Source     Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9
 
     problem    as for `conflict`, and with opposite rows
     lam        λ in (0, 1)
@@ -144,12 +144,10 @@ def same_input_is_worst(
                opposite labels (and Table 2), other ψ are other features of the SFT input. Sequential, DPO first, from
                (theta_1, 0), c²α <= 4, and the DPO phase ends at θ_1 >= 0 (so for every theta_1 >= 0)
     Statement  f_Mix,λ(θ_T) at ψ <= f_Mix,λ(θ_T) at 0, and so for f_DPO and f_SFT each. Besides, inf f_Mix,λ is
-               positive at ψ = 0 alone (its multiples of 2π aside)
+               positive at ψ = 0 alone
     Kind       upper, one record an angle
-    Source     Remark A.4 of arXiv 2410.15483v3; docs/proof-m.md, section 9 (by Lemma A.3)
-
-    angles     the ψ; steps: updates in the DPO and the SFT phase; alpha > 0; lam in [0, 1]; theta_1 >= 0; c > 0
-
+    Source     Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9 (by Lemma A.3)
+    Arguments  angles: the ψ; steps: updates in the DPO and the SFT phase; alpha, c > 0; lam in [0, 1]; theta_1 >= 0
     Returns    one record an angle; "floor" among the terms is inf f_Mix,λ there, "bound" the value at ψ = 0
     Raises     ValueError or TypeError naming the argument
     """
@@ -160,8 +158,9 @@ def same_input_is_worst(
     reference = np.array([_check.real("theta_ref", theta_ref), 0.0])
 
     def value_at(psi: float) -> float:
-        run = simulate(_at_angle(psi, c, reference), Sequential(steps, (DPO, SFT)), Constant(alpha), theta0=start)
-        return float(_at_angle(psi, c, reference).f_mix(run.last[0], lam))
+        problem = _at_angle(psi, c, reference)
+        run = simulate(problem, Sequential(steps, (DPO, SFT)), Constant(alpha), theta0=start)
+        return float(problem.f_mix(run.last[0], lam))
 
     worst = value_at(0.0)
     # Every update rounds θ by an ulp or so of its size, and f_Mix has slope c.

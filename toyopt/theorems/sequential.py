@@ -2,7 +2,7 @@
 
 The family is `toyopt.examples.LowerBound`. With u = c theta, x = c theta_ref, η = c²α, either order is two runs of
 v_{t+1} = v_t + ησ(-v_t): the second starts from w_0 = -x - v_{T_1}, and the gap at its end is that of `DPO first` at
-u = -w_{T_2}, with the weight μ = λ (DPO first) or 1-λ (SFT first). Beyond the paper: docs/proof-s.md; proofs in balls
+u = -w_{T_2}, with the weight μ = λ (DPO first) or 1-λ (SFT first). Beyond the paper: docs/theory.md, S; proofs in balls
 are in `toyopt.certify`, here are numbers for any float parameters.
 """
 
@@ -26,7 +26,7 @@ from toyopt.theorems.record import Record
 Order = Literal["dpo-first", "sft-first"]
 
 _U = 2.0**-53
-_SOURCE = "beyond the paper, docs/proof-s.md"
+_SOURCE = "beyond the paper, docs/theory.md, part S"
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class TwoPhases:
     def limit_error(self, lam: float, T: ArrayLike) -> tuple[Array, Array]:
         """(below, above): below <= G_Mix,λ(theta_T') - μ log T' - κ_λ <= above for all T' = T_DPO = T_SFT >= T.
 
-        docs/proof-s.md, (6), under its conditions 1 to 4 and η <= 2; nan where one fails. Both are O((log T)/T).
+        docs/theory.md, (S.6), under its conditions 1 to 4 and η <= 2; nan where one fails. Both are O((log T)/T).
         """
         mu, eta, x, v0 = self.weight(lam), self.eta, self.x, self.start
         y, half_log, zero = eta * lengths("T", T), eta / 2 * math.log(2), 1 - eta / 2 * math.log(2)
@@ -171,7 +171,7 @@ class TwoPhases:
         return np.where(good, below, np.nan), np.where(good, above, np.nan)
 
     def lower_end(self, T0: int) -> float:
-        """W with w_T >= W for all T_DPO = T_SFT = T >= T0 (docs/proof-s.md, Theorem S); nan if its (5) fails."""
+        """W with w_T >= W for all T_DPO = T_SFT = T >= T0 (docs/theory.md, Theorem S); nan if its (S.5) fails."""
         y, eta, v0 = self.eta * _check.whole("T0", T0, low=1), self.eta, self.start
         V = float(advance(v0, y + excess(v0, eta), eta))
         w0 = -self.x - V
@@ -231,9 +231,9 @@ def theorem_s(
     Statement: min G_Mix,λ <= G_Mix,λ(theta_T) <= max G_Mix,λ over Lemma P's enclosure of theta_T; and
         |G_Mix,λ(theta_T) - μ log T_2 - κ_λ| <= an explicit error, κ_λ = μ (log η + c theta_ref) - f*_Mix,λ; μ = λ and
         T_2 = T_SFT (DPO first), 1-λ and T_DPO (SFT first).
-    Kind: lower, upper, and equal with the error as tolerance: that of (6), which holds and decreases for all later T,
+    Kind: lower, upper, and equal with the error as tolerance: that of (S.6), which holds and decreases for all later T,
         where T_DPO = T_SFT and its conditions hold, else what Lemma P leaves.
-    Source: beyond the paper, docs/proof-s.md. Sharpens Theorem 3.3 of arXiv 2410.15483v3.
+    Source: beyond the paper, docs/theory.md, part S. Sharpens Theorem 3.3 of arXiv 2410.15483v3.
     Arguments: lam in (0, 1); T_DPO, T_SFT >= 0, the last phase's >= 1; c, theta_ref, alpha, theta_1 (None: theta_ref),
         order; limit: longer phases are not followed, attained is nan and the verdict open.
     Returns: three Records; terms "growth" (μ log T_2), "constant" (κ_λ), and "remainder" for the bounds. Raises: as
@@ -244,7 +244,7 @@ def theorem_s(
     below, above = (float(e) for e in run.remainder(lam, T_DPO, T_SFT))
     how = "Lemma P"
     if T_DPO == T_SFT and not math.isnan(float(run.limit_error(lam, T_DPO)[0])):
-        (below, above), how = (float(e) for e in run.limit_error(lam, T_DPO)), "(6)"
+        (below, above), how = (float(e) for e in run.limit_error(lam, T_DPO)), "(S.6)"
     low, high = (float(g) for g in run.gap_bounds(lam, T_DPO, T_SFT))
     attained, rounding = math.nan, 0.0
     if max(T_DPO, T_SFT) <= limit:

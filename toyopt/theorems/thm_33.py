@@ -34,7 +34,7 @@ def thm_33(
 
     Problem: as `theorem_s`, T_DPO = T_SFT = T.
     Statement: G_Mix,λ(theta_T) >= g > 0 for every λ in [lo, hi] and all T >= T0.
-    Kind: lower. If g is None the bound follows from Theorem S (docs/proof-s.md), up to rounding; attained is the least
+    Kind: lower. If g is None the bound follows from Theorem S (docs/theory.md, S), up to rounding; attained: the least
         gap of some runs, 9 values of λ by up to 17 values of T from T0 to `last`: looked at, see `certified_33`.
     Source: arXiv 2410.15483v3, Theorem 3.3.
     Arguments: lam (lo, hi), 0 < lo <= hi < 1; T0 >= 1; g, a level, or None for `level`; last >= T0, by default 64 T0;
@@ -65,7 +65,7 @@ def level(run: TwoPhases, lam: tuple[float, float], T0: int) -> float:
     """A g with G_Mix,λ(theta_T) >= g for every λ in [lo, hi] and all T_DPO = T_SFT = T >= T0; nan if none is found.
 
     It is G at `TwoPhases.lower_end`, for the end of [lo, hi] that decides: the least μ, by the half-line lemma of
-    docs/proof-s.md. In floats: `certified_33` proves it.
+    docs/theory.md, part S. In floats: `certified_33` proves it.
     """
     low, high = interval(lam)
     deciding = low if run.order == "dpo-first" else high

@@ -160,7 +160,7 @@ def path_rounding(problem: Problem, alphas: Array, size: float, D: float) -> flo
     A step rounds by e at most: 8 u of where it is and of its length in each of its products. The smaller of two bounds.
     Forward: later steps bring two points apart by max(1, alpha L - 1) at most, and f_Mix has slope C. Backward: e is
     an error e/alpha of the gradient, and the proof carries ⟨error, a distance <= D + Σ alpha C⟩ along with weights
-    r_k <= 1 (docs/proof-a.md, section 4), which needs no bound on alpha L.
+    r_k <= 1 (docs/theory.md, A4), which needs no bound on alpha L.
     """
     rows = max(len(o.rows) for o in problem.objectives)
     C, L = max(o.grad_bound for o in problem.objectives), max(o.smoothness for o in problem.objectives)

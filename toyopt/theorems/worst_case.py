@@ -3,7 +3,7 @@
 The function is `f(x) = max(0, max_k g_kᵀ(x - x*))` with T explicit vectors of length C; the start is at distance D from
 x*. At the i-th iterate the pieces i, i+1, .. T tie, and the method is handed the gradient g_i, which is a subgradient
 there: nothing is left to chance or to a solver. `as_sft` turns the function into one of the paper's own objectives.
-Proofs: docs/proof-a.md, sections 5 to 7.
+Proofs: docs/theory.md, A5 to A7.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class WorstCase:
 def worst_case(alphas: ArrayLike, D: float, C: float) -> WorstCase:
     """The function on which the subgradient method with these steps ends exactly at `exact_bound`.
 
-    Construction (docs/proof-a.md, section 5): b_1 = √B and b_{k+1} the larger root of b + alpha_k/b = b_k, then
+    Construction (docs/theory.md, A5): b_1 = √B and b_{k+1} the larger root of b + alpha_k/b = b_k, then
     r_k = alpha_k/b_{k+1}², A_k = b_k b_1, u_1 = C² - D²/B², u_{k+1} = u_k (1 - r_k²); from P_1 = D e_0 on,
     g_k = P_k/A_k + √u_k e_k and P_{k+1} = P_k - (A_k - A_{k+1}) g_k.
 
@@ -108,7 +108,7 @@ def last_iterate_is_exact(alphas: ArrayLike, D: float, C: float) -> Record:
 
     Problem: f convex with subgradients of norm at most C, start at distance D of x*, any positive steps, T - 1 of them.
     Statement: sup over such f of f(x_T) - f(x*) = D²/(2B) + (C²/2)(B - 2Σ alpha_t).
-    Kind: equal. Source: beyond the paper, docs/proof-a.md, section 5.
+    Kind: equal. Source: beyond the paper, docs/theory.md, A5.
     Arguments, raises: as `worst_case`. Returns: a Record; attained is f(x_T) - f(x*) on `worst_case`, run step by step.
     """
     case = worst_case(alphas, D, C)
@@ -119,7 +119,7 @@ def last_iterate_is_exact(alphas: ArrayLike, D: float, C: float) -> Record:
         kind="equal",
         bound=total(terms),
         attained=_judged(case, case.gap, C),
-        source="beyond the paper, docs/proof-a.md, section 5",
+        source="beyond the paper, docs/theory.md, A5",
         terms=terms,
         tolerance=_tolerance(case, D, C),
     )
@@ -128,7 +128,7 @@ def last_iterate_is_exact(alphas: ArrayLike, D: float, C: float) -> Record:
 def zamani_glineur(R: float, B: float, N: int) -> Record:
     """N updates with step sizes R(N+1-k)/(B(N+1)^{3/2}) end exactly at BR/√(N+1) in the worst case.
 
-    Kind: equal. Source: arXiv 2307.11134; docs/proof-a.md, section 6.
+    Kind: equal. Source: arXiv 2307.11134; docs/theory.md, A6.
     Arguments: R > 0 the start's distance, B > 0 the gradients' bound, N >= 1 updates.
     Returns: a Record. Raises: ValueError or TypeError naming the argument.
     """
@@ -143,7 +143,7 @@ def zamani_glineur(R: float, B: float, N: int) -> Record:
         kind="equal",
         bound=total(terms),
         attained=_judged(case, case.gap, B),
-        source="arXiv 2307.11134; docs/proof-a.md, section 6",
+        source="arXiv 2307.11134; docs/theory.md, A6",
         terms=terms,
         tolerance=_tolerance(case, R, B),
     )
@@ -152,7 +152,7 @@ def zamani_glineur(R: float, B: float, N: int) -> Record:
 def no_schedule_is_better(alphas: ArrayLike, D: float, C: float) -> Record:
     """Whatever the step sizes, some convex function leaves the last iterate at DC/√T or above.
 
-    Kind: lower. Source: docs/proof-a.md, section 6 (a resisting oracle; the idea is Nemirovski and Yudin's).
+    Kind: lower. Source: docs/theory.md, A6 (a resisting oracle; the idea is Nemirovski and Yudin's).
     Arguments, raises: as `worst_case`. Returns: a Record; attained is f(x_T) - f(x*) on `resisting`.
     """
     case = resisting(alphas, D, C)
@@ -163,7 +163,7 @@ def no_schedule_is_better(alphas: ArrayLike, D: float, C: float) -> Record:
         kind="lower",
         bound=D * C / math.sqrt(T),
         attained=_judged(case, case.gap, C),
-        source="docs/proof-a.md, section 6",
+        source="docs/theory.md, A6",
         terms={"optimum": D * C / math.sqrt(T)},
         tolerance=_tolerance(case, D, C),
     )
