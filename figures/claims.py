@@ -105,11 +105,11 @@ ARTEFACT = Artefact(
         "one: proven by algebra (symbolic) or by ball arithmetic (certified), summed over all paths (enumerated), "
         "checked on many problems (property), or estimated with a confidence interval (statistical). A claim that is "
         "not established is open, never assumed. Bound and attained are those of the claim's first record; the checks "
-        "are all of its records, the word in brackets saying what evidence each is."
+        "are all of its records, the word in brackets saying what evidence each is. Many are shown on Tables 2 and 3, "
+        "which are reconstructed."
     ),
     parameters=parameters,
     compute=compute,
     draw=draw,
-    reconstructed="Tables 2 and 3, on which many of these are shown, are reconstructed.",
     is_table=True,
 )

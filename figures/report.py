@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ def page(out: Path, registry: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "seconds": seconds}
+    filters: dict[str, Callable[..., str]] = {"number": number, "seconds": seconds, "cell": cell}
+    environment.filters |= filters
     artefacts = [_view(out, record) for record in collect(out, registry)]
     return environment.get_template("report.html.jinja").render(
         source=SOURCE,
@@ -55,6 +56,11 @@ def number(value: Any) -> str:
         mantissa, _, exponent = f"{value:.6g}".replace("-", "−").partition("e")
         return mantissa + (f"×10{exponent_of(exponent)}" if exponent else "")
     return str(value)
+
+
+def cell(text: str) -> str:
+    """A number of a CSV as the page shows it: as it stands if it is short, else with six digits."""
+    return text if len(text) <= 8 else number(float(text))
 
 
 def exponent_of(digits: str) -> str:

@@ -87,3 +87,14 @@ def test_the_page_shows_all_and_needs_no_network(door: Door) -> None:
     assert "Its numbers were chosen." in text
     assert "does not hold" in text
     assert "python paper_repro.py bad" in text
+
+
+def test_cells_of_tables_are_shown_with_six_digits_and_short_ones_as_they_stand() -> None:
+    from figures.report import cell
+
+    assert [cell(text) for text in ("0.5", "-1.0", "11.13297226870432", "1.796036184696584e-15")] == [
+        "0.5",
+        "-1.0",
+        "11.133",
+        "1.79604×10⁻¹⁵",
+    ]
