@@ -7,7 +7,7 @@ ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-deep lint bench clean
+.PHONY: help setup reproduce test test-deep lint bench mutants clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -25,6 +25,10 @@ $(VENV)/.made-dev: $(VENV)/.made
 
 $(VENV)/.made-bench: $(VENV)/.made
 	@$(PIP_INSTALL) -e '.[test,bench]'
+	@touch $@
+
+$(VENV)/.made-mutants: $(VENV)/.made
+	@$(PIP_INSTALL) -e '.[test,mutants]'
 	@touch $@
 
 setup: $(VENV)/.made  ## create .venv with exact versions
@@ -46,6 +50,9 @@ lint: $(VENV)/.made-dev  ## ruff and mypy
 bench: $(VENV)/.made-bench  ## measure speed beside C and torch (installs torch)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+mutants: $(VENV)/.made-mutants  ## put small faults into toyopt: which do the tests miss? (hours for all)
+	@$(BIN)/python tools/mutants.py $(ARGS)
+
 clean:  ## remove .venv, caches and results
-	rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OUT) mutants build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,6 @@ settings.register_profile("quick", parent=_COMMON, max_examples=40, derandomize=
 settings.register_profile("deep", parent=_COMMON, max_examples=400, derandomize=False)
 # `make mutants` only asks whether a test fails, not for the smallest example.
 settings.register_profile(
-    "mutants", parent=settings.get_profile("quick"), phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    "mutants", settings.get_profile("quick"), phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -80,7 +80,7 @@ def least_horizon(D: float, C: float, alpha0: float, epsilon: float) -> int:
     def above(T: int) -> bool:
         return total(log_bound(D, C, alpha0, T)) > epsilon
 
-    low, high = 2, 3
+    low = high = 3
     while above(high):
         low, high = high, 2 * high
         if high > _LARGEST:
@@ -119,7 +119,7 @@ def _minus_w(log: float) -> float:
     """y = -W_{-1}(-e^log) for log <= -1: the y >= 1 with y - log y = -log."""
     if log > -700:
         return float(-lambertw(-math.exp(log), -1).real)
-    y = -log + math.log(-log)
-    for _ in range(50):  # Newton on y - log y + log = 0, from near it
-        y -= (y - math.log(y) + log) / (1 - 1 / y)
+    y = -log
+    for _ in range(10):  # a contraction, by 1/y < 1/700
+        y = math.log(y) - log
     return y

@@ -1,0 +1,197 @@
+"""Small facts about the rules, the schedules, the examples and the optima: each kills a mutant of `make mutants`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from toyopt import _check, dpo, sft
+from toyopt.algorithms import (
+    Alright,
+    Constant,
+    Controller,
+    InverseRootHorizon,
+    LinearDecay,
+    Maxright,
+    Mix,
+    Sequential,
+    ZamaniGlineur,
+)
+from toyopt.examples import TABLE2, LowerBound, from_rows, random_problem, table2
+from toyopt.optimum import lower_bound_minimiser, minimise, pareto_front
+from toyopt.problem import Problem
+
+
+def test_a_rule_of_one_single_step_is_a_rule() -> None:
+    Sequential((1,), (0,)).check(1)
+    Sequential((0, 1)).check(2)
+    Maxright(0.5, (0.0, 0.0), 1).check(2)
+
+
+def test_a_controller_starts_with_gaps_of_age_zero_and_names_lam() -> None:
+    assert Controller(Maxright(0.5, (0.0, 0.0)), 2).ages == [0, 0]
+    with pytest.raises(ValueError, match=r"^lam: must be in \[0, 1\]"):
+        Controller(Mix(1.5), 2)
+
+
+def test_a_stage_of_one_step_asks_for_its_threshold() -> None:
+    control = Controller(Sequential((1, 1), (0, 1), (2.0, 0.0)), 2)
+    assert control.needs() == (0, 1)
+    decision = control.decide({0: 1.0, 1: 1.0})  # objective 0 is below 2 already
+    assert decision is not None
+    assert decision.index == 1
+
+
+def test_without_thresholds_no_value_ends_a_stage() -> None:
+    control = Controller(Sequential((2, 1)), 2)
+    chosen = []
+    while (decision := control.decide({})) is not None:
+        chosen.append(decision.index)
+        control.record()
+    assert chosen == [0, 0, 1]
+
+
+def test_a_rule_put_in_later_is_named() -> None:
+    control: Any = Controller(Alright(0.5), 2)
+    control.rule = "Mix"
+    with pytest.raises(TypeError, match=r"^rule: one of Sequential, Mix, Alright, Maxright is needed, got 'Mix'$"):
+        control.decide({})
+
+
+@pytest.mark.parametrize(
+    ("make", "good", "argument"),
+    [
+        (Constant, (1e-300,), None),
+        (InverseRootHorizon, (0.5, 1), "T"),
+        (LinearDecay, (0.5, 0.5, 1), "T"),
+        (ZamaniGlineur, (0.5, 0.5, 1), "N"),
+    ],
+)
+def test_schedules_take_all_positive_numbers_and_one_step(make: Any, good: tuple[Any, ...], argument: str) -> None:
+    assert make(*good).at(1) >= 0.0
+    if argument:
+        with pytest.raises(ValueError, match=f"^{argument}: must be at least 1, got 0$"):
+            make(*good[:-1], 0)
+
+
+def test_schedules_are_finite_at_zero() -> None:
+    assert Constant(0.25).at(0) == 0.25
+    assert InverseRootHorizon(0.5, 4).at(np.array([0, 1])).tolist() == [0.25, 0.25]
+
+
+def test_examples_hand_on_all_their_arguments() -> None:
+    problem = from_rows(TABLE2, theta_ref=[0.0], beta=2.0)
+    assert problem.objectives[0].rows.tolist() == [[-1.0]]
+    assert table2(3.0).objectives[0].origin.tolist() == [3.0]
+    with pytest.raises(ValueError, match=r"^theta_ref: a finite number"):
+        LowerBound(0.5, math.nan)
+
+
+def test_the_size_of_a_random_problem() -> None:
+    p = random_problem(np.random.default_rng(0))
+    chosen, demos = p.objectives
+    assert (p.dim, chosen.size, demos.size, demos.counts.tolist()) == (3, 4, 5, [2] * 5)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(4, 3)) - rng.normal(size=(4, 3))
+    np.testing.assert_allclose(chosen.rows, -0.7 * rows, rtol=1e-15)
+    small = random_problem(np.random.default_rng(0), dim=1, n_dpo=1, n_sft=1, outputs=2)
+    assert [o.rows.shape for o in small.objectives] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("decay", [0.25, 2.0])
+def test_weight_decay_is_half_its_square(decay: float) -> None:
+    """One straight enough objective: the minimum of log(1+e^{-θ}) + (decay/2)θ² by its stationarity alone."""
+    p = Problem((dpo([[1.0]], [[0.0]], beta=1.0, theta_ref=[0.0]), sft([[[0.0], [1.0]]], [0])))
+    found = minimise(p, 1.0, weight_decay=decay)
+    assert found.theta is not None
+    t = float(found.theta[0])
+    assert abs(decay * t - 1.0 / (1.0 + math.exp(t))) < 1e-9
+    assert found.value == pytest.approx(math.log1p(math.exp(-t)) + decay / 2 * t * t, rel=1e-12)
+    assert 0.0 <= found.grad_norm < 1e-9
+    assert found.converged
+
+
+def test_what_is_not_attained_has_no_theta_and_a_unit_direction() -> None:
+    p = table2()
+    for lam, sign in ((1.0, 1.0), (0.0, -1.0)):
+        found = minimise(p, lam)
+        assert not found.attained
+        assert found.theta is None
+        assert found.direction is not None
+        np.testing.assert_allclose(found.direction, [sign], rtol=1e-15)
+        assert found.grad_norm == 0.0
+        assert found.value == 0.0
+    three = Problem((dpo([[1.0, 1.0]], [[0.0, 0.0]], beta=1.0, theta_ref=[0.0, 0.0]), sft([np.eye(2) * 3.0], [0])))
+    direction = minimise(three, 0.5).direction
+    assert direction is not None
+    assert np.linalg.norm(direction) == pytest.approx(1.0, rel=1e-14)
+
+
+def test_the_front_says_where_it_is_attained() -> None:
+    p = table2()
+    front = pareto_front(p, [0, 0.5, 1])
+    assert front.lam.dtype == np.float64
+    assert front.lam.tolist() == [0.0, 0.5, 1.0]
+    assert front.attained.tolist() == [False, True, False]
+    assert np.isnan(front.theta[[0, 2]]).all()
+    assert front.theta.dtype == np.float64
+    assert front.theta[1, 0] == pytest.approx(lower_bound_minimiser(LowerBound(), 0.5), rel=1e-9)
+    np.testing.assert_allclose(front.values[1], p.values(front.theta[1]), rtol=1e-14)
+
+
+def test_the_closed_form_keeps_its_accuracy_on_both_sides_of_a_half() -> None:
+    """Against the other root of the same quadratic, exact in rationals: z = K = 1 and λ = m/(1+m) gives z = m."""
+    for m in (1e-12, 1e-3, 0.5, 1.0, 2.0, 1e3, 1e12):
+        lam = m / (1.0 + m)
+        b = (1.0 - 2.0 * lam) / (1.0 - lam)
+        got = lower_bound_minimiser(LowerBound(1.0, 0.0), lam)
+        # (1-λ)z² + (1-2λ)z - λ = (z + 1)((1-λ)z - λ)
+        assert got == pytest.approx(math.log(lam / (1.0 - lam)), rel=1e-12, abs=1e-15), (m, b)
+    assert math.isfinite(lower_bound_minimiser(LowerBound(1.0, 700.0), 0.5))
+    for bad, message in ((0.0, "lam: must be in"), (1.0, "lam: must be in"), (math.nan, "lam: a finite")):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            lower_bound_minimiser(LowerBound(), bad)
+    with pytest.raises(ValueError, match=r"^family: \|c theta_ref\| must be at most 700"):
+        lower_bound_minimiser(LowerBound(1.0, 700.5), 0.5)
+
+
+def test_a_row_of_zeros_is_no_obstacle() -> None:
+    p = Problem(
+        (
+            dpo([[1.0], [2.0]], [[0.0], [2.0]], beta=1.0, theta_ref=[0.0]),
+            dpo([[3.0]], [[3.0]], beta=1.0, theta_ref=[0.0], name="flat"),
+        )
+    )
+    found = minimise(p, 0.5)
+    assert not found.attained
+    assert found.value == pytest.approx(0.5 * 0.5 * math.log(2.0) + 0.5 * math.log(2.0), rel=1e-14)
+    alone = minimise(p, 0.0, near=[2.5])
+    assert alone.attained
+    assert alone.theta is not None
+    assert alone.theta.tolist() == [2.5]
+    assert alone.grad_norm == 0.0
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_optima_do_not_depend_on_the_unit_of_length(scale: float) -> None:
+    """Features s times as long: the same values, at parameters 1/s times as long, and the same direction."""
+    rng = np.random.default_rng(3)
+    chosen, rejected, features = rng.normal(size=(3, 2)), rng.normal(size=(3, 2)), rng.normal(size=(3, 3, 2))
+
+    def at(s: float) -> Problem:
+        ref = np.zeros(2)
+        return Problem((dpo(s * chosen, s * rejected, beta=1.0, theta_ref=ref), sft(s * features, [0, 1, 2])))
+
+    one, other = minimise(at(1.0), 0.4), minimise(at(scale), 0.4)
+    assert one.attained == other.attained
+    np.testing.assert_allclose(other.values, one.values, rtol=1e-6)
+    assert other.value == pytest.approx(one.value, rel=1e-9)
+
+
+def test_weights_that_nearly_sum_to_one() -> None:
+    assert _check.weights("lam", (0.5, 0.5 + 5e-10), 2) == (0.5, 0.5 + 5e-10)
+    with pytest.raises(ValueError, match=r"^lam: the weights must sum to 1"):
+        _check.weights("lam", (0.5, 0.5 + 2e-9), 2)

@@ -1,0 +1,261 @@
+"""What mutants of `toyopt.theorems` showed to be untested, the lemmas first: the names in records and messages, and the
+tolerances, each against its formula written out once more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from toyopt.examples import table2
+from toyopt.problem import Problem
+from toyopt.theorems import Record, lemma_a3, lemma_a5, lemma_a6, lemma_a7, noise_level, prop_a1, prop_a2
+from toyopt.theorems.lemma_a5 import rounding
+from toyopt.theorems.prop_a2 import relative_eigenvalues
+
+U = 2.0**-53
+PAPER = "arXiv 2410.15483v3, "
+
+
+def plane() -> Problem:
+    """d = 2, β = 1/2: a DPO datum with row (-1.5, -2), C1 = 2.5; two SFT data with 2 and 1 rows, C2 = √13."""
+    return Problem.dpo_sft(
+        chosen=[[3.0, 4.0]],
+        rejected=[[0.0, 0.0]],
+        features=[[[0.0, 0.0], [2.0, 3.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]],
+        targets=[0, 1],
+        theta_ref=[6.0, 8.0],
+        beta=0.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "claim", "source", "words"),
+    [
+        (lambda: prop_a1(plane(), [0.0, 1.0])[0], "A.1", PAPER + "eq. (20)", "‖g_DPO‖ <= C1 for every datum"),
+        (lambda: prop_a1(plane(), [0.0, 1.0])[2], "A.1", PAPER + "eq. (20)", "mean of each datum's own C1²"),
+        (lambda: prop_a1(plane(), [0.0, 1.0])[4], "A.1", PAPER + "eq. (21)", "mean ‖g_SFT‖² <= (C2)²"),
+        (lambda: prop_a1(plane(), [0.0, 1.0], beta=0.5)[7], "A.1", PAPER + "eq. (20)", "mean ‖g_DPO‖² <= (2βΦ)²"),
+        (lambda: prop_a1(plane(), [0.0, 1.0])[7], "A.1", PAPER + "eq. (21)", "mean ‖g_SFT‖² <= (2Φ)²"),
+        (lambda: prop_a2(plane(), [0.0, 1.0], lam=0.3), "A.2", PAPER + "Proposition A.2, eq. (29)-(33)", "∇²f_Mix,λ"),
+        (lambda: lemma_a3(1.0, 0.0, steps=[1.0], c=1.0), "A.3", PAPER + "Lemma A.3", "Π_t (1 - c a_t/4)"),
+        (
+            lambda: lemma_a5(table2(), [1.0], [0.0], lam=0.3),
+            "A.5",
+            PAPER + "Lemma A.5, eq. (46)",
+            "⟨∇f_Mix(θ_t), θ_t - θ⟩",
+        ),
+        (lambda: lemma_a6([1.0], [1.0]), "A.6", PAPER + "Lemma A.6", "η_T q_T"),
+        (
+            lambda: lemma_a7(table2(), [1.0], [0.0], lam=0.3, alpha=1.0),
+            "A.7",
+            PAPER + "Lemma A.7, eq. (48)",
+            "(λC1² + (1-λ)C2²)",
+        ),
+    ],
+)
+def test_a_record_says_what_it_is_about(make: Callable[[], Record], claim: str, source: str, words: str) -> None:
+    record = make()
+    assert (record.claim, record.source) == (claim, source)
+    assert words in record.statement
+    assert sum(record.terms.values()) == pytest.approx(record.bound) or claim == "A.3"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: lemma_a3("x", 0.0, steps=[1.0], c=1.0), TypeError, "theta: "),
+        (lambda: lemma_a3(0.0, "x", steps=[1.0], c=1.0), TypeError, "theta_prime: "),
+        (lambda: lemma_a3(0.0, 0.0, steps=[1.0], c="x"), TypeError, "c: "),
+        (lambda: lemma_a3(0.0, 0.0, steps=[math.nan], c=1.0), ValueError, "steps: all"),
+        (lambda: lemma_a3(0.0, 0.0, steps=[1.0, 0.0], c=1.0), ValueError, r"steps: .*, got .*\(0\.0\) at t = 2$"),
+        (lambda: lemma_a3(0.0, 0.0, steps=[1.0, 3.0], c=2.0), ValueError, r"steps: .*, got .*\(6\.0\) at t = 2$"),
+        (lambda: lemma_a5(table2(), ["x"], [0.0], lam=0.3), ValueError, "theta_t: "),
+        (lambda: lemma_a5(table2(), [0.0], ["x"], lam=0.3), ValueError, "theta: "),
+        (lambda: lemma_a5(table2(), [[0.0]] * 2, [[0.0]] * 3, lam=0.3), ValueError, r"theta: shape \(3, 1\) does not"),
+        (lambda: lemma_a5(table2(), np.zeros((0, 1)), [0.0], lam=0.3), ValueError, "theta_t: is empty"),
+        (lambda: lemma_a6(["x"], [1.0]), ValueError, "eta: not"),
+        (lambda: lemma_a6([1.0], ["x"]), ValueError, "q: not"),
+        (lambda: lemma_a6([2.0, 0.5, 0.0], [1.0] * 3), ValueError, r"eta: must be positive, got .*\(0\.0\)$"),
+        (
+            lambda: lemma_a6([3.0, 3.0, 1.0, 1.5], [1.0] * 4),
+            ValueError,
+            r"eta: must not increase, got .*\(1\.0\) before .*\(1\.5\)$",
+        ),
+        (lambda: lemma_a6([2.0, 1.0, 0.5], [0.0, 0.5, -1.0]), ValueError, r"q: must not be .*, got .*\(-1\.0\)$"),
+        (lambda: lemma_a7(table2(), ["x"], [0.0], lam=0.3, alpha=1.0), ValueError, "theta_t: "),
+        (
+            lambda: lemma_a7(table2(), [[0.0]], [0.0], lam=0.3, alpha=1.0),
+            ValueError,
+            r"theta_t: shape \(1,\) .* \(1, 1\)",
+        ),
+        (lambda: lemma_a7(table2(), [0.0], ["x"], lam=0.3, alpha=1.0), ValueError, "theta: "),
+        (lambda: lemma_a7(table2(), [0.0], [0.0], lam=0.3, alpha="x"), TypeError, "alpha: "),
+        (lambda: noise_level(table2(), 2.0), ValueError, "lam: "),
+        (lambda: prop_a1(plane(), ["x", "y"]), ValueError, "theta: "),
+        (lambda: prop_a1(plane(), np.zeros((0, 2))), ValueError, "theta: is empty"),
+        (lambda: prop_a1(plane(), [0.0, 0.0], beta="x"), TypeError, "beta: "),
+        (lambda: prop_a1(plane(), [0.0, 0.0], beta=0.0), ValueError, "beta: "),
+        (lambda: prop_a2(plane(), ["x", "y"], lam=0.3), ValueError, "theta: "),
+        (lambda: prop_a2(plane(), np.zeros((0, 2)), lam=0.3), ValueError, "theta: is empty"),
+    ],
+)
+def test_a_message_names_the_argument(call: Callable[[], object], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=f"^{words}"):
+        call()
+
+
+def test_tolerance_of_a3() -> None:
+    """The start's rounding, each step's, twice their sum, and 4 T u of the start's difference for the product."""
+    x, y, steps, c = 1.5, -0.25, [1.0, 2.5], 0.5
+    error = U * 1.75
+    for a in steps:
+        x, y = x + a / (1 + math.exp(c * x)), y + a / (1 + math.exp(c * y))
+        error += U * (8 * a + (1 + c * a) * (abs(x) + abs(y)))
+    record = lemma_a3(1.5, -0.25, steps=steps, c=c)
+    assert record.tolerance == pytest.approx(2 * error + 8 * U * 1.75, rel=1e-12, abs=0)
+    # Negative steps with a negative c run the other way.
+    mirrored = lemma_a3(0.25, -1.5, steps=[-1.0, -2.5], c=-0.5)
+    assert mirrored.attained == record.attained
+    assert mirrored.tolerance == pytest.approx(record.tolerance, rel=1e-12, abs=0)
+
+
+def test_a3_far_out_is_finite() -> None:
+    """Margins of either sign that exp cannot take: one run stays, the other moves by whole steps."""
+    record = lemma_a3(2000.0, -2000.0, steps=[1.0, 0.5], c=1.0)
+    assert record.attained == 4000.0 - 1.5
+    assert record.bound == 4000.0 * 0.75 * 0.875
+
+
+def test_tolerance_of_a6() -> None:
+    """4 (T+4) u (2 + log T) of the largest product and the largest value times η_1."""
+    record = lemma_a6([3.0, 2.0], [1.0, 5.0])
+    assert record.tolerance == pytest.approx(4 * 6 * U * (10 + 15) * (2 + math.log(2)), rel=1e-12, abs=0)
+
+
+def by_hand_rounding(theta: list[float]) -> float:
+    """4 (R + d + 13) u (1 + log(1+R) + C (‖theta‖ + ‖o‖)), the larger of DPO's and SFT's."""
+    size = math.hypot(*theta)
+    dpo = 4 * (1 + 2 + 13) * U * (1 + math.log(2) + 2.5 * (size + 10))
+    sft = 4 * (3 + 2 + 13) * U * (1 + math.log(4) + math.sqrt(13) * size)
+    return max(dpo, sft)
+
+
+def test_tolerances_of_a5_and_a7() -> None:
+    near, far = [0.3, -0.4], [30.0, 40.0]  # DPO's is the larger near 0, SFT's far out
+    assert rounding(plane(), np.array([near, far])) == pytest.approx(
+        [by_hand_rounding(near), by_hand_rounding(far)], rel=1e-12, abs=0
+    )
+    both = by_hand_rounding(near) + by_hand_rounding(far)
+    assert lemma_a5(plane(), near, far, lam=0.3).tolerance == pytest.approx(both, rel=1e-12, abs=0)
+    record = lemma_a7(plane(), near, far, lam=0.3, alpha=0.7)
+    noise = 0.245 * (0.3 * 6.25 + 0.7 * 13)
+    assert record.terms["noise"] == pytest.approx(noise, rel=1e-14)
+    assert record.tolerance == pytest.approx(0.7 * both + 1e-14 * noise, rel=1e-12, abs=0)
+    small = lemma_a7(plane(), [0.0, 0.0], [0.0, 0.0], lam=0.3, alpha=1e6)  # here the noise's share counts
+    expected = 1e6 * 2 * by_hand_rounding([0.0, 0.0]) + 5e11 * (0.3 * 6.25 + 0.7 * 13) * 1e-14
+    assert small.tolerance == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+def test_a5_takes_the_least_slack_in_units_of_its_tolerance() -> None:
+    """Equal parameters have slack 0; the pair is the worst although others come before it, and axes are kept."""
+    here = np.array([[[0.3, -0.4], [3.0, 1.0]], [[1.0, 1.0], [2.0, 0.0]]])
+    there = np.array([[[1.3, -0.4], [0.0, 1.0]], [[1.0, 1.0], [0.0, 5.0]]])
+    assert lemma_a5(plane(), here, there, lam=0.3).attained == 0.0
+    # A small slack near 0 counts more than a smaller one far out, where the tolerance is larger.
+    pairs = [([0.1, 0.0], [0.0, 0.0]), ([1e6, 0.0], [1e6 + 1.0, 0.0])]
+    slack = [lemma_a5(plane(), a, b, lam=0.3) for a, b in pairs]
+    both = lemma_a5(plane(), [a for a, _ in pairs], [b for _, b in pairs], lam=0.3)
+    ratios = [r.slack / r.tolerance for r in slack]
+    assert (both.bound, both.attained) == (slack[int(np.argmin(ratios))].bound, slack[int(np.argmin(ratios))].attained)
+
+
+def test_tolerances_of_a1_and_a2() -> None:
+    """(R + d + 10) u of the bound, twice for squares; (pairs + n + 5 + 10 d) u, m(m+1)/2 pairs to a datum of m rows."""
+    for record, rows, power in zip(
+        prop_a1(plane(), [0.0, 1.0], beta=0.5),
+        (1, 1, 1, 3, 3, 3, 1, 1, 3, 3),
+        (1, 2, 2, 1, 2, 2, 1, 2, 1, 2),
+        strict=True,
+    ):
+        assert record.tolerance == pytest.approx(power * (rows + 12) * U * record.bound, rel=1e-12, abs=0)
+        assert next(iter(record.terms)).startswith("(") == (power == 2)
+    assert prop_a2(plane(), [0.0, 1.0], lam=0.3).tolerance == (1 + 3 + 1 + 2 + 5 + 20) * U
+
+
+def one(kind: str, attained: float, **changes: Any) -> Record:
+    settings: dict[str, Any] = {"kind": kind, "bound": 1.0, "attained": attained, "source": "s", "tolerance": 0.25}
+    return Record("X", "x", **(settings | changes))
+
+
+@pytest.mark.parametrize(
+    ("record", "verdict", "slack"),
+    [
+        (one("upper", 0.5), "holds", 0.5),
+        (one("upper", 1.25), "holds", -0.25),  # the tolerance itself is allowed
+        (one("upper", 1.26), "fails", -0.26),
+        (one("lower", 1.5), "holds", 0.5),
+        (one("lower", 0.75), "holds", -0.25),
+        (one("lower", 0.74), "fails", -0.26),
+        (one("equal", 1.25), "holds", -0.25),
+        (one("equal", 0.74), "fails", -0.26),
+        (one("upper", math.nan), "open", math.nan),
+        (one("upper", 0.5, bound=math.nan), "open", math.nan),
+        (one("upper", 1.0, interval=(0.9, 1.25)), "holds", 0.0),
+        (one("upper", 1.0, interval=(0.9, 1.26)), "open", 0.0),
+        (one("upper", 1.5, interval=(1.25, 2.0)), "open", -0.5),
+        (one("upper", 1.5, interval=(1.26, 2.0)), "fails", -0.5),
+        (one("lower", 1.0, interval=(0.75, 1.1)), "holds", 0.0),
+        (one("lower", 1.0, interval=(0.74, 1.1)), "open", 0.0),
+        (one("lower", 0.5, interval=(0.0, 0.75)), "open", -0.5),
+        (one("lower", 0.5, interval=(0.0, 0.74)), "fails", -0.5),
+        (one("equal", 1.5, interval=(1.25, 2.0)), "holds", -0.5),
+        (one("equal", 1.5, interval=(1.26, 2.0)), "fails", -0.5),
+        (one("equal", 0.5, interval=(0.0, 0.75)), "holds", -0.5),
+        (one("equal", 0.5, interval=(0.0, 0.74)), "fails", -0.5),
+    ],
+)
+def test_verdict_and_slack(record: Record, verdict: str, slack: float) -> None:
+    assert record.verdict == verdict
+    assert record.slack == pytest.approx(slack, nan_ok=True)
+
+
+def test_a_record_in_print() -> None:
+    plain = one("upper", 0.5, terms={"a": 0.25, "b": 0.75})
+    assert str(plain) == "X: x  [s]\n  holds: attained 0.5 <= bound 1 (property)\n  bound from a 0.25, b 0.75"
+    drawn = one("lower", 1.5, interval=(1.25, 2.0), failure=1e-6, how="statistical")
+    assert str(drawn) == (
+        "X: x  [s]\n  holds: attained 1.5 >= bound 1 (statistical)\n  attained in [1.25, 2], but with probability 1e-06"
+    )
+    grid = one("equal", 1.0, interval=(1.0, 2.0))
+    assert str(grid) == "X: x  [s]\n  holds: attained 1 == bound 1 (property)\n  attained in [1, 2]"
+
+
+def test_a6_takes_zeros() -> None:
+    assert lemma_a6([2.0, 1.0], [0.0, 1.0]).verdict == "holds"
+
+
+def test_a5_far_out_counts_less() -> None:
+    """The second parameter moves nothing but the tolerance: the pair far out is worse although its slack is larger."""
+    p = Problem.dpo_sft(
+        chosen=[[0.5, 0.0]],
+        rejected=[[0.0, 0.0]],
+        features=[[[0.0, 0.0], [0.5, 0.0]]],
+        targets=[0],
+        theta_ref=[5.0, 0.0],
+    )
+    near, far = lemma_a5(p, [0.9, 0.0], [0.0, 0.0], lam=0.3), lemma_a5(p, [1.0, 1e6], [0.0, 1e6], lam=0.3)
+    assert near.slack < far.slack
+    both = lemma_a5(p, [[0.9, 0.0], [1.0, 1e6]], [[0.0, 0.0], [0.0, 1e6]], lam=0.3)
+    assert both.tolerance == far.tolerance
+
+
+def test_relative_eigenvalues_of_any_symmetric_matrix() -> None:
+    """Each matrix by its own trace, or by its largest entry where the trace is 0."""
+    small = np.array([[0.2, 1.0], [1.0, 0.2]])
+    out = relative_eigenvalues(np.stack([small, 1e-320 * small, np.diag([3.0, -3.0]), np.zeros((2, 2))]))
+    assert out == pytest.approx([-2.0, -2.0, -1.0, 0.0], rel=1e-3)
+    assert prop_a2(plane(), [0.0, 1.0], lam=0.3).terms == {"zero": 0.0}
