@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from toyopt import _check, dpo, sft, simulate
-from toyopt.algorithms import Alright, Constant, Maxright, Mix, Sequential
+from toyopt.algorithms import Alright, Constant, LinearDecay, Maxright, Mix, Sequential
+from toyopt.examples import table2
 from toyopt.problem import Objective, Problem
 from toyopt.simulate import Merit
 
@@ -157,3 +158,14 @@ def test_the_default_seed_is_zero() -> None:
         chosen = simulate(THREE, Alright(0.5), Constant(0.1), seeds=seed, **more).choices
         assert chosen is not None
         assert np.array_equal(default, chosen) is same
+
+
+def test_two_unequal_steps_are_both_taken() -> None:
+    """A constant step is passed as one number, so that two of them are the least that may differ."""
+    problem, schedule = table2(), LinearDecay(D=2.0, C=0.5, T=3)
+    run = simulate(problem, Mix(0.3), schedule, theta0=[1.5], steps=2)
+    theta = np.array([1.5])
+    for t in (1, 2):
+        theta = theta - schedule.at(t) * problem.grad_mix(theta, 0.3)
+    assert schedule.at(1) > 1.5 * schedule.at(2)
+    np.testing.assert_allclose(run.last[0], theta, rtol=1e-14)

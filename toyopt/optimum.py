@@ -67,9 +67,9 @@ def minimise(
     active = [(w, o) for w, o in zip(weights, problem.objectives, strict=True) if w > 0.0]
     direction = None
     if weight_decay == 0.0:
-        direction = _direction(np.concatenate([o.rows for _, o in active]))
+        direction = falling_direction(np.concatenate([o.rows for _, o in active]))
         if direction is not None:
-            active = [part for w, o in active for part in _without_falling(w, o, direction)]
+            active = [part for w, o in active for part in without_falling(w, o, direction)]
     theta, grad_norm = _solve(active, weight_decay, start)
     scale = max((math.sqrt((o.rows**2).sum(axis=1).max()) for _, o in active), default=1.0)
     value = float(sum(w * o.value(theta) for w, o in active)) + weight_decay / 2 * float(theta @ theta)
@@ -137,7 +137,7 @@ def lower_bound_minimiser(family: LowerBound, lam: float) -> float:
     return log_z / family.c
 
 
-def _direction(rows: Array) -> Array | None:
+def falling_direction(rows: Array) -> Array | None:
     """A unit u with rows·u <= 0 that makes as many rows as possible fall, or None if none can."""
     from scipy.optimize import linprog
 
@@ -165,7 +165,7 @@ def _falls(rows: Array, direction: Array) -> NDArray[np.bool_]:
     return np.asarray(rows @ direction < -1e-9 * np.sqrt((rows**2).sum(axis=1)))
 
 
-def _without_falling(weight: float, objective: Objective, direction: Array) -> list[tuple[float, Objective]]:
+def without_falling(weight: float, objective: Objective, direction: Array) -> list[tuple[float, Objective]]:
     """The limit of an objective along the direction, as a weight and an objective; nothing if the limit is 0."""
     stays = ~_falls(objective.rows, direction)
     counts = np.add.reduceat(stays.astype(np.int64), objective.starts)
@@ -182,7 +182,7 @@ def _limit(objective: Objective, theta: Array, direction: Array | None) -> float
     growth = objective.rows @ direction
     if (growth > 1e-9 * np.sqrt((objective.rows**2).sum(axis=1))).any():
         return math.inf
-    return float(sum(w * o.value(theta) for w, o in _without_falling(1.0, objective, direction)))
+    return float(sum(w * o.value(theta) for w, o in without_falling(1.0, objective, direction)))
 
 
 def _solve(active: list[tuple[float, Objective]], weight_decay: float, start: Array) -> tuple[Array, float]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from toyopt import _check
 from toyopt._check import Array
-from toyopt.optimum import Optimum, _direction, _without_falling, minimise
+from toyopt.optimum import Optimum, falling_direction, minimise, without_falling
 from toyopt.problem import Objective, Problem
 
 # Between the certificate's two sides, relative to the values that are subtracted: each is a sum of a few rounded
@@ -190,8 +190,10 @@ def _balance(dual: _Dual) -> tuple[float, float] | None:
 def _epigraph(dual: _Dual, others: tuple[Array, ...]) -> WorstOptimum:
     """Min t subject to every weighted gap <= t, where it is attained. `others`: dual weights to try besides."""
     problem = dual.problem
-    direction = None if dual.weight_decay > 0.0 else _direction(np.concatenate([o.rows for o in problem.objectives]))
-    parts = [[(1.0, o)] if direction is None else _without_falling(1.0, o, direction) for o in problem.objectives]
+    direction = (
+        None if dual.weight_decay > 0.0 else falling_direction(np.concatenate([o.rows for o in problem.objectives]))
+    )
+    parts = [[(1.0, o)] if direction is None else without_falling(1.0, o, direction) for o in problem.objectives]
     theta, v = _kkt(dual, parts)
     v = np.where(v > 1e-12, v, 0.0)  # what is less is rounding
     v = max((v / v.sum(), *others), key=dual.value)
@@ -223,7 +225,7 @@ def _far_enough(dual: _Dual, theta: Array, direction: Array, v: Array, level: fl
     Then they stay as they are, and the others, whose limits are below the level, get there at some finite length.
     """
     support = [o.rows for o, share in zip(dual.problem.objectives, v, strict=True) if share > 0.0]
-    if _direction(np.concatenate(support)) is not None:
+    if falling_direction(np.concatenate(support)) is not None:
         return None
     for exponent in range(60):
         far = theta + 2.0**exponent * direction
