@@ -145,11 +145,12 @@ class Maxright:
             _check.real(f"f_star[{i}]", value)
 
 
-def check_rule(rule: Rule, n: int) -> None:
-    """Raise TypeError unless it is one of the four rules, and ValueError or TypeError unless it fits n objectives."""
+def check_rule(rule: Rule, n: int) -> Sequential | Mix | Alright | Maxright:
+    """The rule; TypeError unless it is one of the four, and ValueError or TypeError unless it fits n objectives."""
     if not isinstance(rule, Sequential | Mix | Alright | Maxright):
         raise TypeError(f"rule: one of Sequential, Mix, Alright, Maxright is needed, got {rule!r}")
     rule.check(n)
+    return rule
 
 
 @dataclass(frozen=True)

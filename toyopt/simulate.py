@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from toyopt import _check, _layout
 from toyopt._check import Array
 from toyopt._layout import Ints
-from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Schedule, Sequential
+from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Schedule, Sequential, check_rule
 from toyopt.problem import Problem
 
 
@@ -102,10 +102,8 @@ def simulate(
     argument and the value; a run that diverges is flagged in the result instead.
     """
     n, dim = len(problem), problem.dim
-    if not isinstance(rule, Sequential | Mix | Alright | Maxright):
-        raise TypeError(f"rule: one of Sequential, Mix, Alright, Maxright is needed, got {rule!r}")
-    rule.check(n)
-    steps = _steps(steps, rule)
+    checked = check_rule(rule, n)
+    steps = _steps(steps, checked)
     seed_list = [_check.whole("seeds", s, low=0) for s in ([seeds] if np.ndim(seeds) == 0 else list(seeds))]  # type: ignore[arg-type]
     if not seed_list:
         raise ValueError("seeds: is empty, one run at least is needed")
@@ -125,7 +123,7 @@ def simulate(
         *_merit(merit, n),
     )
     out = _allocate(start, n, loop, rule, average, choices)
-    _run_all(_data(problem), _rule(rule, n), loop, out, seed_list, threads)
+    _run_all(_data(problem), _rule(checked, n), loop, out, seed_list, threads)
     return _result(out, average, merit is not None, choices)
 
 
