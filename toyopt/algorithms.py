@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from toyopt import _check
@@ -32,6 +32,15 @@ def draw(u: float, weights: Sequence[float]) -> int:
             if u < total:
                 return i
     return last  # the weights sum to 1 but for rounding
+
+
+def even_draw(t: int) -> float:
+    """A number for `draw` in place of the coin's at step t = 0, 1, ...: the golden ratio's multiples modulo 1.
+
+    They fill [0, 1) evenly: among any n successive steps the share that falls below λ differs from λ by O(log(n)/n),
+    where a coin's share differs by about sqrt(λ(1-λ)/n).
+    """
+    return (t + 0.5) * ((math.sqrt(5.0) - 1.0) / 2.0) % 1.0
 
 
 def lagging(weights: Sequence[float], gaps: Sequence[float]) -> int:
@@ -190,6 +199,13 @@ class Controller:
         lam = getattr(self.rule, "lam", None)
         self._weights = () if lam is None else _check.weights("lam", lam, self.n)
 
+    @property
+    def expected(self) -> int | None:
+        """MAXRIGHT's choice if nothing were evaluated anew: whose forward pass is worth keeping for the step."""
+        if not isinstance(self.rule, Maxright) or any(math.isnan(g) for g in self.gaps):
+            return None
+        return lagging(self._weights, self.gaps)
+
     def needs(self) -> tuple[int, ...]:
         """The objectives whose values at the present theta `decide` wants."""
         if isinstance(self.rule, Maxright) and is_max_evaluation(self.t, self.rule.k):
@@ -230,6 +246,15 @@ class Controller:
                 self._store(i, value, self.rule, age=1)
         self.t += 1
         self.done += 1
+
+    def set_f_star(self, f_star: Sequence[float]) -> None:
+        """MAXRIGHT with new estimates of the optima: the gaps that are stored, with their ages, are measured anew."""
+        if not isinstance(self.rule, Maxright):
+            raise TypeError(f"rule: only MAXRIGHT subtracts f_star, got {self.rule!r}")
+        rule = replace(self.rule, f_star=tuple(f_star))
+        rule.check(self.n)
+        self.gaps = [g + old - new for g, old, new in zip(self.gaps, self.rule.f_star, rule.f_star, strict=True)]
+        self.rule = rule
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint must keep, as plain numbers; `Controller(rule, n, **state)` goes on from it."""

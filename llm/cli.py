@@ -1,0 +1,140 @@
+"""The command line: `python -m llm train | evaluate | generate | optima | merge`."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llm.config import TrainConfig, configure, read
+from llm.presets import PRESETS
+
+USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
+
+  train      one adapter from an SFT set and a preference set
+  evaluate   f_DPO, f_SFT and gaps of a finished run, or of any adapter, on held-out rows
+  generate   answers to prompts
+  optima     f_DPO* and f_SFT*, by a run on each objective alone (cached)
+  merge      put an adapter into its base model's weights
+
+Every command shows its options with --help. Options come from --preset ({", ".join(PRESETS)}),
+then from --config FILE (TOML or YAML), then from the command line; the last one counts.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command; the exit status. Wrong input is one line and 2, a run that had to stop is one line and 1."""
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "generate": _generate,
+        "optima": _optima,
+        "merge": _merge,
+    }
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if argv else 2
+    if argv[0] not in commands:
+        print(f"{argv[0]} is no command; there are {', '.join(commands)}", file=sys.stderr)
+        return 2
+    try:
+        commands[argv[0]](list(argv[1:]))
+    except (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        return _fail(error, 2)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _fail(
+                "the disk is full; make room and run the same command again, it goes on from its last checkpoint", 2
+            )
+        raise
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from the last checkpoint", 130)
+    except RuntimeError as error:
+        from llm.loop import InterruptedRunError, StoppedRunError
+
+        if isinstance(error, StoppedRunError):
+            return _fail(error, 1)
+        if isinstance(error, InterruptedRunError):
+            return _fail(error, 130)
+        raise
+    return 0
+
+
+def _fail(what: Any, status: int) -> int:
+    print(f"error: {' '.join(str(what).split())}", file=sys.stderr)
+    return status
+
+
+def parse(kind: Any, argv: list[str], command: str, description: str, **more: Any) -> Any:
+    """A dataclass from the command line; tyro writes the help, and exits with 2 on what it cannot read."""
+    import tyro
+
+    return tyro.cli(kind, args=argv, prog=f"python -m llm {command}", description=description, **more)
+
+
+def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
+    """The configuration: defaults, --preset, --config, and the options in `argv`."""
+    preset, argv = _take(argv, "--preset")
+    file, argv = _take(argv, "--config")
+    values = read(file) if file else {}
+    preset = preset or values.pop("preset", "") or "embedded"
+    default = configure(preset, values, file or "command line")
+    names = ", ".join(PRESETS)
+    text = f"{description}\n\n--preset NAME: one of {names} (default: embedded).\n--config FILE: options from TOML or YAML."
+    return parse(TrainConfig, argv, command, text, default=default)  # type: ignore[no-any-return]
+
+
+def _take(argv: list[str], name: str) -> tuple[str, list[str]]:
+    """The value of `name VALUE` or `name=VALUE`, and the arguments without it."""
+    rest, value, i = [], "", 0
+    while i < len(argv):
+        if argv[i] == name:
+            if i + 1 == len(argv):
+                raise ValueError(f"{name}: a value is missing")
+            value, i = argv[i + 1], i + 2
+        elif argv[i].startswith(name + "="):
+            value, i = argv[i].partition("=")[2], i + 1
+        else:
+            rest.append(argv[i])
+            i += 1
+    return value, rest
+
+
+def _train(argv: list[str]) -> None:
+    from llm.train import train
+
+    config = config_from(argv, "train", "Train one adapter on an SFT set and a preference set.")
+    result = train(config)
+    values = {k: v for k, v in result.summary["evaluation"].items() if k.startswith(("f_", "gap_", "ideal"))}
+    print(f"{result.folder}: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+
+
+def _optima(argv: list[str]) -> None:
+    from llm.optima import optima
+
+    config = config_from(argv, "optima", "f_DPO* and f_SFT*, by a run on each objective alone.")
+    for where, values in optima(config).items():
+        print(f"{where}: f_DPO* {values['dpo']:.5f}  f_SFT* {values['sft']:.5f}")
+
+
+def _evaluate(argv: list[str]) -> None:
+    from llm.evaluate import EvaluateConfig, evaluate
+
+    chosen = parse(EvaluateConfig, argv, "evaluate", "f_DPO, f_SFT and gaps on held-out rows.")
+    for name, value in evaluate(chosen).items():
+        print(f"{name} {value:.5f}")
+
+
+def _generate(argv: list[str]) -> None:
+    from llm.generate import GenerateConfig, generate
+
+    chosen = parse(GenerateConfig, argv, "generate", "Answers to prompts.")
+    for prompt, answer in generate(chosen):
+        print(f"{prompt}\n    {answer}\n")
+
+
+def _merge(argv: list[str]) -> None:
+    from llm.merge import MergeConfig, merge
+
+    print(merge(parse(MergeConfig, argv, "merge", "Put an adapter into its base model's weights.")))

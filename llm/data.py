@@ -1,0 +1,96 @@
+"""A configuration's data: four sets of token rows, two to train on and two that are held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llm.config import TrainConfig
+from llm.sources import load
+from llm.tokens import TokenSet, hold_out, tokenise, without
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Training and held-out rows of both kinds; a held-out set is None if nothing is held out.
+
+    notes  in words, what was cut, dropped or taken out
+    """
+
+    sft: TokenSet
+    preference: TokenSet
+    sft_held_out: TokenSet | None
+    preference_held_out: TokenSet | None
+    notes: tuple[str, ...]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Names of the four sets' contents."""
+        sets = {k: getattr(self, k) for k in ("sft", "preference", "sft_held_out", "preference_held_out")}
+        return {k: v.digest[:16] for k, v in sets.items() if v is not None}
+
+
+def load_sets(config: TrainConfig, tokenizer: Any, given: dict[str, Any]) -> Sets:
+    """The sets that a configuration names, or those that are `given` by name in memory; errors name the set."""
+    notes: list[str] = []
+    train, held = {}, {}
+    for kind in ("sft", "preference"):
+        tokens = _tokens(config, tokenizer, kind, given.get(kind) or getattr(config, kind), notes)
+        own = given.get(f"{kind}_held_out") or getattr(config, f"{kind}_held_out")
+        train[kind], held[kind] = _split(config, tokenizer, kind, tokens, own, notes)
+    return Sets(train["sft"], train["preference"], held["sft"], held["preference"], tuple(notes))
+
+
+def _split(
+    config: TrainConfig, tokenizer: Any, kind: str, tokens: TokenSet, own: Any, notes: list[str]
+) -> tuple[TokenSet, TokenSet | None]:
+    if own:
+        held = _tokens(config, tokenizer, kind, own, notes, held_out=True)
+        rest = without(tokens, held)
+        if len(rest) == 0:
+            raise ValueError(
+                f"{kind}_held_out: every training row's prompt is also in it, and nothing is left to train on"
+            )
+        if len(rest) < len(tokens):
+            notes.append(f"{kind}: {len(tokens) - len(rest)} training rows left out, whose prompts are held out")
+        return rest, held
+    if config.held_out == 0.0:
+        return tokens, None
+    if config.eval_on_train:
+        return tokens, tokens.select(np.arange(max(1, int(config.held_out * len(tokens)))))
+    return hold_out(tokens, config.held_out, seed=config.seed)
+
+
+def _tokens(
+    config: TrainConfig, tokenizer: Any, kind: str, source: Any, notes: list[str], *, held_out: bool = False
+) -> TokenSet:
+    rows = load(
+        source,
+        kind=kind,  # type: ignore[arg-type]
+        split=None if held_out else getattr(config, f"{kind}_split"),
+        columns=getattr(config, f"{kind}_columns"),
+        format=getattr(config, f"{kind}_format"),
+        limit=None if held_out else getattr(config, f"{kind}_rows") or None,
+        ignore_input=config.ignore_input,
+        bad_rows=config.bad_rows,
+    )
+    tokens = tokenise(
+        rows,
+        tokenizer,
+        template=config.template,
+        max_length=config.max_length,
+        overflow=config.overflow,
+        eos=config.eos or None,
+    )
+    name = f"{kind} (held out)" if held_out else kind
+    for count, what in (
+        (rows.dropped, "rows that cannot be used were dropped"),
+        (tokens.dropped, f"rows longer than max_length {config.max_length} were dropped"),
+        (tokens.cut_prompts, f"prompts were cut at their beginning to max_length {config.max_length}"),
+        (tokens.cut_responses, f"responses were cut at their end to max_length {config.max_length}"),
+    ):
+        if count:
+            notes.append(f"{name}: {count} of {len(rows.rows) + rows.dropped} {what}")
+    return tokens

@@ -1,0 +1,315 @@
+"""The one loop for all four methods. Who is trained when is `toyopt.algorithms`'; here it is only carried out.
+
+A step: what the rule needs is evaluated, the rule decides, the chosen objective's next batch is trained on, its stream
+moves on, the other one's stays where it is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from llm import checkpoint
+from llm.records import Metrics, memory_mb
+from llm.session import Pass, Session, seed_dropout
+from llm.streams import Stream
+from llm.tasks import Task
+from toyopt.algorithms import DPO, SFT, Alright, Controller, Maxright, Rule, Sequential, even_draw
+from toyopt.estimates import BestSoFar
+
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
+
+NAMES = {DPO: "dpo", SFT: "sft"}
+
+
+class StoppedRunError(RuntimeError):
+    """The run cannot go on: a loss is not finite or explodes. The message is a diagnosis."""
+
+
+class InterruptedRunError(RuntimeError):
+    """The run was asked to stop; its state is saved."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a loop carries out.
+
+    rule    one of toyopt.algorithms'
+    tasks   the objectives that the rule can choose
+    evals   held-out tasks to evaluate on, by the name of the set and the objective
+    steps   T
+    f_star  optima on the sets of `evals`, by set and objective, for the gaps that are reported
+    """
+
+    rule: Rule
+    tasks: Mapping[int, Task]
+    evals: Mapping[str, Mapping[int, Task]]
+    steps: int
+    f_star: Mapping[str, Mapping[int, float]]
+
+
+class Loop:
+    """A run in a folder: `run` goes on from the newest checkpoint there, to the end."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        open_session: Callable[[int], Session],
+        config: TrainConfig,
+        folder: Path,
+        *,
+        report: Callable[[int, int, str], None],
+        wanted: Callable[[], bool] = lambda: False,
+        save_stage: Callable[[Session, int], None] | None = None,
+    ) -> None:
+        """`open_session` makes the policy of a stage; `wanted` tells whether somebody asked to stop."""
+        self.plan, self.config, self.folder = plan, config, folder
+        self.open_session, self.report, self.wanted, self.save_stage = open_session, report, wanted, save_stage
+        self.control = Controller(plan.rule, 2)
+        self.best = BestSoFar(2)
+        self.coin = np.random.default_rng([config.seed, 0xC0])
+        self.streams = {
+            i: Stream(t.name, t.lengths, batch_of(config, t), config.seed, config.window) for i, t in plan.tasks.items()
+        }
+        self.first: dict[str, float] = {}
+        self.high = 0
+        self.tokens = 0
+        self.seconds = 0.0
+        self.stage = 0
+
+    # --- one step ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> Session:
+        """Train to the end. StoppedRunError with a diagnosis if a loss explodes, InterruptedRunError if asked to stop."""
+        found = checkpoint.newest(self.folder)
+        if found is not None:
+            self._set(found.state)
+        self._open()
+        main = self.session.accelerator.is_main_process
+        if found is not None:
+            found.load(self.session)
+        self.metrics = Metrics(self.folder / "metrics.jsonl", upto=self.control.t, active=main)
+        self._clock = time.perf_counter()
+        if found is None and self.plan.evals and self.config.eval_every:
+            self._evaluate()
+        self.session.policy.train()
+        while self._step():
+            t = self.control.t
+            if self.config.eval_every and t % self.config.eval_every == 0 and t < self._total():
+                self._evaluate()
+            stop = self.wanted()
+            if t % self.config.save_every == 0 or stop:
+                self._save()
+            if stop:
+                raise InterruptedRunError(
+                    f"stopped after step {t} of {self._total()}, as asked; the same command goes on"
+                )
+        if self.plan.evals and (self.metrics.last_evaluation or -1) < self.control.t:
+            self._evaluate()
+        self._save()
+        self.metrics.close()
+        return self.session
+
+    def _step(self) -> bool:
+        """One optimiser step; False when the run is at its end."""
+        if self.control.t >= self._total():
+            return False
+        began, control, t = time.perf_counter(), self.control, self.control.t
+        seed_dropout(self.config, self.session.accelerator, t)
+        looks = self._looks()
+        self._estimate({i: p.value for i, p in looks.items()})
+        decision = control.decide({i: p.value for i, p in looks.items()}, self._uniform())
+        if decision is None:
+            return False
+        self._enter(control.stage)
+        passes = self._train(decision.coefficients, looks)
+        try:
+            norm = self.session.update()
+        except FloatingPointError as error:
+            raise StoppedRunError(self._diagnosis(passes, str(error))) from error
+        self._watch(passes)
+        if not looks:
+            self._estimate({i: p.value for i, p in passes.items()})
+        control.record({i: p.value for i, p in passes.items()})
+        self._move(decision.coefficients)
+        self.tokens += int(sum(p.sums["tokens"] for p in passes.values()))
+        now = time.perf_counter()
+        self.seconds += now - began
+        self._record(passes, looks, norm)
+        return True
+
+    def _looks(self) -> dict[int, Pass]:
+        """What the rule needs to know; the likely choice last and with its graph, so that the step can use it."""
+        needs, likely = self.control.needs(), self.control.expected
+        order = sorted(needs, key=lambda i: i == likely)
+        return {i: self.session.look(self.plan.tasks[i], self.streams[i].peek(), graph=i == likely) for i in order}
+
+    def _train(self, coefficients: tuple[float, ...], looks: dict[int, Pass]) -> dict[int, Pass]:
+        """Gradients of the weighted sum; objectives of weight 0 are not touched."""
+        chosen = [i for i, c in enumerate(coefficients) if c > 0.0]
+        if len(chosen) > 1 and self.config.mix_one_graph:
+            both = {i: self.session.look(self.plan.tasks[i], self.streams[i].peek(), graph=True) for i in chosen}
+            losses = [coefficients[i] * p.loss for i, p in both.items() if p.loss is not None]
+            if len(losses) == len(chosen):
+                self.session.accelerator.backward(torch.stack(losses).sum())
+                return both
+        passes = {}
+        for i in chosen:
+            look = looks.get(i)
+            if look is not None and look.loss is not None:
+                self.session.accelerator.backward(coefficients[i] * look.loss)
+                passes[i] = look
+            else:
+                passes[i] = self.session.backward(self.plan.tasks[i], self.streams[i].peek(), coefficients[i])
+        return passes
+
+    def _move(self, coefficients: tuple[float, ...]) -> None:
+        for i, stream in self.streams.items():
+            if coefficients[i] > 0.0 or self.config.draw_both:
+                stream.advance()
+
+    def _uniform(self) -> float | None:
+        """ALRIGHT's draw; every process draws the same."""
+        if not isinstance(self.control.rule, Alright):
+            return None
+        return even_draw(self.control.t) if self.config.alternation == "even" else float(self.coin.random())
+
+    def _estimate(self, values: dict[int, float]) -> None:
+        """MAXRIGHT's optima, where they are estimated on the way."""
+        if isinstance(self.control.rule, Maxright) and self.config.f_star == "estimate":
+            for i, value in values.items():
+                self.best.see(i, value)
+            if all(math.isfinite(f) for f in self.best.f_star):
+                self.control.set_f_star(self.best.f_star)
+
+    def _enter(self, stage: int) -> None:
+        """Sequential's next stage: a fresh optimiser, or an adapter of its own."""
+        if stage == self.stage or not isinstance(self.plan.rule, Sequential):
+            return
+        before, self.stage = self.stage, stage
+        if self.control.t == 0 or not self.config.stage_reset:
+            return
+        if self.config.stack and self.save_stage is not None:
+            self.save_stage(self.session, before)
+            self.session.close()
+            self._open()
+            self.session.policy.train()
+        else:
+            self.session.start_afresh(self.plan.rule.steps[stage])
+
+    def _open(self) -> None:
+        """The policy of the present stage; a pair's prompt is computed once if it can be."""
+        self.session = self.open_session(self.stage)
+        shared = self.session.raw.shared
+        tasks = {i: replace(t, shared=shared) for i, t in self.plan.tasks.items()}
+        evals = {w: {i: replace(t, shared=shared) for i, t in ts.items()} for w, ts in self.plan.evals.items()}
+        self.plan = replace(self.plan, tasks=tasks, evals=evals)
+
+    # --- what is wrong, what is kept ---------------------------------------------------------------------------------
+
+    def _watch(self, passes: dict[int, Pass]) -> None:
+        """StoppedRunError if a loss is far above its first value several times in a row."""
+        high = False
+        for i, p in passes.items():
+            first = self.first.setdefault(NAMES[i], p.value)
+            high = high or p.value > max(10.0, self.config.explode * first)
+        self.high = self.high + 1 if high else 0
+        if self.high >= 3:
+            raise StoppedRunError(self._diagnosis(passes, "the loss explodes"))
+
+    def _diagnosis(self, passes: dict[int, Pass], what: str) -> str:
+        values = ", ".join(f"f_{NAMES[i].upper()} = {p.value:.4g}" for i, p in passes.items())
+        rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, p.rows[:4]))}, ..." for i, p in passes.items())
+        kept = checkpoint.newest(self.folder)
+        good = f"the last good state is {kept.path}" if kept else "no state had been saved yet"
+        return (
+            f"step {self.control.t + 1}: {what} ({values}; learning rate {self.session.scheduler.get_last_lr()[0]:.3g}; "
+            f"{rows}). A smaller --lr, a --warmup or --precision fp32 may help; {good}"
+        )
+
+    def _total(self) -> int:
+        return self.plan.steps
+
+    def _save(self) -> None:
+        checkpoint.save(self.folder, self._state(), self.session)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.control.t,
+            "control": self.control.state(),
+            "f_star": getattr(self.control.rule, "f_star", None),
+            "best": self.best.state(),
+            "coin": self.coin.bit_generator.state,
+            "streams": {NAMES[i]: s.state() for i, s in self.streams.items()},
+            "first": self.first,
+            "high": self.high,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "stage": self.stage,
+        }
+
+    def _set(self, state: dict[str, Any]) -> None:
+        rule = self.plan.rule
+        if isinstance(rule, Maxright):
+            rule = Maxright(rule.lam, tuple(state["f_star"]), rule.k)
+        self.control = Controller(rule, 2, **state["control"])
+        self.best = BestSoFar(2, self.best.memory, **state["best"])
+        self.coin.bit_generator.state = state["coin"]
+        for i, stream in self.streams.items():
+            stream.restore(state["streams"][NAMES[i]])
+        self.first, self.high, self.tokens = dict(state["first"]), int(state["high"]), int(state["tokens"])
+        self.seconds, self.stage = float(state["seconds"]), int(state["stage"])
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _record(self, passes: dict[int, Pass], looks: dict[int, Pass], norm: float) -> None:
+        control = self.control
+        line: dict[str, Any] = {"step": control.t, "objective": "+".join(NAMES[i] for i in passes)}
+        for i, p in {**looks, **passes}.items():
+            line[f"f_{NAMES[i]}"] = p.value
+            line |= p.task.metrics(p.sums)
+        if isinstance(control.rule, Maxright):
+            for i, name in NAMES.items():
+                line |= {f"gap_{name}": control.gaps[i], f"age_{name}": control.ages[i]}
+                line[f"f_{name}_star"] = control.rule.f_star[i]
+        line |= {"grad_norm": norm, "lr": self.session.scheduler.get_last_lr()[0]}
+        line |= {f"epochs_{NAMES[i]}": s.epochs for i, s in self.streams.items()}
+        line |= {"tokens": self.tokens, "seconds": round(self.seconds, 4), "memory_mb": memory_mb()}
+        self.metrics.write(line)
+        if self.config.log_with:
+            self.session.accelerator.log(
+                {k: v for k, v in line.items() if k not in ("step", "objective")}, step=control.t
+            )
+        values = "  ".join(f"f_{n.upper()} {line[f'f_{n}']:.4f}" for n in NAMES.values() if f"f_{n}" in line)
+        self.report(control.t, self._total(), f"{line['objective']:>7}  {values}")
+
+    def _evaluate(self) -> None:
+        for where, tasks in self.plan.evals.items():
+            line: dict[str, Any] = {"step": self.control.t, "evaluation": where}
+            for i, task in tasks.items():
+                sums = self.session.evaluate(task, np.arange(len(task), dtype=np.int64))
+                line[f"f_{NAMES[i]}"] = task.value(sums)
+                line |= task.metrics(sums)
+                optimum = self.plan.f_star.get(where, {}).get(i)
+                if optimum is not None:
+                    line[f"gap_{NAMES[i]}"] = line[f"f_{NAMES[i]}"] - optimum
+            gaps = [line[f"gap_{n}"] for n in NAMES.values() if f"gap_{n}" in line]
+            if len(gaps) == len(NAMES):
+                line["ideal_distance"] = math.hypot(*gaps)
+            self.metrics.write(line)
+            if self.config.log_with:
+                values = {f"{where}/{k}": v for k, v in line.items() if isinstance(v, float)}
+                self.session.accelerator.log(values, step=self.control.t)
+
+
+def batch_of(config: TrainConfig, task: Task) -> int:
+    """Rows a step of an objective."""
+    return config.batch_preference if task.name == "dpo" else config.batch_sft

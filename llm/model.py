@@ -1,0 +1,147 @@
+"""One base model, a LoRA adapter on it, and the log-probabilities of responses.
+
+`Policy` goes the short way where it can: hidden states of the decoder, of these only the positions that predict a
+response's token, the head on those, in pieces if they are many. The ways are not trusted but tried: `Policy.settle`
+compares them with the model's own forward pass on a few rows, and falls back to that one for an architecture that does
+something in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from llm.batches import Batch, Ids, attention_mask, collate
+
+LOGITS_AT_ONCE = 1 << 26  # numbers: 256 MiB in float32
+
+
+class Policy(nn.Module):
+    """log π_θ(y|x) of every response in a batch, with gradients.
+
+    model    a causal language model of transformers, with or without PEFT's adapters
+    most     logits that are held at once; more are computed in pieces, which are computed again in the backward pass
+    direct   decoder and head are called one after the other (else the model's own forward pass, all logits)
+    shared   a pair's prompt is computed once
+    """
+
+    def __init__(self, model: nn.Module, *, most: int = LOGITS_AT_ONCE) -> None:
+        super().__init__()
+        self.model = model
+        self.most = most
+        self.direct = False
+        self.shared = False
+
+    @property
+    def causal(self) -> Any:
+        """The model of transformers, below PEFT's wrapper."""
+        model: Any = self.model
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(S,) float32: the sum of each response's token log-probabilities, in nats."""
+        logps = self.token_logps(batch)
+        zeros = torch.zeros(len(batch.counts), dtype=torch.float32, device=logps.device)
+        return zeros.index_add(0, batch.owner, logps)
+
+    def token_logps(self, batch: Batch) -> torch.Tensor:
+        """(N,) float32: log π of every response token."""
+        causal = self.causal
+        inputs: dict[str, Any] = {
+            "input_ids": batch.input_ids,
+            "position_ids": batch.position_ids,
+            "use_cache": False,
+        }
+        if batch.segments is not None:
+            inputs["attention_mask"] = attention_mask(batch.segments, causal.dtype)
+        if not self.direct:
+            logits = causal(**inputs).logits
+            return _selected(logits.flatten(0, 1)[batch.take], batch.targets)
+        hidden = causal.base_model(**inputs).last_hidden_state.flatten(0, 1)[batch.take]
+        head = causal.get_output_embeddings()
+        rows = max(1, self.most // head.weight.shape[0])
+        if len(hidden) <= rows:
+            return _selected(head(hidden), batch.targets)
+        pieces = zip(torch.split(hidden, rows), torch.split(batch.targets, rows), strict=True)
+        return torch.cat([_piece(head, h, t) for h, t in pieces])
+
+    def settle(
+        self,
+        call: Callable[[Batch], torch.Tensor],
+        prompts: Sequence[Ids],
+        pairs: Sequence[Sequence[Ids]],
+        *,
+        share: str,
+    ) -> list[str]:
+        """Choose `direct` and `shared` by trying them on these rows; returns in words what cannot be used and why.
+
+        call   this policy as it is prepared, taking a batch on the CPU
+        share  "auto": where it gives the same numbers; "yes": or ValueError; "no"
+        """
+        found: list[str] = []
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            self.direct = self.shared = False
+            plain = call(collate(prompts, pairs))
+            # Rounding depends on the batch's shape: rows alone against rows together show how much is usual.
+            alone = torch.cat([call(collate([p], [r])) for p, r in zip(prompts, pairs, strict=True)])
+            usual = float((plain - alone).abs().max())
+            if _has_head(self.causal):
+                self.direct, why = self._agrees(call, collate(prompts, pairs), plain, usual, direct=True)
+            else:
+                self.direct, why = False, "the model has no linear head of its own"
+            if not self.direct:
+                found.append(f"all logits are computed, not only those of responses: {why}")
+            if share != "no" and any(len(r) > 1 for r in pairs):
+                batch = collate(prompts, pairs, shared=True)
+                self.shared, why = self._agrees(call, batch, plain, usual, direct=self.direct)
+                if not self.shared and share == "yes":
+                    raise ValueError(f"share_prompt: not possible with this model and attention: {why}; say auto or no")
+                if not self.shared:
+                    found.append(f"a pair's prompt is computed twice: {why}")
+        self.train(was_training)
+        return found
+
+    def _agrees(
+        self, call: Callable[[Batch], torch.Tensor], batch: Batch, plain: torch.Tensor, usual: float, *, direct: bool
+    ) -> tuple[bool, str]:
+        before, self.direct = self.direct, direct
+        try:
+            off = float((call(batch) - plain).abs().max())
+        except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, IndexError) as error:
+            return False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        finally:
+            self.direct = before
+        # Four times the usual rounding; the least is what float32 sums of some hundred terms differ by.
+        return off <= 4.0 * usual + 1e-4 * (1.0 + float(plain.abs().max()) / 100.0), f"the numbers differ by {off:.3g}"
+
+
+def _has_head(causal: Any) -> bool:
+    head = causal.get_output_embeddings()
+    return isinstance(head, nn.Module) and getattr(head, "weight", None) is not None and causal.base_model is not causal
+
+
+def _selected(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """log softmax(logits)[targets], summed in float32 whatever the model's dtype."""
+    return -F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def _piece(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if not torch.is_grad_enabled():
+        return _selected(head(hidden), targets)
+    return checkpoint(lambda h, t: _selected(head(h), t), hidden, targets, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's generators of the CPU and of every GPU at `seed`; afterwards they are what they were."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield

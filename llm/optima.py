@@ -1,0 +1,22 @@
+"""f_DPO* and f_SFT*: what a run on one objective alone attains. Cached, and reused for every λ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm.config import TrainConfig
+from llm.train import asked_to_stop
+
+
+def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> dict[str, dict[str, float]]:
+    """{"train": {"dpo": f_DPO*, "sft": f_SFT*}, "held_out": ...}: the least values seen at evaluations.
+
+    "train" are the first training rows (the scale of MAXRIGHT's f*), "held_out" the held-out ones, if there are any.
+    `given` takes model, tokenizer, sft, preference as `train` does.
+    """
+    from llm.run import Run
+
+    model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
+    with asked_to_stop() as wanted:
+        run = Run(config, config.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
+        return run.optima()

@@ -1,0 +1,123 @@
+"""What a run leaves: an adapter that PEFT loads as it is, a model card, the configuration, and a summary."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from llm.adapters import join, load_adapter
+from llm.records import atomically
+
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
+    from llm.session import Session
+
+LIBRARIES = ("forget-neither", "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Python's and the libraries', by name; a library that is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def save_adapter(session: Session, folder: Path, name: str = "default") -> None:
+    """The adapter `name` of the session's policy, or all weights if there is none, in PEFT's own format."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    model: Any = session.raw.model
+    adapted = hasattr(model, "peft_config")
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=adapted)
+    state = get_model_state_dict(session.policy, options=options)
+    if session.accelerator.is_main_process:
+        state = {k.removeprefix("model."): v for k, v in state.items()}
+        with atomically(folder) as temporary:
+            if adapted:
+                model.save_pretrained(
+                    temporary, state_dict=state, selected_adapters=[name], save_embedding_layers=False
+                )
+            else:
+                model.save_pretrained(temporary, state_dict=state)
+            inner = temporary / name
+            if inner.is_dir():  # PEFT puts an adapter of another name than default into a folder of that name
+                for path in inner.iterdir():
+                    shutil.move(path, temporary / path.name)
+                inner.rmdir()
+            (temporary / "README.md").unlink(missing_ok=True)
+    session.accelerator.wait_for_everyone()
+
+
+def join_stages(base: Any, stages: list[Path], folder: Path) -> None:
+    """The sum of adapters that were trained one on top of the other, as one adapter in `folder`."""
+    model = load_adapter(base, str(stages[0]), trainable=False, name="stage1")
+    for j, stage in enumerate(stages[1:], start=2):
+        model.load_adapter(str(stage), adapter_name=f"stage{j}")
+    model = join(model)
+    with atomically(folder) as temporary:
+        model.save_pretrained(temporary, selected_adapters=["default"], save_embedding_layers=False)
+        (temporary / "README.md").unlink(missing_ok=True)
+    model.unload()
+
+
+def card(config: TrainConfig, summary: dict[str, Any]) -> str:
+    """README.md of the result: data, method, λ and gaps, as numbers of this run."""
+    final = summary.get("evaluation", {})
+    rows = "\n".join(f"| {k} | {v:.6g} |" for k, v in final.items() if isinstance(v, float))
+    steps = ", ".join(f"{v} on {k.upper()}" for k, v in summary["steps_by_objective"].items())
+    trained = f"LoRA of rank {config.lora_rank}, alpha {config.lora_alpha}, on {summary['targets']}"
+    trained = trained if config.lora_rank else "all weights"
+    header = "\n".join(
+        [
+            "---",
+            "library_name: peft" if config.lora_rank else "library_name: transformers",
+            f"base_model: {summary['base_model']}",
+            "tags: [lora, sft, dpo, joint-training]" if config.lora_rank else "tags: [sft, dpo, joint-training]",
+            "---",
+        ]
+    )
+    return f"""{header}
+
+# {Path(summary["base_model"]).name}, post-trained jointly by SFT and DPO
+
+Method: **{config.method}**, λ = {config.lam:g} (weight of DPO), arXiv 2410.15483. {config.steps} steps: {steps}.
+
+| | |
+| --- | --- |
+| SFT set | `{config.sft}`, {summary["rows"]["sft"]} rows |
+| preference set | `{config.preference}`, {summary["rows"]["preference"]} pairs |
+| reference of DPO | {summary["reference"]}, β = {config.beta:g} |
+| trained | {trained} |
+| learning rate | {config.lr:g} ({config.optimizer}, {config.schedule}) |
+| tokens, seconds | {summary["tokens"]:,}, {summary["seconds"]:.0f} |
+
+On held-out rows ({", ".join(f"{v} {k}" for k, v in summary["held_out_rows"].items()) or "none"}):
+
+| quantity | value |
+| --- | --- |
+{rows}
+
+`run.json` holds the whole configuration and the versions, `metrics.jsonl` every step.
+"""
+
+
+def put_result(made: Path, folder: Path) -> None:
+    """Move the files of a finished adapter into the run's folder, the weights last."""
+    paths = sorted((p for p in made.iterdir() if p.is_file()), key=lambda p: p.suffix == ".safetensors")
+    for path in paths:
+        path.replace(folder / path.name)
+    shutil.rmtree(made)
+
+
+def device_name() -> str:
+    """What it was computed on."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,107 @@
+"""What a run writes while it goes on: metrics.jsonl, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A temporary sibling to write to; it becomes `path` if the block ends well, and is removed if not.
+
+    A file or a folder; a folder that is there already is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    inside = place / path.name
+    try:
+        yield inside
+        for written in [inside] if inside.is_file() else [p for p in inside.rglob("*") if p.is_file()]:
+            with written.open("rb") as file:
+                os.fsync(file.fileno())
+        if inside.is_dir() and path.is_dir():
+            shutil.move(path, place / "old")
+        inside.replace(path)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Plain values, readable, atomically."""
+    with atomically(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote; ValueError in one line if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it and run again") from error
+
+
+class Metrics:
+    """metrics.jsonl: a line a step and a line an evaluation. On resume, what came after the checkpoint is taken away."""
+
+    def __init__(self, path: Path, *, upto: int, active: bool = True) -> None:
+        self.last_evaluation: int | None = None
+        lines = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    values = json.loads(line)
+                except json.JSONDecodeError:
+                    break  # the process was killed within this line
+                if values["step"] > upto:
+                    break
+                lines.append(line)
+                if "evaluation" in values:
+                    self.last_evaluation = values["step"]
+        self._file = None
+        if active:
+            with atomically(path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, values: dict[str, Any]) -> None:
+        """One line."""
+        if "evaluation" in values:
+            self.last_evaluation = values["step"]
+        if self._file is not None:
+            self._file.write(json.dumps(values) + "\n")
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's metrics.jsonl."""
+    lines = []
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def memory_mb() -> float:
+    """The most memory used so far, in MB: of the GPU if there is one, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)

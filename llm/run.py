@@ -1,0 +1,367 @@
+"""One process's part in a run: the phases in turn. Kept apart from `llm.train` so that torch is loaded only here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm import adapters, output, reference
+from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest
+from llm.data import Sets, load_sets
+from llm.loop import Loop, Plan
+from llm.model import Policy
+from llm.progress import Line, say
+from llm.records import read_json, read_metrics, write_json
+from llm.session import Session, make_accelerator
+from llm.tasks import Task
+from llm.tokens import TokenSet
+from llm.train import (
+    begin,
+    chosen_only,
+    identity,
+    reference_kind,
+    rule_of,
+    steps_by_objective,
+    unmasked,
+)
+from toyopt.algorithms import DPO, SFT, Sequential
+
+STAGE = "stage{}"
+
+
+class Run:
+    """A run's model, sets and folder; `train` carries it out."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
+        given: dict[str, Any] | None = None,
+        quiet: bool = False,
+        wanted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.accelerator = make_accelerator(config)
+        self.main = bool(self.accelerator.is_main_process)
+        self.quiet, self.wanted = quiet or not self.main, wanted
+        self.folder, self.cache = folder, config.cache_folder
+        self.asked = config
+        self.config = self._embedded(config)
+        self.tokenizer = tokenizer or adapters.load_tokenizer(self.config.model, self.config)
+        self.sets: Sets = load_sets(self.config, self.tokenizer, given or {})
+        for note in self.sets.notes:
+            self.say(note)
+        self._given, self._base, self._wrapped = model is not None, model, None
+        self._base_name: str | None = None
+
+    def say(self, text: str) -> None:
+        """A line for the reader."""
+        say(text, active=not self.quiet)
+
+    # --- phases -------------------------------------------------------------------------------------------------------
+
+    def train(self) -> dict[str, Any]:
+        """Everything; returns the summary."""
+        config = self.config
+        ours = identity(self.asked, self.sets, self.base_name)
+        go = begin(self.folder, self.asked, ours, output.versions()) if self.main else True
+        go = self._agree(go)
+        if not go:
+            self.say(f"{self.folder} is finished; nothing to do (--overwrite begins anew)")
+            return dict(read_json(self.folder / "summary.json"))
+        if self.main:
+            self.tokenizer.save_pretrained(self.folder)
+        tasks, evals = self._tasks()
+        f_star, gaps = self._optima(tasks, evals)
+        rule = rule_of(config, f_star)
+        if config.log_with:
+            self.accelerator.init_trackers("forget-neither", {k: str(v) for k, v in self.asked.as_dict().items()})
+        plan = Plan(rule, tasks, {"held_out": evals} if evals else {}, config.steps, {"held_out": gaps})
+        self._carry_out(plan, config, self.folder, config.method)
+        summary = self._summary(gaps)
+        if self.main:
+            (self.folder / "README.md").write_text(output.card(self.asked, summary), encoding="utf-8")
+            write_json(self.folder / "summary.json", summary)
+        if config.log_with:
+            self.accelerator.end_training()
+        self.accelerator.wait_for_everyone()
+        return summary
+
+    def optima(self) -> dict[str, dict[str, float]]:
+        """f_DPO* and f_SFT* on the first training rows and on held-out ones, by single-objective runs; cached."""
+        tasks, evals = self._tasks()
+        return self._single(tasks, evals)
+
+    def tasks(self) -> tuple[dict[int, Task], dict[int, Task]]:
+        """The objectives on the training rows and on held-out rows, with the reference's log-probabilities."""
+        return self._tasks()
+
+    def _tasks(self) -> tuple[dict[int, Task], dict[int, Task]]:
+        sets, config = self.sets, self.config
+        both = {DPO: sets.preference_held_out, SFT: sets.sft_held_out}
+        held = {i: None if t is None else t.select(np.arange(min(len(t), config.eval_rows))) for i, t in both.items()}
+        logps = self._reference([t for t in (sets.preference, held[DPO]) if t is not None])
+        tasks = {DPO: self._task(sets.preference, logps[0]), SFT: self._task(sets.sft)}
+        evals = {i: self._task(t, logps[1] if i == DPO else None) for i, t in held.items() if t is not None}
+        return tasks, evals
+
+    def _task(self, tokens: TokenSet, logps: Any = None) -> Task:
+        by_part = tokens.kind == "sft" and self.config.sft_mean == "batch"
+        name = "dpo" if tokens.kind == "preference" else "sft"
+        return Task(name, tokens, self.config.beta, logps, shared=False, by_part=by_part)
+
+    def _reference(self, sets: list[TokenSet]) -> list[Any]:
+        """The reference's log-probabilities of these sets, from the cache or computed now."""
+        kind = reference_kind(self.config)
+        folder = None if kind == "base" else self._reference_adapter(kind)
+        adapter = "" if folder is None else reference.adapter_fingerprint(folder)
+        tasks = [Task("dpo", t) for t in sets]
+        paths = [
+            reference.path_of(self.cache, reference.key(t, self.base_name, adapter, self.config.precision))
+            for t in tasks
+        ]
+        found = [reference.load(p, len(t)) for p, t in zip(paths, tasks, strict=True)]
+        if self._agree(all(f is not None for f in found)):
+            return found
+        session = self._open(self.config, 1, folder=folder, train=False)
+        for j, (path, task) in enumerate(zip(paths, tasks, strict=True)):
+            if not self._agree(found[j] is not None):
+                task = dataclasses.replace(task, shared=session.raw.shared)
+                with Line("reference log-probabilities", active=not self.quiet) as line:
+                    found[j] = reference.compute(
+                        session, task, path, lambda share, line=line: line(round(100 * share), 100)
+                    )
+        self._close(session)
+        return found
+
+    def _reference_adapter(self, kind: str) -> Path:
+        """The folder of the reference's adapter, trained now if it has to be."""
+        if kind not in ("chosen", "sft"):
+            return Path(kind)
+        tokens = chosen_only(self.sets.preference) if kind == "chosen" else self.sets.sft
+        tokens = unmasked(tokens) if self.config.reference_prompts else tokens
+        config = self._alone(SFT, self.config.reference_steps or self.config.steps)
+        if kind == "chosen":
+            config = dataclasses.replace(config, batch_sft=self.config.batch_preference)
+        folder = self.cache / "adapters" / digest({**self._depends(config), "rows": tokens.digest})
+        rule = Sequential((config.steps,), (SFT,))
+        self._once(Plan(rule, {SFT: self._task(tokens)}, {}, config.steps, {}), config, folder, f"reference ({kind})")
+        return folder
+
+    def _optima(
+        self, tasks: Mapping[int, Task], evals: Mapping[int, Task]
+    ) -> tuple[tuple[float, float], dict[int, float]]:
+        """f* as MAXRIGHT begins with it, and what gaps on held-out rows are measured from (empty: no gaps)."""
+        config = self.config
+        if config.f_star == "estimate":
+            return (0.0, 0.0), {}
+        if config.f_star == "compute":
+            found = self._single(tasks, evals)
+            star = found["train"]["dpo"], found["train"]["sft"]
+            return star, {i: found.get("held_out", {}).get(n, star[i]) for i, n in ((DPO, "dpo"), (SFT, "sft"))}
+        star = config.f_dpo_star or 0.0, config.f_sft_star or 0.0
+        return star, dict(enumerate(star))
+
+    def _single(self, tasks: Mapping[int, Task], evals: Mapping[int, Task]) -> dict[str, dict[str, float]]:
+        """The least values that a run on one objective alone attains, on training and on held-out rows."""
+        first = {i: self._first(t) for i, t in tasks.items()}
+        best: dict[str, dict[str, float]] = {"train": {}, "held_out": {}}
+        for i, name in ((DPO, "dpo"), (SFT, "sft")):
+            config = self._alone(i, self.config.optima_steps or self.config.steps)
+            task = tasks[i]
+            rows = {"rows": task.tokens.digest, "held_out": evals[i].tokens.digest if evals else ""}
+            if task.reference is not None:
+                rows["reference"] = reference.fingerprint([("logps", task.reference)])
+            folder = self.cache / "optima" / digest({**self._depends(config), **rows, "objective": name})
+            watched = {"train": {i: first[i]}} | ({"held_out": {i: evals[i]}} if evals else {})
+            plan = Plan(Sequential((config.steps,), (i,)), {i: task}, watched, config.steps, {})
+            self._once(plan, config, folder, f"optimum of f_{name.upper()}")
+            for line in read_metrics(folder):
+                if "evaluation" in line:
+                    before = best[line["evaluation"]].get(name, float("inf"))
+                    best[line["evaluation"]][name] = min(before, line[f"f_{name}"])
+        return {k: v for k, v in best.items() if v}
+
+    def _first(self, task: Task) -> Task:
+        """The task on its first rows, as many as are evaluated."""
+        rows = np.arange(min(len(task), self.config.eval_rows))
+        logps = None if task.reference is None else task.reference[: len(rows)]
+        return dataclasses.replace(task, tokens=task.tokens.select(rows), reference=logps)
+
+    # --- carrying out -------------------------------------------------------------------------------------------------
+
+    def _once(self, plan: Plan, config: TrainConfig, folder: Path, what: str) -> None:
+        """Carry out a plan in the cache, unless it has been done; two processes that ask for the same wait in turn."""
+        from contextlib import nullcontext
+
+        from filelock import FileLock
+
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock") if self.main else nullcontext():
+            if self._agree((folder / "summary.json").exists()):
+                return
+            self._carry_out(plan, config, folder, what)
+            if self.main:
+                write_json(folder / "summary.json", {"config": config.as_dict(), "versions": output.versions()})
+            self.accelerator.wait_for_everyone()
+
+    def _carry_out(self, plan: Plan, config: TrainConfig, folder: Path, what: str) -> None:
+        """The loop and its adapter, in a folder."""
+        rule = plan.rule
+
+        def open_session(stage: int) -> Session:
+            steps = rule.steps[stage] if isinstance(rule, Sequential) and config.stage_reset else plan.steps
+            before = folder / STAGE.format(stage)
+            return self._open(config, steps, stage=stage, before=before if before.is_dir() else None)
+
+        def save(session: Session, name: str) -> None:
+            output.save_adapter(session, folder / name, name)
+
+        with Line(what, active=not self.quiet) as line:
+            loop = Loop(
+                plan, open_session, config, folder, report=line, wanted=self.wanted,
+                save_stage=lambda session, stage: save(session, STAGE.format(stage + 1)),
+            )  # fmt: skip
+            session = loop.run()
+        made = folder / "adapter"
+        name = STAGE.format(loop.stage + 1) if config.stack else "default"
+        stages = (
+            [folder / STAGE.format(1)] if config.stack and loop.stage and (folder / STAGE.format(1)).is_dir() else []
+        )
+        output.save_adapter(session, folder / name if config.stack else made, name)
+        self._close(session)
+        if config.stack and self.main:
+            output.join_stages(self._fresh(), [*stages, folder / name], made)
+        if self.main:
+            output.put_result(made, folder)
+        self.accelerator.wait_for_everyone()
+
+    def _open(
+        self, config: TrainConfig, steps: int, *, stage: int = 0, before: Path | None = None,
+        folder: Path | None = None, train: bool = True,
+    ) -> Session:  # fmt: skip
+        """A session on the base with the adapter of a stage; or, not to be trained, on the base or a saved adapter."""
+        base = self._fresh()
+        if not train:
+            model = base if folder is None else adapters.load_adapter(base, str(folder), trainable=False)
+            model.requires_grad_(False)
+        elif config.lora_rank == 0:
+            model = base
+        elif config.stack and before is not None:
+            model = adapters.load_adapter(base, str(before), trainable=False, name=STAGE.format(stage))
+            model = adapters.add_adapter(model, config, seed=config.seed + stage, name=STAGE.format(stage + 1))
+        elif config.stack:
+            model = adapters.add_adapter(base, config, seed=config.seed, name=STAGE.format(stage + 1))
+        elif config.adapter:
+            model = adapters.load_adapter(base, config.adapter, trainable=True)
+        else:
+            model = adapters.add_adapter(base, config, seed=config.seed)
+        if config.gradient_checkpointing and train:
+            base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self._wrapped = model if model is not base else None
+        session = Session(self.accelerator, Policy(model), config, steps=steps)
+        for note in session.raw.settle(session.call, *self._probe(), share=config.share_prompt):
+            self.say(note)
+        return session
+
+    def _probe(self) -> tuple[list[Any], list[Any]]:
+        """The two shortest of the first pairs, to try ways of computing on."""
+        tokens = self.sets.preference
+        rows = np.argsort(tokens.lengths()[:64], kind="stable")[:2]
+        return [tokens.prompts[i] for i in rows], [tokens.responses[i] for i in rows]
+
+    def _close(self, session: Session) -> None:
+        session.close()
+
+    def _fresh(self) -> Any:
+        """The base model without adapters."""
+        if self._wrapped is not None:
+            self._base, self._wrapped = self._wrapped.unload(), None
+        sharded = "FSDP" in str(self.accelerator.distributed_type)
+        if self._base is None or (sharded and not self._given):
+            self._base = adapters.load_base(self.config.model, self.config)
+        return self._base
+
+    @property
+    def base_name(self) -> str:
+        """The base weights' fingerprint."""
+        if self._base_name is None:
+            self._base_name = reference.base_fingerprint(self._fresh())
+        return self._base_name
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    def _agree(self, value: bool) -> bool:
+        """The main process's answer, on all of them."""
+        from accelerate.utils import broadcast_object_list
+
+        values = [value]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(values)
+        return bool(values[0])
+
+    def _alone(self, objective: int, steps: int) -> TrainConfig:
+        """The configuration of a run on one objective: the same but for the method."""
+        return dataclasses.replace(
+            self.config, method="sequential", lam=1.0 if objective == DPO else 0.0, steps=steps, stack=False, adapter="",
+            out="", log_with=(), overwrite=False,
+        )  # fmt: skip
+
+    def _depends(self, config: TrainConfig) -> dict[str, Any]:
+        """What the result of a run on one objective depends on, besides its rows."""
+        values = {k: v for k, v in config.as_dict().items() if k not in NOT_THE_RESULT | METHOD | DATA}
+        return {"version": 1, "base": self.base_name, **values}
+
+    def _embedded(self, config: TrainConfig) -> TrainConfig:
+        """The configuration with the embedded world's files in place of its name."""
+        names = ("model", "sft", "preference")
+        if not any(getattr(config, n) == "embedded" for n in names):
+            return config
+        from llm.embedded import EmbeddedConfig, prepare
+
+        own = EmbeddedConfig(seed=config.world_seed, conflict=config.conflict)
+        with Line("the embedded world", active=not self.quiet) as line:
+            paths = prepare(own, self.cache, report=lambda what, share: line(round(100 * share), 100, what))
+        places = {"model": paths.base, "sft": paths.sft, "preference": paths.preference}
+        held = {"sft": paths.sft_held_out, "preference": paths.preference_held_out}
+        changes = {n: str(places[n]) for n in names if getattr(config, n) == "embedded"}
+        for n, path in held.items():
+            if n in changes and not getattr(config, f"{n}_held_out") and not config.eval_on_train:
+                changes[f"{n}_held_out"] = str(path)
+        return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+    def _summary(self, gaps: dict[int, float]) -> dict[str, Any]:
+        lines = read_metrics(self.folder)
+        last = [line for line in lines if "objective" in line][-1]
+        evaluations = [line for line in lines if "evaluation" in line]
+        sets = self.sets
+        return {
+            "method": self.config.method,
+            "lam": self.config.lam,
+            "base_model": self.asked.model if self.asked.model == "embedded" else self.config.model,
+            "reference": reference_kind(self.config),
+            "rows": {"sft": len(sets.sft), "preference": len(sets.preference)},
+            "held_out_rows": {
+                k: len(t) for k, t in (("SFT", sets.sft_held_out), ("preference", sets.preference_held_out)) if t
+            },
+            "targets": self._targets(),
+            "steps_by_objective": steps_by_objective(self.folder),
+            "f_star": {n: gaps.get(i, last.get(f"f_{n}_star")) for i, n in ((DPO, "dpo"), (SFT, "sft"))},
+            "evaluation": {k: v for k, v in evaluations[-1].items() if isinstance(v, float)} if evaluations else {},
+            "tokens": last["tokens"],
+            "seconds": last["seconds"],
+            "memory_mb": last["memory_mb"],
+            "processes": int(self.accelerator.num_processes),
+            "device": output.device_name(),
+            "versions": output.versions(),
+        }
+
+    def _targets(self) -> str:
+        path = self.folder / "adapter_config.json"
+        return ", ".join(sorted(read_json(path)["target_modules"])) if path.exists() else "all weights"

@@ -1,0 +1,129 @@
+"""An objective with its data: rows to batches, log-probabilities to losses, and the sums that processes add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from llm.batches import Batch, collate
+from llm.objectives import dpo, sft_losses
+from llm.streams import Indices
+
+if TYPE_CHECKING:
+    from llm.tokens import TokenSet
+
+# What is summed over rows and processes. "units" are response tokens for SFT and pairs for DPO; "loss" is summed over
+# units; "means" and "parts" are micro-batches' means and their number.
+SUMS = (
+    "loss", "units", "means", "parts", "tokens", "chosen", "rejected", "correct", "logp_chosen", "logp_rejected",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """f_DPO or f_SFT on a set of rows.
+
+    name       "dpo" or "sft"
+    tokens     its rows
+    beta       DPO's β
+    reference  (n, 2) float32, log-probabilities of chosen and rejected under the reference; None for SFT
+    shared     a pair's prompt is computed once
+    by_part    the value is the mean of micro-batches' means, not of all units (f_SFT as the paper's authors average)
+    """
+
+    name: str
+    tokens: TokenSet
+    beta: float = 0.1
+    reference: torch.Tensor | None = None
+    shared: bool = False
+    by_part: bool = False
+    lengths: Indices = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.shared or self.name == "sft":
+            lengths = self.tokens.lengths()
+        else:  # two sequences a row, padded to the longer one
+            pairs = zip(self.tokens.prompts, self.tokens.responses, strict=True)
+            lengths = np.array([2 * (len(p) + max(len(a) for a in r)) for p, r in pairs], dtype=np.int64)
+        object.__setattr__(self, "lengths", np.asarray(lengths, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def batch(self, rows: Indices) -> Batch:
+        """The rows as tensors, on the CPU."""
+        return collate(
+            [self.tokens.prompts[i] for i in rows], [self.tokens.responses[i] for i in rows], shared=self.shared
+        )
+
+    def units(self, rows: Indices) -> int:
+        """What the mean is taken over: response tokens (SFT) or pairs (DPO)."""
+        if self.name == "dpo":
+            return len(rows)
+        return sum(len(self.tokens.responses[i][0]) for i in rows)
+
+    def measure(
+        self, logps: torch.Tensor, batch: Batch, rows: Indices, keep: Sequence[bool] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(the summed loss with its graph, the sums without one in the order of SUMS, float64).
+
+        logps  (S,) of the batch
+        keep   (rows,): False for rows that fill up a batch and do not count
+        """
+        mask = torch.ones(len(rows), dtype=torch.bool) if keep is None else torch.tensor(list(keep), dtype=torch.bool)
+        mask = mask.to(logps.device)
+        extra = torch.zeros(5, dtype=torch.float64, device=logps.device)
+        if self.name == "dpo":
+            assert self.reference is not None
+            reference = self.reference[torch.from_numpy(rows)].to(logps.device).flatten()
+            pairs = dpo(logps, reference, beta=self.beta)
+            losses, units = pairs.losses, mask.double()
+            won, lost = pairs.rewards_chosen.detach()[mask], pairs.rewards_rejected.detach()[mask]
+            extra = torch.stack(
+                [
+                    won.double().sum(),
+                    lost.double().sum(),
+                    (won > lost).double().sum(),
+                    logps.detach()[0::2][mask].double().sum(),
+                    logps.detach()[1::2][mask].double().sum(),
+                ]
+            )
+        else:
+            losses, units = sft_losses(logps), batch.counts.double() * mask
+        total = losses[mask].sum()
+        value = losses.detach()[mask].double().sum()
+        counted = units.sum()
+        head = torch.stack(
+            [
+                value,
+                counted,
+                value / counted.clamp(min=1.0),
+                torch.ones_like(value),
+                torch.full_like(value, float(batch.tokens)),
+            ]
+        )
+        return total, torch.cat([head, extra])
+
+    def value(self, sums: dict[str, float]) -> float:
+        """The objective from its sums over all processes."""
+        if self.by_part:
+            return sums["means"] / max(sums["parts"], 1.0)
+        return sums["loss"] / max(sums["units"], 1.0)
+
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
+        """Under TRL's names; empty for SFT."""
+        if self.name != "dpo" or sums["units"] == 0:
+            return {}
+        n = sums["units"]
+        return {
+            "rewards/chosen": sums["chosen"] / n,
+            "rewards/rejected": sums["rejected"] / n,
+            "rewards/margins": (sums["chosen"] - sums["rejected"]) / n,
+            "rewards/accuracies": sums["correct"] / n,
+            "logps/chosen": sums["logp_chosen"] / n,
+            "logps/rejected": sums["logp_rejected"] / n,
+        }

@@ -1,0 +1,188 @@
+"""`train`: from a configuration to an adapter. The phases, and what is kept between them.
+
+1. the sets, tokenised      2. DPO's reference: its adapter if it has one, then its log-probabilities (cached)
+3. the optima, if MAXRIGHT wants them computed (cached)      4. the loop      5. the adapter and its card
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm.config import NOT_THE_RESULT, TrainConfig, digest
+from llm.data import Sets
+from llm.records import read_json, read_metrics, write_json
+from llm.tokens import TokenSet
+from toyopt.algorithms import DPO, SFT, Alright, Maxright, Mix, Rule, Sequential
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder (the adapter is in it), and what `summary.json` holds."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+def train(
+    config: TrainConfig | None = None,
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    sft: Any = None,
+    preference: Any = None,
+    sft_held_out: Any = None,
+    preference_held_out: Any = None,
+    quiet: bool = False,
+) -> Result:
+    """Train one adapter on an SFT set and a preference set.
+
+    config      what to do; the rest, if given, is used in place of what it names
+    model       a causal language model of transformers, in memory; it is given back without adapters
+    tokenizer   its tokeniser
+    sft, preference, sft_held_out, preference_held_out  lists of dicts or `datasets.Dataset`s
+
+    A folder with the same run goes on where it was, or is returned if it is finished. ValueError, TypeError or
+    FileNotFoundError, in one line, for wrong input; `llm.loop.StoppedRunError` with a diagnosis if a loss explodes.
+    """
+    from llm.run import Run
+
+    given = {"sft": sft, "preference": preference}
+    given |= {"sft_held_out": sft_held_out, "preference_held_out": preference_held_out}
+    config = config or TrainConfig()
+    if (model is None) != (tokenizer is None):
+        raise TypeError("model and tokenizer: give both or neither")
+    with claimed(config) as folder, asked_to_stop() as wanted:
+        run = Run(config, folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
+        return Result(folder, run.train())
+
+
+def rule_of(config: TrainConfig, f_star: tuple[float, float] = (0.0, 0.0)) -> Rule:
+    """The rule of toyopt.algorithms that a configuration names; λ weighs DPO, and is its share of Sequential's steps."""
+    if config.method == "sequential":
+        first = round(config.lam * config.steps)
+        steps, order = (first, config.steps - first), (DPO, SFT)
+        return Sequential(steps[::-1], order[::-1]) if config.order == "sft-dpo" else Sequential(steps, order)
+    if config.method == "mix":
+        return Mix(config.lam)
+    return Alright(config.lam) if config.method == "alright" else Maxright(config.lam, f_star, config.k)
+
+
+def reference_kind(config: TrainConfig) -> str:
+    """base, chosen, sft, or an adapter's folder; `paper` is what comes first in the order of training."""
+    if config.reference == "paper":
+        return "chosen" if config.order == "dpo-sft" else "sft"
+    return config.reference
+
+
+def chosen_only(tokens: TokenSet) -> TokenSet:
+    """A preference set's chosen responses as an SFT set."""
+    return dataclasses.replace(tokens, kind="sft", responses=tuple((r[0],) for r in tokens.responses))
+
+
+def unmasked(tokens: TokenSet) -> TokenSet:
+    """The same rows with all of the prompt but its first token trained on."""
+    import numpy as np
+
+    whole = [np.concatenate([p, r[0]]) for p, r in zip(tokens.prompts, tokens.responses, strict=True)]
+    return dataclasses.replace(tokens, prompts=tuple(w[:1] for w in whole), responses=tuple((w[1:],) for w in whole))
+
+
+def identity(config: TrainConfig, sets: Sets, base: str) -> dict[str, Any]:
+    """What a run's result depends on: its options, the rows and the weights."""
+    options = {k: v for k, v in config.as_dict().items() if k not in NOT_THE_RESULT}
+    return {"options": options, "rows": sets.digests, "base": base}
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Where two identities differ, in words."""
+    names = sorted(set(ours["options"]) | set(theirs["options"]))
+    found = [
+        f"{n} was {theirs['options'].get(n)!r} and is {ours['options'].get(n)!r}"
+        for n in names
+        if ours["options"].get(n) != theirs["options"].get(n)
+    ]
+    found += ["the rows are others"] if ours["rows"] != theirs["rows"] else []
+    return found + (["the base model is another"] if ours["base"] != theirs["base"] else [])
+
+
+@contextmanager
+def claimed(config: TrainConfig) -> Iterator[Path]:
+    """The run's folder, this process's own while the block lasts. ValueError if it is not a folder of a run."""
+    import os
+
+    from filelock import FileLock, Timeout
+
+    folder = config.folder
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: {folder} is a file; give a folder")
+    if folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()) and not (folder / "run.json").exists():
+        raise ValueError(f"out: {folder} holds something else than a run; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if int(os.environ.get("RANK", "0")) != 0:
+        yield folder
+        return
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield folder
+    except Timeout as error:
+        raise ValueError(f"out: another process is running in {folder}; wait for it, or give another folder") from error
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Any]:
+    """A function that tells whether SIGTERM or Ctrl-C came; the second Ctrl-C interrupts at once."""
+    came: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        if came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def begin(folder: Path, config: TrainConfig, ours: dict[str, Any], versions: dict[str, str]) -> bool:
+    """Whether the folder's run is to be carried out: False if it is finished. ValueError if it is another run's."""
+    path = folder / "run.json"
+    if path.exists() and not config.overwrite:
+        different = differences(ours, read_json(path)["identity"])
+        if different:
+            raise ValueError(
+                f"out: {folder} holds another run ({'; '.join(different[:3])}); give another --out, or --overwrite"
+            )
+        return not (folder / "summary.json").exists()
+    if path.exists():
+        for old in folder.iterdir():
+            if old.name != ".lock":
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+    write_json(path, {"identity": ours, "config": config.as_dict(), "versions": versions})
+    return True
+
+
+def steps_by_objective(folder: Path) -> dict[str, int]:
+    """How many steps were taken on each objective."""
+    counts = {"dpo": 0, "sft": 0}
+    for line in read_metrics(folder):
+        for name in line.get("objective", "").split("+"):
+            if name:
+                counts[name] += 1
+    return counts
+
+
+__all__ = ["Result", "TrainConfig", "digest", "train"]
