@@ -81,7 +81,8 @@ def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
     preset = preset or values.pop("preset", "") or "embedded"
     default = configure(preset, values, file or "command line")
     names = ", ".join(PRESETS)
-    text = f"{description}\n\n--preset NAME: one of {names} (default: embedded).\n--config FILE: options from TOML or YAML."
+    more = f"--preset NAME: one of {names} (default: embedded).\n--config FILE: options from TOML or YAML."
+    text = f"{description}\n\n{more}"
     return parse(TrainConfig, argv, command, text, default=default)  # type: ignore[no-any-return]
 
 

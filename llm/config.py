@@ -50,8 +50,8 @@ class TrainConfig:
     k: int = 10
     """MAXRIGHT: both objectives are evaluated every k steps; in between the other's last value is used."""
     f_star: Literal["estimate", "compute", "given"] = "estimate"
-    """Optima that MAXRIGHT subtracts: estimated on the way, computed by a run on each objective (cached), or given. With
-    computed or given ones every method reports its gaps."""
+    """Optima that MAXRIGHT subtracts: estimated on the way, computed by a run on each objective (cached), or given.
+    With computed or given ones every method reports its gaps."""
     f_dpo_star: float | None = None
     """f_DPO*, if given."""
     f_sft_star: float | None = None
@@ -96,7 +96,7 @@ class TrainConfig:
     preference_rows: int = 0
     """Use the first so many rows; 0: all."""
     template: str = "auto"
-    """auto: the chat template, else `User: {prompt}\\nAssistant: `; none: texts as they are; or a text with {prompt}."""
+    """auto: the chat template, else `User: {prompt}\\nAssistant: `; none: texts as they are; or a text with {prompt}"""
     max_length: int = 2048
     """Most tokens of a prompt with a response; prompts are cut at their beginning."""
     overflow: Literal["truncate", "drop", "error"] = "truncate"
@@ -225,8 +225,8 @@ class TrainConfig:
 NOT_THE_RESULT = frozenset("out cache overwrite log_with save_every device explode".split())
 # Options that a run on one objective alone does not have, or that its rows' token ids already tell.
 METHOD = frozenset(
-    "method lam order stack stage_reset alternation k f_star f_dpo_star f_sft_star optima_steps draw_both mix_one_graph "
-    "reference reference_steps reference_prompts adapter".split()
+    "method lam order stack stage_reset alternation k f_star f_dpo_star f_sft_star optima_steps draw_both "
+    "mix_one_graph reference reference_steps reference_prompts adapter".split()
 )
 DATA = frozenset(
     "model sft preference sft_split preference_split sft_format preference_format sft_columns preference_columns "

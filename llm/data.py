@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,3 +96,21 @@ def _tokens(
         if count:
             notes.append(f"{name}: {count} of {len(rows.rows) + rows.dropped} {what}")
     return tokens
+
+
+def with_embedded(config: TrainConfig, report: Callable[[str, float], None]) -> TrainConfig:
+    """The configuration with the embedded world's files in place of its name; they are made if they are not there."""
+    names = [n for n in ("model", "sft", "preference") if getattr(config, n) == "embedded"]
+    if not names:
+        return config
+    from llm.embedded import EmbeddedConfig, prepare
+
+    own = EmbeddedConfig(seed=config.world_seed, conflict=config.conflict)
+    paths = prepare(own, config.cache_folder, report=report)
+    places = {"model": paths.base, "sft": paths.sft, "preference": paths.preference}
+    held = {"sft": paths.sft_held_out, "preference": paths.preference_held_out}
+    changes = {n: str(places[n]) for n in names}
+    for n, path in held.items():
+        if n in names and not getattr(config, f"{n}_held_out") and not config.eval_on_train:
+            changes[f"{n}_held_out"] = str(path)
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ class Loop:
     # --- one step ---------------------------------------------------------------------------------------------------
 
     def run(self) -> Session:
-        """Train to the end. StoppedRunError with a diagnosis if a loss explodes, InterruptedRunError if asked to stop."""
+        """Train to the end. StoppedRunError if a loss explodes, InterruptedRunError if somebody asked to stop."""
         found = checkpoint.newest(self.folder)
         if found is not None:
             self._set(found.state)
@@ -230,9 +230,10 @@ class Loop:
         rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, p.rows[:4]))}, ..." for i, p in passes.items())
         kept = checkpoint.newest(self.folder)
         good = f"the last good state is {kept.path}" if kept else "no state had been saved yet"
+        rate = self.session.scheduler.get_last_lr()[0]
         return (
-            f"step {self.control.t + 1}: {what} ({values}; learning rate {self.session.scheduler.get_last_lr()[0]:.3g}; "
-            f"{rows}). A smaller --lr, a --warmup or --precision fp32 may help; {good}"
+            f"step {self.control.t + 1}: {what} ({values}; learning rate {rate:.3g}; {rows}). "
+            f"A smaller --lr, a --warmup or --precision fp32 may help; {good}"
         )
 
     def _total(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llm.adapters import join, load_adapter
-from llm.records import atomically
+from llm.records import atomically, read_json, read_metrics
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
+    from llm.data import Sets
     from llm.session import Session
 
 LIBRARIES = ("forget-neither", "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "numpy")
@@ -121,3 +123,38 @@ def put_result(made: Path, folder: Path) -> None:
 def device_name() -> str:
     """What it was computed on."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+
+
+def summary(folder: Path, config: TrainConfig, sets: Sets, gaps: dict[int, float], reference: str) -> dict[str, Any]:
+    """What `summary.json` holds, from a run's metrics; `gaps` are the optima that gaps were measured from."""
+    lines = read_metrics(folder)
+    last = [line for line in lines if "objective" in line][-1]
+    evaluations = [line for line in lines if "evaluation" in line]
+    held_out = {"SFT": sets.sft_held_out, "preference": sets.preference_held_out}
+    described = folder / "adapter_config.json"
+    return {
+        "method": config.method,
+        "lam": config.lam,
+        "base_model": config.model,
+        "reference": reference,
+        "rows": {"sft": len(sets.sft), "preference": len(sets.preference)},
+        "held_out_rows": {k: len(t) for k, t in held_out.items() if t is not None},
+        "targets": ", ".join(sorted(read_json(described)["target_modules"])) if described.exists() else "all weights",
+        "steps_by_objective": steps_by_objective(lines),
+        "f_star": {n: gaps.get(i, last.get(f"f_{n}_star")) for i, n in enumerate(("dpo", "sft"))},
+        "evaluation": {k: v for k, v in evaluations[-1].items() if isinstance(v, float)} if evaluations else {},
+        "tokens": last["tokens"],
+        "seconds": last["seconds"],
+        "memory_mb": last["memory_mb"],
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "device": device_name(),
+        "versions": versions(),
+    }
+
+
+def steps_by_objective(lines: list[dict[str, Any]]) -> dict[str, int]:
+    """How many steps were taken on each objective."""
+    counts = {"dpo": 0, "sft": 0}
+    for name in (name for line in lines for name in line.get("objective", "").split("+") if name):
+        counts[name] += 1
+    return counts

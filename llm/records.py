@@ -52,7 +52,7 @@ def read_json(path: Path) -> Any:
 
 
 class Metrics:
-    """metrics.jsonl: a line a step and a line an evaluation. On resume, what came after the checkpoint is taken away."""
+    """metrics.jsonl: a line a step and a line an evaluation. On resume, what came after the checkpoint goes."""
 
     def __init__(self, path: Path, *, upto: int, active: bool = True) -> None:
         self.last_evaluation: int | None = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from llm import adapters, output, reference
 from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest
-from llm.data import Sets, load_sets
+from llm.data import Sets, load_sets, with_embedded
 from llm.loop import Loop, Plan
 from llm.model import Policy
 from llm.progress import Line, say
@@ -19,15 +19,7 @@ from llm.records import read_json, read_metrics, write_json
 from llm.session import Session, make_accelerator
 from llm.tasks import Task
 from llm.tokens import TokenSet
-from llm.train import (
-    begin,
-    chosen_only,
-    identity,
-    reference_kind,
-    rule_of,
-    steps_by_objective,
-    unmasked,
-)
+from llm.train import begin, chosen_only, identity, reference_kind, rule_of, unmasked
 from toyopt.algorithms import DPO, SFT, Sequential
 
 STAGE = "stage{}"
@@ -57,7 +49,9 @@ class Run:
         self.sets: Sets = load_sets(self.config, self.tokenizer, given or {})
         for note in self.sets.notes:
             self.say(note)
-        self._given, self._base, self._wrapped = model is not None, model, None
+        self.in_memory = [k for k, v in (given or {}).items() if v is not None]
+        self._given, self._base = model is not None, model
+        self._wrapped: Any = None  # PEFT's model around the base, while there is one
         self._base_name: str | None = None
 
     def say(self, text: str) -> None:
@@ -70,7 +64,8 @@ class Run:
         """Everything; returns the summary."""
         config = self.config
         ours = identity(self.asked, self.sets, self.base_name)
-        go = begin(self.folder, self.asked, ours, output.versions()) if self.main else True
+        about = {"versions": output.versions(), "in_memory": self.in_memory}
+        go = begin(self.folder, self.asked, ours, about) if self.main else True
         go = self._agree(go)
         if not go:
             self.say(f"{self.folder} is finished; nothing to do (--overwrite begins anew)")
@@ -84,7 +79,7 @@ class Run:
             self.accelerator.init_trackers("forget-neither", {k: str(v) for k, v in self.asked.as_dict().items()})
         plan = Plan(rule, tasks, {"held_out": evals} if evals else {}, config.steps, {"held_out": gaps})
         self._carry_out(plan, config, self.folder, config.method)
-        summary = self._summary(gaps)
+        summary = output.summary(self.folder, self.asked, self.sets, gaps, reference_kind(config))
         if self.main:
             (self.folder / "README.md").write_text(output.card(self.asked, summary), encoding="utf-8")
             write_json(self.folder / "summary.json", summary)
@@ -137,7 +132,7 @@ class Run:
                     found[j] = reference.compute(
                         session, task, path, lambda share, line=line: line(round(100 * share), 100)
                     )
-        self._close(session)
+        self.close(session)
         return found
 
     def _reference_adapter(self, kind: str) -> Path:
@@ -235,7 +230,7 @@ class Run:
             [folder / STAGE.format(1)] if config.stack and loop.stage and (folder / STAGE.format(1)).is_dir() else []
         )
         output.save_adapter(session, folder / name if config.stack else made, name)
-        self._close(session)
+        self.close(session)
         if config.stack and self.main:
             output.join_stages(self._fresh(), [*stages, folder / name], made)
         if self.main:
@@ -252,7 +247,7 @@ class Run:
             model = base if folder is None else adapters.load_adapter(base, str(folder), trainable=False)
             model.requires_grad_(False)
         elif config.lora_rank == 0:
-            model = base
+            model = base.requires_grad_(True)
         elif config.stack and before is not None:
             model = adapters.load_adapter(base, str(before), trainable=False, name=STAGE.format(stage))
             model = adapters.add_adapter(model, config, seed=config.seed + stage, name=STAGE.format(stage + 1))
@@ -276,7 +271,15 @@ class Run:
         rows = np.argsort(tokens.lengths()[:64], kind="stable")[:2]
         return [tokens.prompts[i] for i in rows], [tokens.responses[i] for i in rows]
 
-    def _close(self, session: Session) -> None:
+    def open_saved(self, folder: Path | None) -> Session:
+        """A session that is only evaluated: of a saved adapter or whole model, or of the bare base (None)."""
+        if folder is None or (folder / "adapter_config.json").exists() or self.config.lora_rank:
+            return self._open(self.config, 1, folder=folder, train=False)
+        self._base, self._wrapped = adapters.load_base(str(folder), self.config), None
+        return self._open(self.config, 1, train=False)
+
+    def close(self, session: Session) -> None:
+        """Let go of a session; its base model stays."""
         session.close()
 
     def _fresh(self) -> Any:
@@ -287,6 +290,11 @@ class Run:
         if self._base is None or (sharded and not self._given):
             self._base = adapters.load_base(self.config.model, self.config)
         return self._base
+
+    def give_back(self) -> None:
+        """A model that was given in memory, without adapters and as trainable as models are."""
+        if self._given:
+            self._fresh().requires_grad_(True)
 
     @property
     def base_name(self) -> str:
@@ -309,9 +317,16 @@ class Run:
     def _alone(self, objective: int, steps: int) -> TrainConfig:
         """The configuration of a run on one objective: the same but for the method."""
         return dataclasses.replace(
-            self.config, method="sequential", lam=1.0 if objective == DPO else 0.0, steps=steps, stack=False, adapter="",
-            out="", log_with=(), overwrite=False,
-        )  # fmt: skip
+            self.config,
+            method="sequential",
+            lam=1.0 if objective == DPO else 0.0,
+            steps=steps,
+            stack=False,
+            adapter="",
+            out="",
+            log_with=(),
+            overwrite=False,
+        )
 
     def _depends(self, config: TrainConfig) -> dict[str, Any]:
         """What the result of a run on one objective depends on, besides its rows."""
@@ -319,49 +334,5 @@ class Run:
         return {"version": 1, "base": self.base_name, **values}
 
     def _embedded(self, config: TrainConfig) -> TrainConfig:
-        """The configuration with the embedded world's files in place of its name."""
-        names = ("model", "sft", "preference")
-        if not any(getattr(config, n) == "embedded" for n in names):
-            return config
-        from llm.embedded import EmbeddedConfig, prepare
-
-        own = EmbeddedConfig(seed=config.world_seed, conflict=config.conflict)
         with Line("the embedded world", active=not self.quiet) as line:
-            paths = prepare(own, self.cache, report=lambda what, share: line(round(100 * share), 100, what))
-        places = {"model": paths.base, "sft": paths.sft, "preference": paths.preference}
-        held = {"sft": paths.sft_held_out, "preference": paths.preference_held_out}
-        changes = {n: str(places[n]) for n in names if getattr(config, n) == "embedded"}
-        for n, path in held.items():
-            if n in changes and not getattr(config, f"{n}_held_out") and not config.eval_on_train:
-                changes[f"{n}_held_out"] = str(path)
-        return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
-
-    def _summary(self, gaps: dict[int, float]) -> dict[str, Any]:
-        lines = read_metrics(self.folder)
-        last = [line for line in lines if "objective" in line][-1]
-        evaluations = [line for line in lines if "evaluation" in line]
-        sets = self.sets
-        return {
-            "method": self.config.method,
-            "lam": self.config.lam,
-            "base_model": self.asked.model if self.asked.model == "embedded" else self.config.model,
-            "reference": reference_kind(self.config),
-            "rows": {"sft": len(sets.sft), "preference": len(sets.preference)},
-            "held_out_rows": {
-                k: len(t) for k, t in (("SFT", sets.sft_held_out), ("preference", sets.preference_held_out)) if t
-            },
-            "targets": self._targets(),
-            "steps_by_objective": steps_by_objective(self.folder),
-            "f_star": {n: gaps.get(i, last.get(f"f_{n}_star")) for i, n in ((DPO, "dpo"), (SFT, "sft"))},
-            "evaluation": {k: v for k, v in evaluations[-1].items() if isinstance(v, float)} if evaluations else {},
-            "tokens": last["tokens"],
-            "seconds": last["seconds"],
-            "memory_mb": last["memory_mb"],
-            "processes": int(self.accelerator.num_processes),
-            "device": output.device_name(),
-            "versions": output.versions(),
-        }
-
-    def _targets(self) -> str:
-        path = self.folder / "adapter_config.json"
-        return ", ".join(sorted(read_json(path)["target_modules"])) if path.exists() else "all weights"
+            return with_embedded(config, lambda what, share: line(round(100 * share), 100, what))

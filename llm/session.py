@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class Session:
             return
         self.policy, self.optimizer = accelerator.prepare(policy, _optimizer(parameters, config))
         make: Any = get_scheduler
-        self._schedule = lambda n: make(
+        self._schedule: Callable[[int], Any] = lambda n: make(
             config.schedule, self.optimizer.optimizer, num_warmup_steps=config.warmup, num_training_steps=n
         )
         self.scheduler = self._schedule(steps)
@@ -119,7 +119,7 @@ class Session:
         return Pass(task, rows, self.added(sums), None)
 
     def update(self) -> float:
-        """Clip, step, next learning rate; the gradient's norm before clipping. FloatingPointError if it is not finite."""
+        """Clip, step, next learning rate; the gradient's norm before. FloatingPointError if it is not finite."""
         parameters = [p for p in self.policy.parameters() if p.requires_grad]
         most = self.config.clip if self.config.clip > 0 else float("inf")
         norm = self.accelerator.clip_grad_norm_(parameters, most)

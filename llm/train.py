@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.config import NOT_THE_RESULT, TrainConfig, digest
+from llm.config import NOT_THE_RESULT, TrainConfig
 from llm.data import Sets
-from llm.records import read_json, read_metrics, write_json
+from llm.records import read_json, write_json
 from llm.tokens import TokenSet
 from toyopt.algorithms import DPO, SFT, Alright, Maxright, Mix, Rule, Sequential
 
@@ -61,11 +61,14 @@ def train(
         raise TypeError("model and tokenizer: give both or neither")
     with claimed(config) as folder, asked_to_stop() as wanted:
         run = Run(config, folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
-        return Result(folder, run.train())
+        try:
+            return Result(folder, run.train())
+        finally:
+            run.give_back()
 
 
 def rule_of(config: TrainConfig, f_star: tuple[float, float] = (0.0, 0.0)) -> Rule:
-    """The rule of toyopt.algorithms that a configuration names; λ weighs DPO, and is its share of Sequential's steps."""
+    """The rule of toyopt.algorithms that a configuration names; λ weighs DPO, and Sequential's share of steps."""
     if config.method == "sequential":
         first = round(config.lam * config.steps)
         steps, order = (first, config.steps - first), (DPO, SFT)
@@ -157,7 +160,7 @@ def asked_to_stop() -> Iterator[Any]:
             signal.signal(number, handler)
 
 
-def begin(folder: Path, config: TrainConfig, ours: dict[str, Any], versions: dict[str, str]) -> bool:
+def begin(folder: Path, config: TrainConfig, ours: dict[str, Any], about: dict[str, Any]) -> bool:
     """Whether the folder's run is to be carried out: False if it is finished. ValueError if it is another run's."""
     path = folder / "run.json"
     if path.exists() and not config.overwrite:
@@ -171,18 +174,5 @@ def begin(folder: Path, config: TrainConfig, ours: dict[str, Any], versions: dic
         for old in folder.iterdir():
             if old.name != ".lock":
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
-    write_json(path, {"identity": ours, "config": config.as_dict(), "versions": versions})
+    write_json(path, {"identity": ours, "config": config.as_dict(), **about})
     return True
-
-
-def steps_by_objective(folder: Path) -> dict[str, int]:
-    """How many steps were taken on each objective."""
-    counts = {"dpo": 0, "sft": 0}
-    for line in read_metrics(folder):
-        for name in line.get("objective", "").split("+"):
-            if name:
-                counts[name] += 1
-    return counts
-
-
-__all__ = ["Result", "TrainConfig", "digest", "train"]
