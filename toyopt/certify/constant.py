@@ -74,15 +74,15 @@ def prove_constant(sheet: Sheet, run: Phases, mu: Fraction, T0: int) -> Constant
     pot, eta, x = run.potential, ball(run.eta), ball(run.x)
     start, y, log2 = ball(run.first_start), ball(run.eta) * T0, arb(2).log()
     top, rest = pot.value(start) + pot.over(start), eta * log2 / 2
-    k = top + rest
-    sheet.need(y + top >= pot.value(arb(0)), "V(T0) >= 0")
+    k, at_0 = top + rest, 1 - rest  # at_0 is Ψ(0)
+    sheet.need(y + top >= at_0, "V(T0) >= 0")
     sheet.need(y + k > 1, "ηT0 + k > 1")
     V_lo = pot.inverse(pot.value(start) + y - pot.under(start))
     w0 = -x - V_lo
     delta = pot.over(arb(0)) * 2  # σ(0) = 1/2, so this is δ(1 + η/4)
     sheet.need(w0 + w0.exp() + delta + rest <= 0, "the first phase is long enough: w_T <= log(ηT)")
     B1 = x + (y + k).log() + eta * eta / 2
-    sheet.need(y - B1 >= pot.value(arb(0)), "w_T >= 0 from T0 on")
+    sheet.need(y - B1 >= at_0, "w_T >= 0 from T0 on")
     B = B1 + (1 - eta / 2) * y.log()
     growth = (y / (y + k)).max(arb(1)) + 1 - eta / 2
     sheet.need(growth <= B, "B(y)/y decreases from T0 on")

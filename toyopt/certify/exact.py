@@ -52,7 +52,7 @@ def weights(lam: Weights) -> tuple[Fraction, Fraction]:
     if len(pair) != 2:
         raise ValueError(f"lam must be a number or a pair (lo, hi), got {lam!r}")
     lo, hi = exact(pair[0], "lam"), exact(pair[1], "lam")
-    if not 0 < lo < 1 or not 0 < hi < 1:
+    if min(lo, hi) <= 0 or max(lo, hi) >= 1:
         raise ValueError(f"lam must lie in (0, 1), got {lam!r}")
     if lo > hi:
         raise ValueError(f"lam must be a pair (lo, hi) with lo <= hi, got the empty interval {lam!r}")

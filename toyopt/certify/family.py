@@ -29,12 +29,12 @@ class Family:
     @property
     def scale(self) -> Fraction:
         """c as a fraction."""
-        return exact(self.c, "c")
+        return Fraction(self.c)
 
     @property
     def x(self) -> Fraction:
         """x = cθ_ref."""
-        return self.scale * exact(self.theta_ref, "theta_ref")
+        return self.scale * Fraction(self.theta_ref)
 
     @property
     def words(self) -> str:
@@ -44,7 +44,7 @@ class Family:
     @property
     def inputs(self) -> tuple[tuple[str, str], ...]:
         """For the certificate."""
-        return (("c", str(self.scale)), ("theta_ref", str(exact(self.theta_ref, "theta_ref"))))
+        return (("c", str(self.scale)), ("theta_ref", str(Fraction(self.theta_ref))))
 
 
 TABLE_2 = Family()
@@ -96,8 +96,8 @@ def minimiser(lam: Fraction, x: Fraction, branch: int = 1) -> arb:
     a, b, d = quadratic(ball(lam), K)
     root = (b * b - 4 * a * d).sqrt()
     # Of the two equal forms of the positive root take the one that does not cancel.
-    z = -2 * d / (b + root) if branch == 1 and b.mid() > 0 else (-b + branch * root) / (2 * a)
-    return z.log() if z > 0 else arb.nan()
+    z: arb = -2 * d / (b + root) if branch == 1 and b.mid() > 0 else (-b + branch * root) / (2 * a)
+    return z.log()
 
 
 def optimum(lam: Fraction, x: Fraction) -> arb:

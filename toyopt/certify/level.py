@@ -48,7 +48,7 @@ class HalfLine:
     def holds(self, w: arb, g: arb) -> bool:
         """Whether `prove` succeeds; for searches."""
         try:
-            self.prove(Sheet(""), w, g)
+            self.prove(Sheet(), w, g)
         except Stopped:
             return False
         return True

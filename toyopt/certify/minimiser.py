@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import partial
 
-from flint import Ordering, arb, fmpq_mpoly_ctx
+from flint import arb, fmpq_mpoly_ctx
 
 from toyopt.certify import family as fam
 from toyopt.certify.exact import Exact, Weights, ball, positive, said, weights
@@ -62,7 +62,7 @@ def closed_form_minimiser(
 
 def _identity(sheet: Sheet) -> None:
     """(1-λ)z(K+z) - λK(1+z) is the quadratic that the code solves, as polynomials over Q."""
-    lam, K, z = fmpq_mpoly_ctx.get(("lam", "K", "z"), Ordering.lex).gens()
+    lam, K, z = fmpq_mpoly_ctx.get(("lam", "K", "z")).gens()
     a, b, d = fam.quadratic(lam, K)
     numerator = (1 - lam) * z * (K + z) - lam * K * (1 + z)
     sheet.need(bool(numerator == a * z * z + b * z + d), "f'_Mix(θ)(K+z)(1+z)/c is not the quadratic in z")

@@ -47,7 +47,7 @@ class Phases:
     @property
     def eta(self) -> Fraction:
         """η = c²α."""
-        return self.family.scale**2 * exact(self.alpha, "alpha")
+        return self.family.scale**2 * Fraction(self.alpha)
 
     @property
     def x(self) -> Fraction:
@@ -57,7 +57,7 @@ class Phases:
     @property
     def first_start(self) -> Fraction:
         """The first phase's start: c(θ_1-θ_ref) (DPO first) or -cθ_1 (SFT first)."""
-        u = self.x if self.theta_1 is None else self.family.scale * exact(self.theta_1, "theta_1")
+        u = self.x if self.theta_1 is None else self.family.scale * Fraction(self.theta_1)
         return u - self.x if self.order == "dpo-first" else -u
 
     @property
@@ -85,8 +85,8 @@ class Phases:
         start = self.family.theta_ref if self.theta_1 is None else self.theta_1
         return (
             *self.family.inputs,
-            ("alpha", str(exact(self.alpha, "alpha"))),
-            ("theta_1", str(exact(start, "theta_1"))),
+            ("alpha", str(Fraction(self.alpha))),
+            ("theta_1", str(Fraction(start))),
             ("order", self.order),
         )
 

@@ -48,22 +48,27 @@ class Potential:
         """A ball that contains Ψ^{-1} of every number in y, proven by the signs of Ψ - y at its two ends."""
         v = self._newton(y.mid())
         radius = 2 * ((self.value(v) - y) / self.derivative(v)).abs_upper()
-        radius = (radius + (1 + v.abs_upper()) * arb(2) ** (8 - ctx.prec)).upper()
+        radius += 4 * self._grain(v)
         for _ in range(6):
             if self.value(v - radius) <= y and y <= self.value(v + radius):
                 return (v - radius).union(v + radius)
-            radius = (16 * radius).upper()
+            radius *= 16
         raise Stopped("the sign check that encloses the inverse of the potential Ψ")
 
     def _newton(self, y: arb) -> arb:
         """A point near Ψ^{-1}(y); nothing is proven here."""
-        v = y if y < 1 else y.log().mid()
+        v = y.max(arb(1)).log().mid()
         for _ in range(200):
             step = ((y - self.value(v)) / self.derivative(v)).mid()
             v = (v + step).mid()
-            if abs(step) < (1 + abs(v)) * arb(2) ** (6 - ctx.prec):
+            if abs(step) < self._grain(v):
                 break
         return v
+
+    @staticmethod
+    def _grain(v: arb) -> arb:
+        """64 times the working precision's last bit of 1 + |v|."""
+        return (1 + v.abs_upper()) * arb(2) ** (6 - ctx.prec)
 
     def envelope(self, start: arb, steps: int) -> tuple[arb, arb]:
         """Balls around the proven lower and upper bound of v_T, T = `steps`, from any v_0 in `start`.

@@ -84,7 +84,7 @@ class Certificate:
 class Sheet:
     """The working sheet of one proof."""
 
-    statement: str
+    statement: str = ""
     pieces: int = 0
     kept: dict[str, str] = field(default_factory=dict)
 

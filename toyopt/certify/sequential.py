@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 
-from flint import arb, ctx
+from flint import arb, ctx, fmpz
 
 from toyopt.certify.exact import Exact, Weights, ball, count, positive, said, weights, whole
 from toyopt.certify.family import sigma
@@ -166,13 +166,13 @@ def _round_up(T: int) -> int:
     """T, from 10^20 on rounded up to 15 digits, so that it can be written down."""
     if T < 10**20:
         return T
-    unit: int = 10 ** (int((T.bit_length() - 1) * 0.30103) - 14)
+    unit: int = 10 ** (len(fmpz(T).str()) - 15)
     return -(-T // unit) * unit
 
 
 def _proves(plan: Plan, T: int, W: arb) -> bool:
     try:
-        return bool(plan.lower_end(Sheet(""), T) >= W)
+        return bool(plan.lower_end(Sheet(), T) >= W)
     except Stopped:
         return False
 
@@ -212,7 +212,7 @@ def _best_g(plan: Plan, line: HalfLine, T0: int) -> Fraction:
     """The largest g with three decimals that the half-line proof reaches at T0; 1/1000 if none does."""
     low, high = 1, 2
     try:
-        W = plan.lower_end(Sheet(""), T0)
+        W = plan.lower_end(Sheet(), T0)
     except Stopped:
         return Fraction(1, 1000)
     while line.holds(W, ball(Fraction(high, 1000))):
