@@ -22,10 +22,10 @@ def load_base(name: str, config: TrainConfig) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    _check_there(name)
+    _check_there(name, "config.json")
     try:
         return AutoModelForCausalLM.from_pretrained(
-            name,
+            str(Path(name).resolve()) if Path(name).is_dir() else name,  # the adapter names its base: by the full path
             dtype=DTYPES[config.precision],
             attn_implementation=config.attention or None,
             trust_remote_code=config.remote_code,
@@ -39,20 +39,20 @@ def load_tokenizer(name: str, config: TrainConfig) -> Any:
     """The tokenizer of the same name."""
     from transformers import AutoTokenizer
 
-    _check_there(name)
+    _check_there(name, "tokenizer_config.json", "tokenizer.json")
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=config.remote_code)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise FileNotFoundError(_why(name, "tokenizer", error)) from error
 
 
-def _check_there(name: str) -> None:
+def _check_there(name: str, *files: str) -> None:
     path = Path(name)
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
     if not path.exists() and looks_local:
         raise FileNotFoundError(f"model: there is no folder {name}; give a folder with a saved model, or a hub name")
-    if path.is_dir() and not (path / "config.json").exists():
-        raise FileNotFoundError(f"model: {name} has no config.json; give a folder that save_pretrained wrote")
+    if path.is_dir() and not any((path / file).exists() for file in files):
+        raise FileNotFoundError(f"model: {name} has no {files[0]}; give a folder that save_pretrained wrote")
 
 
 def _why(name: str, what: str, error: Exception) -> str:

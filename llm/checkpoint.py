@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llm.records import atomically, read_json, write_json
+from llm.records import atomically, read_json, sweep, write_json
 
 if TYPE_CHECKING:
     from llm.session import Session
@@ -46,11 +46,12 @@ class Checkpoint:
         if absent.unexpected_keys:
             raise ValueError(f"checkpoint: {self.path} does not fit this model (it has {absent.unexpected_keys[0]})")
         optimizer = session.optimizer.optimizer
-        values: Any = get_optimizer_state_dict(session.policy, optimizer, options=_options())
-        for name in [n for n in values if n.startswith("state.")]:
-            values[name] = tensors[f"optimizer.{name}"]
-        set_optimizer_state_dict(session.policy, optimizer, values, options=_options())
-        session.scheduler.load_state_dict(self.state["scheduler"])
+        if any(k.startswith("optimizer.") for k in tensors):  # plain SGD has nothing to remember
+            values: Any = get_optimizer_state_dict(session.policy, optimizer, options=_options())
+            for name, moments in values["state"].items():
+                values["state"][name] = {k: tensors[f"optimizer.{k}.{name}"] for k in moments}
+            set_optimizer_state_dict(session.policy, optimizer, values, options=_options())
+        session.scheduler.load_state_dict(dict(self.state["scheduler"]))
         for group, lr in zip(optimizer.param_groups, self.state["scheduler"]["_last_lr"], strict=True):
             group["lr"] = lr
 
@@ -64,17 +65,19 @@ def save(folder: Path, state: dict[str, Any], session: Session) -> None:
     moments: Any = get_optimizer_state_dict(session.policy, session.optimizer.optimizer, options=_options())
     if session.accelerator.is_main_process:
         tensors = {f"model.{k}": v for k, v in weights.items()}
-        tensors |= {f"optimizer.{k}": v for k, v in moments.items() if k.startswith("state.")}
+        tensors |= {f"optimizer.{k}.{name}": v for name, values in moments["state"].items() for k, v in values.items()}
         tensors = {k: v.detach().contiguous().cpu() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
         path = _folder(folder) / f"step-{state['step']:08d}"
         with atomically(path) as temporary:
             temporary.mkdir()
             save_file(tensors, temporary / "tensors.safetensors", metadata={"format": "pt"})
-            schedule = {k: v for k, v in session.scheduler.state_dict().items() if k != "lr_lambdas"}
-            values = {**state, "scheduler": schedule, "sha256": _sha256(temporary / "tensors.safetensors")}
-            write_json(temporary / "state.json", values)
+            digest = _sha256(temporary / "tensors.safetensors")
+            write_json(
+                temporary / "state.json", {**state, "scheduler": session.scheduler.state_dict(), "sha256": digest}
+            )
         for old in _all(folder)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
+        sweep(_folder(folder))
     session.accelerator.wait_for_everyone()
 
 
@@ -110,4 +113,4 @@ def _sha256(path: Path) -> str:
 def _options(**more: Any) -> Any:
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 
-    return StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True, **more)
+    return StateDictOptions(full_state_dict=True, cpu_offload=True, **more)

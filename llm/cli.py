@@ -9,6 +9,7 @@ from typing import Any
 
 from llm.config import TrainConfig, configure, read
 from llm.presets import PRESETS
+from llm.progress import calm
 
 USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
 
@@ -70,7 +71,9 @@ def parse(kind: Any, argv: list[str], command: str, description: str, **more: An
     """A dataclass from the command line; tyro writes the help, and exits with 2 on what it cannot read."""
     import tyro
 
-    return tyro.cli(kind, args=argv, prog=f"python -m llm {command}", description=description, **more)
+    found = tyro.cli(kind, args=argv, prog=f"python -m llm {command}", description=description, **more)
+    calm()
+    return found
 
 
 def config_from(argv: list[str], command: str, description: str) -> TrainConfig:

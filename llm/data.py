@@ -42,6 +42,10 @@ def load_sets(config: TrainConfig, tokenizer: Any, given: dict[str, Any]) -> Set
         tokens = _tokens(config, tokenizer, kind, given.get(kind) or getattr(config, kind), notes)
         own = given.get(f"{kind}_held_out") or getattr(config, f"{kind}_held_out")
         train[kind], held[kind] = _split(config, tokenizer, kind, tokens, own, notes)
+    if not config.eval_on_train:
+        for kind, other in (("sft", "preference"), ("preference", "sft")):
+            note = f"{kind}: %d training rows left out, whose prompts are held out of the {other} set"
+            train[kind] = _apart(train[kind], held[other], note, notes)
     return Sets(train["sft"], train["preference"], held["sft"], held["preference"], tuple(notes))
 
 
@@ -50,19 +54,22 @@ def _split(
 ) -> tuple[TokenSet, TokenSet | None]:
     if own:
         held = _tokens(config, tokenizer, kind, own, notes, held_out=True)
-        rest = without(tokens, held)
-        if len(rest) == 0:
-            raise ValueError(
-                f"{kind}_held_out: every training row's prompt is also in it, and nothing is left to train on"
-            )
-        if len(rest) < len(tokens):
-            notes.append(f"{kind}: {len(tokens) - len(rest)} training rows left out, whose prompts are held out")
-        return rest, held
+        return _apart(tokens, held, f"{kind}: %d training rows left out, whose prompts are held out", notes), held
     if config.held_out == 0.0:
         return tokens, None
     if config.eval_on_train:
         return tokens, tokens.select(np.arange(max(1, int(config.held_out * len(tokens)))))
     return hold_out(tokens, config.held_out, seed=config.seed)
+
+
+def _apart(tokens: TokenSet, held: TokenSet | None, note: str, notes: list[str]) -> TokenSet:
+    """The rows whose prompts are not held out; ValueError if none is left."""
+    rest = tokens if held is None else without(tokens, held)
+    if len(rest) == 0:
+        raise ValueError(note % len(tokens) + ", and nothing is left to train on; hold out other rows")
+    if len(rest) < len(tokens):
+        notes.append(note % (len(tokens) - len(rest)))
+    return rest
 
 
 def _tokens(

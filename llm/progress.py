@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from types import TracebackType
 
 from rich.console import Console
@@ -50,6 +51,14 @@ class Line:
             self._last = now
             left = (now - self._began) / done * (of - done) if done else 0.0
             print(f"{self.what}: {done}/{of}  {text}  about {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+def calm() -> None:
+    """No bars of other libraries between our lines, and none of their warnings about each other's next versions."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def say(text: str, *, active: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -13,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError
+
+UNFINISHED = ".unfinished"  # ends the names of temporary folders
 
 
 @contextmanager
@@ -23,7 +26,7 @@ def atomically(path: Path) -> Iterator[Path]:
     A file or a folder; a folder that is there already is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
     inside = place / path.name
     try:
         yield inside
@@ -33,7 +36,17 @@ def atomically(path: Path) -> Iterator[Path]:
         if inside.is_dir() and path.is_dir():
             shutil.move(path, place / "old")
         inside.replace(path)
+    except SafetensorError as error:  # its writer has no errno of its own
+        if f"(os error {errno.ENOSPC})" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder. Nobody else may be writing in it."""
+    for place in folder.glob(f".*{UNFINISHED}"):
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -101,6 +114,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def memory_mb() -> float:
     """The most memory used so far, in MB: of the GPU if there is one, else of this process."""
+    import torch
+
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(torch.cuda.max_memory_allocated() / 1e6, 1)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

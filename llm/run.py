@@ -44,6 +44,8 @@ class Run:
         self.quiet, self.wanted = quiet or not self.main, wanted
         self.folder, self.cache = folder, config.cache_folder
         self.asked = config
+        if tokenizer is None and config.model != "embedded":  # a wrong name is told before anything long begins
+            tokenizer = adapters.load_tokenizer(config.model, config)
         self.config = self._embedded(config)
         self.tokenizer = tokenizer or adapters.load_tokenizer(self.config.model, self.config)
         self.sets: Sets = load_sets(self.config, self.tokenizer, given or {})

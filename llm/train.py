@@ -137,6 +137,9 @@ def claimed(config: TrainConfig) -> Iterator[Path]:
             yield folder
     except Timeout as error:
         raise ValueError(f"out: another process is running in {folder}; wait for it, or give another folder") from error
+    finally:
+        if all(p.name == ".lock" for p in folder.iterdir()):  # nothing came of it
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
