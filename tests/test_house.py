@@ -13,6 +13,9 @@ from figures.registry import REGISTRY
 ROOT = Path(__file__).parents[1]
 TOYOPT = sorted((ROOT / "toyopt").rglob("*.py"))
 FIGURES = sorted((ROOT / "figures").glob("*.py"))
+LLM = sorted((ROOT / "llm").rglob("*.py"))
+# torch's generators are global: they are set for a while (and put back), or as a function of seed and step (dropout).
+SEEDED = {"llm/model.py": ["manual_seed"], "llm/session.py": ["manual_seed"], "llm/embedded/base.py": ["manual_seed"]}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -60,6 +63,24 @@ def test_figures_draw_without_pyplot_and_chance_has_a_seed(path: Path) -> None:
     assert "torch" not in set(imports(tree))
     assert "pyplot" not in path.read_text(encoding="utf-8").replace("never by pyplot", "")
     assert global_chance(tree) == []
+
+
+@pytest.mark.parametrize("path", LLM, ids=lambda p: str(p.relative_to(ROOT)))
+def test_llm_knows_nothing_of_figures_and_its_chance_has_a_seed(path: Path) -> None:
+    tree = parse(path)
+    assert not {"figures", "matplotlib", "trl"} & set(imports(tree))
+    assert [name for name in global_chance(tree) if name != "fork_rng"] == []
+    seeds = [n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr in ("manual_seed", "seed_all")]
+    assert seeds == SEEDED.get(str(path.relative_to(ROOT)), [])
+
+
+def test_the_rules_are_called_and_not_written_again() -> None:
+    """llm asks toyopt.algorithms who is trained next, in one place, and defines nothing of the rules' names itself."""
+    text = {path.name: path.read_text(encoding="utf-8") for path in LLM}
+    assert [name for name, code in text.items() if "control.decide(" in code] == ["loop.py"]
+    nodes = [n for code in text.values() for n in ast.walk(ast.parse(code))]
+    defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    assert not {"draw", "even_draw", "lagging", "Controller", "Alright", "Maxright", "Mix", "Sequential"} & defined
 
 
 @pytest.mark.parametrize("module", REGISTRY.values())

@@ -71,16 +71,15 @@ def minimise(
         if direction is not None:
             active = [part for w, o in active for part in without_falling(w, o, direction)]
     theta, grad_norm = _solve(active, weight_decay, start)
-    scale = max((math.sqrt((o.rows**2).sum(axis=1).max()) for _, o in active), default=1.0)
-    value = float(sum(w * o.value(theta) for w, o in active)) + weight_decay / 2 * float(theta @ theta)
+    scale = max((_lengths(o.rows).max() for _, o in active), default=0.0)
     return Optimum(
-        value=value,
+        value=weighted_value(active, weight_decay, theta),
         attained=direction is None,
         theta=theta if direction is None else None,
         direction=direction,
         values=np.array([_limit(o, theta, direction) for o in problem.objectives]),
         grad_norm=grad_norm,
-        converged=grad_norm <= _STATIONARY * scale,
+        converged=bool(grad_norm <= _STATIONARY * scale),
     )
 
 
@@ -137,11 +136,15 @@ def lower_bound_minimiser(family: LowerBound, lam: float) -> float:
     return log_z / family.c
 
 
+def _lengths(rows: Array) -> Array:
+    return np.asarray(np.linalg.norm(rows, axis=1))
+
+
 def falling_direction(rows: Array) -> Array | None:
     """A unit u with rows·u <= 0 that makes as many rows as possible fall, or None if none can."""
     from scipy.optimize import linprog
 
-    norms = np.sqrt((rows**2).sum(axis=1))
+    norms = _lengths(rows)
     unit = rows[norms > 0.0] / norms[norms > 0.0, None]
     m, d = unit.shape
     # max Σ s over unit·u + s <= 0, 0 <= s <= 1: the u with a_rᵀu <= 0 are a cone, so at the optimum every s is 0 or 1.
@@ -150,7 +153,6 @@ def falling_direction(rows: Array) -> Array | None:
         A_ub=np.hstack([unit, np.eye(m)]),
         b_ub=np.zeros(m),
         bounds=[(None, None)] * d + [(0.0, 1.0)] * m,
-        method="highs",
     )
     if answer.status != 0:
         raise RuntimeError(f"the linear program for the recession directions failed: {answer.message}")
@@ -162,7 +164,7 @@ def falling_direction(rows: Array) -> Array | None:
 
 def _falls(rows: Array, direction: Array) -> NDArray[np.bool_]:
     # The program puts rows that fall at -1 or less before u is scaled to length 1; 1e-9 is its own tolerance.
-    return np.asarray(rows @ direction < -1e-9 * np.sqrt((rows**2).sum(axis=1)))
+    return np.asarray(rows @ direction < -1e-9 * _lengths(rows))
 
 
 def without_falling(weight: float, objective: Objective, direction: Array) -> list[tuple[float, Objective]]:
@@ -179,10 +181,14 @@ def _limit(objective: Objective, theta: Array, direction: Array | None) -> float
     """The objective at theta, or its limit along the direction from there."""
     if direction is None:
         return float(objective.value(theta))
-    growth = objective.rows @ direction
-    if (growth > 1e-9 * np.sqrt((objective.rows**2).sum(axis=1))).any():
+    if _falls(objective.rows, -direction).any():  # it grows
         return math.inf
-    return float(sum(w * o.value(theta) for w, o in without_falling(1.0, objective, direction)))
+    return weighted_value(without_falling(1.0, objective, direction), 0.0, theta)
+
+
+def weighted_value(parts: list[tuple[float, Objective]], weight_decay: float, theta: Array) -> float:
+    """`Σ w f(theta) + (weight_decay/2) ‖theta‖²` over weights and objectives; 0 where there are none."""
+    return float(sum(w * o.value(theta) for w, o in parts)) + weight_decay / 2 * float(theta @ theta)
 
 
 def _solve(active: list[tuple[float, Objective]], weight_decay: float, start: Array) -> tuple[Array, float]:
@@ -195,13 +201,12 @@ def _solve(active: list[tuple[float, Objective]], weight_decay: float, start: Ar
         basis = np.eye(len(start))
     else:  # only the span of the rows matters; nothing moves across it
         _, sizes, right = np.linalg.svd(np.concatenate([o.rows for _, o in active]), full_matrices=False)
-        basis = right[sizes > 1e-12 * max(sizes[0], 1e-300)].T
+        basis = right[sizes > 1e-12 * sizes[0]].T
     if basis.shape[1] == 0:
         return start, 0.0
 
     def value(y: Array) -> float:
-        theta = start + basis @ y
-        return float(sum(w * o.value(theta) for w, o in active)) + weight_decay / 2 * float(theta @ theta)
+        return weighted_value(active, weight_decay, start + basis @ y)
 
     def grad(y: Array) -> Array:
         theta = start + basis @ y
@@ -216,7 +221,7 @@ def _solve(active: list[tuple[float, Objective]], weight_decay: float, start: Ar
     y = np.zeros(basis.shape[1])
     y = minimize(value, y, jac=grad, hess=hess, method="trust-exact", options={"gtol": 1e-9, "maxiter": 5_000}).x
     # Where values no longer tell iterates apart, gradients still do.
-    polished = root(grad, y, jac=hess, method="hybr", options={"xtol": 1e-15}).x
+    polished = root(grad, y, jac=hess, options={"xtol": 1e-15}).x
     if np.linalg.norm(grad(polished)) < np.linalg.norm(grad(y)):
         y = polished
     return start + basis @ y, float(np.linalg.norm(grad(y)))

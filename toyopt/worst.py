@@ -1,13 +1,12 @@
 """Problem (15): minimise the largest weighted gap, `F(theta) = max_i w_i (f_i(theta) - f_i*)`, with a certificate.
 
 By duality (convex in theta, linear in v on a compact simplex) `inf F = max_v inf_theta Σ_i v_i w_i (f_i - f_i*)`, so a
-pair (theta, v) bounds the infimum from both sides: the certificate is the difference. For two objectives v is one
-number and the gaps cross where the dual is largest; for more, SLSQP on the epigraph and then its KKT equations.
+pair (theta, v) bounds the infimum from both sides: the certificate is the difference. The pair comes from SLSQP on the
+epigraph (min t with every gap at most t) and is then polished by the KKT equations of the gaps that are equal to t.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from toyopt import _check
 from toyopt._check import Array
-from toyopt.optimum import Optimum, falling_direction, minimise, without_falling
+from toyopt.optimum import falling_direction, minimise, weighted_value, without_falling
 from toyopt.problem import Objective, Problem
 
 # Between the certificate's two sides, relative to the values that are subtracted: each is a sum of a few rounded
 # terms (some 1e-15), and a mixture's minimiser is found to a gradient of 1e-10, whose square moves its value.
 _CLOSED = 1e-9
-_EDGE = 30.0  # the dual weight is sought as a logit between -30 and 30: beyond, v is 0 or 1 to 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +102,10 @@ def minimise_worst(
     start = np.zeros(problem.dim) if near is None else np.array(_check.theta("near", near, problem.dim))
     if f_star is None:
         f_star = [minimise(problem, tuple(np.eye(n)[i]), weight_decay=weight_decay).value for i in range(n)]
-    dual = _Dual(problem, weights, optima("f_star", f_star, n), weight_decay, start)
-    balance = _balance(dual) if n == 2 else None
-    if balance is None:
-        return _epigraph(dual, ())
-    found = dual.result(np.array(balance))
-    # Where both objectives are straight lines, all theta minimise the mixture, and v alone does not tell which.
-    return found if found.converged else _epigraph(dual, (np.array(balance),))
+    dual = _Dual(problem, weights, optima("f_star", f_star, n), weight_decay)
+    found = _epigraph(dual, start)
+    mixed = None if found.converged else minimise(problem, lam, weight_decay=weight_decay, near=start).theta
+    return found if mixed is None else min(found, _epigraph(dual, mixed), key=lambda one: abs(one.gap))
 
 
 @dataclass(eq=False)
@@ -121,83 +116,31 @@ class _Dual:
     weights: Array
     f_star: Array
     weight_decay: float
-    start: Array
-
-    def optimum(self, v: Array) -> Optimum:
-        share = v * self.weights
-        return minimise(self.problem, (share / share.sum()).tolist(), weight_decay=self.weight_decay, near=self.start)
 
     def value(self, v: Array) -> float:
         share = v * self.weights
-        return float(share.sum()) * self.optimum(v).value - float(share @ self.f_star)
+        found = minimise(self.problem, (share / share.sum()).tolist(), weight_decay=self.weight_decay)
+        return float(share.sum()) * found.value - float(share @ self.f_star)
 
-    def gaps(self, values: Array, theta: Array | None) -> Array:
-        """(n,) the weighted gaps at theta (None: in a limit, where there is no weight decay)."""
-        decay = 0.0 if theta is None else self.weight_decay / 2 * float(theta @ theta)
-        return self.weights * (values + decay - self.f_star)
+    def gaps(self, values: Array, theta: Array) -> Array:
+        """(n,) the weighted gaps at theta, where the objectives have these values without weight decay."""
+        return self.weights * (values + self.weight_decay / 2 * float(theta @ theta) - self.f_star)
 
     def closed(self, gap: float, values: Array) -> bool:
         return abs(gap) <= _CLOSED * (1.0 + float(np.abs(values).max()) + float(np.abs(self.f_star).max()))
 
-    def result(self, v: Array) -> WorstOptimum:
-        """With the minimiser of the mixture at v as the primal point (its objectives' values are unique)."""
-        found = self.optimum(v)
-        share = v * self.weights
-        lower = float(share.sum()) * found.value - float(share @ self.f_star)
-        upper = float(self.gaps(found.values, found.theta).max())
-        return WorstOptimum(
-            value=upper if found.attained else lower,
-            attained=found.attained,
-            theta=found.theta,
-            direction=found.direction,
-            values=found.values,
-            multipliers=v,
-            lower=lower,
-            upper=upper,
-            f_star=self.f_star,
-            converged=found.converged and self.closed(upper - lower, found.values),
-        )
 
-
-def _balance(dual: _Dual) -> tuple[float, float] | None:
-    """The dual weights of two objectives: where their weighted gaps cross; None if only at an edge of the simplex."""
-    from scipy.optimize import brentq
-
-    def weights(logit: float) -> tuple[float, float]:
-        e = math.exp(-abs(logit))
-        small, large = e / (1.0 + e), 1.0 / (1.0 + e)
-        return (large, small) if logit >= 0.0 else (small, large)
-
-    def difference(logit: float) -> float:
-        found = dual.optimum(np.array(weights(logit)))
-        gaps = dual.gaps(found.values, found.theta)
-        return float(gaps[0] - gaps[1])
-
-    # The dual is concave, so the difference, its slope, falls as the first weight grows.
-    middle = difference(0.0)
-    if middle == 0.0:
-        return (0.5, 0.5)
-    inner, outer = 0.0, math.copysign(1.0, middle)
-    while abs(outer) < _EDGE and difference(outer) * middle > 0.0:
-        inner, outer = outer, 2.0 * outer
-    if abs(outer) >= _EDGE:
-        outer = math.copysign(_EDGE, middle)
-        if difference(outer) * middle > 0.0:
-            return None
-    return weights(brentq(difference, inner, outer, xtol=1e-14, rtol=1e-14))
-
-
-def _epigraph(dual: _Dual, others: tuple[Array, ...]) -> WorstOptimum:
-    """Min t subject to every weighted gap <= t, where it is attained. `others`: dual weights to try besides."""
+def _epigraph(dual: _Dual, start: Array) -> WorstOptimum:
+    """Min t subject to every weighted gap <= t, of the parts that do not fall for ever."""
     problem = dual.problem
     direction = (
         None if dual.weight_decay > 0.0 else falling_direction(np.concatenate([o.rows for o in problem.objectives]))
     )
     parts = [[(1.0, o)] if direction is None else without_falling(1.0, o, direction) for o in problem.objectives]
-    theta, v = _kkt(dual, parts)
+    theta, v = _kkt(dual, parts, start)
     v = np.where(v > 1e-12, v, 0.0)  # what is less is rounding
-    v = max((v / v.sum(), *others), key=dual.value)
-    values = np.array([_sum(part, theta) for part in parts])
+    v = v / v.sum()
+    values = np.array([weighted_value(part, 0.0, theta) for part in parts])
     upper = float(dual.gaps(values, theta).max())
     lower = dual.value(v)
     if direction is not None:
@@ -235,49 +178,44 @@ def _far_enough(dual: _Dual, theta: Array, direction: Array, v: Array, level: fl
     return None
 
 
-def _sum(part: list[tuple[float, Objective]], theta: Array) -> float:
-    return float(sum(w * o.value(theta) for w, o in part))
-
-
-def _kkt(dual: _Dual, parts: list[list[tuple[float, Objective]]]) -> tuple[Array, Array]:
+def _kkt(dual: _Dual, parts: list[list[tuple[float, Objective]]], start: Array) -> tuple[Array, Array]:
     """(theta, v): SLSQP's solution of the epigraph, then the KKT equations of its active objectives."""
     from scipy.optimize import minimize, root
 
     n, d, decay = len(parts), dual.problem.dim, dual.weight_decay
 
-    def gaps(theta: Array) -> Array:
-        return dual.gaps(np.array([_sum(part, theta) for part in parts]), theta)
+    # In units in which the longest row is about 1: the solvers' first steps and tolerances are absolute.
+    unit = max(float(np.abs(o.rows).max()) for o in dual.problem.objectives) or 1.0
 
-    def grads(theta: Array) -> Array:
-        rows = [sum((w * o.grad(theta) for w, o in part), decay * theta) for part in parts]
-        return dual.weights[:, None] * np.stack(rows)
+    def gaps(y: Array) -> Array:
+        return dual.gaps(np.array([weighted_value(part, 0.0, y / unit) for part in parts]), y / unit)
 
-    first = dual.optimum(np.full(n, 1.0 / n))
-    theta = dual.start if first.theta is None else first.theta
+    def grads(y: Array) -> Array:
+        rows = [sum((w * o.grad(y / unit) for w, o in part), decay * y / unit) for part in parts]
+        return dual.weights[:, None] * np.stack(rows) / unit
+
+    y = unit * start
     answer = minimize(
         lambda x: x[-1],
-        np.append(theta, gaps(theta).max()),
+        np.append(y, gaps(y).max()),
         jac=lambda _: np.append(np.zeros(d), 1.0),
         constraints={
             "type": "ineq",
             "fun": lambda x: x[-1] - gaps(x[:-1]),
             "jac": lambda x: np.column_stack([-grads(x[:-1]), np.ones(n)]),
         },
-        method="SLSQP",
-        options={"ftol": 1e-15, "maxiter": 1000},
+        options={"ftol": 1e-15},  # of SLSQP, the default where there are constraints
     )
-    theta = np.asarray(answer.x[:-1])
-    best = (theta, _multipliers(grads(theta), gaps(theta)))
-    level = gaps(theta)
+    y = np.asarray(answer.x[:-1])
+    level = gaps(y)
+    near = _multipliers(grads(y), level)
     active = np.flatnonzero(level >= level.max() - 1e-5 * (1.0 + abs(level.max())))
     equations = partial(_equations, gaps=gaps, grads=grads, active=active, d=d)
-    for keep in (best[1][active], np.full(len(active), 1.0 / len(active))):
-        polished = root(equations, np.concatenate([theta, [level.max()], keep]), method="lm", options={"xtol": 1e-15}).x
-        v = np.zeros(n)
-        v[active] = polished[d + 1 :]
-        if gaps(polished[:d]).max() <= gaps(best[0]).max() + 1e-13 and v.min() >= -1e-12:
-            return np.asarray(polished[:d]), v
-    return best
+    polished = root(equations, np.concatenate([y, [level.max()], near[active]]), method="lm").x
+    v = np.zeros(n)
+    v[active] = polished[d + 1 :]
+    better = gaps(polished[:d]).max() <= level.max() + 1e-13 and v.min() >= -1e-12
+    return (polished[:d] / unit, v) if better else (y / unit, near)
 
 
 def _equations(
@@ -294,8 +232,8 @@ def _multipliers(grads: Array, gaps: Array) -> Array:
 
     near = gaps >= gaps.max() - 1e-5 * (1.0 + abs(gaps.max()))
     scale = max(float(np.abs(grads).max()), 1e-300)
-    rows = np.vstack([(grads[near] / scale).T, 10.0 * np.ones(near.sum())])
-    solution, _ = nnls(rows, np.append(np.zeros(grads.shape[1]), 10.0))
+    rows = np.vstack([(grads[near] / scale).T, np.ones(near.sum())])
+    solution, _ = nnls(rows, np.eye(len(rows))[-1])  # its scale is free, its ratios are those of the shortest
     v = np.zeros(len(gaps))
     v[near] = solution / solution.sum()
     return v

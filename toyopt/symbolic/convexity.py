@@ -134,7 +134,7 @@ def eq30(data: Sequence[Softmax]) -> Iterator[Identity]:
 def hess_sft(s: Softmax) -> sp.Matrix:
     """Σ π φφᵀ - (Σ π φ)(Σ π φ)ᵀ."""
     d = len(s.theta)
-    second = sum((s.policy(i) * s.features[i] * s.features[i].T for i in s.outputs), sp.zeros(d, d))
+    second = sum((s.policy(i) * s.features[i] * s.features[i].T for i in s.outputs), sp.zeros(d))
     return second - mean_feature(s) * mean_feature(s).T
 
 
@@ -149,7 +149,7 @@ def eq31(s: Softmax) -> Iterator[Identity]:
     left, mean = s.hess(s.f_sft()), mean_feature(s)
     yield same("∇²f_SFT = Σ π φφᵀ - (Σ π φ)(Σ π φ)ᵀ", left, hess_sft(s))
     centred = [phi - mean for phi in s.features]
-    cov = sum((s.policy(i) * centred[i] * centred[i].T for i in s.outputs), sp.zeros(len(s.theta), len(s.theta)))
+    cov = sum((s.policy(i) * centred[i] * centred[i].T for i in s.outputs), sp.zeros(len(s.theta)))
     yield same("∇²f_SFT = Cov φ(y',x)", left, cov)
 
 
@@ -166,7 +166,7 @@ def eq33(data: Sequence[Softmax]) -> Iterator[Identity]:
     """The Hessian of the mean over data, eq. (4) as a whole."""
     f = sp.Add(*(s.f_sft() for s in data)) / len(data)
     left, z = data[0].hess(f), data[0].direction
-    zero = sp.zeros(len(z), len(z))
+    zero = sp.zeros(len(z))
     yield same("∇²f_SFT = mean Cov φ(y',x)", left, sum(map(hess_sft, data), zero) / len(data))
     right = sp.Add(*(form_sft(s, z) for s in data)) / len(data)
     yield same("zᵀ∇²f_SFT z >= 0", form(left, z), right, sign="nonnegative")
@@ -199,10 +199,10 @@ def settings() -> dict[str, Softmax]:
 def pairs() -> dict[str, tuple[Softmax, Softmax]]:
     """Two data with features of their own and one θ, for the means."""
     boxes = {
-        f"d = {d}, {m} outputs, 2 data": (Softmax.general(d, m, "phi"), Softmax.general(d, m, "psi"))
+        f"d = {d}, {m} outputs, 2 data": (Softmax.general(d, m), Softmax.general(d, m, "psi"))
         for d, m in ((1, 2), (1, 3), (2, 2))
     }
-    return boxes | {f"any d, {m} outputs, 2 data": (Softmax.line(m, "a"), Softmax.line(m, "b")) for m in (2, 3)}
+    return boxes | {f"any d, {m} outputs, 2 data": (Softmax.line(m), Softmax.line(m, "b")) for m in (2, 3)}
 
 
 def equations() -> tuple[Equation, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from toyopt import _check
 from toyopt._check import Array
@@ -59,19 +59,20 @@ def derivative_bounds(
     c the largest width and r = max alpha_s L, |d²theta_T/dtheta_t²| <= c J (1-J)/(1-r), hence
         sup|V_t''| <= max_{0<=J<=1} [ M2 J² + κ J(1-J) ],  κ = c M1/(1-r)    (docs/theory.md, A8).
     """
-    end = [Curvature.of(o) for o in objectives]
-    each = [(o.probability, Curvature.of(o.objective)) for o in outcomes]
-    first, second = np.empty(len(alphas) + 1), np.empty(len(alphas) + 1)
-    first[-1] = sum(w * c.slope for w, c in zip(weights, end, strict=True))
-    second[-1] = sum(w * c.smooth for w, c in zip(weights, end, strict=True))
-    widest, steepest, r = max(c.width for _, c in each), max(c.smooth for _, c in each), 0.0
+    end, each = [Curvature.of(o) for o in objectives], [Curvature.of(o.objective) for o in outcomes]
+    p = np.array([o.probability for o in outcomes])
+    smooth, third = np.array([c.smooth for c in each]), np.array([c.third for c in each])
+    widest, steepest, r = max(c.width for c in each), smooth.max(), 0.0
+    slope, bend = np.dot(weights, [c.slope for c in end]), np.dot(weights, [c.smooth for c in end])
+    first, second = np.full(len(alphas) + 1, slope), np.full(len(alphas) + 1, bend)
     for t in range(len(alphas) - 1, -1, -1):
-        a = float(alphas[t])
+        a = alphas[t]
         r = max(r, a * steepest)
-        q = [max(1.0, a * c.smooth - 1.0) for _, c in each]
-        first[t] = sum(p * k for (p, _), k in zip(each, q, strict=True)) * first[t + 1]
-        grown = sum(p * (k**2 * second[t + 1] + a * c.third * first[t + 1]) for (p, c), k in zip(each, q, strict=True))
-        second[t] = min(grown, _level(second[-1], widest * first[-1] / (1 - r))) if r < 1 else grown
+        q = np.maximum(1.0, a * smooth - 1.0)
+        first[t] = p @ q * first[t + 1]
+        second[t] = p @ (q**2 * second[t + 1] + a * third * first[t + 1])
+        if r < 1:
+            second[t] = min(second[t], _level(bend, widest * slope / (1 - r)))
     return first, second
 
 
@@ -109,23 +110,29 @@ def backward_expectation(
     outcomes, alphas = branches(problem, lam, stochastic=stochastic), steps_of(schedule, T)
     left, right = reach(outcomes, alphas, float(start[0])).T
     left, right = left.min(), right.max()
-    h = float(max((right - left) / nodes, 1e-9 * max(1.0, abs(left), abs(right))))
-    ranges = _index_ranges(outcomes, alphas, float(start[0]), h)
-    low, high = ranges[-1]
-    x: Array = float(start[0]) + h * np.arange(low, high + 1, dtype=np.float64)
+    h = max(float(right - left) / nodes, 1e-9 * max(1.0, abs(float(start[0]))))
+    low, high = _nodes(outcomes, alphas, float(start[0]), h)
+    x = start + h * np.arange(low, high + 1)
     V = problem.f_mix(x[:, None], weights)
     first, second = derivative_bounds(outcomes, weights, problem.objectives, alphas)
-    size = float(np.abs(V).max())
-    V = _sweep(V, x, h, outcomes, alphas, ranges)
-    truncation = h**2 / 8 * float(second[1:].sum())
-    # A step: value and weights of an average, 8 u of its size; where it is taken, 4 u of |x| and 8 u of alpha C. Then
-    # the values of f_Mix, whose margins carry 8 u of (slope x range), and a mean of as many terms as there are rows.
-    moved = 4 * float(np.abs(x).max()) * len(alphas) + 8 * float(alphas.sum()) * _slope(outcomes)
-    rows = sum(len(o.rows) for o in problem.objectives)
-    ends = (8 + rows) * (size + first[-1] * float(np.abs(x).max()) + _slope(outcomes) * _origin(problem))
-    rounding = 4 * _U * (8 * len(alphas) * size + float(first.max()) * moved + ends)
-    mean, half = float(V[-low]), float(truncation + rounding)
+    half = h**2 / 8 * float(second[1:].sum()) + grid_rounding(problem, x, V, alphas, first)
+    mean = float(_sweep(V, x, outcomes, alphas)[-low])
     return Expectation(mean, mean - half, mean + half, 0.0, "enumerated", len(x))
+
+
+def grid_rounding(problem: Problem, x: Array, V: Array, alphas: Array, first: Array) -> float:
+    """What rounding adds to V_1, to first order in u = 2^-53, times 4: V are the values of V_T at the nodes x.
+
+    A step: the value and the weights of an average, 8 u of its size; where it is taken, 4 u of |x| and 8 u of alpha C.
+    Then the values of f_Mix, whose margins carry 8 u of (slope x range), and a mean of as many terms as there are rows.
+    """
+    size, far = float(np.abs(V).max()), float(np.abs(x).max())
+    slope = max(o.grad_bound for o in problem.objectives)
+    origin = max(float(np.abs(o.origin).max()) for o in problem.objectives)
+    rows = sum(len(o.rows) for o in problem.objectives)
+    moved = 4 * far * len(alphas) + 8 * float(alphas.sum()) * slope
+    ends = (8 + rows) * (size + first[-1] * far + slope * origin)
+    return float(4 * _U * (8 * len(alphas) * size + first.max() * moved + ends))
 
 
 def reach(outcomes: Sequence[Branch], alphas: Array, start: float) -> Array:
@@ -149,47 +156,20 @@ def _image(outcomes: Sequence[Branch], alpha: float, left: float, right: float) 
     return min(lows), max(highs)
 
 
-def _index_ranges(outcomes: Sequence[Branch], alphas: Array, start: float, h: float) -> list[tuple[int, int]]:
-    """For t = 1 .. T the nodes that V_t is needed on: nodes of range t are mapped between nodes of range t+1."""
-    ranges = [(0, 0)]
+def _nodes(outcomes: Sequence[Branch], alphas: Array, start: float, h: float) -> tuple[int, int]:
+    """The first and the last node, counted from theta_1: what V_t is needed on is mapped between nodes of V_{t+1}."""
+    low = high = 0
     for alpha in alphas:
-        low, high = ranges[-1]
         left, right = _image(outcomes, float(alpha), start + low * h, start + high * h)
-        # 1e-6 of a cell is far more than rounding, as h is at least 1e-9 of what it is added to.
-        ranges.append((math.floor((left - start) / h - 1e-6), math.ceil((right - start) / h + 1e-6)))
-        low, high = ranges[-1] = (min(ranges[-1][0], low), max(ranges[-1][1], high))
+        low, high = min(low, math.floor((left - start) / h)), max(high, math.ceil((right - start) / h))
         if high - low > _MAX_NODES:
             raise ValueError(f"nodes: the grid would have more than {_MAX_NODES} nodes; give fewer")
-    return ranges
+    return low, high
 
 
-def _sweep(
-    V: Array, x: Array, h: float, outcomes: Sequence[Branch], alphas: Array, ranges: list[tuple[int, int]]
-) -> Array:
-    """V_1 on its one node: V_t = Σ p (interpolant of V_{t+1}) ∘ map, on the nodes that are needed."""
-    grads = [o.objective.grad(x[:, None])[:, 0] for o in outcomes]
-    base, known = ranges[-1][0], math.nan
-    where: list[tuple[NDArray[np.int64], Array]] = []
-    for t in range(len(alphas) - 1, -1, -1):
-        if alphas[t] != known:
-            known, where = alphas[t], []
-            for g in grads:
-                position = np.arange(len(x)) - known * g / h
-                cell = np.clip(np.floor(position).astype(np.int64), 0, len(x) - 2)
-                where.append((cell, position - cell))
-        inside = slice(ranges[t][0] - base, ranges[t][1] - base + 1)
-        new = V.copy()
-        new[inside] = 0.0
-        for o, (cell, share) in zip(outcomes, where, strict=True):
-            c, s = cell[inside], share[inside]
-            new[inside] += o.probability * (V[c] + s * (V[c + 1] - V[c]))
-        V = new
+def _sweep(V: Array, x: Array, outcomes: Sequence[Branch], alphas: Array) -> Array:
+    """V_1: V_t = Σ p (interpolant of V_{t+1}) ∘ map, constant beyond the ends, where only rounding or no path leads."""
+    maps = [(o.probability, o.objective.grad(x[:, None])[:, 0]) for o in outcomes]
+    for alpha in alphas[::-1]:
+        V = np.sum([p * np.interp(x - alpha * g, x, V) for p, g in maps], axis=0)
     return V
-
-
-def _slope(outcomes: Sequence[Branch]) -> float:
-    return max(o.objective.grad_bound for o in outcomes)
-
-
-def _origin(problem: Problem) -> float:
-    return max(float(np.abs(o.origin).max()) for o in problem.objectives)

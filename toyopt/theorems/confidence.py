@@ -8,6 +8,7 @@ on a convex function brings no two points further apart. Proofs: docs/theory.md,
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,7 +65,7 @@ def value_range(
     weights = _check.weights("lam", lam, len(problem))
     alphas = steps_of(schedule, T)
     start = _check.theta("theta_1", theta_1, problem.dim)
-    slope = sum(w * o.grad_bound for w, o in zip(weights, problem.objectives, strict=True))
+    slope = _slope(problem, weights)
     at = float(problem.f_mix(start, weights))
     outcomes = branches(problem, lam, stochastic=stochastic)
     far = slope * float(alphas.sum()) * max(o.objective.grad_bound for o in outcomes)
@@ -90,9 +91,8 @@ def difference_squares(
         return 0.0
     if float(alphas.max(initial=0.0)) * max(o.objective.smoothness for o in outcomes) > 2:
         return math.inf
-    slope = sum(w * o.grad_bound for w, o in zip(weights, problem.objectives, strict=True))
     longest = sorted(o.objective.grad_bound for o in outcomes)[-2:]
-    return (slope * sum(longest)) ** 2 * float((alphas**2).sum())
+    return (_slope(problem, weights) * sum(longest)) ** 2 * float((alphas**2).sum())
 
 
 def estimate_expectation(
@@ -142,6 +142,12 @@ def estimate_expectation(
         half = min(half, bounded_differences(squares, runs, failure / 2))
     mean = float(values.mean())
     return Expectation(mean, max(mean - half, low), min(mean + half, high), failure, "statistical", runs)
+
+
+def _slope(problem: Problem, weights: Sequence[float]) -> float:
+    """Σ w_i C_i: what f_Mix changes by at most, for each unit of distance."""
+    total: float = sum(map(operator.mul, weights, (o.grad_bound for o in problem.objectives)))
+    return total
 
 
 def _probability(name: str, value: float) -> float:

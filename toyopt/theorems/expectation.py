@@ -57,16 +57,15 @@ class Branch:
 
     probability: float
     objective: Objective
-    index: int
 
 
 def branches(problem: Problem, lam: float | Sequence[float], *, stochastic: bool = False) -> tuple[Branch, ...]:
     """The outcomes of one step's draw that have a positive probability: objectives, or each datum of each of them."""
     out = []
-    for i, (w, objective) in enumerate(zip(_check.weights("lam", lam, len(problem)), problem.objectives, strict=True)):
+    for i, w in enumerate(_check.weights("lam", lam, len(problem))):
         if w > 0.0:
-            parts = _data(objective) if stochastic else (objective,)
-            out += [Branch(w / len(parts), part, i) for part in parts]
+            parts = _data(problem.objectives[i]) if stochastic else (problem.objectives[i],)
+            out += [Branch(w / len(parts), part) for part in parts]
     return tuple(out)
 
 
@@ -131,7 +130,7 @@ def enumerate_expectation(
     theta, probability = enumerate_paths(
         problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, stochastic=stochastic, limit=limit
     )
-    mean = float(probability @ np.asarray(function(theta), dtype=np.float64))
+    mean = float(probability @ np.asarray(function(theta)))
     return Expectation(mean, mean, mean, 0.0, "enumerated", len(theta))
 
 
@@ -206,6 +205,6 @@ def expected_gap(
 def _data(objective: Objective) -> tuple[Objective, ...]:
     """Each datum of an objective as an objective of its own."""
     return tuple(
-        Objective(f"{objective.name}[{n}]", objective.rows[s : s + c], np.array([c]), objective.origin)
-        for n, (s, c) in enumerate(zip(objective.starts, objective.counts, strict=True))
+        Objective(f"{objective.name}[{n}]", rows, np.array([len(rows)]), objective.origin)
+        for n, rows in enumerate(np.split(objective.rows, objective.starts[1:]))
     )

@@ -68,11 +68,9 @@ def advance(v: ArrayLike, rise: ArrayLike, eta: float) -> Array:
     v, rise = np.broadcast_arrays(numbers("v", v), numbers("rise", rise))
     if (wrong := (v > 0) & (rise < 0)).any():
         raise ValueError(f"rise: must be at least 0 where v > 0, got {rise[wrong][0]!r}")
-    inverse = inverse_potential(potential(np.minimum(v, 0.0), eta) + rise, eta)
-    if not (v > 0).any():
-        return inverse
-    start = np.maximum(v, 0.0)
-    rest, share, goal = np.exp(-start), expit(start), np.where(v > 0, rise, 0.0) * np.exp(-start)
+    inverse, start = inverse_potential(potential(np.minimum(v, 0.0), eta) + rise, eta), np.maximum(v, 0.0)
+    rest, share = np.exp(-start), expit(start)
+    goal = np.maximum(rise, 0.0) * rest
 
     def equation(s: Array) -> tuple[Array, Array]:
         grown = np.expm1(s)
@@ -97,7 +95,7 @@ def envelope(v0: ArrayLike, eta: float, T: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(f"eta: must be more than 0, got {eta!r}")
     v0, T = np.broadcast_arrays(numbers("v0", v0), lengths("T", T))
     y, over, under = eta * T, excess(v0, eta), shortfall(v0, eta)
-    low = np.maximum(advance(v0, y, 0.0), advance(v0, np.where(v0 > 0, np.maximum(y - under, 0.0), y - under), eta))
+    low = np.maximum(advance(v0, y, 0.0), advance(v0, np.maximum(y - under, 0.0), eta))  # the first is at least v_0
     high = np.minimum(advance(v0, y + over, eta), v0 + y * expit(-v0))
     return low - envelope_rounding(v0, low), high + envelope_rounding(v0, high)
 

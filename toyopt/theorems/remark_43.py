@@ -14,7 +14,7 @@ from toyopt._check import Array
 from toyopt.optimum import Optimum, minimise
 from toyopt.problem import Problem
 from toyopt.theorems.record import Record
-from toyopt.worst import minimise_worst
+from toyopt.worst import minimise_worst, positive_weights
 
 _REMARK = "Remark 4.3 of arXiv 2410.15483v3; docs/theory.md, M8"
 
@@ -41,9 +41,9 @@ def pareto_optimal(
     Raises     ValueError or TypeError naming the argument
     """
     found = minimise_worst(problem, lam, f_star)
-    weights = np.array(_check.weights("lam", lam, len(problem)))
+    weights = positive_weights(lam, len(problem))
     share = found.multipliers * weights / float(found.multipliers @ weights)
-    terms = {f"p_{name}": float(p) for name, p in zip(problem.names, share, strict=True)}
+    terms = {f"p_{name}": float(share[i]) for i, name in enumerate(problem.names)}
     lowest, attained, better, most = math.nan, math.nan, math.nan, math.nan
     rounding = 1e-14 * (1.0 + float(np.abs(found.values).max()))
     if found.theta is not None and share.min() > 0.0:

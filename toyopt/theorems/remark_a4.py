@@ -156,6 +156,7 @@ def same_input_is_worst(
         raise ValueError(f"alpha: at most 4/c² = {4.0 / c**2:g} is needed for Lemma A.3, got {alpha!r}")
     start = np.array([_check.real("theta_1", theta_1, low=0.0), 0.0])
     reference = np.array([_check.real("theta_ref", theta_ref), 0.0])
+    each = [_check.real("angles", psi) for psi in _check.items("angles", angles)]
 
     def value_at(psi: float) -> float:
         problem = _at_angle(psi, c, reference)
@@ -171,12 +172,12 @@ def same_input_is_worst(
             statement=f"f_Mix(θ_T) of Sequential at ψ = {psi:.4g} <= f_Mix(θ_T) with the same input, opposite labels",
             kind="upper",
             bound=worst,
-            attained=value_at(_check.real("angles", psi)),
+            attained=value_at(psi),
             source=_REMARK,
             terms={"bound": worst, "floor": minimise(_at_angle(psi, c, reference), lam).value},
             tolerance=tolerance,
         )
-        for psi in _check.items("angles", angles)
+        for psi in each
     )
 
 

@@ -20,7 +20,17 @@ from toyopt import _check
 from toyopt._check import Array
 from toyopt.examples import LowerBound
 from toyopt.optimum import lower_bound_minimiser
-from toyopt.theorems.potential import advance, delta, envelope, excess, lengths, potential, shortfall, softplus
+from toyopt.theorems.potential import (
+    advance,
+    delta,
+    envelope,
+    excess,
+    inverse_potential,
+    lengths,
+    potential,
+    shortfall,
+    softplus,
+)
 from toyopt.theorems.record import Record
 
 Order = Literal["dpo-first", "sft-first"]
@@ -95,7 +105,7 @@ class TwoPhases:
 
     def f_mix(self, lam: float, w: ArrayLike) -> Array:
         """f_Mix,λ (eq. (6)) at w: μ log(1+e^{x+w}) + (1-μ) log(1+e^{-w})."""
-        mu, w = self.weight(lam), np.asarray(w, dtype=np.float64)
+        mu, w = self.weight(lam), np.asarray(w)
         return mu * softplus(self.x + w) + (1 - mu) * softplus(-w)
 
     def gap(self, lam: float, w: ArrayLike) -> Array:
@@ -154,32 +164,34 @@ class TwoPhases:
         """(below, above): below <= G_Mix,λ(theta_T') - μ log T' - κ_λ <= above for all T' = T_DPO = T_SFT >= T.
 
         docs/theory.md, (S.6), under its conditions 1 to 4 and η <= 2; nan where one fails. Both are O((log T)/T).
+        Condition 1 is that y + k > 1, and follows: from 4, y/(y+k) <= B < y. So does T >= 1, hence y > `under`.
         """
         mu, eta, x, v0 = self.weight(lam), self.eta, self.x, self.start
-        y, half_log, zero = eta * lengths("T", T), eta / 2 * math.log(2), 1 - eta / 2 * math.log(2)
-        psi, slack = float(potential(v0, eta)), delta(eta) * (1 + eta / 4)
+        y, half_log = eta * lengths("T", T), eta / 2 * math.log(2)
         over, under = float(excess(v0, eta)), float(shortfall(v0, eta))
-        k = psi + over + half_log
+        k = float(potential(v0, eta)) + over + half_log
         with np.errstate(all="ignore"):
-            omega = -x - advance(v0, np.maximum(y - under, 0.0), eta)
+            omega = -x - advance(v0, np.maximum(y, under) - under, eta)
             B = x + eta**2 / 2 + np.log(y + k) + (1 - eta / 2) * np.log(y)
-            good = (y + psi + over >= zero) & (y + k > 1) & (y >= under) & (eta <= 2)
-            good &= omega + np.exp(omega) + slack + half_log <= 0
-            good &= y - x - np.log(y + k) - eta**2 / 2 >= zero
-            good &= (np.maximum(1.0, y / (y + k)) + 1 - eta / 2 <= B) & (y > B)
+            good = omega + np.exp(omega) + delta(eta) * (1 + eta / 4) + half_log <= 0
+            good &= y - x - np.log(y + k) - eta**2 / 2 >= 1 - half_log
+            good &= (np.maximum(1.0, y / (y + k)) + 1 - eta / 2 <= B) & (y > B) & (eta <= 2)
             below, above = mu * np.log1p(-B / y), (mu * math.exp(-x) + 1 - mu) / (y - B)
         return np.where(good, below, np.nan), np.where(good, above, np.nan)
 
     def lower_end(self, T0: int) -> float:
-        """W with w_T >= W for all T_DPO = T_SFT = T >= T0 (docs/theory.md, Theorem S); nan if its (S.5) fails."""
+        """W with w_T >= W for all T_DPO = T_SFT = T >= T0 (docs/theory.md, Theorem S); nan if its (S.5) fails.
+
+        (S.5)'s second part, over e^V, is 1 - (η/2)σ(-V) >= e^{w_0-V}, as σ(V) = e^V σ(-V). The first follows from it,
+        1 + e^V >= η/2.
+        """
         y, eta, v0 = self.eta * _check.whole("T0", T0, low=1), self.eta, self.start
         V = float(advance(v0, y + excess(v0, eta), eta))
         w0 = -self.x - V
         with np.errstate(over="ignore"):
-            left, right = 1 + np.exp(V) - eta / 2 * expit(V), 1 + np.exp(w0)
-            if not ((1 + np.exp(V)) ** 2 >= eta / 2 and left >= right):
+            if not 1 - eta / 2 * expit(-V) >= np.exp(w0 - V):
                 return math.nan
-        return float(advance(w0, max(y - eta**2 / 2, 0.0) if w0 > 0 else y - eta**2 / 2, eta))
+        return float(inverse_potential(potential(w0, eta) + y - eta**2 / 2, eta))
 
     def last(self, T_DPO: ArrayLike, T_SFT: ArrayLike) -> Array:
         """w_{T_2} by the recursion itself, step by step with compensated sums, to `run_rounding`.
@@ -192,7 +204,7 @@ class TwoPhases:
         stops, place = np.unique(first.reshape(-1).astype(np.int64), return_inverse=True)
         w0 = -self.x - _recursion.one_run(self.start, self.eta, stops)[place]
         steps = second.reshape(-1).astype(np.int64)
-        order = np.argsort(-steps, kind="stable")
+        order = np.argsort(-steps)
         out = np.empty(len(steps))
         out[order] = _recursion.many_runs(w0[order], self.eta, steps[order])
         return out.reshape(first.shape)

@@ -21,6 +21,7 @@ from toyopt.theorems.last_iterate import exact_bound, linear_decay_bound, positi
 from toyopt.theorems.record import Record
 
 _U = 2.0**-53
+_MOST = 5000  # iterates; T² numbers are kept
 _ULPS = 64  # what a handful of operations may lose; each use says of what
 
 
@@ -67,12 +68,8 @@ def worst_case(alphas: ArrayLike, D: float, C: float) -> WorstCase:
     Arguments: alphas (T-1,) positive, in any order; D, C > 0. T² numbers are kept, so T <= 5000.
     Returns: WorstCase, in dimension T. Raises: ValueError or TypeError naming the argument.
     """
-    steps = positive("alphas", alphas)
-    D, C = _check.real("D", D, above=0.0), _check.real("C", C, above=0.0)
-    T = len(steps) + 1
-    if T > 5000:
-        raise ValueError(f"alphas: at most 4999 step sizes, for the memory that vectors take, got {T - 1}")
-    b = _roots(steps, D, C)
+    steps, D, C = _checked(alphas, D, C)
+    T, b = len(steps) + 1, _roots(steps, D, C)
     gradients, p = np.zeros((T, T)), np.zeros(T)
     p[0] = D
     u = max(C**2 - (D / b[0] ** 2) ** 2, 0.0)
@@ -95,11 +92,8 @@ def resisting(alphas: ArrayLike, D: float, C: float) -> WorstCase:
     f(x_T) = 0, and the minimum -CD/√T lies at distance D. Written about the minimiser, as `WorstCase` wants it.
     Arguments, raises: as `worst_case`.
     """
-    steps = positive("alphas", alphas)
-    D, C = _check.real("D", D, above=0.0), _check.real("C", C, above=0.0)
+    steps, D, C = _checked(alphas, D, C)
     T = len(steps) + 1
-    if T > 5000:
-        raise ValueError(f"alphas: at most 4999 step sizes, for the memory that vectors take, got {T - 1}")
     return WorstCase(C * np.eye(T), np.full(T, D / math.sqrt(T)), steps)
 
 
@@ -134,8 +128,8 @@ def zamani_glineur(R: float, B: float, N: int) -> Record:
     """
     from toyopt.algorithms import ZamaniGlineur
 
-    R, B, N = _check.real("R", R, above=0.0), _check.real("B", B, above=0.0), _check.whole("N", N, low=1)
-    case = worst_case(ZamaniGlineur(R, B, N).at(np.arange(1, N + 1)), R, B)
+    schedule = ZamaniGlineur(R, B, N)
+    case = worst_case(schedule.at(np.arange(1, N + 1)), R, B)
     terms = linear_decay_bound(R, B, N + 1)
     return Record(
         claim="A",
@@ -185,7 +179,7 @@ def as_sft(case: WorstCase, *, tie: float = 40.0, loss: float = 1e-4) -> tuple[P
     tie = _check.real("tie", tie, above=0.0)
     loss = _check.real("loss", loss, above=0.0)
     T = len(case.start)
-    rungs = -np.arange(T, dtype=np.float64)
+    rungs = -np.arange(T)
     if np.linalg.cond(case.gradients) > 1e6:
         raise ValueError("case: its gradients are linearly dependent, so its ties cannot be broken")
     shift = np.linalg.solve(case.gradients, rungs)
@@ -199,6 +193,14 @@ def as_sft(case: WorstCase, *, tie: float = 40.0, loss: float = 1e-4) -> tuple[P
         theta_ref=np.zeros(len(case.start)),
     )
     return problem, S * case.start + tie * shift, S * case.alphas
+
+
+def _checked(alphas: ArrayLike, D: float, C: float) -> tuple[Array, float, float]:
+    """The arguments of `worst_case`."""
+    steps = positive("alphas", alphas)
+    if len(steps) >= _MOST:
+        raise ValueError(f"alphas: at most {_MOST - 1} step sizes, for the memory that vectors take, got {len(steps)}")
+    return steps, _check.real("D", D, above=0.0), _check.real("C", C, above=0.0)
 
 
 def _roots(steps: Array, D: float, C: float) -> Array:
@@ -223,9 +225,9 @@ def _roots(steps: Array, D: float, C: float) -> Array:
 
 def _judged(case: WorstCase, gap: float, C: float) -> float:
     """The gap, or NaN if the path is not one of the subgradient method: no subgradient at some iterate, or too long."""
-    scale = float(np.abs(case.path()).max()) * C * len(case.start)
+    T, far = len(case.start), float(np.abs(case.path()).max())
     norms = np.sqrt((case.gradients**2).sum(axis=1))
-    honest = case.resists() <= _ULPS * len(case.start) * _U * scale and bool((norms <= C * (1 + 1e-9)).all())
+    honest = case.resists() <= _ULPS * T**2 * _U * C * far and bool((norms <= C * (1 + 1e-9)).all())
     return gap if honest else math.nan
 
 
