@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,8 @@ def load_sets(config: TrainConfig, tokenizer: Any, given: dict[str, Any]) -> Set
     notes: list[str] = []
     train, held = {}, {}
     for kind in ("sft", "preference"):
-        tokens = _tokens(config, tokenizer, kind, given.get(kind) or getattr(config, kind), notes)
-        own = given.get(f"{kind}_held_out") or getattr(config, f"{kind}_held_out")
+        tokens = _tokens(config, tokenizer, kind, _source(config, given, kind), notes)
+        own = _source(config, given, f"{kind}_held_out")
         train[kind], held[kind] = _split(config, tokenizer, kind, tokens, own, notes)
     if not config.eval_on_train:
         for kind, other in (("sft", "preference"), ("preference", "sft")):
@@ -49,17 +49,62 @@ def load_sets(config: TrainConfig, tokenizer: Any, given: dict[str, Any]) -> Set
     return Sets(train["sft"], train["preference"], held["sft"], held["preference"], tuple(notes))
 
 
+def load_held_out(config: TrainConfig, tokenizer: Any, kind: str, source: Any) -> TokenSet:
+    """Another set to evaluate on, read and tokenised as the configuration says."""
+    return _tokens(config, tokenizer, kind, source, [], held_out=True)
+
+
+def check_fits(sets: Sets, model: Any, config: TrainConfig, *, world: int = 1) -> None:
+    """ValueError if the sets do not fit the model (token ids, lengths), or the batches do not fit the sets.
+
+    world  processes that share a batch
+    """
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name in ("sft", "preference", "sft_held_out", "preference_held_out"):
+        tokens, shown = getattr(sets, name), name.replace("_held_out", " (held out)")
+        for prompt, responses in () if tokens is None else zip(tokens.prompts, tokens.responses, strict=True):
+            largest = max(int(ids.max()) for ids in (prompt, *responses))
+            if largest >= vocabulary:
+                raise ValueError(
+                    f"{shown}: the tokenizer gives the id {largest}, the model has embeddings for {vocabulary} ids; "
+                    "give the model's own tokenizer, or resize its embeddings (resize_token_embeddings) and save it"
+                )
+            length = len(prompt) + max(map(len, responses))
+            if most is not None and length > most:
+                raise ValueError(
+                    f"{shown}: a row has {length} tokens, and the model takes {most}; say --max-length {most}"
+                )
+    for kind in ("sft", "preference"):
+        rows, batch = len(getattr(sets, kind)), getattr(config, f"batch_{kind}")
+        if batch > rows:
+            raise ValueError(
+                f"batch_{kind}: must be at most the number of training rows, {rows}, got {batch}; "
+                f"say --batch-{kind} {rows} or less, or give more rows"
+            )
+        if batch % world:
+            raise ValueError(f"batch_{kind}: must be a multiple of the number of processes, {world}, got {batch}")
+
+
+def _source(config: TrainConfig, given: dict[str, Any], name: str) -> Any:
+    """What is given in memory, also if it is empty, else what the configuration names."""
+    return getattr(config, name) if given.get(name) is None else given[name]
+
+
 def _split(
     config: TrainConfig, tokenizer: Any, kind: str, tokens: TokenSet, own: Any, notes: list[str]
 ) -> tuple[TokenSet, TokenSet | None]:
-    if own:
+    if not isinstance(own, str) or own:
         held = _tokens(config, tokenizer, kind, own, notes, held_out=True)
         return _apart(tokens, held, f"{kind}: %d training rows left out, whose prompts are held out", notes), held
     if config.held_out == 0.0:
         return tokens, None
     if config.eval_on_train:
         return tokens, tokens.select(np.arange(max(1, int(config.held_out * len(tokens)))))
-    return hold_out(tokens, config.held_out, seed=config.seed)
+    try:
+        return hold_out(tokens, config.held_out, seed=config.seed)
+    except ValueError as error:
+        raise ValueError(f"{kind}: {str(error).replace('share:', 'held_out:', 1)}") from error
 
 
 def _apart(tokens: TokenSet, held: TokenSet | None, note: str, notes: list[str]) -> TokenSet:
@@ -75,25 +120,30 @@ def _apart(tokens: TokenSet, held: TokenSet | None, note: str, notes: list[str])
 def _tokens(
     config: TrainConfig, tokenizer: Any, kind: str, source: Any, notes: list[str], *, held_out: bool = False
 ) -> TokenSet:
-    rows = load(
-        source,
-        kind=kind,  # type: ignore[arg-type]
-        split=None if held_out else getattr(config, f"{kind}_split"),
-        columns=getattr(config, f"{kind}_columns"),
-        format=getattr(config, f"{kind}_format"),
-        limit=None if held_out else getattr(config, f"{kind}_rows") or None,
-        ignore_input=config.ignore_input,
-        bad_rows=config.bad_rows,
-    )
-    tokens = tokenise(
-        rows,
-        tokenizer,
-        template=config.template,
-        max_length=config.max_length,
-        overflow=config.overflow,
-        eos=config.eos or None,
-    )
     name = f"{kind} (held out)" if held_out else kind
+    try:
+        rows = load(
+            source,
+            kind=kind,  # type: ignore[arg-type]
+            split=None if held_out else getattr(config, f"{kind}_split"),
+            columns=getattr(config, f"{kind}_columns"),
+            format=getattr(config, f"{kind}_format"),
+            limit=None if held_out else getattr(config, f"{kind}_rows") or None,
+            ignore_input=config.ignore_input,
+            bad_rows=config.bad_rows,
+        )
+        tokens = tokenise(
+            rows,
+            tokenizer,
+            template=config.template,
+            max_length=config.max_length,
+            overflow=config.overflow,
+            eos=config.eos or None,
+        )
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        if str(error).startswith(("eos:", "template:", "max_length:")):  # not about this set
+            raise
+        raise type(error)(f"{name}: {error}") from error
     for count, what in (
         (rows.dropped, "rows that cannot be used were dropped"),
         (tokens.dropped, f"rows longer than max_length {config.max_length} were dropped"),
@@ -105,9 +155,12 @@ def _tokens(
     return tokens
 
 
-def with_embedded(config: TrainConfig, report: Callable[[str, float], None]) -> TrainConfig:
-    """The configuration with the embedded world's files in place of its name; they are made if they are not there."""
-    names = [n for n in ("model", "sft", "preference") if getattr(config, n) == "embedded"]
+def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callable[[str, float], None]) -> TrainConfig:
+    """The configuration with the embedded world's files in place of its name; they are made if they are not there.
+
+    What is given in memory goes before a name, and is left alone.
+    """
+    names = [n for n in ("model", "sft", "preference") if getattr(config, n) == "embedded" and n not in in_memory]
     if not names:
         return config
     from llm.embedded import EmbeddedConfig, prepare
@@ -118,6 +171,11 @@ def with_embedded(config: TrainConfig, report: Callable[[str, float], None]) -> 
     held = {"sft": paths.sft_held_out, "preference": paths.preference_held_out}
     changes = {n: str(places[n]) for n in names}
     for n, path in held.items():
-        if n in names and not getattr(config, f"{n}_held_out") and not config.eval_on_train:
+        if (
+            n in names
+            and not getattr(config, f"{n}_held_out")
+            and f"{n}_held_out" not in in_memory
+            and not config.eval_on_train
+        ):
             changes[f"{n}_held_out"] = str(path)
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from llm import adapters, output, reference
 from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest
-from llm.data import Sets, load_sets, with_embedded
+from llm.data import Sets, check_fits, load_sets, with_embedded
 from llm.loop import Loop, Plan
 from llm.model import Policy
 from llm.progress import Line, say
-from llm.records import read_json, read_metrics, write_json
+from llm.records import read_json, read_metrics, sweep, write_json
 from llm.session import Session, make_accelerator
 from llm.tasks import Task
 from llm.tokens import TokenSet
@@ -46,12 +48,12 @@ class Run:
         self.asked = config
         if tokenizer is None and config.model != "embedded":  # a wrong name is told before anything long begins
             tokenizer = adapters.load_tokenizer(config.model, config)
+        self.in_memory = [k for k, v in {"model": model, **(given or {})}.items() if v is not None]
         self.config = self._embedded(config)
         self.tokenizer = tokenizer or adapters.load_tokenizer(self.config.model, self.config)
         self.sets: Sets = load_sets(self.config, self.tokenizer, given or {})
         for note in self.sets.notes:
             self.say(note)
-        self.in_memory = [k for k, v in (given or {}).items() if v is not None]
         self._given, self._base = model is not None, model
         self._wrapped: Any = None  # PEFT's model around the base, while there is one
         self._base_name: str | None = None
@@ -65,6 +67,7 @@ class Run:
     def train(self) -> dict[str, Any]:
         """Everything; returns the summary."""
         config = self.config
+        self._check()
         ours = identity(self.asked, self.sets, self.base_name)
         about = {"versions": output.versions(), "in_memory": self.in_memory}
         go = begin(self.folder, self.asked, ours, about) if self.main else True
@@ -92,17 +95,32 @@ class Run:
 
     def optima(self) -> dict[str, dict[str, float]]:
         """f_DPO* and f_SFT* on the first training rows and on held-out ones, by single-objective runs; cached."""
+        self._check()
         tasks, evals = self._tasks()
         return self._single(tasks, evals)
 
-    def tasks(self) -> tuple[dict[int, Task], dict[int, Task]]:
-        """The objectives on the training rows and on held-out rows, with the reference's log-probabilities."""
-        return self._tasks()
+    @property
+    def base(self) -> Any:
+        """The base model, without adapters."""
+        return self._fresh()
 
-    def _tasks(self) -> tuple[dict[int, Task], dict[int, Task]]:
+    def tasks(self, rows: int = 0) -> tuple[dict[int, Task], dict[int, Task]]:
+        """The objectives on the training rows and on held-out rows, with the reference's log-probabilities.
+
+        rows  at most so many held-out ones; 0: as the configuration says
+        """
+        return self._tasks(rows)
+
+    def _check(self) -> None:
+        """What is wrong with the input is told before anything is written or takes long."""
+        check_fits(self.sets, self._fresh(), self.config, world=self.accelerator.num_processes)
+        adapters.try_out(self._fresh(), self.config, reference_kind(self.config))
+
+    def _tasks(self, rows: int = 0) -> tuple[dict[int, Task], dict[int, Task]]:
         sets, config = self.sets, self.config
+        most = rows or config.eval_rows
         both = {DPO: sets.preference_held_out, SFT: sets.sft_held_out}
-        held = {i: None if t is None else t.select(np.arange(min(len(t), config.eval_rows))) for i, t in both.items()}
+        held = {i: None if t is None else t.select(np.arange(min(len(t), most))) for i, t in both.items()}
         logps = self._reference([t for t in (sets.preference, held[DPO]) if t is not None])
         tasks = {DPO: self._task(sets.preference, logps[0]), SFT: self._task(sets.sft)}
         evals = {i: self._task(t, logps[1] if i == DPO else None) for i, t in held.items() if t is not None}
@@ -211,6 +229,8 @@ class Run:
     def _carry_out(self, plan: Plan, config: TrainConfig, folder: Path, what: str) -> None:
         """The loop and its adapter, in a folder."""
         rule = plan.rule
+        if self.main:
+            sweep(folder)
 
         def open_session(stage: int) -> Session:
             steps = rule.steps[stage] if isinstance(rule, Sequential) and config.stage_reset else plan.steps
@@ -222,7 +242,7 @@ class Run:
 
         with Line(what, active=not self.quiet) as line:
             loop = Loop(
-                plan, open_session, config, folder, report=line, wanted=self.wanted,
+                plan, open_session, config, folder, report=line, wanted=self._asked_to_stop,
                 save_stage=lambda session, stage: save(session, STAGE.format(stage + 1)),
             )  # fmt: skip
             session = loop.run()
@@ -249,6 +269,8 @@ class Run:
             model = base if folder is None else adapters.load_adapter(base, str(folder), trainable=False)
             model.requires_grad_(False)
         elif config.lora_rank == 0:
+            # Its weights change, and a later session starts from the base again: from a copy, or loaded anew.
+            base, self._base = (copy.deepcopy(base), base) if self._given else (base, None)
             model = base.requires_grad_(True)
         elif config.stack and before is not None:
             model = adapters.load_adapter(base, str(before), trainable=False, name=STAGE.format(stage))
@@ -307,6 +329,13 @@ class Run:
 
     # --- small things -------------------------------------------------------------------------------------------------
 
+    def _asked_to_stop(self) -> bool:
+        """Whether any of the processes was asked to stop; they all stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return self.wanted()
+        mine = torch.tensor([float(self.wanted())], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(mine, reduction="sum") > 0)
+
     def _agree(self, value: bool) -> bool:
         """The main process's answer, on all of them."""
         from accelerate.utils import broadcast_object_list
@@ -337,4 +366,4 @@ class Run:
 
     def _embedded(self, config: TrainConfig) -> TrainConfig:
         with Line("the embedded world", active=not self.quiet) as line:
-            return with_embedded(config, lambda what, share: line(round(100 * share), 100, what))
+            return with_embedded(config, self.in_memory, lambda what, share: line(round(100 * share), 100, what))
