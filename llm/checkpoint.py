@@ -42,12 +42,13 @@ class Checkpoint:
         tensors = load_file(self.path / "tensors.safetensors")
         weights: dict[str, Any] = {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
         options = _options(strict=False)
+        session.reshard()
         absent = set_model_state_dict(session.policy, weights, options=options)
         if absent.unexpected_keys:
             raise ValueError(f"checkpoint: {self.path} does not fit this model (it has {absent.unexpected_keys[0]})")
         optimizer = session.optimizer.optimizer
         if any(k.startswith("optimizer.") for k in tensors):  # plain SGD has nothing to remember
-            values: Any = get_optimizer_state_dict(session.policy, optimizer, options=_options())
+            values: Any = get_optimizer_state_dict(session.policy, optimizer)  # names; every process has its shards
             for name, moments in values["state"].items():
                 values["state"][name] = {k: tensors[f"optimizer.{k}.{name}"] for k in moments}
             set_optimizer_state_dict(session.policy, optimizer, values, options=_options())
@@ -61,6 +62,7 @@ def save(folder: Path, state: dict[str, Any], session: Session) -> None:
     from safetensors.torch import save_file
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
 
+    session.reshard()
     weights: Any = get_model_state_dict(session.policy, options=_options(ignore_frozen_params=True))
     moments: Any = get_optimizer_state_dict(session.policy, session.optimizer.optimizer, options=_options())
     if session.accelerator.is_main_process:
@@ -91,9 +93,13 @@ def newest(folder: Path) -> Checkpoint | None:
     earlier = f"to go on from {found[-2].name}" if len(found) > 1 else "to begin anew"
     if not tensors.is_file() or not state.is_file():
         raise ValueError(f"checkpoint: {path} is not complete; remove it {earlier}")
-    values = read_json(state)
-    if values.get("sha256") != _sha256(tensors):
-        raise ValueError(f"checkpoint: {tensors} is damaged or truncated; remove {path} {earlier}")
+    try:
+        values = read_json(state)
+        whole = values["sha256"] == _sha256(tensors)
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"checkpoint: {path} is damaged or truncated; remove it {earlier}")
     return Checkpoint(path, values)
 
 

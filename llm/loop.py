@@ -83,7 +83,8 @@ class Loop:
         self.high = 0
         self.tokens = 0
         self.seconds = 0.0
-        self.stage = 0
+        # A stage of no steps is never entered: its schedule and its adapter must not be the ones to begin with.
+        self.stage = next(j for j, n in enumerate(plan.rule.steps) if n) if isinstance(plan.rule, Sequential) else 0
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
@@ -98,7 +99,7 @@ class Loop:
             found.load(self.session)
         self.metrics = Metrics(self.folder / "metrics.jsonl", upto=self.control.t, active=main)
         self._clock = time.perf_counter()
-        if found is None and self.plan.evals and self.config.eval_every:
+        if found is None and self.config.eval_every:
             self._evaluate()
         self.session.policy.train()
         while self._step():
@@ -106,16 +107,15 @@ class Loop:
             if self.config.eval_every and t % self.config.eval_every == 0 and t < self._total():
                 self._evaluate()
             stop = self.wanted()
-            if t % self.config.save_every == 0 or stop:
+            # A state that seems to explode would push the good ones out.
+            if (t % self.config.save_every == 0 and not self.high) or stop:
                 self._save()
             if stop:
                 raise InterruptedRunError(
                     f"stopped after step {t} of {self._total()}, as asked; the same command goes on"
                 )
-        if self.plan.evals and (self.metrics.last_evaluation or -1) < self.control.t:
-            self._evaluate()
+        self._evaluate()
         self._save()
-        self.metrics.close()
         return self.session
 
     def _step(self) -> bool:
@@ -294,6 +294,8 @@ class Loop:
 
     def _evaluate(self) -> None:
         for where, tasks in self.plan.evals.items():
+            if (self.control.t, where) in self.metrics.evaluated:  # before the process was killed
+                continue
             line: dict[str, Any] = {"step": self.control.t, "evaluation": where}
             for i, task in tasks.items():
                 sums = self.session.evaluate(task, np.arange(len(task), dtype=np.int64))

@@ -40,6 +40,7 @@ def save_adapter(session: Session, folder: Path, name: str = "default") -> None:
     model: Any = session.raw.model
     adapted = hasattr(model, "peft_config")
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=adapted)
+    session.reshard()
     state = get_model_state_dict(session.policy, options=options)
     if session.accelerator.is_main_process:
         state = {k.removeprefix("model."): v for k, v in state.items()}

@@ -65,10 +65,13 @@ def read_json(path: Path) -> Any:
 
 
 class Metrics:
-    """metrics.jsonl: a line a step and a line an evaluation. On resume, what came after the checkpoint goes."""
+    """metrics.jsonl: a line a step and a line an evaluation. On resume, what came after the checkpoint goes.
+
+    `evaluated` are the evaluations that it holds, by step and set.
+    """
 
     def __init__(self, path: Path, *, upto: int, active: bool = True) -> None:
-        self.last_evaluation: int | None = None
+        self.evaluated: set[tuple[int, str]] = set()
         lines = []
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -79,26 +82,22 @@ class Metrics:
                 if values["step"] > upto:
                     break
                 lines.append(line)
-                if "evaluation" in values:
-                    self.last_evaluation = values["step"]
-        self._file = None
+                self._note(values)
+        self._path = path if active else None
         if active:
             with atomically(path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-            self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, values: dict[str, Any]) -> None:
         """One line."""
-        if "evaluation" in values:
-            self.last_evaluation = values["step"]
-        if self._file is not None:
-            self._file.write(json.dumps(values) + "\n")
+        self._note(values)
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
 
-    def close(self) -> None:
-        """Nothing comes any more."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def _note(self, values: dict[str, Any]) -> None:
+        if "evaluation" in values:
+            self.evaluated.add((values["step"], values["evaluation"]))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

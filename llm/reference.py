@@ -57,14 +57,17 @@ def path_of(cache: Path, name: str) -> Path:
 
 def load(path: Path, rows: int) -> torch.Tensor | None:
     """(rows, 2) float32, or None if they have not been computed yet; a damaged file counts as none."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         return None
     try:
-        values = load_file(path)["logps"]
-    except (SafetensorError, KeyError):
+        with safe_open(path, "pt") as file:
+            values: torch.Tensor = file.get_tensor("logps")
+            mark = (file.metadata() or {}).get("fingerprint")
+    except SafetensorError:
+        return None
+    if mark != fingerprint([("logps", values)]):
         return None
     return values if values.shape == (rows, 2) else None
 
@@ -81,6 +84,6 @@ def compute(session: Session, task: Task, path: Path, report: Any = None) -> tor
         )
     if session.accelerator.is_main_process:
         with atomically(path) as temporary:
-            save_file({"logps": values}, temporary)
+            save_file({"logps": values}, temporary, metadata={"fingerprint": fingerprint([("logps", values)])})
     session.accelerator.wait_for_everyone()
     return values

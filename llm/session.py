@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     from accelerate.state import AcceleratorState
     from accelerate.utils import TorchDynamoPlugin
 
+    for name in config.log_with:
+        if find_spec(name) is None:
+            raise ValueError(f"log_with: {name} is not installed; pip install {name}")
     AcceleratorState._reset_state()  # a second run in one process may have another precision
     return Accelerator(
         cpu=config.device == "cpu",
@@ -56,7 +61,9 @@ class Session:
                 None,
             )
             return
-        self.policy, self.optimizer = accelerator.prepare(policy, _optimizer(parameters, config))
+        with warnings.catch_warnings():  # torch 2.13 has a new name for it, which accelerate does not know yet
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+            self.policy, self.optimizer = accelerator.prepare(policy, _optimizer(parameters, config))
         make: Any = get_scheduler
         self._schedule: Callable[[int], Any] = lambda n: make(
             config.schedule, self.optimizer.optimizer, num_warmup_steps=config.warmup, num_training_steps=n
@@ -85,6 +92,12 @@ class Session:
         """Let go of everything on the device."""
         self.accelerator.free_memory()
         del self.policy, self.optimizer, self.scheduler
+
+    def reshard(self) -> None:
+        """Under FSDP2, let go of weights that a forward pass gathered and kept; state dicts need the shards."""
+        for module in self.policy.modules():
+            if hasattr(module, "reshard"):
+                module.reshard()
 
     def parts(self, task: Task, rows: Indices) -> list[Indices]:
         """This process's share of a batch, cut into micro-batches; as many on every process."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import signal
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 
 from llm.config import NOT_THE_RESULT, TrainConfig
 from llm.data import Sets
-from llm.records import read_json, write_json
+from llm.records import UNFINISHED, read_json, write_json
 from llm.tokens import TokenSet
 from toyopt.algorithms import DPO, SFT, Alright, Maxright, Mix, Rule, Sequential
 
@@ -59,7 +60,7 @@ def train(
     config = config or TrainConfig()
     if (model is None) != (tokenizer is None):
         raise TypeError("model and tokenizer: give both or neither")
-    with claimed(config) as folder, asked_to_stop() as wanted:
+    with claimed(config) as folder, asked_to_stop() as wanted, untouched(model):
         run = Run(config, folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
         try:
             return Result(folder, run.train())
@@ -104,6 +105,14 @@ def identity(config: TrainConfig, sets: Sets, base: str) -> dict[str, Any]:
     return {"options": options, "rows": sets.digests, "base": base}
 
 
+def identity_in(path: Path) -> dict[str, Any]:
+    """The identity in a run.json; ValueError if it is another program's."""
+    saved = read_json(path)
+    if not isinstance(saved, dict) or not {"identity", "config"} <= set(saved):
+        raise ValueError(f"out: {path} is not a run's of this program; give another folder")
+    return dict(saved["identity"])
+
+
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Where two identities differ, in words."""
     names = sorted(set(ours["options"]) | set(theirs["options"]))
@@ -119,27 +128,61 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 @contextmanager
 def claimed(config: TrainConfig) -> Iterator[Path]:
     """The run's folder, this process's own while the block lasts. ValueError if it is not a folder of a run."""
-    import os
-
     from filelock import FileLock, Timeout
 
     folder = config.folder
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"out: {folder} is a file; give a folder")
-    if folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()) and not (folder / "run.json").exists():
+    if folder.is_dir() and any(_foreign(p) for p in folder.iterdir()) and not (folder / "run.json").exists():
         raise ValueError(f"out: {folder} holds something else than a run; give another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    writable("cache", config.cache_folder)
+    writable("out", folder)
     if int(os.environ.get("RANK", "0")) != 0:
         yield folder
         return
     try:
         with FileLock(folder / ".lock", timeout=0):
-            yield folder
+            try:
+                yield folder
+            finally:
+                if all(p.name == ".lock" for p in folder.iterdir()):  # nothing came of it
+                    shutil.rmtree(folder, ignore_errors=True)
     except Timeout as error:
         raise ValueError(f"out: another process is running in {folder}; wait for it, or give another folder") from error
-    finally:
-        if all(p.name == ".lock" for p in folder.iterdir()):  # nothing came of it
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+def writable(name: str, folder: Path) -> None:
+    """Make a folder if it is not there; ValueError, naming the option, if it cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        why = "" if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        why = str(error.strerror).lower()
+    if why:
+        raise ValueError(f"{name}: {folder} cannot be written to ({why}); give another folder with --{name}")
+
+
+@contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """torch's generators, and which parameters of a model (or None) are trainable, are afterwards what they were."""
+    import torch
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        if model is None:
+            yield
+            return
+        training, before = model.training, [(p, p.requires_grad) for p in model.parameters()]
+        try:
+            yield
+        finally:
+            model.train(training)
+            for parameter, trainable in before:
+                parameter.requires_grad_(trainable)
+
+
+def _foreign(path: Path) -> bool:
+    """Whether it is neither a lock nor what a killed process left half-written."""
+    return path.name != ".lock" and not path.name.endswith(UNFINISHED)
 
 
 @contextmanager
@@ -167,13 +210,14 @@ def begin(folder: Path, config: TrainConfig, ours: dict[str, Any], about: dict[s
     """Whether the folder's run is to be carried out: False if it is finished. ValueError if it is another run's."""
     path = folder / "run.json"
     if path.exists() and not config.overwrite:
-        different = differences(ours, read_json(path)["identity"])
+        different = differences(ours, identity_in(path))
         if different:
             raise ValueError(
                 f"out: {folder} holds another run ({'; '.join(different[:3])}); give another --out, or --overwrite"
             )
         return not (folder / "summary.json").exists()
     if path.exists():
+        identity_in(path)  # what is no run is not removed
         for old in folder.iterdir():
             if old.name != ".lock":
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
