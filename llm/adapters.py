@@ -64,7 +64,7 @@ def _why(name: str, what: str, error: Exception) -> str:
     if Path(name).is_dir():
         return f"{what}: {name} cannot be loaded: {text[:300]}"
     return (
-        f"{what}: {name} is neither a folder nor could it be had from the hub (offline, private or misspelt?); "
+        f"model: {name} is neither a folder nor could it be had from the hub (offline, private or misspelt?); "
         f"download it first and give its folder. The hub's library says: {text[:200]}"
     )
 
@@ -118,6 +118,33 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
         raise ValueError(f"adapter: {folder} does not fit the base model: {text}") from error
+
+
+def try_out(model: Any, config: TrainConfig, reference: str) -> None:
+    """Make the adapters that a run needs on its base, and take them off again, before anything is written.
+
+    reference  base, chosen, sft, or the folder of an adapter
+
+    ValueError or FileNotFoundError, in one line, if one of them cannot be made or does not fit.
+    """
+    if reference not in ("base", "chosen", "sft"):
+        if not (Path(reference) / "adapter_config.json").exists():
+            raise FileNotFoundError(
+                f"reference: must be base, chosen, sft, paper, or the folder of a PEFT adapter, got {reference}"
+            )
+        load_adapter(model, reference, trainable=False).unload()
+    if config.adapter:
+        load_adapter(model, config.adapter, trainable=False).unload()
+    elif config.lora_rank:
+        try:
+            add_adapter(model, config, seed=0).unload()
+        except ValueError as error:
+            if str(error).startswith("lora_targets:"):
+                raise
+            named = ", ".join(config.lora_targets) or "PEFT's choice"
+            raise ValueError(
+                f"lora_targets: {named} cannot be adapted; the linear layers are {', '.join(_layers(model))}"
+            ) from error
 
 
 def train_only(model: Any, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import sys
 from collections.abc import Callable, Sequence
@@ -67,13 +68,20 @@ def _fail(what: Any, status: int) -> int:
     return status
 
 
-def parse(kind: Any, argv: list[str], command: str, description: str, **more: Any) -> Any:
-    """A dataclass from the command line; tyro writes the help, and exits with 2 on what it cannot read."""
+def parse(kind: Any, argv: list[str], command: str, description: str, default: dict[str, Any] | None = None) -> Any:
+    """A dataclass from the command line; tyro writes the help, and exits with 2 on what it cannot read.
+
+    default  option names to values, of which some may be out of range as long as the command line puts them right
+    """
     import tyro
 
-    found = tyro.cli(kind, args=argv, prog=f"python -m llm {command}", description=description, **more)
+    # Checked is what is put together in the end, by the class itself: tyro would box the errors of its checks.
+    unchecked = type(kind.__name__, (kind,), {"__post_init__": lambda _: None, "__doc__": kind.__doc__})
+    more = {} if default is None else {"default": unchecked(**default)}
+    found = tyro.cli(unchecked, args=argv, prog=f"python -m llm {command}", description=description, **more)
+    checked = kind(**{f.name: getattr(found, f.name) for f in dataclasses.fields(kind)})
     calm()
-    return found
+    return checked
 
 
 def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
@@ -81,11 +89,14 @@ def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
     preset, argv = _take(argv, "--preset")
     file, argv = _take(argv, "--config")
     values = read(file) if file else {}
-    preset = preset or values.pop("preset", "") or "embedded"
-    default = configure(preset, values, file or "command line")
+    own = str(values.pop("preset", ""))
+    preset = preset or own
+    if not preset and "model" not in values and not any(a.partition("=")[0] == "--model" for a in argv):
+        preset = "embedded"  # its lengths and rates suit no other model
+    default = configure(preset, values, file)
     names = ", ".join(PRESETS)
-    more = f"--preset NAME: one of {names} (default: embedded).\n--config FILE: options from TOML or YAML."
-    text = f"{description}\n\n{more}"
+    more = f"--preset NAME: one of {names} (default: embedded, if no --model is given).\n"
+    text = f"{description}\n\n{more}--config FILE: options from TOML or YAML."
     return parse(TrainConfig, argv, command, text, default=default)  # type: ignore[no-any-return]
 
 

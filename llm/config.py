@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -10,9 +11,10 @@ import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Method = Literal["sequential", "mix", "alright", "maxright"]
+Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,10 @@ class TrainConfig:
     """AdamW's weight decay."""
     clip: float = 1.0
     """Largest norm of the gradient; 0: no clipping."""
-    schedule: str = "constant"
-    """Name of a schedule of transformers: constant, linear, cosine, ..."""
+    schedule: Schedule = "constant"
+    """transformers'."""
     warmup: int = 0
-    """Warm-up steps."""
+    """Warm-up steps; `constant` has none."""
 
     # --- machine ---
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -194,16 +196,18 @@ class TrainConfig:
     """Begin anew in a folder that holds another run."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # a run's identity must not depend on how a value is written
+            value = getattr(self, field.name)
+            if str(field.type).startswith("float") and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, field.name, float(value))
+            elif str(field.type).startswith("tuple") and isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
         _check(self)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainConfig:
         """A named setting with changes on top of it."""
-        from llm.presets import PRESETS
-
-        if name not in PRESETS:
-            raise ValueError(f"preset: must be one of {', '.join(PRESETS)}, got {name}")
-        return cls(**{**PRESETS[name], **_known(changes, "preset")})
+        return cls(**configure(name, changes, "preset"))
 
     @property
     def folder(self) -> Path:
@@ -264,21 +268,32 @@ def read(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def configure(preset: str, values: dict[str, Any], origin: str) -> TrainConfig:
-    """A preset with the options of a file on top of it."""
-    return TrainConfig.preset(preset, **_known(values, origin)) if preset else TrainConfig(**_known(values, origin))
+def configure(preset: str, values: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The options of a preset ("": none) with `values` on top of them.
+
+    The types of the values are checked, their ranges are not: what comes on top of these may change them once more.
+    """
+    from llm.presets import PRESETS
+
+    if preset and preset not in PRESETS:
+        raise ValueError(f"preset: must be one of {', '.join(PRESETS)}, got {preset}")
+    return {**(PRESETS[preset] if preset else {}), **_known(values, origin)}
 
 
 def _known(values: dict[str, Any], origin: str) -> dict[str, Any]:
-    names = [f.name for f in dataclasses.fields(TrainConfig)]
-    known = {}
+    kinds = {f.name: str(f.type) for f in dataclasses.fields(TrainConfig)}
+    known: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+        if name not in kinds:
+            close = difflib.get_close_matches(name, kinds, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(kinds)}"
             raise ValueError(f"{origin}: {key} is no option{hint}")
+        if kinds[name].startswith("float") and isinstance(value, str):  # YAML's 5e-5 is a text, 5.0e-5 is not
+            with contextlib.suppress(ValueError):
+                value = float(value)
         known[name] = tuple(value) if isinstance(value, list) else value
+        _check_type(name, known[name], kinds[name])
     return known
 
 
@@ -313,6 +328,8 @@ def _check(c: TrainConfig) -> None:
             raise ValueError(f"{name}: must be at least 0 and less than 1, got {getattr(c, name)}")
     if c.f_star == "given" and (c.f_dpo_star is None or c.f_sft_star is None):
         raise ValueError("f_star: given needs both --f-dpo-star and --f-sft-star")
+    if c.warmup and c.schedule == "constant":
+        raise ValueError(f"warmup: the schedule constant has none, got {c.warmup}; say --schedule constant_with_warmup")
     if c.stack and (c.method != "sequential" or c.lora_rank == 0):
         raise ValueError(f"stack: is for the sequential method with LoRA, got {c.method}, rank {c.lora_rank}")
     if c.adapter and c.lora_rank == 0:
@@ -322,8 +339,8 @@ def _check(c: TrainConfig) -> None:
 
 
 def _check_type(name: str, value: Any, kind: str) -> None:
-    if kind.startswith("Literal") or kind == "Method":
-        choices = ("sequential", "mix", "alright", "maxright") if kind == "Method" else _choices(kind)
+    if kind.startswith("Literal") or kind in ("Method", "Schedule"):
+        choices = get_args(globals()[kind]) if kind in ("Method", "Schedule") else _choices(kind)
         if value not in choices:
             raise ValueError(f"{name}: must be one of {', '.join(choices)}, got {value}")
     elif kind == "int" and (isinstance(value, bool) or not isinstance(value, int)):

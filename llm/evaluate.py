@@ -6,12 +6,18 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm.finished import finished
+from llm.data import check_fits, load_held_out
+from llm.finished import Finished, finished
 from llm.records import write_json
+from llm.train import asked_to_stop, untouched, writable
+from toyopt.algorithms import DPO, SFT
+
+if TYPE_CHECKING:
+    from llm.run import Run
 
 
 @dataclass(frozen=True)
@@ -31,37 +37,38 @@ class EvaluateConfig:
     out: str = ""
     """Write the numbers to this .json as well."""
 
+    def __post_init__(self) -> None:
+        if self.rows < 0:
+            raise ValueError(f"rows: must be at least 0, got {self.rows}")
+        if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
+            raise ValueError(f"out: must be a .json file, got {self.out}")
 
-def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, float]:
-    """f_dpo, f_sft, the rewards under TRL's names, and gap_dpo, gap_sft, ideal_distance where the run knows optima."""
-    from llm.run import Run
-    from llm.train import asked_to_stop
 
+def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> dict[str, float]:
+    """f_dpo, f_sft, the rewards under TRL's names, and gap_dpo, gap_sft, ideal_distance where the run knows optima.
+
+    `given` takes model, tokenizer and sets, as `train` does: those that the run had in memory.
+    """
     past = finished(config.run)
-    changes: dict[str, Any] = {"eval_rows": config.rows} if config.rows else {}
-    if config.sft:
-        changes |= {"sft_held_out": config.sft}
-    if config.preference:
-        changes |= {"preference_held_out": config.preference}
-    absent = [k for k in past.in_memory if f"{k.removesuffix('_held_out')}_held_out" not in changes]
+    absent = [name for name in past.in_memory if given.get(name) is None]
     if absent:
         raise ValueError(
-            f"run: its {absent[0]} set was given in memory and no name leads to it; say --sft and --preference"
+            f"run: its {absent[0]} was given in memory and no name leads to it; give it once more, by "
+            f"llm.evaluate.evaluate(EvaluateConfig(...), {absent[0]}=...)"
         )
-    with asked_to_stop() as wanted:
-        run = Run(dataclasses.replace(past.config, **changes), past.folder, quiet=quiet, wanted=wanted)
-        _check_rows(run.sets.digests, past.rows, changes)
-        _, evals = run.tasks()
-        if len(evals) < 2:
-            raise ValueError("run: it held no rows out; say --sft and --preference to evaluate on")
-        folder = None if config.adapter == "base" else Path(config.adapter or past.folder)
-        session = run.open_saved(folder)
-        result: dict[str, float] = {}
-        for i, name in ((0, "dpo"), (1, "sft")):
-            task = dataclasses.replace(evals[i], shared=session.raw.shared)
-            sums = session.evaluate(task, np.arange(len(task), dtype=np.int64))
-            result |= {f"f_{name}": task.value(sums), **task.metrics(sums)}
-        run.close(session)
+    if config.adapter not in ("", "base") and not (Path(config.adapter) / "adapter_config.json").is_file():
+        raise FileNotFoundError(f"adapter: {config.adapter} has no adapter_config.json; give a folder with an adapter")
+    if config.out:
+        writable("out", Path(config.out).parent)
+    from llm.run import Run
+
+    model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
+    with asked_to_stop() as wanted, untouched(model):
+        run = Run(past.config, past.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
+        try:
+            result = _measured(run, past, config)
+        finally:
+            run.give_back()
     optima = past.summary.get("f_star") or {}
     for name in ("dpo", "sft"):
         if optima.get(name) is not None and past.config.f_star != "estimate":
@@ -73,9 +80,28 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, float]
     return result
 
 
-def _check_rows(ours: dict[str, str], theirs: dict[str, str], changes: dict[str, Any]) -> None:
-    """ValueError if the names of the run's sets lead to other rows by now."""
-    for name, digest in theirs.items():
-        kind = name.removesuffix("_held_out")
-        if f"{kind}_held_out" not in changes and ours.get(name) != digest:
-            raise ValueError(f"run: its {name} set has changed since; give --{kind} to evaluate on another on purpose")
+def _measured(run: Run, past: Finished, config: EvaluateConfig) -> dict[str, float]:
+    """The objectives' values on the run's held-out rows, or on the sets that are named instead."""
+    # The run's own rows are needed for other sets as well: its reference may have been trained on them.
+    for name, digest in past.rows.items():
+        if run.sets.digests.get(name) != digest:
+            raise ValueError(f"run: its {name} set has changed since; put it back, or train again on what it is now")
+    if run.base_name != past.base:
+        raise ValueError("run: its base model has changed since; put it back, or train again on what it is now")
+    named = {"sft": config.sft, "preference": config.preference}
+    others: dict[str, Any] = {
+        f"{k}_held_out": load_held_out(run.config, run.tokenizer, k, v) for k, v in named.items() if v
+    }
+    run.sets = dataclasses.replace(run.sets, **others)
+    check_fits(run.sets, run.base, run.config)
+    _, evals = run.tasks(config.rows)
+    if len(evals) < 2:
+        raise ValueError("run: it held no rows out; say --sft and --preference to evaluate on")
+    session = run.open_saved(None if config.adapter == "base" else Path(config.adapter or past.folder))
+    result: dict[str, float] = {}
+    for i, name in ((DPO, "dpo"), (SFT, "sft")):
+        task = dataclasses.replace(evals[i], shared=session.raw.shared)
+        sums = session.evaluate(task, np.arange(len(task), dtype=np.int64))
+        result |= {f"f_{name}": task.value(sums), **task.metrics(sums)}
+    run.close(session)
+    return result

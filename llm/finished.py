@@ -9,16 +9,23 @@ from typing import Any
 
 from llm.config import TrainConfig
 from llm.records import read_json
+from llm.train import identity_in
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that is at its end. `rows` are its sets' digests, `in_memory` the sets that no name leads to."""
+    """A run that is at its end.
+
+    rows       its sets' digests
+    base       its base weights' fingerprint
+    in_memory  the sets, and the model, that no name leads to
+    """
 
     folder: Path
     config: TrainConfig
     summary: dict[str, Any]
     rows: dict[str, str]
+    base: str
     in_memory: tuple[str, ...]
 
 
@@ -29,13 +36,14 @@ def finished(folder: str | Path) -> Finished:
         raise FileNotFoundError(f"run: {folder} holds no run; give the --out folder of `python -m llm train`")
     if not (folder / "summary.json").is_file():
         raise ValueError(f"run: the run in {folder} is not finished; run the same `train` command again, it goes on")
+    same = identity_in(folder / "run.json")
     saved = read_json(folder / "run.json")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()}
     names = {f.name for f in dataclasses.fields(TrainConfig)}
     values = {k: v for k, v in values.items() if k in names} | {"out": str(folder), "overwrite": False}
     config = TrainConfig(**values)
     summary = read_json(folder / "summary.json")
-    return Finished(folder, config, summary, saved["identity"]["rows"], tuple(saved.get("in_memory", ())))
+    return Finished(folder, config, summary, same["rows"], same["base"], tuple(saved.get("in_memory", ())))
 
 
 def load_model(folder: str | Path, *, remote_code: bool = False, precision: str = "fp32") -> tuple[Any, Any]:

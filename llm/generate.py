@@ -12,6 +12,7 @@ import numpy as np
 
 from llm.finished import load_model
 from llm.records import atomically, read_json
+from llm.train import identity_in, untouched, writable
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class GenerateConfig:
     """Write {"prompt", "answer"} lines to this .jsonl as well."""
     template: str = ""
     """As in training; empty: the run's own, else auto."""
+    eos: str = ""
+    """End-of-text token, as in training; empty: the run's own, else the tokeniser's."""
     max_new_tokens: int = 256
     """Most tokens of an answer."""
     temperature: float = 0.0
@@ -55,26 +58,34 @@ class GenerateConfig:
             raise ValueError(f"precision: must be fp32 or bf16, got {self.precision}")
         if bool(self.prompts) == bool(self.file):
             raise ValueError("prompts: give either --prompts TEXT ... or --file SET")
+        if self.limit < 0 or self.seed < 0:
+            raise ValueError(f"limit, seed: must be at least 0, got {self.limit}, {self.seed}")
+        if self.out and (not self.out.endswith(".jsonl") or Path(self.out).is_dir()):
+            raise ValueError(f"out: must be a .jsonl file, got {self.out}")
 
 
 def generate(config: GenerateConfig) -> list[tuple[str, str]]:
     """(prompt, answer) of every prompt, in order."""
+    if config.out:
+        writable("out", Path(config.out).parent)
     prompts = list(config.prompts) or _from_file(config.file, config.limit)
-    template = config.template or _own_template(config.model)
-    model, tokenizer = load_model(config.model, remote_code=config.remote_code, precision=config.precision)
-    answers = list(
-        answer(
-            model,
-            tokenizer,
-            prompts,
-            template=template,
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            batch=config.batch,
-            seed=config.seed,
+    template = config.template or _own(config.model, "template") or "auto"
+    with untouched(None):
+        model, tokenizer = load_model(config.model, remote_code=config.remote_code, precision=config.precision)
+        answers = list(
+            answer(
+                model,
+                tokenizer,
+                prompts,
+                template=template,
+                eos=config.eos or _own(config.model, "eos"),
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                top_p=config.top_p,
+                batch=config.batch,
+                seed=config.seed,
+            )
         )
-    )
     found = list(zip(prompts, answers, strict=True))
     if config.out:
         lines = [json.dumps({"prompt": p, "answer": a}, ensure_ascii=False) + "\n" for p, a in found]
@@ -89,6 +100,7 @@ def answer(
     prompts: Sequence[str],
     *,
     template: str = "auto",
+    eos: str = "",
     max_new_tokens: int = 256,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -103,8 +115,13 @@ def answer(
     import torch
 
     from llm.model import seeded
-    from llm.tokens import prompt_ids
+    from llm.tokens import end_id, prompt_ids
 
+    for i, text in enumerate(prompts):
+        if not text.strip():
+            raise ValueError(f"prompt {i}: the prompt is empty")
+    end = end_id(tokenizer, eos or None)
+    ends = [end, *_ends(model)]  # a chat template's turn may end in another token
     ids = prompt_ids(list(prompts), tokenizer, template=template)
     most = getattr(model.config, "max_position_embeddings", None)
     for i, one in enumerate(ids):
@@ -113,11 +130,10 @@ def answer(
                 f"prompt {i}: {len(one)} tokens and {max_new_tokens} new ones are more than the model's {most}; "
                 "lower --max-new-tokens or shorten the prompt"
             )
-    end = tokenizer.eos_token_id
     for start in range(0, len(ids), batch):
         some = ids[start : start + batch]
         width = max(map(len, some))
-        tokens = np.full((len(some), width), 0 if end is None else end, dtype=np.int64)
+        tokens = np.full((len(some), width), end, dtype=np.int64)
         mask = np.zeros((len(some), width), dtype=np.int64)
         for j, one in enumerate(some):  # padded on the left, so that answers begin together
             tokens[j, width - len(one) :], mask[j, width - len(one) :] = one, 1
@@ -127,18 +143,28 @@ def answer(
                 input_ids=torch.from_numpy(tokens).to(model.device),
                 attention_mask=torch.from_numpy(mask).to(model.device),
                 max_new_tokens=max_new_tokens,
-                eos_token_id=end,
-                pad_token_id=0 if end is None else end,
+                eos_token_id=ends,
+                pad_token_id=end,
                 **(sampling if temperature > 0.0 else {"do_sample": False}),
             )
         for line in made[:, width:].tolist():
-            until = line.index(end) if end in line else len(line)
+            until = next((i for i, token in enumerate(line) if token in ends), len(line))
             yield tokenizer.decode(line[:until], skip_special_tokens=True).strip()
 
 
-def _own_template(folder: str) -> str:
+def _ends(model: Any) -> list[int]:
+    """The tokens that end a text for the model's own generation."""
+    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return [] if found is None else [int(i) for i in (found if isinstance(found, list | tuple) else [found])]
+
+
+def _own(folder: str, option: str) -> str:
+    """An option of the run in a folder, or "" if there is none."""
     path = Path(folder) / "run.json"
-    return str(read_json(path)["config"]["template"]) if path.is_file() else "auto"
+    if not path.is_file():
+        return ""
+    identity_in(path)
+    return str(read_json(path)["config"].get(option, ""))
 
 
 def _from_file(source: str, limit: int) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llm.finished import load_model
 from llm.records import atomically
+from llm.train import untouched, writable
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class MergeConfig:
 
 def merge(config: MergeConfig) -> Path:
     """The folder with model and tokeniser, as `from_pretrained` takes it."""
-    model, tokenizer = load_model(config.adapter, remote_code=config.remote_code, precision=config.precision)
-    merged = model.cpu().merge_and_unload()
+    writable("out", Path(config.out).parent)
+    with untouched(None):
+        model, tokenizer = load_model(config.adapter, remote_code=config.remote_code, precision=config.precision)
+        merged = model.cpu().merge_and_unload()
     with atomically(Path(config.out)) as temporary:
         merged.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

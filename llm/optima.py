@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm.config import TrainConfig
-from llm.train import asked_to_stop
+from llm.train import asked_to_stop, untouched, writable
 
 
 def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> dict[str, dict[str, float]]:
@@ -17,6 +17,10 @@ def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> dict[st
     from llm.run import Run
 
     model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
-    with asked_to_stop() as wanted:
+    writable("cache", config.cache_folder)
+    with asked_to_stop() as wanted, untouched(model):
         run = Run(config, config.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
-        return run.optima()
+        try:
+            return run.optima()
+        finally:
+            run.give_back()

@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -55,9 +56,13 @@ class Line:
 
 def calm() -> None:
     """No bars of other libraries between our lines, and none of their warnings about each other's next versions."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    hub: Any = hub_logging  # its functions and transformers' are not typed
+    own: Any = logging
+    hub.set_verbosity_error()  # without a network it tells of every try
+    own.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 

@@ -106,7 +106,7 @@ def tokenise(
     if not rows.rows:
         raise ValueError(f"{rows.origin}: the set is empty")
     encoder = _Encoder.of(tokenizer, template, rows.rows[0].prompt, _where(rows, 0))
-    end = _end(tokenizer, eos)
+    end = end_id(tokenizer, eos)
     closers = _closers(tokenizer, eos) if encoder.template.kind == "chat" else ()
     prompts, responses, keys = [], [], []
     cut_prompts = cut_responses = 0
@@ -241,7 +241,7 @@ def _where(rows: Rows, i: int) -> str:
     return f"row {i} of {rows.origin}{note}"
 
 
-def _end(tokenizer: Any, eos: str | None) -> int:
+def end_id(tokenizer: Any, eos: str | None) -> int:
     """The id of the token that ends a response."""
     if eos is None:
         if tokenizer.eos_token_id is None:
