@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_mutants_core_optimum import of_rows
 
-from toyopt import Alright, Constant, Maxright, Mix, Problem, Sequential, _kernel, _layout, sft, simulate
+from toyopt import Alright, Constant, Maxright, Mix, Problem, Sequential, _kernel, _layout, dpo, sft, simulate
 from toyopt.examples import table2
 from toyopt.simulate import Merit, _alphas, _limit, _record_steps, _rule, _start
 
@@ -258,3 +258,12 @@ def test_how_the_loop_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
         {"nogil": True, "cache": True, "error_model": "numpy"},
         {"forceinline": True, "error_model": "numpy", "_nrt": False},
     ]
+
+
+def test_a_run_that_leaves_the_floats_along_one_axis_is_flagged() -> None:
+    """All data lie along the first axis, so the second coordinate stays 0 and small; the sum of both is what counts."""
+    p = Problem((dpo([[1.0, 0.0]], [[0.0, 0.0]], beta=1.0, theta_ref=[0.0, 0.0]), sft([[[0.5, 0.0], [0.0, 0.0]]], [0])))
+    sim = simulate(p, Mix(0.5), Constant(1.0), theta0=[1.0, 0.0], steps=400, weight_decay=1e10)
+    assert sim.diverged.tolist() == [True]
+    assert np.isfinite(sim.last).all()
+    assert sim.last[0, 1] == 0.0

@@ -496,3 +496,9 @@ def test_each_quantity_is_derived_by_its_own_equation():
     }
     assert {k: list(i.left) for k, i in found.items()} == lefts
     assert sigma(sp.Integer(0)) == sp.Rational(1, 2)
+
+
+def test_the_reciprocal_of_a_power_is_the_reciprocals_power():
+    """A power that only the logarithm's stand-in knows: exp(-log (x+y)²)."""
+    assert same("", sp.exp(-sp.log((x + y) ** 2)), (x + y) ** -2).proven
+    assert not same("", sp.exp(-sp.log((x + y) ** 2)), 2 / (x + y)).proven

@@ -55,7 +55,8 @@ TESTS = {
     "toyopt/ledger.py": "test_door*.py test_ledger*.py test_claims*.py",
     "toyopt/_check.py": "test_wrong_input*.py test_mutants_core*.py",
     "toyopt/problem.py": "test_problem*.py test_wrong_input*.py test_mutants_core*.py",
-    "toyopt/algorithms.py": "test_algorithms.py test_controller_state.py test_schedules.py test_wrong_input*.py "
+    "toyopt/estimates.py": "test_estimates.py",
+    "toyopt/algorithms.py": "test_algorithms.py test_estimates.py test_controller_state.py test_schedules.py test_wrong_input*.py "
     "test_mutants_core*.py",
     "toyopt/_kernel.py": "test_simulate*.py test_mutants_core*.py",
     "toyopt/simulate.py": "test_simulate*.py test_wrong_input*.py test_mutants_core*.py",
