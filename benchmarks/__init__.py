@@ -1,1 +1,1 @@
-"""Speed of the toy world beside C and torch, measured in one run: `make bench`, or `python -m benchmarks --help`."""
+"""Speed of the toy world beside C and torch, of `llm` beside TRL: `make bench`, or `python -m benchmarks --help`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import processes, report, speed
+from benchmarks import llm_speed, processes, report, speed
 from benchmarks.c_loop import NoCompilerError, compiler
 
 BENCHMARKS = {
@@ -16,6 +16,11 @@ BENCHMARKS = {
     "imports": processes.imports,
     "first": processes.first,
     "door": processes.door,
+    "llm-sft": llm_speed.sft,
+    "llm-dpo": llm_speed.dpo,
+    "llm-authors": llm_speed.authors,
+    "llm-methods": llm_speed.methods,
+    "llm-memory": llm_speed.memory,
 }
 
 

@@ -30,6 +30,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
+def size(count: float) -> str:
+    """Three digits, in MiB or GiB."""
+    return f"{count / 2**20:.3g} MiB" if count < 2**30 else f"{count / 2**30:.3g} GiB"
+
+
 def ratio(number: float) -> str:
     """A ratio, or its inverse where that is large."""
     return f"{number:.2f}" if number >= 0.05 else f"1/{1 / number:,.0f}"
@@ -47,7 +52,8 @@ def lines(row: Row) -> list[tuple[str, ...]]:
             compared = f"{ratio(reached)} ({ratio(lower)} to {ratio(upper)})"
             shown = f"≤ {ratio(bar)}" if bar else ""
         met = "" if bar is None else "yes" if reached <= bar else "NO"
-        out.append((label, f"{duration(median)} / {row.unit}", compared, shown, met))
+        shape = size if row.quantity == "bytes" else duration
+        out.append((label, f"{shape(median)} / {row.unit}", compared, shown, met))
     return out
 
 
@@ -70,7 +76,8 @@ def machine() -> list[str]:
         models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         cpu = models[0] if models else cpu
     gcc = subprocess.run([compiler(), "--version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba", "llvmlite", "torch"))
+    names = ("numpy", "numba", "llvmlite", "torch", "transformers", "peft", "trl")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     return [
         f"- Command: `python -m benchmarks --write`, {datetime.date.today().isoformat()}",
         f"- Processor: {cpu}, {os.cpu_count()} cores; {platform.system()} {platform.machine()}",

@@ -17,12 +17,14 @@ class Row:
 
     unit  what one time is of: "step", "10,000 runs", "process"
     bar   the most that the ratio ours/other may be, or (per_second) ours alone; None where nothing was promised
+    quantity  "seconds", or "bytes" where it is memory that was measured
     """
 
     name: str
     unit: str
     times: dict[str, NDArray[np.float64]]
     bars: dict[str, float] = field(default_factory=dict)  # by label; our own label: seconds
+    quantity: str = "seconds"
 
     @property
     def ours(self) -> str:

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from llm.batches import Batch, Ids, attention_mask, collate
 
 LOGITS_AT_ONCE = 1 << 26  # numbers: 256 MiB in float32
+LOGITS_ON_CPU = 1 << 23  # about what its caches hold; more is no faster
 
 
 class Policy(nn.Module):
@@ -65,7 +66,11 @@ class Policy(nn.Module):
             return _selected(logits.flatten(0, 1)[batch.take], batch.targets)
         hidden = causal.base_model(**inputs).last_hidden_state.flatten(0, 1)[batch.take]
         head = causal.get_output_embeddings()
-        rows = max(1, self.most // head.weight.shape[0])
+        most = min(self.most, LOGITS_ON_CPU) if hidden.device.type == "cpu" else self.most
+        rows = max(1, most // head.weight.shape[0])
+        if _is_fixed(head):
+            found: torch.Tensor = _Fixed.apply(hidden, batch.targets, head.weight, head.bias, rows)  # type: ignore[no-untyped-call]
+            return found
         if len(hidden) <= rows:
             return _selected(head(hidden), batch.targets)
         pieces = zip(torch.split(hidden, rows), torch.split(batch.targets, rows), strict=True)
@@ -131,6 +136,46 @@ def _has_head(causal: Any) -> bool:
 def _selected(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """log softmax(logits)[targets], summed in float32 whatever the model's dtype."""
     return -F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def _is_fixed(head: nn.Module) -> bool:
+    """Whether it is a plain linear map that is not trained, and nothing hangs on its calls (adapters, shards)."""
+    trained = any(p.requires_grad for p in head.parameters())
+    return type(head) is nn.Linear and not trained and not head._forward_hooks and not head._forward_pre_hooks
+
+
+class _Fixed(torch.autograd.Function):
+    """`_selected(F.linear(hidden, weight, bias), targets)` of a fixed head, at most `rows` rows of logits at a time.
+
+    A row's gradient is (e_target - softmax(logits)) W times a number that only the backward pass knows, so it is
+    computed while the logits are there: they are neither kept nor computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        targets: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        rows: int,
+    ) -> torch.Tensor:
+        logps, slopes = [], []
+        for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
+            logits = F.linear(h, weight, bias).float().log_softmax(-1)
+            logps.append(logits.gather(1, t[:, None])[:, 0])
+            if ctx.needs_input_grad[0]:
+                # The 1 is taken away before the product: for a likely target the two parts nearly cancel.
+                errors = logits.exp_().scatter_add_(1, t[:, None], logits.new_full((len(t), 1), -1.0))
+                slopes.append(errors.to(weight.dtype) @ weight)
+        if slopes:
+            ctx.save_for_backward(torch.cat(slopes))
+        return torch.cat(logps)
+
+    @staticmethod
+    def backward(ctx: Any, *above: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (slopes,) = ctx.saved_tensors
+        return (-above[0][:, None] * slopes).to(slopes.dtype), None, None, None, None
 
 
 def _piece(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

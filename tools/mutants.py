@@ -56,8 +56,8 @@ TESTS = {
     "toyopt/_check.py": "test_wrong_input*.py test_mutants_core*.py",
     "toyopt/problem.py": "test_problem*.py test_wrong_input*.py test_mutants_core*.py",
     "toyopt/estimates.py": "test_estimates.py",
-    "toyopt/algorithms.py": "test_algorithms.py test_estimates.py test_controller_state.py test_schedules.py test_wrong_input*.py "
-    "test_mutants_core*.py",
+    "toyopt/algorithms.py": "test_algorithms.py test_estimates.py test_controller_state.py test_schedules.py "
+    "test_wrong_input*.py test_mutants_core*.py",
     "toyopt/_kernel.py": "test_simulate*.py test_mutants_core*.py",
     "toyopt/simulate.py": "test_simulate*.py test_wrong_input*.py test_mutants_core*.py",
     "toyopt/optimum.py": "test_optimum.py test_wrong_input*.py test_mutants_core*.py",
