@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from llm import checkpoint
+from llm.alarm import Alarm
 from llm.records import Metrics, memory_mb
 from llm.session import Pass, Session, seed_dropout
 from llm.streams import Stream
@@ -79,8 +80,7 @@ class Loop:
         self.streams = {
             i: Stream(t.name, t.lengths, batch_of(config, t), config.seed, config.window) for i, t in plan.tasks.items()
         }
-        self.first: dict[str, float] = {}
-        self.high = 0
+        self.alarm = Alarm(config.explode)
         self.tokens = 0
         self.seconds = 0.0
         # A stage of no steps is never entered: its schedule and its adapter must not be the ones to begin with.
@@ -98,21 +98,20 @@ class Loop:
         if found is not None:
             found.load(self.session)
         self.metrics = Metrics(self.folder / "metrics.jsonl", upto=self.control.t, active=main)
-        self._clock = time.perf_counter()
         if found is None and self.config.eval_every:
             self._evaluate()
         self.session.policy.train()
         while self._step():
             t = self.control.t
-            if self.config.eval_every and t % self.config.eval_every == 0 and t < self._total():
+            if self.config.eval_every and t % self.config.eval_every == 0 and t < self.plan.steps:
                 self._evaluate()
             stop = self.wanted()
-            # A state that seems to explode would push the good ones out.
-            if (t % self.config.save_every == 0 and not self.high) or stop:
+            # A state that seems to explode would push the good ones out; the last one is saved below.
+            if stop or (t % self.config.save_every == 0 and t < self.plan.steps and not self.alarm.high):
                 self._save()
             if stop:
                 raise InterruptedRunError(
-                    f"stopped after step {t} of {self._total()}, as asked; the same command goes on"
+                    f"stopped after step {t} of {self.plan.steps}, as asked; the same command goes on"
                 )
         self._evaluate()
         self._save()
@@ -120,7 +119,7 @@ class Loop:
 
     def _step(self) -> bool:
         """One optimiser step; False when the run is at its end."""
-        if self.control.t >= self._total():
+        if self.control.t >= self.plan.steps:
             return False
         began, control, t = time.perf_counter(), self.control, self.control.t
         seed_dropout(self.config, self.session.accelerator, t)
@@ -135,7 +134,8 @@ class Loop:
             norm = self.session.update()
         except FloatingPointError as error:
             raise StoppedRunError(self._diagnosis(passes, str(error))) from error
-        self._watch(passes)
+        if self.alarm.see({NAMES[i]: p.value for i, p in passes.items()}):
+            raise StoppedRunError(self._diagnosis(passes, "the loss explodes"))
         if not looks:
             self._estimate({i: p.value for i, p in passes.items()})
         control.record({i: p.value for i, p in passes.items()})
@@ -215,16 +215,6 @@ class Loop:
 
     # --- what is wrong, what is kept ---------------------------------------------------------------------------------
 
-    def _watch(self, passes: dict[int, Pass]) -> None:
-        """StoppedRunError if a loss is far above its first value several times in a row."""
-        high = False
-        for i, p in passes.items():
-            first = self.first.setdefault(NAMES[i], p.value)
-            high = high or p.value > max(10.0, self.config.explode * first)
-        self.high = self.high + 1 if high else 0
-        if self.high >= 3:
-            raise StoppedRunError(self._diagnosis(passes, "the loss explodes"))
-
     def _diagnosis(self, passes: dict[int, Pass], what: str) -> str:
         values = ", ".join(f"f_{NAMES[i].upper()} = {p.value:.4g}" for i, p in passes.items())
         rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, p.rows[:4]))}, ..." for i, p in passes.items())
@@ -235,9 +225,6 @@ class Loop:
             f"step {self.control.t + 1}: {what} ({values}; learning rate {rate:.3g}; {rows}). "
             f"A smaller --lr, a --warmup or --precision fp32 may help; {good}"
         )
-
-    def _total(self) -> int:
-        return self.plan.steps
 
     def _save(self) -> None:
         checkpoint.save(self.folder, self._state(), self.session)
@@ -250,8 +237,7 @@ class Loop:
             "best": self.best.state(),
             "coin": self.coin.bit_generator.state,
             "streams": {NAMES[i]: s.state() for i, s in self.streams.items()},
-            "first": self.first,
-            "high": self.high,
+            "alarm": self.alarm.state(),
             "tokens": self.tokens,
             "seconds": self.seconds,
             "stage": self.stage,
@@ -266,8 +252,8 @@ class Loop:
         self.coin.bit_generator.state = state["coin"]
         for i, stream in self.streams.items():
             stream.restore(state["streams"][NAMES[i]])
-        self.first, self.high, self.tokens = dict(state["first"]), int(state["high"]), int(state["tokens"])
-        self.seconds, self.stage = float(state["seconds"]), int(state["stage"])
+        self.alarm = Alarm(self.config.explode, **state["alarm"])
+        self.tokens, self.seconds, self.stage = int(state["tokens"]), float(state["seconds"]), int(state["stage"])
 
     # --- records ------------------------------------------------------------------------------------------------------
 
@@ -290,7 +276,7 @@ class Loop:
                 {k: v for k, v in line.items() if k not in ("step", "objective")}, step=control.t
             )
         values = "  ".join(f"f_{n.upper()} {line[f'f_{n}']:.4f}" for n in NAMES.values() if f"f_{n}" in line)
-        self.report(control.t, self._total(), f"{line['objective']:>7}  {values}")
+        self.report(control.t, self.plan.steps, f"{line['objective']:>7}  {values}")
 
     def _evaluate(self) -> None:
         for where, tasks in self.plan.evals.items():

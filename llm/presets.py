@@ -8,6 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
+# Chosen by measurement: after 400 steps the joint methods do well on both objectives, and their answers stay sane text.
+_EMBEDDED: dict[str, Any] = {
+    "reference": "base",
+    # A small beta asks for log-ratios so large that the policy unlearns to write before it has them.
+    "beta": 2.0,
+    "batch_sft": 12,
+    "batch_preference": 8,
+    "lora_rank": 8,
+    "lora_alpha": 8,
+    "lora_targets": ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
+    "lr": 2e-3,
+    # A gradient of f_DPO is up to a hundred times one of f_SFT: unclipped, Adam's scale would be of the former alone.
+    "clip": 0.1,
+    "schedule": "linear",  # at a constant rate Adam goes on walking when nothing is left to be learnt
+    "max_length": 128,
+    "template": "User: {prompt}\nAssistant: ",
+}
 _PAPER: dict[str, Any] = {
     "sft": "vicgalle/alpaca-gpt4",
     "preference": "Dahoas/rm-hh-rlhf",
@@ -59,16 +76,7 @@ _XRIGHT: dict[str, Any] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "embedded": {
-        "reference": "paper",
-        "batch_sft": 16,
-        "batch_preference": 8,
-        "lora_rank": 8,
-        "lora_alpha": 8,
-        "lr": 2e-3,
-        "max_length": 128,
-        "template": "User: {prompt}\nAssistant: ",
-    },
+    "embedded": _EMBEDDED,
     "pythia-1b": _PYTHIA,
     "opt-1.3b": _OPT,
     "llama3-8b": _LLAMA,

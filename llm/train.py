@@ -23,6 +23,12 @@ from llm.records import UNFINISHED, read_json, write_json
 from llm.tokens import TokenSet
 from toyopt.algorithms import DPO, SFT, Alright, Maxright, Mix, Rule, Sequential
 
+# What a run writes into its folder: the rest of it is the user's, and stays when a run begins anew.
+OURS = (
+    "run.json summary.json metrics.jsonl README.md checkpoints stage[0-9] adapter adapter_* tokenizer* special_tokens* "
+    "added_tokens* chat_template* vocab* merges* config.json generation_config.json model*.safetensors* *.unfinished"
+).split()
+
 
 @dataclass(frozen=True)
 class Result:
@@ -218,8 +224,8 @@ def begin(folder: Path, config: TrainConfig, ours: dict[str, Any], about: dict[s
         return not (folder / "summary.json").exists()
     if path.exists():
         identity_in(path)  # what is no run is not removed
-        for old in folder.iterdir():
-            if old.name != ".lock":
+        for pattern in OURS:
+            for old in folder.glob(pattern):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
     write_json(path, {"identity": ours, "config": config.as_dict(), **about})
     return True

@@ -263,13 +263,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from llm.run import Run
 
     names: list[str] = []
-    whole = Run._carry_out
+    whole = Run.carry_out
 
     def noted(self: Run, plan: Any, config: TrainConfig, folder: Path, what: str) -> None:
         names.append(what)
         whole(self, plan, config, folder, what)
 
-    monkeypatch.setattr(Run, "_carry_out", noted)
+    monkeypatch.setattr(Run, "carry_out", noted)
     return names
 
 
