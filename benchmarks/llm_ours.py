@@ -1,0 +1,123 @@
+"""`llm`'s own loop on the rows of `llm_rows`, timed from the beginning of its first step to the end of its last."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import llm_rows
+from benchmarks.llm_rows import Size
+from llm import adapters
+from llm.config import TrainConfig
+from llm.loop import Loop, Plan
+from llm.model import Policy
+from llm.session import Session, make_accelerator
+from llm.tasks import Task
+from toyopt.algorithms import DPO, SFT, Alright, Rule, Sequential
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One measurement: processor and clock seconds, real tokens trained on, the steps that trained each objective."""
+
+    processor: float
+    clock: float
+    tokens: int
+    chosen: Mapping[int, int]
+
+
+def clocks() -> tuple[float, float]:
+    """Processor and clock seconds, once all that was begun is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.process_time(), time.perf_counter()
+
+
+def config_of(size: Size, **options: Any) -> TrainConfig:
+    """The settings that all sides have."""
+    return TrainConfig(
+        batch_sft=size.batch_sft, batch_preference=size.batch_preference, lora_rank=8, lora_alpha=8, eval_every=0,
+        lora_targets=("query_key_value",), save_every=1_000_000, lr=1e-4, clip=1.0, **options,
+    )  # fmt: skip
+
+
+class Ours:
+    """Both tasks on one base; `run` trains a new adapter by a rule and throws it away."""
+
+    def __init__(self, size: Size, **options: Any) -> None:
+        self.config = config_of(size, **options)
+        self.base = llm_rows.model(size)
+        self.accelerator = make_accelerator(self.config)
+        self.tokens = {DPO: llm_rows.tokens(size, "preference"), SFT: llm_rows.tokens(size, "sft")}
+        self.tasks = {DPO: Task("dpo", self.tokens[DPO], self.config.beta), SFT: Task("sft", self.tokens[SFT])}
+        self.notes: list[str] = []
+
+    def prepare(self) -> None:
+        """The reference's log-probabilities, which are computed once and are not a part of the loop."""
+        session = Session(self.accelerator, Policy(self.base.requires_grad_(False)), self.config, steps=1)
+        self.tasks[DPO] = dataclasses.replace(self.tasks[DPO], reference=session.logps(self.tasks[DPO]))
+        session.close()
+
+    def run(self, rule: Rule, steps: int) -> Turn:
+        """So many steps, with everything that the loop does but evaluations and checkpoints."""
+        if self.tasks[DPO].reference is None:
+            self.prepare()
+        with tempfile.TemporaryDirectory(prefix="llm-bench-") as folder:
+            chosen = {DPO, SFT} if not isinstance(rule, Sequential) else set(rule.order)
+            tasks = {i: t for i, t in self.tasks.items() if i in chosen}
+            loop = _Timed(
+                Plan(rule, tasks, {}, steps, {}), self._open, self.config, Path(folder), report=lambda *_: None
+            )
+            session = loop.run()
+            session.close()
+            self.base = session.raw.model.unload()
+        (cpu, wall), (cpu_end, wall_end) = loop.marks[0], loop.marks[-1]
+        return Turn(cpu_end - cpu, wall_end - wall, loop.tokens, loop.trained)
+
+    def _open(self, _: int) -> Session:
+        model = adapters.add_adapter(self.base, self.config, seed=0)
+        if self.config.gradient_checkpointing:
+            self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        session = Session(self.accelerator, Policy(model), self.config, steps=1)
+        prompts, pairs = self.tokens[DPO].prompts[:2], self.tokens[DPO].responses[:2]
+        self.notes = session.raw.settle(session.call, prompts, pairs, share=self.config.share_prompt)
+        return session
+
+
+class _Timed(Loop):
+    """Marks the time before every step and after the last, and counts what was trained on."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.marks: list[tuple[float, float]] = []
+        self.trained = {DPO: 0, SFT: 0}
+
+    def _step(self) -> bool:
+        self.marks.append(clocks())
+        return super()._step()
+
+    def _move(self, coefficients: tuple[float, ...]) -> None:
+        for i in self.trained:
+            self.trained[i] += coefficients[i] > 0.0
+        super()._move(coefficients)
+
+
+def alright(size: Size, micro_tokens: int = 1024) -> Callable[[], Turn]:
+    """As many steps on each objective as an epoch has, in turns; larger batches than `micro_tokens` are accumulated."""
+    ours = Ours(size, alternation="even", micro_tokens=micro_tokens)
+    ours.prepare()
+    return lambda: ours.run(Alright(0.5), 2 * size.batches)
+
+
+def single(size: Size, objective: int, **options: Any) -> Callable[[], Turn]:
+    """An epoch on one objective, as a run on it alone takes it."""
+    ours = Ours(size, **options)
+    ours.prepare()
+    return lambda: ours.run(Sequential((size.batches,), (objective,)), size.batches)

@@ -1,0 +1,171 @@
+"""What is measured of `llm`: every function gives the rows of one benchmark, ours first."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import llm_memory
+from benchmarks.llm_rows import LIGHT_HEAD, Size
+from benchmarks.timing import Row
+
+if TYPE_CHECKING:
+    from benchmarks.llm_ours import Turn
+
+SFT_BAR, DPO_BAR, PRECOMPUTED_BAR, AUTHORS_BAR = 1 / 1.3, 1 / 1.5, 1 / 1.2, 1 / 2.0
+METHOD_BAR = 1.01
+SHAPES = {"50304 ids": Size(batches=2), "head's share as in pythia-1b": LIGHT_HEAD}
+METHODS = dataclasses.replace(LIGHT_HEAD, hidden=128, heads=4, vocabulary=1176, batch_sft=6, batches=10)
+
+
+def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars: Mapping[str, float]) -> list[Row]:
+    """Seconds a real token, in turns; each is called once before, which does not count.
+
+    The bars are on processor time, or on the clock where a GPU works. The other is shown beside it.
+    """
+    import torch
+
+    gc.freeze()  # the imported libraries: to go through them at every collection takes longer than a small turn
+    counts = {label: call().tokens for label, call in calls.items()}
+    if len(set(counts.values())) > 1:
+        raise AssertionError(f"{name}: not the same rows on all sides, but {counts} tokens")
+    found: dict[str, list[Turn]] = {label: [] for label in calls}
+    for _ in range(repeats):
+        for label, call in calls.items():
+            gc.collect()
+            found[label].append(call())
+    gc.unfreeze()
+    on_gpu = torch.cuda.is_available()
+    times = {
+        what: {label: np.array([getattr(t, what) / t.tokens for t in all_]) for label, all_ in found.items()}
+        for what in ("processor", "clock")
+    }
+    own, none = dict(bars), dict[str, float]()
+    rows = [Row(f"{name}, by the clock", "token", times["clock"], own if on_gpu else none)]
+    return rows if on_gpu else [Row(f"{name}, processor time", "token", times["processor"], own), *rows]
+
+
+def prepare() -> None:
+    """One thread, no network, no bars of other libraries."""
+    import datasets
+    import torch
+
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TQDM_DISABLE"] = "1"
+    torch.set_num_threads(1)
+    datasets.disable_progress_bars()
+
+
+def sft(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
+    """(h) SFT beside TRL's SFTTrainer."""
+    prepare()
+    from benchmarks import llm_ours, llm_trl
+    from toyopt.algorithms import SFT
+
+    rows = []
+    for shape, size in shapes.items():
+        plain = {
+            "llm": llm_ours.single(size, SFT),
+            "TRL": llm_trl.sft(size),
+            "TRL, head on labels only": llm_trl.sft(size, compact=True),
+        }
+        rows += turns(f"SFT, {shape}", plain, repeats, dict.fromkeys(list(plain)[1:], SFT_BAR))
+    checkpointing = {
+        "llm": llm_ours.single(size, SFT, gradient_checkpointing=True),
+        "TRL": llm_trl.sft(size, checkpointing=True),
+    }
+    return rows + turns(f"SFT, {shape}, gradient checkpointing", checkpointing, repeats, {"TRL": SFT_BAR})
+
+
+def dpo(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
+    """(i) DPO beside TRL's DPOTrainer, as it comes and with its reference computed before."""
+    prepare()
+    from benchmarks import llm_ours, llm_trl
+    from toyopt.algorithms import DPO
+
+    rows = []
+    for shape, size in shapes.items():
+        plain = {
+            "llm": llm_ours.single(size, DPO),
+            "TRL": llm_trl.dpo(size, precomputed=False),
+            "TRL, precomputed": llm_trl.dpo(size, precomputed=True),
+            "TRL, head on labels only": llm_trl.dpo(size, precomputed=False, compact=True),
+            "TRL, precomputed, head on labels only": llm_trl.dpo(size, precomputed=True, compact=True),
+        }
+        bars = {label: PRECOMPUTED_BAR if "precomputed" in label else DPO_BAR for label in list(plain)[1:]}
+        rows += turns(f"DPO, {shape}", plain, repeats, bars)
+    checkpointing = {
+        "llm": llm_ours.single(size, DPO, gradient_checkpointing=True),
+        "TRL": llm_trl.dpo(size, precomputed=False, checkpointing=True),
+    }
+    return rows + turns(f"DPO, {shape}, gradient checkpointing", checkpointing, repeats, {"TRL": DPO_BAR})
+
+
+def authors(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
+    """(j) ALRIGHT beside a loop in the authors' manner."""
+    prepare()
+    from benchmarks import llm_authors, llm_ours
+
+    rows = []
+    for shape, size in shapes.items():
+        calls = {"llm": llm_ours.alright(size), "the authors' way": llm_authors.alright(size)}
+        rows += turns(f"ALRIGHT, {shape}", calls, repeats, {"the authors' way": AUTHORS_BAR})
+    return rows
+
+
+def methods(size: Size = METHODS, repeats: int = 9) -> list[Row]:
+    """(k) Every method beside Sequential with the same steps on the same rows."""
+    prepare()
+    from benchmarks.llm_ours import Ours
+    from toyopt.algorithms import DPO, SFT, Alright, Maxright, Mix, Rule, Sequential
+
+    plain, one_graph = Ours(size), Ours(size, mix_one_graph=True)
+    steps = 2 * size.batches
+    cases: list[tuple[str, Ours, Rule, int, dict[str, float]]] = [
+        ("ALRIGHT", plain, Alright(0.5), steps, {"Sequential": METHOD_BAR}),
+        ("MAXRIGHT k=10", plain, Maxright(0.5, (0.0, 0.0), k=10), steps, {"Sequential": METHOD_BAR}),
+        ("MAXRIGHT k=1", plain, Maxright(0.5, (0.0, 0.0), k=1), steps, {}),
+        ("Mix, two backward passes", plain, Mix(0.5), size.batches, {}),
+        ("Mix, one graph", one_graph, Mix(0.5), size.batches, {}),
+    ]
+    rows = []
+    for name, ours, rule, n, bars in cases:
+        chosen = ours.run(rule, n).chosen
+        parts = [i for i in (DPO, SFT) if chosen[i]]
+        same = Sequential(tuple(chosen[i] for i in parts), tuple(parts))
+        calls = {
+            name: lambda ours=ours, rule=rule, n=n: ours.run(rule, n),
+            "Sequential": lambda ours=ours, same=same: ours.run(same, sum(same.steps)),
+        }
+        title = f"{name}, {chosen[DPO]} steps on DPO, {chosen[SFT]} on SFT"
+        rows += turns(title, calls, repeats, bars)  # type: ignore[arg-type]
+    return rows
+
+
+def memory(shapes: Mapping[str, Size] = SHAPES, repeats: int = 3) -> list[Row]:
+    """(l) The most memory beyond imports, weights and rows, each in a process of its own."""
+    compared = [
+        ("SFT", "llm sft", {"trl sft": 1.0}),
+        ("DPO", "llm dpo", {"trl dpo": 1.0, "trl dpo precomputed": 1.0}),
+        ("SFT, gradient checkpointing", "llm sft checkpointing", {"trl sft checkpointing": 1.0}),
+        ("DPO, gradient checkpointing", "llm dpo checkpointing", {"trl dpo checkpointing": 1.0}),
+        ("ALRIGHT", "llm alright", {"authors": 0.5}),
+    ]
+    return [
+        Row(
+            f"{name}, {shape}",
+            "process",
+            {
+                label: np.array([llm_memory.measured(label, size) for _ in range(repeats)], dtype=np.float64)
+                for label in (ours, *bars)
+            },
+            dict(bars),
+            quantity="bytes",
+        )
+        for shape, size in shapes.items()
+        for name, ours, bars in compared
+    ]

@@ -1,0 +1,97 @@
+"""TRL's SFTTrainer and DPOTrainer on the same rows, timed from an epoch's beginning to the end of its last step."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import trl
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PrinterCallback, TrainerCallback
+
+from benchmarks import llm_rows
+from benchmarks.llm_ours import Turn, clocks, config_of
+from benchmarks.llm_rows import Size
+from toyopt.algorithms import DPO, SFT
+
+
+class _Marks(TrainerCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.marks: list[tuple[float, float]] = []
+
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        self.marks = [clocks()]
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.marks.append(clocks())
+
+
+def _settings(kind: Any, size: Size, batch: int, **more: Any) -> Any:
+    """Its defaults, but for what is the same on both sides: precision, batch, optimiser, no files, no cut."""
+    ours = config_of(size)
+    return kind(
+        output_dir=tempfile.gettempdir(), num_train_epochs=1, per_device_train_batch_size=batch, bf16=False,
+        learning_rate=ours.lr, lr_scheduler_type="constant", weight_decay=ours.weight_decay, adam_beta1=ours.beta1,
+        adam_beta2=ours.beta2, max_grad_norm=ours.clip, max_length=None, save_strategy="no", report_to="none",
+        disable_tqdm=True, use_cpu=not torch.cuda.is_available(), **more,
+    )  # fmt: skip
+
+
+def _timed(trainer: Any, size: Size, objective: int, *, compact: bool) -> Callable[[], Turn]:
+    marks = _Marks()
+    tokens = llm_rows.count(llm_rows.tokens(size, "sft" if objective == SFT else "preference"))
+    trainer.add_callback(marks)
+    trainer.remove_callback(PrinterCallback)
+
+    def epoch() -> Turn:
+        with patch("trl.trainer.utils._use_triton", lambda _: True) if compact else nullcontext():
+            trainer.train()
+        (cpu, wall), (cpu_end, wall_end) = marks.marks[0], marks.marks[-1]
+        steps = len(marks.marks) - 1
+        if steps != size.batches:
+            raise AssertionError(f"TRL took {steps} steps, {size.batches} are an epoch: not the same rows")
+        return Turn(cpu_end - cpu, wall_end - wall, tokens, {objective: steps})
+
+    return epoch
+
+
+def _lora(size: Size) -> LoraConfig:
+    ours = config_of(size)
+    return LoraConfig(
+        r=ours.lora_rank, lora_alpha=ours.lora_alpha, target_modules=list(ours.lora_targets), task_type="CAUSAL_LM"
+    )
+
+
+def sft(size: Size, *, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
+    """SFTTrainer.
+
+    checkpointing  of gradients, which is its default
+    compact        its head on labelled positions alone, as it does on a GPU and not on a CPU: for a comparison whose
+                   result does not hang on that
+    """
+    settings = _settings(
+        trl.SFTConfig, size, size.batch_sft, activation_checkpointing=checkpointing, completion_only_loss=True
+    )
+    trainer = trl.SFTTrainer(
+        model=llm_rows.model(size), args=settings, train_dataset=Dataset.from_list(llm_rows.sft_texts(size)),
+        processing_class=llm_rows.tokenizer(size), peft_config=_lora(size),
+    )  # fmt: skip
+    return _timed(trainer, size, SFT, compact=compact)
+
+
+def dpo(size: Size, *, precomputed: bool, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
+    """DPOTrainer; `precomputed`: its reference's log-probabilities, before anything is timed."""
+    settings = _settings(
+        trl.DPOConfig, size, size.batch_preference, activation_checkpointing=checkpointing, beta=config_of(size).beta,
+        precompute_ref_log_probs=precomputed,
+    )  # fmt: skip
+    trainer = trl.DPOTrainer(
+        model=llm_rows.model(size), args=settings, train_dataset=Dataset.from_list(llm_rows.preference_texts(size)),
+        processing_class=llm_rows.tokenizer(size), peft_config=_lora(size),
+    )  # fmt: skip
+    return _timed(trainer, size, DPO, compact=compact)
