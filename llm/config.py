@@ -51,6 +51,8 @@ class TrainConfig:
     """ALRIGHT: a coin, or an even alternation with the same share and no chance in it."""
     k: int = 10
     """MAXRIGHT: both objectives are evaluated every k steps; in between the other's last value is used."""
+    gap_rows: int = 0
+    """MAXRIGHT: evaluate the objective that is probably not chosen on so many rows of its next batch; 0: on all of it."""
     f_star: Literal["estimate", "compute", "given"] = "estimate"
     """Optima that MAXRIGHT subtracts: estimated on the way, computed by a run on each objective (cached), or given.
     With computed or given ones every method reports its gaps."""
@@ -229,7 +231,7 @@ class TrainConfig:
 NOT_THE_RESULT = frozenset("out cache overwrite log_with save_every device explode".split())
 # Options that a run on one objective alone does not have, or that its rows' token ids already tell.
 METHOD = frozenset(
-    "method lam order stack stage_reset alternation k f_star f_dpo_star f_sft_star optima_steps draw_both "
+    "method lam order stack stage_reset alternation k gap_rows f_star f_dpo_star f_sft_star optima_steps draw_both "
     "mix_one_graph reference reference_steps reference_prompts adapter".split()
 )
 DATA = frozenset(

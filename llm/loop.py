@@ -20,7 +20,7 @@ from llm import checkpoint
 from llm.alarm import Alarm
 from llm.records import Metrics, memory_mb
 from llm.session import Pass, Session, seed_dropout
-from llm.streams import Stream
+from llm.streams import Indices, Stream
 from llm.tasks import Task
 from toyopt.algorithms import DPO, SFT, Alright, Controller, Maxright, Rule, Sequential, even_draw
 from toyopt.estimates import BestSoFar
@@ -150,7 +150,15 @@ class Loop:
         """What the rule needs to know; the likely choice last and with its graph, so that the step can use it."""
         needs, likely = self.control.needs(), self.control.expected
         order = sorted(needs, key=lambda i: i == likely)
-        return {i: self.session.look(self.plan.tasks[i], self.streams[i].peek(), graph=i == likely) for i in order}
+        rows = {i: self.streams[i].peek() for i in order}
+        if likely is not None and self.config.gap_rows:
+            rows |= {i: self._some(rows[i]) for i in order if i != likely}
+        return {i: self.session.look(self.plan.tasks[i], rows[i], graph=i == likely) for i in order}
+
+    def _some(self, rows: Indices) -> Indices:
+        """`gap_rows` of a batch, as many for every process; from all over it, since it is sorted by length."""
+        n = min(len(rows), -(-self.config.gap_rows // self.session.world) * self.session.world)
+        return rows[np.arange(n) * len(rows) // n]
 
     def _train(self, coefficients: tuple[float, ...], looks: dict[int, Pass]) -> dict[int, Pass]:
         """Gradients of the weighted sum; objectives of weight 0 are not touched."""

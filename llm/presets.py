@@ -21,6 +21,8 @@ _EMBEDDED: dict[str, Any] = {
     "lr": 2e-3,
     # A gradient of f_DPO is up to a hundred times one of f_SFT: unclipped, Adam's scale would be of the former alone.
     "clip": 0.1,
+    # Batches of like length would be of one kind of pair, and MAXRIGHT sees the same one until it is trained on.
+    "window": 0,
     "schedule": "linear",  # at a constant rate Adam goes on walking when nothing is left to be learnt
     "max_length": 128,
     "template": "User: {prompt}\nAssistant: ",

@@ -20,6 +20,7 @@ from llm.batches import Batch
 from llm.model import Policy
 from llm.optima import optima
 from llm.records import read_metrics
+from llm.session import Session
 from llm.train import rule_of
 from toyopt.algorithms import DPO, SFT, Controller, Maxright, Sequential, draw, even_draw
 from toyopt.estimates import BestSoFar
@@ -284,3 +285,25 @@ def test_micro_batches_layout_and_graph_change_nothing_but_rounding(tmp_path: Pa
         for one, other in zip(lines, others, strict=True):
             for key in ("f_dpo", "f_sft", "grad_norm", "rewards/margins", "logps/chosen", "tokens"):
                 assert other[key] == pytest.approx(one[key], rel=2e-5, abs=2e-5), (name, key)
+
+
+def test_gap_rows_are_spread_over_the_batch_and_only_for_the_objective_that_is_not_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[int], bool]] = []
+    whole = Session.look
+
+    def look(self: Session, task: Any, rows: Any, *, graph: bool) -> Any:
+        seen.append((task.name, list(rows), graph))
+        return whole(self, task, rows, graph=graph)
+
+    monkeypatch.setattr(Session, "look", look)
+    lines = run(config(tmp_path, method="maxright", k=3, gap_rows=2))
+    batches = {"dpo": 3, "sft": 5}
+    assert [len(rows) for _, rows, _ in seen[:2]] == [3, 5] or [len(rows) for _, rows, _ in seen[:2]] == [5, 3]
+    assert len(seen) == 2 * math.ceil(STEPS / 3)
+    for name, rows, graph in seen[2:]:
+        assert len(rows) == (batches[name] if graph else 2)
+        assert len(set(rows)) == len(rows)
+    assert {len(rows) for _, rows, graph in seen[2:] if not graph} == {2}
+    assert [line["step"] for line in lines if "objective" in line] == list(range(1, STEPS + 1))
