@@ -1,4 +1,4 @@
-"""The command line: `python -m llm train | evaluate | generate | optima | merge`."""
+"""The command line: `python -m llm train | evaluate | generate | optima | merge | study`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
   generate   answers to prompts
   optima     f_DPO* and f_SFT*, by a run on each objective alone (cached)
   merge      put an adapter into its base model's weights
+  study      a grid of runs: run | status | commands | table
 
 Every command shows its options with --help. Options come from --preset ({", ".join(PRESETS)}),
 then from --config FILE (TOML or YAML), then from the command line; the last one counts.
@@ -27,12 +28,13 @@ then from --config FILE (TOML or YAML), then from the command line; the last one
 
 def main(argv: Sequence[str]) -> int:
     """Run a command; the exit status. Wrong input is one line and 2, a run that had to stop is one line and 1."""
-    commands: dict[str, Callable[[list[str]], None]] = {
+    commands: dict[str, Callable[[list[str]], int | None]] = {
         "train": _train,
         "evaluate": _evaluate,
         "generate": _generate,
         "optima": _optima,
         "merge": _merge,
+        "study": _study,
     }
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -41,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"{argv[0]} is no command; there are {', '.join(commands)}", file=sys.stderr)
         return 2
     try:
-        commands[argv[0]](list(argv[1:]))
+        return commands[argv[0]](list(argv[1:])) or 0
     except (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         return _fail(error, 2)
     except OSError as error:
@@ -60,7 +62,6 @@ def main(argv: Sequence[str]) -> int:
         if isinstance(error, InterruptedRunError):
             return _fail(error, 130)
         raise
-    return 0
 
 
 def _fail(what: Any, status: int) -> int:
@@ -153,3 +154,9 @@ def _merge(argv: list[str]) -> None:
     from llm.merge import MergeConfig, merge
 
     print(merge(parse(MergeConfig, argv, "merge", "Put an adapter into its base model's weights.")))
+
+
+def _study(argv: list[str]) -> int:
+    from llm.study.cli import study
+
+    return study(argv)

@@ -1,0 +1,175 @@
+"""The embedded base model: a tokenizer trained on the world's text, and a small GPT-NeoX pre-trained on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, GPTNeoXTokenizer, get_cosine_schedule_with_warmup
+from transformers.utils import logging
+
+from llm.embedded.sets import Document
+
+EOS, PAD = "<|endoftext|>", "<|padding|>"
+VOCABULARY = 1200
+CONTEXT = 512  # positions that the model can take; the world's own texts have at most about a hundred tokens
+BATCH = 32  # documents of a step
+WINDOW = 8  # batches whose documents are sorted by length
+IGNORED = -100  # the label of what is not to be learnt
+LEARNING_RATE, WARM_UP, WEIGHT_DECAY, CLIP = 3e-3, 0.05, 0.01, 1.0
+THREADS = 1  # sums are in another order with another number of threads, and the base would not be the same bytes
+
+Report = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of the network, and how long it is trained."""
+
+    hidden: int
+    layers: int
+    heads: int
+    steps: int
+
+
+def train_tokenizer(texts: Iterable[str]) -> GPTNeoXTokenizer:
+    """A byte-level BPE tokenizer of at most VOCABULARY tokens: every text is tokenised without loss."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[EOS, PAD],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    model = json.loads(core.to_str())["model"]
+    merges: list[Any] = [tuple(pair) for pair in model["merges"]]  # annotated as list[str], but pairs are needed
+    return GPTNeoXTokenizer(
+        vocab=model["vocab"],
+        merges=merges,
+        unk_token=EOS,
+        bos_token=EOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
+        model_max_length=CONTEXT,
+    )
+
+
+class Encoded(NamedTuple):
+    """A document's token ids, and how many of the first of them are its prompt."""
+
+    ids: list[int]
+    prompt: int
+
+
+def encode(documents: Sequence[Document], tokenizer: GPTNeoXTokenizer) -> list[Encoded]:
+    """The token ids of each document, with an end at its end; prompt and response are tokenised apart."""
+    prompts = tokenizer([d.prompt for d in documents], add_special_tokens=False)["input_ids"]
+    responses = tokenizer([d.response for d in documents], add_special_tokens=False)["input_ids"]
+    return [Encoded([*p, *r, tokenizer.eos_token_id], len(p)) for p, r in zip(prompts, responses, strict=True)]
+
+
+def batches(documents: Sequence[Encoded], pad: int, chance: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """(ids, labels) of shape (documents, tokens), without end: all documents in a new order, and again.
+
+    A row is one document, padded on the right, so that it reads like a prompt that comes alone. What is asked is
+    drawn at random and cannot be learnt, so only what follows it has labels.
+    """
+    while True:
+        for rows in _grouped(documents, chance):
+            width = max(len(row.ids) for row in rows)
+            ids = torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows])
+            masked = [[IGNORED] * r.prompt + r.ids[r.prompt :] + [IGNORED] * (width - len(r.ids)) for r in rows]
+            yield ids, torch.tensor(masked)
+
+
+def _grouped(documents: Sequence[Encoded], chance: np.random.Generator) -> list[list[Encoded]]:
+    """One epoch's batches, in random order, of documents about equally long, so that little is padding."""
+    order = chance.permutation(len(documents)).tolist()
+    out = []
+    for i in range(0, len(order), WINDOW * BATCH):
+        window = sorted((documents[j] for j in order[i : i + WINDOW * BATCH]), key=lambda row: len(row.ids))
+        out += [window[j : j + BATCH] for j in range(0, len(window), BATCH)]
+    return [out[i] for i in chance.permutation(len(out)).tolist()]
+
+
+def new_model(shape: Shape, tokenizer: GPTNeoXTokenizer, seed: int) -> GPTNeoXForCausalLM:
+    """A network with fresh weights; torch's global generator is left as it was."""
+    config = GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=4 * shape.hidden,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GPTNeoXForCausalLM(config)
+
+
+def pretrain(
+    documents: Sequence[Document], shape: Shape, seed: int, report: Report
+) -> tuple[GPTNeoXForCausalLM, GPTNeoXTokenizer, list[float]]:
+    """The trained model, its tokenizer, and the loss of every step, in nats a token.
+
+    A pure function of documents, shape and seed on one machine. `report` is told the share that is done.
+    """
+    tokenizer = train_tokenizer(chain.from_iterable(documents))
+    losses: list[float] = []
+    with _threads(THREADS):
+        model = new_model(shape, tokenizer, seed)
+        optimiser = torch.optim.AdamW(
+            model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
+        )
+        schedule = get_cosine_schedule_with_warmup(optimiser, max(1, int(WARM_UP * shape.steps)), shape.steps)
+        stream = batches(encode(documents, tokenizer), tokenizer.pad_token_id, np.random.default_rng([seed, 1]))
+        for step in range(shape.steps):
+            ids, labels = next(stream)
+            loss = model(input_ids=ids, labels=labels, use_cache=False).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
+            losses.append(float(loss.detach()))
+            report((step + 1) / shape.steps)
+    return model, tokenizer, losses
+
+
+def save(folder: Path, model: GPTNeoXForCausalLM, tokenizer: GPTNeoXTokenizer) -> None:
+    """Write both as `from_pretrained` reads them."""
+    bars: Any = logging  # whose functions are not annotated
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()  # one bar a file, for files of a few megabytes
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

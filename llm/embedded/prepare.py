@@ -1,0 +1,194 @@
+"""Make the embedded data sets and base model, once: each is kept in the cache, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from llm.embedded import sets
+from llm.embedded.world import VERSION, World
+from toyopt import _check
+
+Report = Callable[[str, float], None]
+
+_MANIFEST = "files.json"  # the SHA-256 of every other file of a folder
+
+
+@dataclass(frozen=True)
+class EmbeddedConfig:
+    """What world, how much of it, and how large a base. Raises ValueError or TypeError for what cannot be.
+
+    seed             of everything that is drawn, >= 0
+    places           how many places there are, each with six facts
+    conflict         in [0, 1]: the share of preference rows whose rejected answer is in the very manner that SFT
+                     teaches; in the other rows it is evasive
+    hidden           the width of the base, a multiple of 8 * heads
+    layers, heads    of the base
+    pretrain_steps   steps of its pre-training
+    sft_rows         rows to train SFT on; no two prompts are equal
+    preference_rows  pairs to train DPO on; no two prompts are equal
+    held_out_rows    further rows of each kind, which ask for facts that no training row asks for
+    questions        multiple-choice questions
+    """
+
+    seed: int = 0
+    places: int = 120
+    conflict: float = 0.5
+    hidden: int = 128
+    layers: int = 4
+    heads: int = 4
+    pretrain_steps: int = 1200
+    sft_rows: int = 600
+    preference_rows: int = 600
+    held_out_rows: int = 100
+    questions: int = 120
+
+    def __post_init__(self) -> None:
+        World(self.seed, self.places)
+        for field in fields(self):
+            if field.name != "conflict":
+                low = 0 if field.name == "seed" else 1
+                object.__setattr__(self, field.name, _check.whole(field.name, getattr(self, field.name), low=low))
+        if self.hidden % (8 * self.heads) != 0:  # a quarter of a head is rotated, in pairs
+            raise ValueError(f"hidden: must be a multiple of 8 heads = {8 * self.heads}, got {self.hidden}")
+        object.__setattr__(self, "conflict", _check.real("conflict", self.conflict, low=0.0))
+        if self.conflict > 1.0:
+            raise ValueError(f"conflict: must be at most 1, got {self.conflict!r}")
+        sets.check(self.places, self.sizes)
+
+    @property
+    def world(self) -> World:
+        """The world itself."""
+        return World(self.seed, self.places)
+
+    @property
+    def sizes(self) -> sets.Sizes:
+        """What the data sets depend on beside the world."""
+        return sets.Sizes(self.sft_rows, self.preference_rows, self.held_out_rows, self.questions, self.conflict)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where everything is. `base` is a folder that `from_pretrained` loads, `world` what `read_world` reads.
+
+    Rows: sft and sft_held_out {"prompt", "completion"}; preference and preference_held_out {"prompt", "chosen",
+    "rejected"}; questions {"question", "choices", "answer"}, where answer is the index of the right one of 4 choices.
+    Prompts are plain questions, to be put into `language.TEMPLATE`.
+    """
+
+    base: Path
+    sft: Path
+    sft_held_out: Path
+    preference: Path
+    preference_held_out: Path
+    questions: Path
+    world: Path
+
+
+def prepare(config: EmbeddedConfig, cache: Path, *, report: Report | None = None) -> Paths:
+    """The paths of data and base, which are made if the cache does not have them.
+
+    config  what is wanted; the same one gives the same bytes on the same machine
+    cache   a folder, made if it is not there. Data that differ in `conflict` or in their rows share one base.
+    report  is told what is being done and the share of it that is done, from 0 to 1
+
+    Processes that want the same at the same time wait for the one that makes it. One that is killed leaves nothing
+    that counts as made, and a folder whose files were changed or lost is made anew. Raises ValueError if `cache`
+    cannot be a folder, and OSError if it cannot be written.
+    """
+    cache = Path(cache)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cache: {cache} cannot be a folder ({error.strerror}); give another one") from error
+    tell = report or (lambda _what, _done: None)
+    network = {name: getattr(config, name) for name in ("seed", "places", "hidden", "layers", "heads")}
+    network["pretrain_steps"] = config.pretrain_steps
+    rows = {"seed": config.seed, "places": config.places, **vars(config.sizes)}
+    data = _made(cache, "data", rows, lambda folder: _write_data(config, folder), tell)
+    base = _made(cache, "base", network, lambda folder: _write_base(config, folder, tell), tell)
+    names = ("sft", "sft_held_out", "preference", "preference_held_out", "questions")
+    return Paths(base=base, world=data / "world.json", **{name: data / f"{name}.jsonl" for name in names})
+
+
+def _made(cache: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], None], tell: Report) -> Path:
+    """The folder of these inputs: the one there is, or a new one, made aside and moved to its place when whole."""
+    key = hashlib.sha256(json.dumps({"version": VERSION, **inputs}, sort_keys=True).encode()).hexdigest()[:16]
+    name = f"{kind}-{key}"
+    folder = cache / name
+    if _is_whole(folder):  # so that a cache which may only be read is good enough
+        return folder
+    with _locked(cache / f".{name}.lock", kind, tell):
+        if _is_whole(folder):
+            return folder
+        tell(f"making the {kind}", 0.0)
+        # Whoever holds the lock is alone, so what is left here belongs to a process that was killed.
+        for left in (folder, *cache.glob(f".{name}.tmp-*")):
+            shutil.rmtree(left, ignore_errors=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{name}.tmp-", dir=cache))
+        try:
+            make(aside)
+            digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
+            (aside / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+            aside.chmod(0o755)  # a temporary folder is its owner's alone
+            aside.replace(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        tell(f"making the {kind}", 1.0)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path, kind: str, tell: Report) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell(f"waiting for another process, which makes the {kind}", 0.0)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        wanted = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return all(_digest(folder / name) == digest for name, digest in wanted.items())
+    except (OSError, ValueError, AttributeError):  # not there, not JSON, not the JSON that was written
+        return False
+
+
+def _write_data(config: EmbeddedConfig, folder: Path) -> None:
+    for name, rows in sets.generate(config.world, config.sizes).items():
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "world.json").write_text(config.world.to_json() + "\n", encoding="utf-8")
+
+
+def _write_base(config: EmbeddedConfig, folder: Path, tell: Report) -> None:
+    from llm.embedded import base  # here, for torch takes seconds to import, and is not needed where all is made
+
+    shape = base.Shape(config.hidden, config.layers, config.heads, config.pretrain_steps)
+    model, tokenizer, losses = base.pretrain(
+        sets.documents(config.world),
+        shape,
+        config.seed,
+        lambda done: tell("pre-training the base", done),
+    )
+    base.save(folder, model, tokenizer)
+    (folder / "pretraining.json").write_text(json.dumps({"loss": losses}), encoding="utf-8")

@@ -1,0 +1,18 @@
+"""A study: a grid of runs as data, carried out, listed with its state, and read as one tidy table.
+
+from llm import TrainConfig
+from llm.study import Grid, run_study, table
+grid = Grid(TrainConfig.preset("embedded", steps=200, f_star="compute"), lams=(0.25, 0.5, 0.75), seeds=(1, 2, 3))
+run_study(grid, "runs/study", jobs=2)
+rows = table(grid, "runs/study")
+"""
+
+from llm.study.execute import Failure, Outcome, Progress, run_study
+from llm.study.grid import METHODS, Grid, StudyRun
+from llm.study.states import State, commands, status
+from llm.study.table import fronts, hypervolume, paths, scale_free_distance, table, write_csv
+
+__all__ = [
+    "METHODS", "Failure", "Grid", "Outcome", "Progress", "State", "StudyRun", "commands", "fronts", "hypervolume",
+    "paths", "run_study", "scale_free_distance", "status", "table", "write_csv",
+]  # fmt: skip

@@ -1,0 +1,218 @@
+"""The command line of studies: `python -m llm study run | status | commands | table`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llm.config import Method, TrainConfig, configure, read
+from llm.study.execute import Outcome, Progress, run_study
+from llm.study.grid import AXES, METHODS, Grid
+from llm.study.states import commands, status
+from llm.study.table import fronts, paths, table, write_csv
+
+USAGE = """usage: python -m llm study COMMAND [OPTIONS]
+
+  run        carry out the runs that are missing, --jobs at a time
+  status     every run's state
+  commands   a shell command for every run that is not finished, for any scheduler
+  table      results as CSV
+
+The grid is --methods x --lams x --orders x --ks x --seeds; all other options are those of `python -m llm train`.
+Both may stand in a TOML or YAML file: --config FILE. What comes later counts: preset, file, command line.
+"""
+ROOT = "runs/study"
+_LINE_EVERY = 30.0  # seconds, where there is no terminal
+
+
+@dataclass(frozen=True)
+class _Options:
+    root: str | None = None
+    """Folder of the study (runs/study)."""
+    preset: str | None = None
+    """A named setting (embedded, if no model is given)."""
+    config: str | None = None
+    """Grid and options from a TOML or YAML file."""
+    methods: tuple[Method, ...] = ()
+    """Empty: all four."""
+    lams: tuple[float, ...] = ()
+    """Each λ; empty: the setting's."""
+    orders: tuple[Literal["dpo-sft", "sft-dpo"], ...] = ()
+    """For Sequential, and for all with the reference `paper`; empty: the setting's."""
+    ks: tuple[int, ...] = ()
+    """For MAXRIGHT; empty: the setting's."""
+    seeds: tuple[int, ...] = ()
+    """Empty: the setting's."""
+
+
+@dataclass(frozen=True)
+class _RunOptions(_Options):
+    jobs: int | None = None
+    """Runs at a time (1). They share the cores, and the devices that CUDA_VISIBLE_DEVICES names."""
+
+
+@dataclass(frozen=True)
+class _TableOptions(_Options):
+    what: Literal["runs", "paths", "fronts"] = "runs"
+    """A row a finished run, a row an evaluation, or a row for all λ of a method."""
+    csv: str = ""
+    """A file; empty: the output stream."""
+
+
+def study(argv: Sequence[str]) -> int:
+    """Run a command; the exit status: 1 if a run failed, 130 if it was interrupted. Wrong input raises ValueError,
+    TypeError or FileNotFoundError in one line."""
+    carry_out: dict[str, Callable[[list[str]], int]] = {
+        "run": _run, "status": _status, "commands": _commands, "table": _table,
+    }  # fmt: skip
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if argv else 2
+    if argv[0] not in carry_out:
+        raise ValueError(f"study: {argv[0]} is no command; there are {', '.join(carry_out)}")
+    return carry_out[argv[0]](list(argv[1:]))
+
+
+def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[Grid, Path, dict[str, Any]]:
+    """The grid, its folder, and the other options: from the file and from the command line."""
+    import tyro
+
+    from llm.cli import parse
+
+    text = f"{description}\n\nAll options of `python -m llm train` may stand here as well, for every run."
+    own, rest = tyro.cli(kind, args=argv, prog=f"python -m llm study {command}", description=text,
+                         return_unknown_args=True)  # fmt: skip
+    values = {k.replace("-", "_"): v for k, v in (read(own.config) if own.config else {}).items()}
+    names = {f.name for f in dataclasses.fields(_RunOptions)} - {"config"}
+    said = {name: values.pop(name) for name in names & set(values)}
+    said |= {k: v for k, v in dataclasses.asdict(own).items() if v not in (None, ())}
+    given = {a.partition("=")[0].removeprefix("--").replace("-", "_") for a in rest if a.startswith("--")}
+    for axis, name in AXES.items():
+        if name in given | set(values):
+            raise ValueError(f"{name}: a study takes several; say {axis}, as in --{axis} A B")
+    if "preset" not in said and "model" not in given | set(values):
+        said["preset"] = "embedded"  # as for a single run
+    axes = {axis: said[axis] for axis in AXES if axis in said}
+    default = configure(str(said.get("preset", "")), values, str(own.config))
+    if "sequential" in axes.get("methods", METHODS):
+        default["method"] = "sequential"  # the one method that all options can stand with
+    base = parse(TrainConfig, rest, f"study {command}", text, default=default)
+    root = said.get("root", ROOT)
+    if not isinstance(root, str):
+        raise TypeError(f"root: must be a text, got {root!r}")
+    return Grid(base, **axes), Path(root), said
+
+
+def _run(argv: list[str]) -> int:
+    grid, root, options = _parse(_RunOptions, argv, "run", "Carry out the runs of a grid that are missing.")
+    with _Show() as show:
+        outcome = run_study(grid, root, jobs=options.get("jobs", 1), report=show)
+    return _tell(outcome, root)
+
+
+def _tell(outcome: Outcome, root: Path) -> int:
+    """The end of a study in words; the exit status."""
+    for failure in outcome.failed:
+        print(f"\n{failure.name} failed (exit status {failure.status}); {failure.log} ends with", file=sys.stderr)
+        for line in failure.last:
+            print(f"    {line}", file=sys.stderr)
+    if outcome.interrupted:
+        print("error: interrupted; what ran is saved, the same command goes on", file=sys.stderr)
+        return 130
+    print(f"{root}: {len(outcome.finished)} runs are finished")
+    if outcome.failed:
+        print(f"error: {len(outcome.failed)} runs failed; the same command tries them again", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _status(argv: list[str]) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    grid, root, _ = _parse(_Options, argv, "status", "Every run's state.")
+    states = status(grid, root)
+    shown = Table(box=None, pad_edge=False)
+    for name in ("run", "state", "step", "of"):
+        shown.add_column(name, no_wrap=True, justify="right" if name in ("step", "of") else "left")
+    if any(s.note for s in states):
+        shown.add_column("last words", no_wrap=True)
+    for s in states:
+        shown.add_row(s.run.name, s.state, str(s.step), str(s.of), *([s.note] if s.note else []))
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    console.print(shown)
+    counts = {name: sum(s.state == name for s in states) for name in dict.fromkeys(s.state for s in states)}
+    console.print(f"{root}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    return 0
+
+
+def _commands(argv: list[str]) -> int:
+    grid, root, _ = _parse(_Options, argv, "commands", "A shell command for every run that is not finished.")
+    for line in commands(grid, root):
+        print(line)
+    return 0
+
+
+def _table(argv: list[str]) -> int:
+    grid, root, options = _parse(_TableOptions, argv, "table", "Results as CSV.")
+    make: dict[str, Callable[[Grid, Path], list[dict[str, Any]]]] = {"runs": table, "paths": paths, "fronts": fronts}
+    rows = make[options["what"]](grid, root)
+    if not rows:
+        raise ValueError(f"root: no run of this grid is finished in {root}; `study status` tells how far they are")
+    if options["csv"]:
+        from llm.records import atomically
+
+        with atomically(Path(options["csv"])) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            write_csv(rows, file)
+    else:
+        write_csv(rows, sys.stdout)
+    return 0
+
+
+class _Show:
+    """One live line on a terminal; a line whenever a run comes to its end, and now and then, where there is none."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True, markup=False, highlight=False)
+        self.status = self.console.status("") if self.console.is_terminal else None
+        self.last: tuple[int, int] | None = None
+        self.when = 0.0
+
+    def __enter__(self) -> _Show:
+        if self.status is not None:
+            self.status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it."""
+        text = in_words(progress)
+        if self.status is not None:
+            self.status.update(text)
+            return
+        counts, now = (progress.finished, progress.failed), time.monotonic()
+        if counts != self.last or now - self.when >= _LINE_EVERY:
+            self.last, self.when = counts, now
+            print(text, file=sys.stderr, flush=True)
+
+
+def in_words(progress: Progress) -> str:
+    """A line such as `study: 3 of 12 finished, 0 failed, 2 running (mix-lam0.5 40/400, ...), about 5 min left`."""
+    running = ", ".join(f"{n.rpartition('-')[0]} {f'{s}/{of}' if s else 'prepares'}" for n, s, of in progress.running)
+    parts = [f"{progress.finished} of {progress.total} finished", f"{progress.failed} failed"]
+    parts.append(f"{len(progress.running)} running" + (f" ({running})" if running else ""))
+    if progress.left is not None and progress.running:
+        left = progress.left
+        parts.append(f"about {left:.0f} s left" if left < 100 else f"about {left / 60:.0f} min left")
+    return "study: " + ", ".join(parts)

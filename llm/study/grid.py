@@ -1,0 +1,141 @@
+"""The grid of a study, and the runs that it stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from llm.config import NOT_THE_RESULT, Method, TrainConfig, digest
+from llm.train import reference_kind
+
+METHODS: tuple[str, ...] = get_args(Method)
+AXES = {"methods": "method", "lams": "lam", "orders": "order", "ks": "k", "seeds": "seed"}
+# Options that only one method reads. For the others they are put back to the default, so that they make no new run.
+_ONLY = {"stack": "sequential", "stage_reset": "sequential", "alternation": "alright", "k": "maxright"}
+_ONLY |= {"mix_one_graph": "mix"}
+_DATA_OR_WEIGHTS = ("sft", "preference", "sft_held_out", "preference_held_out", "model", "adapter", "reference")
+_WORDS = frozenset(("", "embedded", "base", "chosen", "sft", "paper"))  # that are no files, whatever the folder holds
+_LARGE = 64_000_000  # bytes
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One run: its name, which is also its folder's in the study, and its configuration (without `out`)."""
+
+    name: str
+    config: TrainConfig
+
+    def folder(self, root: str | Path) -> Path:
+        """Where it is written."""
+        return Path(root) / self.name
+
+    def placed(self, root: str | Path) -> TrainConfig:
+        """The configuration with its folder."""
+        return dataclasses.replace(self.config, out=str(self.folder(root)))
+
+    @property
+    def group(self) -> tuple[int, str]:
+        """Runs of the same group share their reference, its log-probabilities and the optima."""
+        return self.config.seed, reference_kind(self.config)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """method, lam, order, k, seed; None for what the run does not depend on."""
+        c = self.config
+        order = c.order if _ordered(c) else None
+        return {
+            "method": c.method, "lam": c.lam, "order": order, "k": c.k if c.method == "maxright" else None,
+            "seed": c.seed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Grid:
+    """methods x lams x orders x ks x seeds on top of one configuration.
+
+    base   every other option; its method, lam, order, k and seed stand where an axis is empty (but for methods)
+    ks     multiply MAXRIGHT only, and orders only what depends on them: Sequential, and all with the reference `paper`
+
+    A list or a single value is taken for a tuple. Raises ValueError or TypeError on construction for what is no run.
+    """
+
+    base: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    methods: tuple[str, ...] = METHODS
+    lams: tuple[float, ...] = ()
+    orders: tuple[str, ...] = ()
+    ks: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, TrainConfig):
+            raise TypeError(f"base: must be a TrainConfig, got {type(self.base).__name__}")
+        if self.base.out:
+            raise ValueError(f"out: a study names the folders of its runs itself, got {self.base.out}; give --root")
+        if self.base.overwrite:
+            raise ValueError("overwrite: a study keeps what is finished, got True; remove a run's folder to repeat it")
+        for axis, name in AXES.items():
+            value = getattr(self, axis)
+            value = tuple(value) if isinstance(value, list | tuple) else (value,)
+            if axis == "methods" and not value:
+                raise ValueError(f"methods: give at least one of {', '.join(METHODS)}, got none")
+            object.__setattr__(self, axis, value or (getattr(self.base, name),))
+        for k in self.ks:  # also where no method reads it
+            dataclasses.replace(self.base, k=k)
+        self._configs()
+
+    def runs(self) -> tuple[StudyRun, ...]:
+        """Every run once; the first seed's come first. Reads the files that the configuration names."""
+        values = (getattr(self.base, name) for name in _DATA_OR_WEIGHTS)
+        files = {v: found for v in values if v not in _WORDS and (found := _contents(Path(v)))}
+        runs = {run.name: run for run in (_named(config, files) for config in self._configs())}
+        return tuple(runs.values())
+
+    def _configs(self) -> list[TrainConfig]:
+        found = []
+        for seed, order, method, k, lam in itertools.product(self.seeds, self.orders, self.methods, self.ks, self.lams):
+            values: dict[str, Any] = {"method": method, "lam": lam, "order": order, "k": k, "seed": seed}
+            values |= {n: _default(n) for n, only in _ONLY.items() if only != method}
+            config = dataclasses.replace(self.base, **values)
+            found.append(config if _ordered(config) else dataclasses.replace(config, order=_default("order")))
+        return found
+
+
+def _ordered(config: TrainConfig) -> bool:
+    """Whether anything depends on which objective comes first."""
+    return config.method == "sequential" or config.reference == "paper"
+
+
+def _default(name: str) -> Any:
+    return next(f.default for f in dataclasses.fields(TrainConfig) if f.name == name)
+
+
+def _named(config: TrainConfig, files: dict[str, str]) -> StudyRun:
+    options = {k: v for k, v in config.as_dict().items() if k not in NOT_THE_RESULT}
+    k = f"-k{config.k}" if config.method == "maxright" else ""
+    order = f"-{config.order}" if _ordered(config) else ""
+    readable = f"{config.method}-lam{config.lam:g}{k}{order}-seed{config.seed}"
+    return StudyRun(f"{readable}-{digest({'options': options, 'files': files})[:10]}", config)
+
+
+def _contents(path: Path) -> str:
+    """A name of what a file or folder holds; "" if there is none, since it is a name of another kind then.
+
+    Another content must give another run. A large file, such as a base model's weights, counts by its size only: to
+    read all of it would take longer than the command that asks.
+    """
+    if not path.exists():
+        return ""
+    found = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".lock")
+    for file in files:
+        size = file.stat().st_size
+        small = size <= _LARGE or file.suffix in (".jsonl", ".json", ".gz", ".parquet", ".arrow")
+        found.update(f"{'' if file == path else file.relative_to(path)} {size} ".encode())
+        if small:
+            with file.open("rb") as opened:
+                found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()[:16]
