@@ -84,6 +84,11 @@ def check_fits(sets: Sets, model: Any, config: TrainConfig, *, world: int = 1) -
             )
         if batch % world:
             raise ValueError(f"batch_{kind}: must be a multiple of the number of processes, {world}, got {batch}")
+        if config.gap_rows % world or config.gap_rows > rows:
+            raise ValueError(
+                f"gap_rows: must be a multiple of the number of processes, {world}, and at most {rows}, the number of "
+                f"{kind} rows, got {config.gap_rows}"
+            )
 
 
 def _source(config: TrainConfig, given: dict[str, Any], name: str) -> Any:

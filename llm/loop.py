@@ -18,17 +18,16 @@ import torch
 
 from llm import checkpoint
 from llm.alarm import Alarm
+from llm.lines import NAMES, evaluation_line, step_line
 from llm.records import Metrics, memory_mb
 from llm.session import Pass, Session, seed_dropout
 from llm.streams import Indices, Stream
 from llm.tasks import Task
-from toyopt.algorithms import DPO, SFT, Alright, Controller, Maxright, Rule, Sequential, even_draw
+from toyopt.algorithms import Alright, Controller, Maxright, Rule, Sequential, even_draw
 from toyopt.estimates import BestSoFar
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
-
-NAMES = {DPO: "dpo", SFT: "sft"}
 
 
 class StoppedRunError(RuntimeError):
@@ -79,6 +78,11 @@ class Loop:
         self.coin = np.random.default_rng([config.seed, 0xC0])
         self.streams = {
             i: Stream(t.name, t.lengths, batch_of(config, t), config.seed, config.window) for i, t in plan.tasks.items()
+        }
+        own = isinstance(plan.rule, Maxright) and not config.draw_both
+        self.looks = {
+            i: Stream(f"look at {t.name}", t.lengths, config.gap_rows or batch_of(config, t), config.seed, window=0)
+            for i, t in (plan.tasks.items() if own else ())
         }
         self.alarm = Alarm(config.explode)
         self.tokens = 0
@@ -150,15 +154,19 @@ class Loop:
         """What the rule needs to know; the likely choice last and with its graph, so that the step can use it."""
         needs, likely = self.control.needs(), self.control.expected
         order = sorted(needs, key=lambda i: i == likely)
-        rows = {i: self.streams[i].peek() for i in order}
-        if likely is not None and self.config.gap_rows:
-            rows |= {i: self._some(rows[i]) for i in order if i != likely}
-        return {i: self.session.look(self.plan.tasks[i], rows[i], graph=i == likely) for i in order}
+        return {i: self.session.look(self.plan.tasks[i], self._seen(i, likely), graph=i == likely) for i in order}
 
-    def _some(self, rows: Indices) -> Indices:
-        """`gap_rows` of a batch, as many for every process; from all over it, since it is sorted by length."""
-        n = min(len(rows), -(-self.config.gap_rows // self.session.world) * self.session.world)
-        return rows[np.arange(n) * len(rows) // n]
+    def _seen(self, i: int, likely: int | None) -> Indices:
+        """The rows that an objective is evaluated on: its next batch, if that is likely to be trained on.
+
+        The other one's next batch would stay the same until it is chosen, and its luck would decide for ever; so that
+        one is evaluated on rows of a stream of its own, which no training moves.
+        """
+        if likely in (None, i) or i not in self.looks:
+            return self.streams[i].peek()
+        rows = self.looks[i].peek()
+        self.looks[i].advance()
+        return rows
 
     def _train(self, coefficients: tuple[float, ...], looks: dict[int, Pass]) -> dict[int, Pass]:
         """Gradients of the weighted sum; objectives of weight 0 are not touched."""
@@ -245,6 +253,7 @@ class Loop:
             "best": self.best.state(),
             "coin": self.coin.bit_generator.state,
             "streams": {NAMES[i]: s.state() for i, s in self.streams.items()},
+            "looks": {NAMES[i]: s.state() for i, s in self.looks.items()},
             "alarm": self.alarm.state(),
             "tokens": self.tokens,
             "seconds": self.seconds,
@@ -260,6 +269,8 @@ class Loop:
         self.coin.bit_generator.state = state["coin"]
         for i, stream in self.streams.items():
             stream.restore(state["streams"][NAMES[i]])
+        for i, stream in self.looks.items():
+            stream.restore(state["looks"][NAMES[i]])
         self.alarm = Alarm(self.config.explode, **state["alarm"])
         self.tokens, self.seconds, self.stage = int(state["tokens"]), float(state["seconds"]), int(state["stage"])
 
@@ -267,14 +278,7 @@ class Loop:
 
     def _record(self, passes: dict[int, Pass], looks: dict[int, Pass], norm: float) -> None:
         control = self.control
-        line: dict[str, Any] = {"step": control.t, "objective": "+".join(NAMES[i] for i in passes)}
-        for i, p in {**looks, **passes}.items():
-            line[f"f_{NAMES[i]}"] = p.value
-            line |= p.task.metrics(p.sums)
-        if isinstance(control.rule, Maxright):
-            for i, name in NAMES.items():
-                line |= {f"gap_{name}": control.gaps[i], f"age_{name}": control.ages[i]}
-                line[f"f_{name}_star"] = control.rule.f_star[i]
+        line = step_line(control, passes, looks)
         line |= {"grad_norm": norm, "lr": self.session.scheduler.get_last_lr()[0]}
         line |= {f"epochs_{NAMES[i]}": s.epochs for i, s in self.streams.items()}
         line |= {"tokens": self.tokens, "seconds": round(self.seconds, 4), "memory_mb": memory_mb()}
@@ -290,17 +294,9 @@ class Loop:
         for where, tasks in self.plan.evals.items():
             if (self.control.t, where) in self.metrics.evaluated:  # before the process was killed
                 continue
-            line: dict[str, Any] = {"step": self.control.t, "evaluation": where}
-            for i, task in tasks.items():
-                sums = self.session.evaluate(task, np.arange(len(task), dtype=np.int64))
-                line[f"f_{NAMES[i]}"] = task.value(sums)
-                line |= task.metrics(sums)
-                optimum = self.plan.f_star.get(where, {}).get(i)
-                if optimum is not None:
-                    line[f"gap_{NAMES[i]}"] = line[f"f_{NAMES[i]}"] - optimum
-            gaps = [line[f"gap_{n}"] for n in NAMES.values() if f"gap_{n}" in line]
-            if len(gaps) == len(NAMES):
-                line["ideal_distance"] = math.hypot(*gaps)
+            rows = {i: np.arange(len(t), dtype=np.int64) for i, t in tasks.items()}
+            sums = {i: self.session.evaluate(t, rows[i]) for i, t in tasks.items()}
+            line = evaluation_line(self.control.t, where, tasks, sums, self.plan.f_star.get(where, {}))
             self.metrics.write(line)
             if self.config.log_with:
                 values = {f"{where}/{k}": v for k, v in line.items() if isinstance(v, float)}

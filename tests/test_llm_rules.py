@@ -124,9 +124,10 @@ def assert_maxright(lines: list[dict[str, Any]], rule: Maxright, *, estimate: bo
                 best.see(i, value)
             control.set_f_star(best.f_star)
 
+        looked = {i: line.get(f"seen_{NAMES[i]}", value) for i, value in seen.items()}
         if needs and estimate:
-            learn(seen)
-        decision = control.decide(seen if needs else {})
+            learn(looked)
+        decision = control.decide(looked if needs else {})
         assert decision is not None
         assert decision.index is not None
         assert line["objective"] == NAMES[decision.index]
@@ -236,7 +237,10 @@ def test_optima_that_are_computed_are_the_least_values_of_runs_on_one_objective(
         )  # fmt: skip
         watched = [line for line in run(alone) if "evaluation" in line]
         assert [line["step"] for line in watched] == [0, 4, 8, 12, 13]
-        assert star[i] == min(line[f"f_{name}"] for line in watched) < watched[0][f"f_{name}"]
+        least = min(line[f"f_{name}"] for line in watched)
+        # Within one process, arrays lie differently in memory from run to run, and sums may be ordered by that.
+        assert star[i] == pytest.approx(least, rel=1e-6, abs=0)
+        assert least < watched[0][f"f_{name}"]
     assert_maxright([x for x in lines if "objective" in x], Maxright(0.5, star, 3), estimate=False)
 
 
@@ -287,7 +291,7 @@ def test_micro_batches_layout_and_graph_change_nothing_but_rounding(tmp_path: Pa
                 assert other[key] == pytest.approx(one[key], rel=2e-5, abs=2e-5), (name, key)
 
 
-def test_gap_rows_are_spread_over_the_batch_and_only_for_the_objective_that_is_not_expected(
+def test_gap_rows_are_for_the_objective_that_is_not_expected_and_new_ones_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, list[int], bool]] = []
@@ -305,5 +309,7 @@ def test_gap_rows_are_spread_over_the_batch_and_only_for_the_objective_that_is_n
     for name, rows, graph in seen[2:]:
         assert len(rows) == (batches[name] if graph else 2)
         assert len(set(rows)) == len(rows)
-    assert {len(rows) for _, rows, graph in seen[2:] if not graph} == {2}
+    others = [(name, *rows) for name, rows, graph in seen[2:] if not graph]
+    assert {len(rows) for _, *rows in others} == {2}
+    assert len(set(others)) > 1
     assert [line["step"] for line in lines if "objective" in line] == list(range(1, STEPS + 1))
