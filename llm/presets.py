@@ -21,7 +21,7 @@ _EMBEDDED: dict[str, Any] = {
     "lr": 2e-3,
     # A gradient of f_DPO is up to a hundred times one of f_SFT: unclipped, Adam's scale would be of the former alone.
     "clip": 0.1,
-    # Batches of like length would be of one kind of pair, and MAXRIGHT sees the same one until it is trained on.
+    # Answers of one kind are of one length here: sorted batches would hold one kind of pair each.
     "window": 0,
     "schedule": "linear",  # at a constant rate Adam goes on walking when nothing is left to be learnt
     "max_length": 128,
