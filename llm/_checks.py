@@ -11,7 +11,7 @@ Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inve
 NAMED: dict[str, Any] = {"Method": Method, "Schedule": Schedule}
 
 _AT_LEAST: dict[str, int] = {
-    "gap_rows": 0, "steps": 1, "k": 1,
+    "gap_rows": 0, "threads": 0, "steps": 1, "k": 1,
     "optima_steps": 0, "reference_steps": 0, "sft_rows": 0, "preference_rows": 0, "max_length": 2,
     "batch_sft": 1, "batch_preference": 1, "micro_tokens": 1, "window": 0, "lora_rank": 0, "lora_alpha": 1, "warmup": 0,
     "seed": 0, "world_seed": 0, "eval_every": 0, "eval_rows": 1, "save_every": 1,

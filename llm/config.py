@@ -172,6 +172,8 @@ class TrainConfig:
     """Less memory, a third more time."""
     compile: bool = False
     """torch.compile."""
+    threads: int = 0
+    """On a CPU: torch's threads; 0: one for a model of less than 10 million weights, else torch's own choice."""
     device: Literal["auto", "cpu"] = "auto"
     """auto: a GPU if there is one."""
     mix_one_graph: bool = False
@@ -228,7 +230,7 @@ class TrainConfig:
 
 
 # Options that say where and how it is computed and shown, not what the result is.
-NOT_THE_RESULT = frozenset("out cache overwrite log_with save_every device explode".split())
+NOT_THE_RESULT = frozenset("out cache overwrite log_with save_every device threads explode".split())
 # Options that a run on one objective alone does not have, or that its rows' token ids already tell.
 METHOD = frozenset(
     "method lam order stack stage_reset alternation k gap_rows f_star f_dpo_star f_sft_star optima_steps draw_both "

@@ -70,8 +70,12 @@ def generate(config: GenerateConfig) -> list[tuple[str, str]]:
         writable("out", Path(config.out).parent)
     prompts = list(config.prompts) or _from_file(config.file, config.limit)
     template = config.template or _own(config.model, "template") or "auto"
+    from llm.model import share_cores
+
     with untouched(None):
         model, tokenizer = load_model(config.model, remote_code=config.remote_code, precision=config.precision)
+        if model.device.type == "cpu":
+            share_cores(model)
         answers = list(
             answer(
                 model,

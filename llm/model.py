@@ -184,6 +184,16 @@ def _piece(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torc
     return checkpoint(lambda h, t: _selected(head(h), t), hidden, targets, use_reentrant=False)  # type: ignore[no-any-return]
 
 
+def share_cores(model: nn.Module, threads: int = 0) -> None:
+    """How many threads torch takes on a CPU: `threads`, or if that is 0 one for less than 10 million weights.
+
+    A small model's operations end before a second thread has begun; and where other programs take the cores, waiting
+    for it takes most of the time.
+    """
+    if threads or sum(p.numel() for p in model.parameters()) < 10_000_000:
+        torch.set_num_threads(threads or 1)
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """torch's generators of the CPU and of every GPU at `seed`; afterwards they are what they were."""

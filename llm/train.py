@@ -170,18 +170,19 @@ def writable(name: str, folder: Path) -> None:
 
 @contextmanager
 def untouched(model: Any) -> Iterator[None]:
-    """torch's generators, and which parameters of a model (or None) are trainable, are afterwards what they were."""
+    """torch's generators and threads, and which parameters are trainable, are afterwards what they were."""
     import torch
 
+    threads = torch.get_num_threads()
+    training = model is not None and model.training
+    before = [] if model is None else [(p, p.requires_grad) for p in model.parameters()]
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        if model is None:
-            yield
-            return
-        training, before = model.training, [(p, p.requires_grad) for p in model.parameters()]
         try:
             yield
         finally:
-            model.train(training)
+            torch.set_num_threads(threads)
+            if model is not None:
+                model.train(training)
             for parameter, trainable in before:
                 parameter.requires_grad_(trainable)
 

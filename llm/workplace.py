@@ -14,7 +14,7 @@ import torch
 from llm import adapters, output, reference
 from llm.config import TrainConfig
 from llm.loop import Loop, Plan
-from llm.model import Policy
+from llm.model import Policy, share_cores
 from llm.progress import Line, say
 from llm.records import sweep, write_json
 from llm.session import Session, make_accelerator
@@ -97,6 +97,8 @@ class Workplace:
     ) -> Session:  # fmt: skip
         """A session on the base with the adapter of a stage; or, not to be trained, on the base or a saved adapter."""
         base = self.base
+        if self.accelerator.device.type == "cpu":
+            share_cores(base, self.config.threads)
         if not train:
             model = base if folder is None else adapters.load_adapter(base, str(folder), trainable=False)
             model.requires_grad_(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import llm_authors, llm_memory, llm_ours, llm_rows, llm_speed  # noqa: E402
+from benchmarks import __main__ as program  # noqa: E402
+from benchmarks import llm_authors, llm_memory, llm_ours, llm_rows, llm_speed, report  # noqa: E402
 from benchmarks.llm_rows import ALPACA_RESPONSE, HH_PROMPT, HH_RESPONSE, TINY  # noqa: E402
+from benchmarks.timing import Row  # noqa: E402
 from llm.tasks import Task  # noqa: E402
-from toyopt.algorithms import DPO, SFT, Mix, Sequential  # noqa: E402
+from toyopt.algorithms import DPO, SFT, Maxright, Mix, Sequential  # noqa: E402
 
 SHAPE = {"tiny": TINY}
 quiet_trl = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
@@ -96,6 +99,7 @@ def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> N
         "TRL, head on labels only",
         "the authors' way",
         "MAXRIGHT k=10",
+        "MAXRIGHT k=10, gap_rows 1/8 of the batch",
         "Sequential",
     } < set(names)
     assert all(np.all(t > 0.0) for row in rows for t in row.times.values())
@@ -116,3 +120,45 @@ def test_peak_memory_is_what_was_held_at_most() -> None:
         torch.ones(1 << 20, dtype=torch.uint8)
 
     assert llm_memory.peak(call) == pytest.approx(50 << 20, rel=0.1)
+
+
+def test_fewer_gap_rows_cost_fewer_operations() -> None:
+    sides = {"few": llm_ours.Ours(TINY, gap_rows=1), "whole": llm_ours.Ours(TINY)}
+    rule = Maxright(0.5, (0.0, 0.0), k=1)
+    for side in sides.values():
+        side.prepare()  # outside of what is counted
+    calls = {label: lambda side=side: side.run(rule, 6) for label, side in sides.items()}
+    row = llm_speed.operations("MAXRIGHT", calls, {"whole": 1.0})
+    assert row.ratio("whole")[0] < 1.0
+    assert row.quantity == "operations"
+
+
+def test_writing_a_part_keeps_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = [mark for pair in report.MARKS.values() for mark in pair]
+    assert [report.README.read_text(encoding="utf-8").count(mark) for mark in marks] == [1] * 4
+    readme = tmp_path / "README.md"
+    toyopt, llm = report.MARKS["toyopt"], report.MARKS["llm"]
+    readme.write_text(f"a {toyopt[0]} kept {toyopt[1]} b {llm[0]} old {llm[1]} c", encoding="utf-8")
+    monkeypatch.setattr(report, "README", readme)
+    monkeypatch.setattr(report, "machine", lambda *_: ["a machine"])
+    measured = {"llm": np.array([1.0]), "TRL": np.array([2.0])}
+    report.write({"llm-sft": [Row("SFT", "token", measured, {"TRL": 0.4})]}, "llm", "the command")
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"a {toyopt[0]} kept {toyopt[1]} b {llm[0]}\na machine\n")
+    assert text.endswith(f"| TRL | 2 s / token | 0.50 | ≤ 0.40 | NO |\n{llm[1]} c")
+    assert "old" not in text
+
+
+def test_close_bars_are_shown_with_three_digits() -> None:
+    row = Row("", "token", {"a": np.array([1.0121e8]), "b": np.array([1e8])}, {"b": 1.01}, "operations")
+    assert [line[1:] for line in report.lines(row)] == [
+        ("101.2 million / token", "", "", ""),
+        ("100 million / token", "1.012", "≤ 1.01", "NO"),
+    ]
+
+
+def test_half_a_part_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        program.main(["--write", "--only", "llm-sft"])
+    assert stopped.value.code == 2
+    assert "--only may name toyopt or llm" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from llm.batches import Batch, collate
-from llm.model import LOGITS_AT_ONCE, Policy, seeded
+from llm.model import LOGITS_AT_ONCE, Policy, seeded, share_cores
 
 SHAPES = [(4, 3, 7), (2, 5, 1), (6, 1, 4), (1, 2, 2)]
 
@@ -280,3 +280,17 @@ def test_seeded_leaves_torchs_generator_as_it_was() -> None:
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_small_model_takes_one_thread_and_a_number_is_obeyed() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        share_cores(torch.nn.Linear(3000, 3400))
+        assert torch.get_num_threads() == 2
+        share_cores(torch.nn.Linear(3000, 3000))
+        assert torch.get_num_threads() == 1
+        share_cores(torch.nn.Linear(3, 3), 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
