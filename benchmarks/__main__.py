@@ -1,14 +1,17 @@
-"""Run the benchmarks: `python -m benchmarks [--only NAME] [--write]`."""
+"""Run the benchmarks: `python -m benchmarks [--only NAME] [--quick] [--write]`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from benchmarks import llm_speed, processes, report, speed
 from benchmarks.c_loop import NoCompilerError, compiler
+from benchmarks.timing import Row
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "step": speed.step,
     "large": speed.large,
     "autograd": speed.autograd,
@@ -23,21 +26,36 @@ BENCHMARKS = {
     "llm-memory": llm_speed.memory,
 }
 
+QUICK: dict[str, Callable[[], list[Row]]] = {
+    "llm-sft": partial(llm_speed.sft, llm_speed.QUICK, 2),
+    "llm-dpo": partial(llm_speed.dpo, llm_speed.QUICK, 2),
+    "llm-authors": partial(llm_speed.authors, llm_speed.QUICK, 2),
+    "llm-methods": partial(llm_speed.methods, llm_speed.QUICK_METHODS, 4),
+    "llm-memory": partial(llm_speed.memory, llm_speed.QUICK_MEMORY, 1),
+}
+LLM = tuple(name for name in BENCHMARKS if name.startswith("llm-"))
+PARTS = {"toyopt": tuple(name for name in BENCHMARKS if name not in LLM), "llm": LLM}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """0 if every bar is met, 1 if one is not, 2 if it cannot be measured."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", metavar="NAME", choices=BENCHMARKS, action="append", help=", ".join(BENCHMARKS))
+    choices = (*PARTS, *BENCHMARKS)
+    parser.add_argument("--only", metavar="NAME", choices=choices, action="append", help=", ".join(choices))
+    parser.add_argument("--quick", action="store_true", help="llm's with smaller batches and fewer repetitions")
     parser.add_argument("--write", action="store_true", help="put the results into benchmarks/README.md")
     options = parser.parse_args(arguments)
-    if options.write and options.only:
-        parser.error("--write needs all benchmarks, so it cannot go with --only")
+    names = [n for only in options.only or PARTS for n in PARTS.get(only, (only,))]
+    if options.write and any(0 < len(set(names) & set(part)) < len(part) for part in PARTS.values()):
+        parser.error(f"--write needs all benchmarks of a part: --only may name {' or '.join(PARTS)}")
+    chosen = BENCHMARKS | QUICK if options.quick else BENCHMARKS
     try:
         compiler()
         rows = {}
-        for name in options.only or BENCHMARKS:
+        for name in names:
             print(f"{name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}", flush=True)
-            rows[name] = BENCHMARKS[name]()
+            rows[name] = chosen[name]()
             report.show(rows[name])
     except NoCompilerError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
@@ -45,8 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"benchmarks: {error}; `make bench` installs what they need", file=sys.stderr)
         return 2
-    if options.write:
-        report.write(rows)
+    for part, whole in PARTS.items():
+        if options.write and set(whole) <= set(rows):
+            command = " ".join(["python -m benchmarks", *arguments])
+            report.write({name: rows[name] for name in whole}, part, command)
     return 0 if all(row.holds() for group in rows.values() for row in group) else 1
 
 

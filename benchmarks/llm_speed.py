@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 SFT_BAR, DPO_BAR, PRECOMPUTED_BAR, AUTHORS_BAR = 1 / 1.3, 1 / 1.5, 1 / 1.2, 1 / 2.0
 METHOD_BAR = 1.01
 SHAPES = {"50304 ids": Size(batches=2), "head's share as in pythia-1b": LIGHT_HEAD}
-METHODS = dataclasses.replace(LIGHT_HEAD, hidden=128, heads=4, vocabulary=1176, batch_sft=6, batches=10)
+# Many steps, since MAXRIGHT's first evaluation is a whole batch of both; batches of which an eighth is a row.
+METHODS = Size(
+    vocabulary=588, hidden=64, layers=3, heads=2, batch_sft=8, batch_preference=8, batches=100, longest=0.5
+)  # fmt: skip
+QUICK = {name: dataclasses.replace(s, batch_sft=6, batch_preference=4, batches=2) for name, s in SHAPES.items()}
+QUICK_METHODS = dataclasses.replace(METHODS, batches=30)
+QUICK_MEMORY = dict(list(QUICK.items())[1:])  # a process each, and the larger vocabulary takes minutes
 
 
 def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars: Mapping[str, float]) -> list[Row]:
@@ -48,6 +54,18 @@ def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars
     own, none = dict(bars), dict[str, float]()
     rows = [Row(f"{name}, by the clock", "token", times["clock"], own if on_gpu else none)]
     return rows if on_gpu else [Row(f"{name}, processor time", "token", times["processor"], own), *rows]
+
+
+def operations(name: str, calls: Mapping[str, Callable[[], Turn]], bars: Mapping[str, float]) -> Row:
+    """Floating-point operations of matrix products, a token: what no busy machine disturbs. Counted once."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    found = {}
+    for label, call in calls.items():
+        with FlopCounterMode(display=False) as counter:
+            turn = call()
+        found[label] = np.array([counter.get_total_flops() / turn.tokens])
+    return Row(f"{name}, operations", "token", found, dict(bars), quantity="operations")
 
 
 def prepare() -> None:
@@ -123,11 +141,19 @@ def methods(size: Size = METHODS, repeats: int = 9) -> list[Row]:
     from benchmarks.llm_ours import Ours
     from toyopt.algorithms import DPO, SFT, Alright, Maxright, Mix, Rule, Sequential
 
-    plain, one_graph = Ours(size), Ours(size, mix_one_graph=True)
+    few = max(1, min(size.batch_sft, size.batch_preference) // 8)
+    plain, few_rows, one_graph = Ours(size), Ours(size, gap_rows=few), Ours(size, mix_one_graph=True)
     steps = 2 * size.batches
     cases: list[tuple[str, Ours, Rule, int, dict[str, float]]] = [
         ("ALRIGHT", plain, Alright(0.5), steps, {"Sequential": METHOD_BAR}),
         ("MAXRIGHT k=10", plain, Maxright(0.5, (0.0, 0.0), k=10), steps, {"Sequential": METHOD_BAR}),
+        (
+            "MAXRIGHT k=10, gap_rows 1/8 of the batch",
+            few_rows,
+            Maxright(0.5, (0.0, 0.0), k=10),
+            steps,
+            {"Sequential": METHOD_BAR},
+        ),
         ("MAXRIGHT k=1", plain, Maxright(0.5, (0.0, 0.0), k=1), steps, {}),
         ("Mix, two backward passes", plain, Mix(0.5), size.batches, {}),
         ("Mix, one graph", one_graph, Mix(0.5), size.batches, {}),
@@ -142,18 +168,19 @@ def methods(size: Size = METHODS, repeats: int = 9) -> list[Row]:
             "Sequential": lambda ours=ours, same=same: ours.run(same, sum(same.steps)),
         }
         title = f"{name}, {chosen[DPO]} steps on DPO, {chosen[SFT]} on SFT"
-        rows += turns(title, calls, repeats, bars)  # type: ignore[arg-type]
+        rows += [*turns(title, calls, repeats, bars), operations(title, calls, bars)]
     return rows
 
 
 def memory(shapes: Mapping[str, Size] = SHAPES, repeats: int = 3) -> list[Row]:
     """(l) The most memory beyond imports, weights and rows, each in a process of its own."""
     compared = [
-        ("SFT", "llm sft", {"trl sft": 1.0}),
-        ("DPO", "llm dpo", {"trl dpo": 1.0, "trl dpo precomputed": 1.0}),
+        ("SFT", "llm sft", {"trl sft": 1.0, "trl sft, head on labels only": 1.0}),
+        ("DPO", "llm dpo", {"trl dpo": 1.0, "trl dpo precomputed": 1.0, "trl dpo, head on labels only": 1.0}),
         ("SFT, gradient checkpointing", "llm sft checkpointing", {"trl sft checkpointing": 1.0}),
         ("DPO, gradient checkpointing", "llm dpo checkpointing", {"trl dpo checkpointing": 1.0}),
         ("ALRIGHT", "llm alright", {"authors": 0.5}),
+        ("ALRIGHT, micro_tokens 16384", "llm alright, micro_tokens 16384", {"authors": 0.5}),
     ]
     return [
         Row(

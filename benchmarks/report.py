@@ -1,4 +1,4 @@
-"""Print the rows, and write them into README.md between its two markers."""
+"""Print the rows, and write them into README.md between the markers of their part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from benchmarks.c_loop import FLAGS, compiler
 from benchmarks.timing import Row
 
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- results: written by python -m benchmarks --write -->", "<!-- end of results -->"
+MARKS = {  # a part's results stand between its marks; the other part's stay as they are
+    "toyopt": ("<!-- results: written by python -m benchmarks --write -->", "<!-- end of results -->"),
+    "llm": ("<!-- llm's results: written by python -m benchmarks --write -->", "<!-- end of llm's results -->"),
+}
+VERSIONS = {
+    "toyopt": ("numpy", "numba", "llvmlite", "torch"),
+    "llm": ("numpy", "torch", "transformers", "peft", "trl"),
+}
 HEADERS = ("what", "median", "ours / this (quartiles)", "bar", "met")
 
 
@@ -35,24 +42,36 @@ def size(count: float) -> str:
     return f"{count / 2**20:.3g} MiB" if count < 2**30 else f"{count / 2**30:.3g} GiB"
 
 
+def count(number: float) -> str:
+    """Four digits, in millions."""
+    return f"{number / 1e6:.4g} million"
+
+
 def ratio(number: float) -> str:
     """A ratio, or its inverse where that is large."""
     return f"{number:.2f}" if number >= 0.05 else f"1/{1 / number:,.0f}"
 
 
+def share(number: float, bar: float | None) -> str:
+    """A ratio with three digits after the point where the bar is close to 1, else as `ratio` does."""
+    return f"{number:.3f}" if bar is not None and 1.0 < bar < 1.1 else ratio(number)
+
+
 def lines(row: Row) -> list[tuple[str, ...]]:
     """A line for each side of a row, as HEADERS says."""
     out = []
+    shape = {"bytes": size, "operations": count}.get(row.quantity, duration)
     for label, times in row.times.items():
         median, bar = float(np.median(times)), row.bars.get(label)
         if label == row.ours:
             compared, reached, shown = "", median, f"≤ {bar:g} s" if bar else ""
         else:
             reached, lower, upper = row.ratio(label)
-            compared = f"{ratio(reached)} ({ratio(lower)} to {ratio(upper)})"
+            compared = share(reached, bar)
+            if len(times) > 1:  # a single measurement has no quartiles
+                compared += f" ({share(lower, bar)} to {share(upper, bar)})"
             shown = f"≤ {ratio(bar)}" if bar else ""
         met = "" if bar is None else "yes" if reached <= bar else "NO"
-        shape = size if row.quantity == "bytes" else duration
         out.append((label, f"{shape(median)} / {row.unit}", compared, shown, met))
     return out
 
@@ -68,18 +87,17 @@ def show(rows: Sequence[Row]) -> None:
     Console().print(table)
 
 
-def machine() -> list[str]:
-    """What it was measured on and with."""
+def machine(command: str, names: Sequence[str]) -> list[str]:
+    """What it was measured on and with: the command, and the packages whose versions are told."""
     cpu = platform.processor() or "unknown processor"
     info = Path("/proc/cpuinfo")
     if info.exists():
         models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         cpu = models[0] if models else cpu
     gcc = subprocess.run([compiler(), "--version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
-    names = ("numpy", "numba", "llvmlite", "torch", "transformers", "peft", "trl")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     return [
-        f"- Command: `python -m benchmarks --write`, {datetime.date.today().isoformat()}",
+        f"- Command: `{command}`, {datetime.date.today().isoformat()}",
         f"- Processor: {cpu}, {os.cpu_count()} cores; {platform.system()} {platform.machine()}",
         f"- Load average, 15 minutes, at the end: {os.getloadavg()[2]:.1f} (the benchmarks alone make about 1)",
         f"- Python {platform.python_version()}, {versions}",
@@ -87,16 +105,20 @@ def machine() -> list[str]:
     ]
 
 
-def write(rows: Mapping[str, Sequence[Row]]) -> None:
-    """Replace the results in README.md."""
+def write(rows: Mapping[str, Sequence[Row]], part: str, command: str) -> None:
+    """Replace the results of a part ("toyopt" or "llm") in README.md."""
     text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    out = ["", *machine(), ""]
+    begin, end = MARKS[part]
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    out = ["", *machine(command, VERSIONS[part]), ""]
     for name, group in rows.items():
         out += [f"### `{name}`", "", "| " + " | ".join(HEADERS) + " |", "|" + " --- |" * len(HEADERS)]
         for row in group:
             out += [f"| **{row.name}** |" + " |" * (len(HEADERS) - 1)]
             out += ["| " + " | ".join(line) + " |" for line in lines(row)]
         out.append("")
-    README.write_text(before + BEGIN + "\n".join(out) + END + after, encoding="utf-8")
+    whole = before + begin + "\n".join(out) + end + after
+    beside = README.with_suffix(".md.new")
+    beside.write_text(whole, encoding="utf-8")
+    beside.replace(README)

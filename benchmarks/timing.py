@@ -17,7 +17,7 @@ class Row:
 
     unit  what one time is of: "step", "10,000 runs", "process"
     bar   the most that the ratio ours/other may be, or (per_second) ours alone; None where nothing was promised
-    quantity  "seconds", or "bytes" where it is memory that was measured
+    quantity  "seconds", or "bytes" where memory was measured, "operations" where they were counted
     """
 
     name: str

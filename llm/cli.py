@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -123,7 +124,8 @@ def _train(argv: list[str]) -> None:
     config = config_from(argv, "train", "Train one adapter on an SFT set and a preference set.")
     result = train(config)
     values = {k: v for k, v in result.summary["evaluation"].items() if k.startswith(("f_", "gap_", "ideal"))}
-    print(f"{result.folder}: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks
+        print(f"{result.folder}: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
 
 
 def _optima(argv: list[str]) -> None:
