@@ -52,7 +52,7 @@ class TrainConfig:
     k: int = 10
     """MAXRIGHT: both objectives are evaluated every k steps; in between the other's last value is used."""
     gap_rows: int = 0
-    """MAXRIGHT: evaluate the objective that will hardly be chosen on so many rows; 0: on a whole batch."""
+    """MAXRIGHT: evaluate on so many rows; 0: on a whole batch, which is the step's own if it is chosen as expected."""
     f_star: Literal["estimate", "compute", "given"] = "estimate"
     """Optima that MAXRIGHT subtracts: estimated on the way, computed by a run on each objective (cached), or given.
     With computed or given ones every method reports its gaps."""

@@ -152,7 +152,7 @@ class Loop:
 
     def _looks(self) -> dict[int, Pass]:
         """What the rule needs to know; the likely choice last and with its graph, so that the step can use it."""
-        needs, likely = self.control.needs(), self.control.expected
+        needs, likely = self.control.needs(), None if self.config.gap_rows else self.control.expected
         order = sorted(needs, key=lambda i: i == likely)
         return {i: self.session.look(self.plan.tasks[i], self._seen(i, likely), graph=i == likely) for i in order}
 
@@ -160,9 +160,9 @@ class Loop:
         """The rows that an objective is evaluated on: its next batch, if that is likely to be trained on.
 
         The other one's next batch would stay the same until it is chosen, and its luck would decide for ever; so that
-        one is evaluated on rows of a stream of its own, which no training moves.
+        one is evaluated on rows of a stream of its own, which no training moves. With `gap_rows` both are.
         """
-        if likely in (None, i) or i not in self.looks:
+        if i not in self.looks or (not self.config.gap_rows and likely in (None, i)):
             return self.streams[i].peek()
         rows = self.looks[i].peek()
         self.looks[i].advance()

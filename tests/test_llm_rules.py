@@ -291,8 +291,8 @@ def test_micro_batches_layout_and_graph_change_nothing_but_rounding(tmp_path: Pa
                 assert other[key] == pytest.approx(one[key], rel=2e-5, abs=2e-5), (name, key)
 
 
-def test_gap_rows_are_for_the_objective_that_is_not_expected_and_new_ones_every_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_gap_rows_are_new_rows_every_time_and_no_pass_is_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[str]
 ) -> None:
     seen: list[tuple[str, list[int], bool]] = []
     whole = Session.look
@@ -303,13 +303,12 @@ def test_gap_rows_are_for_the_objective_that_is_not_expected_and_new_ones_every_
 
     monkeypatch.setattr(Session, "look", look)
     lines = run(config(tmp_path, method="maxright", k=3, gap_rows=2))
-    batches = {"dpo": 3, "sft": 5}
-    assert [len(rows) for _, rows, _ in seen[:2]] == [3, 5] or [len(rows) for _, rows, _ in seen[:2]] == [5, 3]
-    assert len(seen) == 2 * math.ceil(STEPS / 3)
-    for name, rows, graph in seen[2:]:
-        assert len(rows) == (batches[name] if graph else 2)
-        assert len(set(rows)) == len(rows)
-    others = [(name, *rows) for name, rows, graph in seen[2:] if not graph]
-    assert {len(rows) for _, *rows in others} == {2}
-    assert len(set(others)) > 1
-    assert [line["step"] for line in lines if "objective" in line] == list(range(1, STEPS + 1))
+    evaluations = math.ceil(STEPS / 3)
+    assert [(name, len(rows), graph) for name, rows, graph in seen] == [
+        ("dpo", 2, False),
+        ("sft", 2, False),
+    ] * evaluations
+    for name in NAMES:
+        assert len({tuple(rows) for other, rows, _ in seen if other == name}) > 1
+    assert len(passes) == STEPS + 2 * evaluations
+    assert_maxright([x for x in lines if "objective" in x], Maxright(0.3, (0.0, 0.0), 3), estimate=True)
