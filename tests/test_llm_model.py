@@ -292,5 +292,7 @@ def test_a_small_model_takes_one_thread_and_a_number_is_obeyed() -> None:
         assert torch.get_num_threads() == 1
         share_cores(torch.nn.Linear(3, 3), 2)
         assert torch.get_num_threads() == 2
+        share_cores(torch.nn.Linear(3000, 3400), 1)
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

@@ -499,6 +499,6 @@ def test_each_quantity_is_derived_by_its_own_equation():
 
 
 def test_the_reciprocal_of_a_power_is_the_reciprocals_power():
-    """A power that only the logarithm's stand-in knows: exp(-log (x+y)²)."""
-    assert same("", sp.exp(-sp.log((x + y) ** 2)), (x + y) ** -2).proven
-    assert not same("", sp.exp(-sp.log((x + y) ** 2)), 2 / (x + y)).proven
+    """sympy takes most powers apart before the normal form sees them, so it is asked directly."""
+    normal = Normaliser()
+    assert normal._reciprocal((x + y) ** 3) == normal._reciprocal(x + y) ** 3
