@@ -19,7 +19,7 @@ from peft import LoraConfig, get_peft_model
 from benchmarks import llm_rows
 from benchmarks.llm_ours import Turn, clocks, config_of
 from benchmarks.llm_rows import Size
-from llm.tokens import TokenSet
+from llm.data.tokenization import TokenSet
 from toyopt.algorithms import DPO, SFT, even_draw
 
 Padded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]

@@ -14,12 +14,12 @@ import torch
 
 from benchmarks import llm_rows
 from benchmarks.llm_rows import Size
-from llm import adapters
 from llm.config import TrainConfig
-from llm.loop import Loop, Plan
-from llm.model import Policy
-from llm.session import Session, make_accelerator
-from llm.tasks import Task
+from llm.models import loading
+from llm.models.policy import Policy
+from llm.training.engine import Session, make_accelerator
+from llm.training.objective import Task
+from llm.training.trainer import Loop, Plan
 from toyopt.algorithms import DPO, SFT, Alright, Rule, Sequential
 
 
@@ -82,7 +82,7 @@ class Ours:
         return Turn(cpu_end - cpu, wall_end - wall, loop.costs.tokens, loop.trained)
 
     def _open(self, _: int) -> Session:
-        model = adapters.add_adapter(self.base, self.config, seed=0)
+        model = loading.add_adapter(self.base, self.config, seed=0)
         if self.config.gradient_checkpointing:
             self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         session = Session(self.accelerator, Policy(model), self.config, steps=1)

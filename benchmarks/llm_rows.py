@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from llm.tokens import TokenSet
+    from llm.data.tokenization import TokenSet
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def preference_texts(size: Size) -> list[dict[str, str]]:
 
 def tokens(size: Size, kind: str) -> TokenSet:
     """The rows ("sft" or "preference") as `llm` tokenises them."""
-    from llm.sources import load
-    from llm.tokens import tokenise
+    from llm.data.formats import load
+    from llm.data.tokenization import tokenise
 
     texts = sft_texts(size) if kind == "sft" else preference_texts(size)
     return tokenise(load(texts, kind=kind), tokenizer(size), template="none")  # type: ignore[arg-type]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from figures.pipeline.stop import STATUS, Stop
 from figures.registry import REGISTRY
-from figures.stop import STATUS, Stop
 
 
 def main(arguments: Sequence[str] | None = None, registry: Mapping[str, str] = REGISTRY) -> int:
@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None, registry: Mapping[str, str] = R
             if stop():
                 print("paper_repro: stopped", file=sys.stderr)
                 return STATUS
-            from figures import runner
+            from figures.pipeline import run
 
-            return runner.run(options, registry, stop)
+            return run.run(options, registry, stop)
         except UsageError as error:
             print(f"paper_repro: {error}", file=sys.stderr)
             return 2

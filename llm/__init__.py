@@ -13,6 +13,6 @@ if _absent := [name for name in _NEEDED if find_spec(name) is None]:
     raise ModuleNotFoundError(f"llm needs {', '.join(_absent)}: pip install 'forget-neither[llm]', or -e '.[llm]' here")
 
 from llm.config import TrainConfig  # noqa: E402 (what is missing is told first)
-from llm.train import Result, train  # noqa: E402
+from llm.training.train import Result, train  # noqa: E402
 
 __all__ = ["Result", "TrainConfig", "train"]

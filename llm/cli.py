@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from llm.common.progress import calm
 from llm.config import TrainConfig, configure, read
 from llm.presets import PRESETS
-from llm.progress import calm
 
 USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last checkpoint", 130)
     except RuntimeError as error:
-        from llm.loop import InterruptedRunError, StoppedRunError
+        from llm.training.trainer import InterruptedRunError, StoppedRunError
 
         if isinstance(error, StoppedRunError):
             return _fail(error, 1)
@@ -127,7 +127,7 @@ def take_option(argv: list[str], name: str) -> tuple[str, list[str]]:
 
 
 def _train(argv: list[str]) -> None:
-    from llm.train import train
+    from llm.training.train import train
 
     config = config_from(argv, "train", "Train one adapter on an SFT set and a preference set.")
     result = train(config)
@@ -137,7 +137,7 @@ def _train(argv: list[str]) -> None:
 
 
 def _optima(argv: list[str]) -> None:
-    from llm.optima import optima
+    from llm.training.optima import optima
 
     config = config_from(argv, "optima", "f_DPO* and f_SFT*, by a run on each objective alone.")
     for where, values in optima(config).items():
@@ -145,7 +145,7 @@ def _optima(argv: list[str]) -> None:
 
 
 def _evaluate(argv: list[str]) -> None:
-    from llm.evaluate import EvaluateConfig, evaluate
+    from llm.evaluation.evaluate import EvaluateConfig, evaluate
 
     chosen = parse(EvaluateConfig, argv, "evaluate", "f_DPO, f_SFT and gaps on held-out rows.")
     for name, value in evaluate(chosen).items():
@@ -153,7 +153,7 @@ def _evaluate(argv: list[str]) -> None:
 
 
 def _generate(argv: list[str]) -> None:
-    from llm.generate import GenerateConfig, generate
+    from llm.evaluation.generate import GenerateConfig, generate
 
     chosen = parse(GenerateConfig, argv, "generate", "Answers to prompts.")
     for prompt, answer in generate(chosen):
@@ -175,7 +175,7 @@ def _judge(argv: list[str]) -> int | None:
 
 
 def _benchmark(argv: list[str]) -> None:
-    from llm.benchmark import BenchmarkConfig, benchmark, table
+    from llm.evaluation.benchmark import BenchmarkConfig, benchmark, table
 
     chosen = parse(BenchmarkConfig, argv, "benchmark", "Scores of lm-evaluation-harness, in this process.")
     record = benchmark(chosen)
@@ -189,13 +189,13 @@ def _benchmark(argv: list[str]) -> None:
 
 
 def _merge(argv: list[str]) -> None:
-    from llm.merge import MergeConfig, merge
+    from llm.evaluation.merge import MergeConfig, merge
 
     print(merge(parse(MergeConfig, argv, "merge", "Put an adapter into its base model's weights.")))
 
 
 def _curvature(argv: list[str]) -> None:
-    from llm.curvature import CurvatureConfig, curvature, table
+    from llm.evaluation.curvature import CurvatureConfig, curvature, table
 
     chosen = parse(
         CurvatureConfig, argv, "curvature", "Eigenvalues of the objectives' Hessians on an adapter's weights."
@@ -204,7 +204,7 @@ def _curvature(argv: list[str]) -> None:
 
 
 def _similarity(argv: list[str]) -> None:
-    from llm.similarity import SimilarityConfig, similarity, table
+    from llm.evaluation.similarity import SimilarityConfig, similarity, table
 
     chosen = parse(
         SimilarityConfig, argv, "similarity", "How alike two sets' closest prompts are, and their responses."

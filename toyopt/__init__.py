@@ -14,10 +14,10 @@ from toyopt.algorithms import (
     Sequential,
     ZamaniGlineur,
 )
+from toyopt.minimax import WorstOptimum, minimise_worst, worst_gap
 from toyopt.optimum import Optimum, ParetoFront, ideal_point, minimise, pareto_front
 from toyopt.problem import Objective, Problem, dpo, sft
 from toyopt.simulate import Merit, Path, Simulation, simulate
-from toyopt.worst import WorstOptimum, minimise_worst, worst_gap
 
 __all__ = [
     "Alright",

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numba import njit
 
-from toyopt import _layout, algorithms
+from toyopt import _kernel_types, algorithms
 from toyopt._check import Array
-from toyopt._layout import (
+from toyopt._kernel_types import (
     ALRIGHT,
     BEST_STEP,
     DIGEST,
@@ -47,7 +47,8 @@ from toyopt._layout import (
 )
 
 SOURCE_DIGEST = int.from_bytes(
-    hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (algorithms, _layout))).digest()[:7], "little"
+    hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (algorithms, _kernel_types))).digest()[:7],
+    "little",
 )
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

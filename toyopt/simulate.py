@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from toyopt import _check, _layout
+from toyopt import _check, _kernel_types
 from toyopt._check import Array
-from toyopt._layout import Ints
+from toyopt._kernel_types import Ints
 from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Schedule, Sequential, check_rule
 from toyopt.problem import Problem
 
@@ -112,7 +112,7 @@ def simulate(
     if gaps == "sampled" and not stochastic:
         raise ValueError("gaps: 'sampled' needs stochastic=True, got stochastic=False")
     start = _start(theta0, len(seed_list), dim)
-    loop = _layout.Loop(
+    loop = _kernel_types.Loop(
         steps,
         _alphas(schedule, steps),
         _check.real("weight_decay", weight_decay, low=0.0),
@@ -175,10 +175,10 @@ def _limit(problem: Problem, steps: int) -> float:
     return float(np.finfo(np.float64).max) / (4.0 * rows * data * len(problem) * (steps + 1))
 
 
-def _data(problem: Problem) -> _layout.Data:
+def _data(problem: Problem) -> _kernel_types.Data:
     """The problem as arrays for the compiled loop."""
     counts = np.concatenate([o.counts for o in problem.objectives])
-    return _layout.Data(
+    return _kernel_types.Data(
         rows=np.concatenate([o.rows for o in problem.objectives]),
         ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         data=np.concatenate([[0], np.cumsum([o.size for o in problem.objectives])]).astype(np.int64),
@@ -186,11 +186,16 @@ def _data(problem: Problem) -> _layout.Data:
     )
 
 
-def _rule(rule: Sequential | Mix | Alright | Maxright, n: int) -> _layout.Rule:
+def _rule(rule: Sequential | Mix | Alright | Maxright, n: int) -> _kernel_types.Rule:
     """The rule as arrays and numbers for the compiled loop."""
-    kinds = {Sequential: _layout.SEQUENTIAL, Mix: _layout.MIX, Alright: _layout.ALRIGHT, Maxright: _layout.MAXRIGHT}
+    kinds = {
+        Sequential: _kernel_types.SEQUENTIAL,
+        Mix: _kernel_types.MIX,
+        Alright: _kernel_types.ALRIGHT,
+        Maxright: _kernel_types.MAXRIGHT,
+    }
     stages = rule if isinstance(rule, Sequential) else Sequential((), ())
-    return _layout.Rule(
+    return _kernel_types.Rule(
         kind=next(kind for cls, kind in kinds.items() if isinstance(rule, cls)),
         weights=np.zeros(n) if isinstance(rule, Sequential) else np.array(_check.weights("lam", rule.lam, n)),
         f_star=np.array(rule.f_star if isinstance(rule, Maxright) else [0.0] * n, dtype=np.float64),
@@ -205,10 +210,10 @@ def _rule(rule: Sequential | Mix | Alright | Maxright, n: int) -> _layout.Rule:
 def _merit(merit: Merit | None, n: int) -> tuple[int, Array, Array]:
     """The kind, the weights and the shifts. Raises ValueError on a merit that does not fit n objectives."""
     if merit is None:
-        return _layout.NO_MERIT, np.zeros(n), np.zeros(n)
+        return _kernel_types.NO_MERIT, np.zeros(n), np.zeros(n)
     if not isinstance(merit, Merit):
         raise TypeError(f"merit: a Merit is needed, got {merit!r}")
-    kinds = {"mix": _layout.MERIT_MIX, "worst": _layout.MERIT_WORST}
+    kinds = {"mix": _kernel_types.MERIT_MIX, "worst": _kernel_types.MERIT_WORST}
     if merit.kind not in kinds:
         raise ValueError(f"merit.kind: 'mix' or 'worst' is needed, got {merit.kind!r}")
     shift = np.zeros(n) if merit.shift is None else _check.array("merit.shift", merit.shift, 1)
@@ -218,12 +223,14 @@ def _merit(merit: Merit | None, n: int) -> tuple[int, Array, Array]:
     return kinds[merit.kind], np.array(_check.weights("merit.lam", merit.lam, n)), np.array(shift)
 
 
-def _allocate(start: Array, n: int, loop: _layout.Loop, rule: Rule, average: bool, choices: bool) -> _layout.Out:
+def _allocate(
+    start: Array, n: int, loop: _kernel_types.Loop, rule: Rule, average: bool, choices: bool
+) -> _kernel_types.Out:
     """Where the compiled loop writes: one row a run, so that threads never share one."""
     runs, dim = start.shape
     stages = len(rule.steps) if isinstance(rule, Sequential) else 0
     kept = len(loop.record_at) + 1 if len(loop.record_at) else 0  # the last iterate comes on top
-    return _layout.Out(
+    return _kernel_types.Out(
         last=start,
         average=np.zeros((runs, dim if average else 0)),
         best=np.empty((runs, dim)),
@@ -233,28 +240,33 @@ def _allocate(start: Array, n: int, loop: _layout.Loop, rule: Rule, average: boo
         step=np.zeros((runs, kept), dtype=np.int64),
         theta=np.empty((runs, kept, dim)),
         values=np.empty((runs, kept, n)),
-        info=np.zeros((runs, _layout.N_INFO), dtype=np.int64),
+        info=np.zeros((runs, _kernel_types.N_INFO), dtype=np.int64),
     )
 
 
-def _result(out: _layout.Out, average: bool, best: bool, choices: bool) -> Simulation:
+def _result(out: _kernel_types.Out, average: bool, best: bool, choices: bool) -> Simulation:
     info = out.info
     return Simulation(
         last=out.last,
         average=out.average if average else None,
         best=out.best if best else None,
-        best_step=info[:, _layout.BEST_STEP] if best else None,
+        best_step=info[:, _kernel_types.BEST_STEP] if best else None,
         counts=out.counts,
-        steps=info[:, _layout.STEPS],
+        steps=info[:, _kernel_types.STEPS],
         stage_ends=out.stage_ends,
-        diverged=info[:, _layout.STATUS] == _layout.DIVERGED,
+        diverged=info[:, _kernel_types.STATUS] == _kernel_types.DIVERGED,
         choices=out.choices if choices else None,
-        _record=(out.step, out.theta, out.values, info[:, _layout.RECORDS]) if out.step.shape[1] else None,
+        _record=(out.step, out.theta, out.values, info[:, _kernel_types.RECORDS]) if out.step.shape[1] else None,
     )
 
 
 def _run_all(
-    data: _layout.Data, rule: _layout.Rule, loop: _layout.Loop, out: _layout.Out, seeds: list[int], threads: int | None
+    data: _kernel_types.Data,
+    rule: _kernel_types.Rule,
+    loop: _kernel_types.Loop,
+    out: _kernel_types.Out,
+    seeds: list[int],
+    threads: int | None,
 ) -> None:
     """All runs, the compiled loop without the interpreter's lock, so that threads are enough."""
     from toyopt import _kernel  # loads numba, which importing this module does not
@@ -269,7 +281,7 @@ def _run_all(
             one(r)
 
     one(0)  # compiles, once, before any thread starts
-    if out.info[0, _layout.DIGEST] != _kernel.SOURCE_DIGEST:
+    if out.info[0, _kernel_types.DIGEST] != _kernel.SOURCE_DIGEST:
         raise RuntimeError("the compiled loop is older than its sources: delete toyopt/__pycache__")
     workers = _check.whole("threads", threads, low=1) if threads is not None else (os.cpu_count() or 1)
     rest = range(1, len(seeds))

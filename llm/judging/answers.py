@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm._readers import read
-from llm.generate import _own, answer
+from llm.common.files import read_json, write_json
+from llm.data.formats import Text
+from llm.data.readers import read
+from llm.evaluation.generate import _own, answer
 from llm.judging.items import Item, shown
-from llm.records import read_json, write_json
-from llm.sources import Text
-from llm.train import untouched
+from llm.training.train import untouched
 
 _FILES = (".jsonl", ".json", ".parquet", ".gz")
 
@@ -87,8 +87,8 @@ def from_model(name: str, items: Sequence[Item], how: Decoding, kept: Path) -> l
 
 def generated(name: str, prompts: Sequence[Text], how: Decoding) -> list[str]:
     """Answers of a run's, an adapter's or a model's folder, or of a hub name, in its own template if it has one."""
-    from llm.finished import load_model
-    from llm.model import share_cores
+    from llm.models.policy import share_cores
+    from llm.training.run_folder import load_model
 
     with untouched(None):
         model, tokenizer = load_model(name, remote_code=how.remote_code, precision=how.precision)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm._readers import Table, read
+from llm.data.formats import Row, Text, load
+from llm.data.readers import Table, read
 from llm.judging.templates import SORRY_BENCH, XSTEST, Rubric
-from llm.sources import Row, Text, load
 
 PREFERENCE = ("chosen", "rejected")
 
@@ -78,9 +78,9 @@ def of_rows(rows: Sequence[Row], reference: str) -> list[Item]:
 
 def from_run(folder: str, *, reference: str, report: Callable[[str, float], None], limit: int = 0) -> list[Item]:
     """The preference rows that a finished run held out. ValueError if it has none, or no name leads to them."""
-    from llm.data import with_embedded
-    from llm.finished import finished
-    from llm.tokens import _key, hold_out, tokenise
+    from llm.data.splits import with_embedded
+    from llm.data.tokenization import _key, hold_out, tokenise
+    from llm.training.run_folder import finished
 
     if reference not in PREFERENCE:
         raise ValueError(
@@ -113,7 +113,7 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
 
 
 def _tokenizer(folder: str, config: Any) -> Any:
-    from llm.adapters import load_tokenizer
+    from llm.models.loading import load_tokenizer
 
     return load_tokenizer(folder if (Path(folder) / "tokenizer_config.json").is_file() else config.model, config)
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from llm.common.files import write_json
+from llm.common.progress import Line, say
 from llm.judging import answers as made
 from llm.judging import items as asked
 from llm.judging import templates
@@ -18,8 +20,6 @@ from llm.judging.pairwise import EndpointJudge, Judge, Pair, judge_pairs, outcom
 from llm.judging.refusals import judge_answers, rates
 from llm.judging.statistics import WinRate, win_rate
 from llm.judging.verdicts import Verdicts, key_of, opened
-from llm.progress import Line, say
-from llm.records import write_json
 
 WORLD = "world"
 

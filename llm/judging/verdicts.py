@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llm.train import writable
+from llm.training.train import writable
 
 _BEGIN = b'{"key": "'  # of every line
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from llm.data import embedded_paths
+from llm.data.splits import embedded_paths
 from llm.embedded import World, fact_accuracy, preference_score, read_world
 from llm.embedded.language import fact_of, fuller, is_right
 from llm.embedded.world import ATTRIBUTES, Fact
-from llm.finished import Finished, finished
 from llm.judging.answers import Decoding, generated
 from llm.judging.pairwise import Pair, ScoreJudge, judge_pairs
 from llm.judging.statistics import win_rate
+from llm.training.run_folder import Finished, finished
 
 NEW_TOKENS = 40  # the longest sentence of the world has fewer
 RESAMPLES, SEED = 10_000, 0
@@ -68,7 +68,7 @@ def measure(folder: Path) -> dict[str, Any]:
     """
     run = finished(folder)
     if _elsewhere(run):
-        from llm.judging.measured import by_endpoint
+        from llm.judging.endpoint_world import by_endpoint
 
         return by_endpoint(run)
     paths = embedded_paths(run.config)

@@ -7,12 +7,12 @@ run_study(grid, "runs/study", jobs=2)
 rows = table(grid, "runs/study")
 """
 
-from llm.study.execute import Failure, Outcome, run_study
-from llm.study.forecast import Progress
-from llm.study.grid import METHODS, Grid, StudyRun, describe
+from llm.common.code_digest import training_digest
+from llm.study.eta import Progress
 from llm.study.measures import MEASURES
-from llm.study.source import training_digest
-from llm.study.states import State, commands, status
+from llm.study.scheduler import Failure, Outcome, run_study
+from llm.study.status import State, commands, status
+from llm.study.sweep import METHODS, Grid, StudyRun, describe
 from llm.study.table import fronts, hypervolume, measure, paths, scale_free_distance, table, write_csv
 
 __all__ = [

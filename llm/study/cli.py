@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from llm.common.progress import calm
 from llm.config import Method, TrainConfig, configure, read
-from llm.progress import calm
-from llm.study.execute import Outcome, run_study
-from llm.study.forecast import Progress
-from llm.study.grid import AXES, METHODS, Grid
+from llm.study.eta import Progress
 from llm.study.measures import MEASURES, MeasureError, merged, missing, take
-from llm.study.states import commands, status
+from llm.study.scheduler import Outcome, run_study
+from llm.study.status import commands, status
+from llm.study.sweep import AXES, METHODS, Grid
 from llm.study.table import fronts, paths, table, write_csv
 
 USAGE = """usage: python -m llm study COMMAND [OPTIONS]
@@ -140,7 +140,7 @@ def _one(argv: list[str]) -> int:
     measures = merged(argv[1:])
     config = TrainConfig(**configure("", read(file), file))
     if not (config.folder / "summary.json").is_file():
-        from llm.train import train
+        from llm.training.train import train
 
         print(f"{train(config).folder}: trained")
     try:
@@ -206,7 +206,7 @@ def _table(argv: list[str]) -> int:
     if not rows:
         raise ValueError(f"root: no run of this grid is finished in {root}; `study status` tells how far they are")
     if options["csv"]:
-        from llm.records import atomically
+        from llm.common.files import atomically
 
         with atomically(Path(options["csv"])) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             write_csv(rows, file)

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llm.records import read_json, write_json
-from llm.study.source import code_digest
+from llm.common.code_digest import code_digest
+from llm.common.files import read_json, write_json
 
 MEASURES = {
     "answers": "llm.judging.world:measure",
-    "questions": "llm.benchmark:measure",
-    "curvature": "llm.curvature:measure",
+    "questions": "llm.evaluation.benchmark:measure",
+    "curvature": "llm.evaluation.curvature:measure",
 }
 _OWN = re.compile(r"(?P<name>\w+)=(?P<place>[\w.]+:\w+)")
 

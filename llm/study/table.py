@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from llm.costs import PREPARATIONS
-from llm.records import read_json, read_metrics
-from llm.study.grid import Grids, StudyRun, union, varied
+from llm.common.files import read_json, read_metrics
 from llm.study.measures import columns, file_of, merged, name_of, result_of
-from llm.study.states import is_finished
+from llm.study.status import is_finished
+from llm.study.sweep import Grids, StudyRun, union, varied
+from llm.training.costs import PREPARATIONS
 
 NAMES = ("dpo", "sft")
 COSTS = ("seconds", "cpu_seconds", "tokens", "forward_tokens")

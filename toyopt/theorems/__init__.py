@@ -1,10 +1,7 @@
 """Every claim as a function that computes both of its sides."""
 
-from toyopt.theorems.alright import alright_exact, alright_linear_decay
-from toyopt.theorems.backward import backward_expectation
-from toyopt.theorems.confidence import bounded_differences, empirical_bernstein, estimate_expectation, value_range
-from toyopt.theorems.expectation import Expectation, enumerate_expectation, enumerate_paths, expected_gap
-from toyopt.theorems.last_iterate import (
+from toyopt.theorems.alright.claims import alright_exact, alright_linear_decay
+from toyopt.theorems.alright.last_iterate import (
     defazio_bound,
     exact_bound,
     half_log_bound,
@@ -14,18 +11,28 @@ from toyopt.theorems.last_iterate import (
     orabona_bound,
     total,
 )
+from toyopt.theorems.alright.remark_42 import explicit_horizon, least_horizon, remark_42
+from toyopt.theorems.alright.thm_41 import thm_41, thm_41_schedule
+from toyopt.theorems.alright.worst_case import (
+    as_sft,
+    last_iterate_is_exact,
+    no_schedule_is_better,
+    worst_case,
+    zamani_glineur,
+)
+from toyopt.theorems.expectation.grid import backward_expectation
+from toyopt.theorems.expectation.paths import Expectation, enumerate_expectation, enumerate_paths, expected_gap
+from toyopt.theorems.expectation.sampling import (
+    bounded_differences,
+    empirical_bernstein,
+    estimate_expectation,
+    value_range,
+)
 from toyopt.theorems.lemma_a3 import lemma_a3
 from toyopt.theorems.lemma_a5 import lemma_a5
 from toyopt.theorems.lemma_a6 import lemma_a6
 from toyopt.theorems.lemma_a7 import lemma_a7, mean_square_constants, noise_level
-from toyopt.theorems.maxright import (
-    maxright,
-    maxright_last,
-    maxright_optima,
-    maxright_scaled,
-    maxright_stale,
-)
-from toyopt.theorems.maxright_bounds import (
+from toyopt.theorems.maxright.bounds import (
     Staleness,
     average_terms,
     best_terms,
@@ -35,17 +42,21 @@ from toyopt.theorems.maxright_bounds import (
     scaled_terms,
     staleness,
 )
-from toyopt.theorems.maxright_setting import MaxrightSetting, maxright_setting
+from toyopt.theorems.maxright.claims import (
+    maxright,
+    maxright_last,
+    maxright_optima,
+    maxright_scaled,
+    maxright_stale,
+)
+from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
+from toyopt.theorems.pareto.remark_43 import optima_once, pareto_optimal
+from toyopt.theorems.pareto.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
 from toyopt.theorems.prop_a1 import prop_a1
 from toyopt.theorems.prop_a2 import prop_a2
 from toyopt.theorems.record import How, Kind, Record, Verdict
-from toyopt.theorems.remark_42 import explicit_horizon, least_horizon, remark_42
-from toyopt.theorems.remark_43 import optima_once, pareto_optimal
-from toyopt.theorems.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
-from toyopt.theorems.sequential import TwoPhases, theorem_s
-from toyopt.theorems.thm_33 import certified_33, thm_33
-from toyopt.theorems.thm_41 import thm_41, thm_41_schedule
-from toyopt.theorems.worst_case import as_sft, last_iterate_is_exact, no_schedule_is_better, worst_case, zamani_glineur
+from toyopt.theorems.sequential.thm_33 import certified_33, thm_33
+from toyopt.theorems.sequential.two_phases import TwoPhases, theorem_s
 
 __all__ = [
     "Expectation",

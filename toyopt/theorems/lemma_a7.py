@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from toyopt import _check
 from toyopt.problem import Problem
-from toyopt.theorems.expectation import branches
+from toyopt.theorems.expectation.paths import branches
 from toyopt.theorems.lemma_a5 import rounding
 from toyopt.theorems.record import Record
 

@@ -1,0 +1,1 @@
+"""Statistics of training runs that several artefacts share."""

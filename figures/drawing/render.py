@@ -1,0 +1,43 @@
+"""A figure as the bytes of its files: the same figure gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from figures.drawing.style import rc
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from figures.artefact import Data
+
+DOTS_PER_INCH = 200  # of the PNG
+
+
+def render(draw: Callable[[Data], Figure], data: Data) -> dict[str, bytes]:
+    """`{"pdf": ..., "png": ...}` of `draw(data)` in the project's style. Raises whatever `draw` raises.
+
+    No date goes into the PDF. Its subset fonts are named by `hash()`, in some versions of matplotlib of
+    strings, so its bytes are sure to repeat only under a fixed PYTHONHASHSEED, which `figures.workers` sets.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, **rc()}  # whatever the user's matplotlibrc says
+    with warnings.catch_warnings(), mpl.rc_context(settings):
+        warnings.filterwarnings("error", message="Glyph .* missing")  # an empty box in a figure is an error
+        figure = draw(data)
+        png = _print(FigureCanvasAgg(figure), "png", dpi=DOTS_PER_INCH)
+        dates = {"CreationDate": None, "ModDate": None}
+        pdf = _print(FigureCanvasPdf(figure), "pdf", metadata=dates)
+    return {"pdf": pdf, "png": png}
+
+
+def _print(canvas: Any, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    canvas.print_figure(buffer, format=form, **options)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Caching, scheduling, verifying and reporting of artefacts."""

@@ -1,0 +1,199 @@
+"""`index.html`: every finished artefact in the folder on one page that needs no network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from figures.artefact import VERDICTS, Request
+from figures.pipeline.build import SOURCE
+from figures.pipeline.files import write
+from figures.pipeline.manifest import collect, tally
+from figures.pipeline.table import read_csv
+from figures.pipeline.training import FOLDER, summaries
+
+SIGNS = {"upper": "≤", "lower": "≥", "equal": "="}
+KINDS = {"upper": "upper bound", "lower": "lower bound", "equal": "equality"}
+ROWS = 200  # of a table that the page shows; the CSV has all
+
+
+def write_report(out: Path, registry: Mapping[str, str]) -> None:
+    """Write `index.html` anew. Raises OSError if `out` cannot be written."""
+    write(out / "index.html", page(out, registry).encode())
+
+
+def page(out: Path, registry: Mapping[str, str]) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("figures", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., str]] = {"number": number, "brief": brief, "seconds": seconds, "cell": cell}
+    environment.filters |= filters
+    artefacts = [_view(out, record) for record in collect(out, registry)]
+    claims = [check | {"of": a["name"]} for a in artefacts for check in a["claims"]]
+    return environment.get_template("report.html.jinja").render(
+        source=SOURCE,
+        artefacts=artefacts,
+        total=sum(a["tally"]["total"] for a in artefacts),
+        hold=sum(a["tally"]["hold"] for a in artefacts),
+        broken=[c | {"of": a["name"]} for a in artefacts for c in a["theory"] if c["must_hold"] and not c["holds"]],
+        claims=claims,
+        counts={verdict: sum(c["verdict"] == verdict for c in claims) for verdict in VERDICTS},
+        not_made=_not_made(out, {a["name"] for a in artefacts}),
+        runs=[_runs(summary, artefacts) for summary in summaries(out)],
+        looks={"seen": "good", "mixed": "soft", "not seen": "bad"},
+        signs=SIGNS,
+        kinds=KINDS,
+    )
+
+
+def number(value: Any) -> str:
+    """A number as the page shows it: six digits; the files have all of them."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        mantissa, _, exponent = f"{value:.6g}".replace("-", "−").partition("e")
+        return mantissa + (f"×10{exponent_of(exponent)}" if exponent else "")
+    return str(value)
+
+
+def brief(value: Any) -> str:
+    """A measured number with the four digits that its spread leaves it at most."""
+    return number(float(f"{value:.4g}")) if isinstance(value, float) else number(value)
+
+
+def cell(text: str) -> str:
+    """A number of a CSV as the page shows it: as it stands if it is short, else with six digits."""
+    return text if len(text) <= 8 else number(float(text))
+
+
+def exponent_of(digits: str) -> str:
+    """`−05` as `⁻⁵`."""
+    return str(int(digits.replace("−", "-"))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def seconds(value: float) -> str:
+    """A duration in words that suit its length."""
+    if value < 0.0015:
+        return "1 ms"
+    if value < 0.95:
+        return f"{value * 1000:.0f} ms"
+    if value < 100:
+        return f"{value:.1f} s"
+    return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
+
+
+def command(record: Mapping[str, Any]) -> str:
+    """The command that makes the artefact again; what is the default is left out."""
+    words = ["python paper_repro.py", record["name"]]
+    for field, default in asdict(Request()).items():
+        if record[field] != default:
+            words.append(f"--{field} {record[field]}")
+    return " ".join(words)
+
+
+def verdicts(claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Empirical claims as a table: what is claimed down, where across.
+
+    A claim called `what/place/more` whose statement begins with that place, `Place: ...`, is of a place; others are of
+    the place "". {"places": [...], "rows": [{"label", "cells": place -> claim}]}, both in the order of the claims.
+    """
+    places: dict[str, None] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for claim in claims:
+        place, separator, label = claim["statement"].partition(": ")
+        parts = claim["name"].split("/")
+        if not separator or len(parts) < 2 or parts[1] != place.lower().replace(" ", "-"):
+            place, label = "", claim["statement"]
+        label = re.sub(r" \[\d+ seeds\]$", "", label)
+        places.setdefault(place)
+        rows.setdefault(label, {"label": label, "cells": {}})["cells"][place] = claim
+    return {"places": list(places), "rows": list(rows.values())}
+
+
+def beside(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The rows beside the paper's for the page: what is the same text in every row stands above the table.
+
+    {"same": name -> text, "header": names, "numeric": whether a column is of numbers, "rows": tuples}
+    """
+    same = {
+        name: values[0]
+        for name, values in columns.items()
+        if len(values) > 1 and isinstance(values[0], str) and len(set(values)) == 1
+    }
+    kept = {name: values for name, values in columns.items() if name not in same}
+    numeric = [all(isinstance(value, float | int) for value in values) for values in kept.values()]
+    return {"same": same, "header": list(kept), "numeric": numeric, "rows": list(zip(*kept.values(), strict=True))}
+
+
+def grid_in_words(spec: Mapping[str, Any]) -> str:
+    """`preset embedded; methods mix, alright; seeds 1, 2; steps 300`: the specification of a grid on one line."""
+    flat = {k: v for k, v in spec.items() if k != "options"} | dict(spec.get("options", {}))
+    listed = {k: v if isinstance(v, list) else [v] for k, v in flat.items() if v not in ("", [], None)}
+    return "; ".join(f"{key.replace('_', ' ')} {', '.join(map(str, values))}" for key, values in listed.items())
+
+
+def _not_made(out: Path, made: set[str]) -> list[dict[str, str]]:
+    """What failed and was never made before: its name, and the last line of what it said."""
+    found = []
+    for path in sorted(out.glob("*.error.txt")):
+        name = path.name.partition(".")[0]
+        if name not in made:
+            words = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            found.append({"name": name, "why": words[-1] if words else "no word", "file": path.name})
+    return found
+
+
+def _runs(summary: Mapping[str, Any], artefacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the template shows of a folder of runs; `used` by the artefacts whose numbers came from it."""
+    used = [a["name"] for a in artefacts if a["runs"] == f"{FOLDER}/{summary['folder']}"]
+    return {**summary, "path": f"{FOLDER}/{summary['folder']}", "used": used}
+
+
+def _view(out: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What the template shows of one artefact."""
+    checks = [check | {"id": f"{record['name']}-check-{i}"} for i, check in enumerate(record["checks"], start=1)]
+    view = record | {
+        "tally": tally(record),
+        "theory": [check for check in checks if not check["verdict"]],
+        "claims": [check for check in checks if check["verdict"]],
+        "verdicts": verdicts([check for check in checks if check["verdict"]]),
+        "beside": beside(record["beside"]),
+        "parameters": {k: v for k, v in record["parameters"].items() if k != "grids"},
+        "grids": {k: grid_in_words(spec) for k, spec in (record["parameters"].get("grids") or {}).items()},
+        "command": command(record),
+        "failed": (out / f"{record['name']}.error.txt").exists(),
+        "size": _png_size(out / f"{record['name']}.png"),
+        "header": [],
+        "rows": [],
+        "left_out": 0,
+        "numeric": [],
+    }
+    if record["is_table"]:
+        header, rows = read_csv(out / f"{record['name']}.csv")
+        view |= {"header": header, "rows": rows[:ROWS], "left_out": max(0, len(rows) - ROWS)}
+        view["numeric"] = [all(_is_number(row[i]) for row in rows) for i in range(len(header))]
+    return view
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    """Width and height from the header of a PNG, so that the page keeps still while pictures load."""
+    head = path.read_bytes()[16:24]
+    return int.from_bytes(head[:4]), int.from_bytes(head[4:])

@@ -1,0 +1,1 @@
+"""Plumbing that does not know what a model is: files, caches, processes, progress. Imports no torch."""

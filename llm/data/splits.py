@@ -1,0 +1,211 @@
+"""A configuration's data: four sets of token rows, two to train on and two that are held out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llm.config import TrainConfig
+from llm.data.formats import load
+from llm.data.tokenization import TokenSet, hold_out, tokenise, without
+
+if TYPE_CHECKING:
+    from llm.embedded import Paths
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Training and held-out rows of both kinds; a held-out set is None if nothing is held out.
+
+    notes  in words, what was cut, dropped or taken out
+    """
+
+    sft: TokenSet
+    preference: TokenSet
+    sft_held_out: TokenSet | None
+    preference_held_out: TokenSet | None
+    notes: tuple[str, ...]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Names of the four sets' contents."""
+        sets = {k: getattr(self, k) for k in ("sft", "preference", "sft_held_out", "preference_held_out")}
+        return {k: v.digest[:16] for k, v in sets.items() if v is not None}
+
+
+def load_sets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *, encoder: bool = False) -> Sets:
+    """The sets that a configuration names, or those that are `given` by name in memory; errors name the set.
+
+    encoder  the model is an encoder-decoder one
+    """
+    notes: list[str] = []
+    train, held = {}, {}
+    for kind in ("sft", "preference"):
+        tokens = _tokens(config, tokenizer, kind, _source(config, given, kind), notes, encoder=encoder)
+        own = _source(config, given, f"{kind}_held_out")
+        train[kind], held[kind] = _split(config, tokenizer, kind, tokens, own, notes, encoder=encoder)
+    if not config.eval_on_train:
+        for kind, other in (("sft", "preference"), ("preference", "sft")):
+            note = f"{kind}: %d training rows left out, whose prompts are held out of the {other} set"
+            train[kind] = _apart(train[kind], held[other], note, notes)
+    return Sets(train["sft"], train["preference"], held["sft"], held["preference"], tuple(notes))
+
+
+def load_held_out(config: TrainConfig, tokenizer: Any, kind: str, source: Any, *, encoder: bool = False) -> TokenSet:
+    """Another set to evaluate on, read and tokenised as the configuration says."""
+    return _tokens(config, tokenizer, kind, source, [], held_out=True, encoder=encoder)
+
+
+def check_fits(sets: Sets, model: Any, config: TrainConfig, *, world: int = 1) -> None:
+    """ValueError if the sets do not fit the model (token ids, lengths), or the batches do not fit the sets.
+
+    world  processes that share a batch
+    """
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    apart = bool(getattr(model.config, "is_encoder_decoder", False))
+    if apart and config.reference_prompts:
+        raise ValueError("reference_prompts: not with an encoder-decoder model, which never writes a prompt")
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name in ("sft", "preference", "sft_held_out", "preference_held_out"):
+        tokens, shown = getattr(sets, name), name.replace("_held_out", " (held out)")
+        for prompt, responses in () if tokens is None else zip(tokens.prompts, tokens.responses, strict=True):
+            largest = max(int(ids.max()) for ids in (prompt, *responses))
+            if largest >= vocabulary:
+                raise ValueError(
+                    f"{shown}: the tokenizer gives the id {largest}, the model has embeddings for {vocabulary} ids; "
+                    "give the model's own tokenizer, or resize its embeddings (resize_token_embeddings) and save it"
+                )
+            longest = max(map(len, responses))
+            length = max(len(prompt), longest) if apart else len(prompt) + longest
+            if most is not None and length > most:
+                raise ValueError(
+                    f"{shown}: a row has {length} tokens, and the model takes {most}; say --max-length {most}"
+                )
+    for kind in ("sft", "preference"):
+        rows, batch = len(getattr(sets, kind)), getattr(config, f"batch_{kind}")
+        if batch > rows:
+            raise ValueError(
+                f"batch_{kind}: must be at most the number of training rows, {rows}, got {batch}; "
+                f"say --batch-{kind} {rows} or less, or give more rows"
+            )
+        if batch % world:
+            raise ValueError(f"batch_{kind}: must be a multiple of the number of processes, {world}, got {batch}")
+        if config.gap_rows % world or config.gap_rows > rows:
+            raise ValueError(
+                f"gap_rows: must be a multiple of the number of processes, {world}, and at most {rows}, the number of "
+                f"{kind} rows, got {config.gap_rows}"
+            )
+
+
+def _source(config: TrainConfig, given: dict[str, Any], name: str) -> Any:
+    """What is given in memory, also if it is empty, else what the configuration names."""
+    return getattr(config, name) if given.get(name) is None else given[name]
+
+
+def _split(
+    config: TrainConfig, tokenizer: Any, kind: str, tokens: TokenSet, own: Any, notes: list[str], *, encoder: bool
+) -> tuple[TokenSet, TokenSet | None]:
+    if not isinstance(own, str) or own:
+        held = _tokens(config, tokenizer, kind, own, notes, held_out=True, encoder=encoder)
+        return _apart(tokens, held, f"{kind}: %d training rows left out, whose prompts are held out", notes), held
+    if config.held_out == 0.0:
+        return tokens, None
+    if config.eval_on_train:
+        return tokens, tokens.select(np.arange(max(1, int(config.held_out * len(tokens)))))
+    try:
+        return hold_out(tokens, config.held_out, seed=config.seed)
+    except ValueError as error:
+        raise ValueError(f"{kind}: {str(error).replace('share:', 'held_out:', 1)}") from error
+
+
+def _apart(tokens: TokenSet, held: TokenSet | None, note: str, notes: list[str]) -> TokenSet:
+    """The rows whose prompts are not held out; ValueError if none is left."""
+    rest = tokens if held is None else without(tokens, held)
+    if len(rest) == 0:
+        raise ValueError(note % len(tokens) + ", and nothing is left to train on; hold out other rows")
+    if len(rest) < len(tokens):
+        notes.append(note % (len(tokens) - len(rest)))
+    return rest
+
+
+def _tokens(
+    config: TrainConfig,
+    tokenizer: Any,
+    kind: str,
+    source: Any,
+    notes: list[str],
+    *,
+    held_out: bool = False,
+    encoder: bool,
+) -> TokenSet:
+    name = f"{kind} (held out)" if held_out else kind
+    try:
+        rows = load(
+            source,
+            kind=kind,  # type: ignore[arg-type]
+            split=None if held_out else getattr(config, f"{kind}_split"),
+            columns=getattr(config, f"{kind}_columns"),
+            format=getattr(config, f"{kind}_format"),
+            limit=None if held_out else getattr(config, f"{kind}_rows") or None,
+            ignore_input=config.ignore_input,
+            bad_rows=config.bad_rows,
+        )
+        tokens = tokenise(
+            rows,
+            tokenizer,
+            template=config.template,
+            max_length=config.max_length,
+            overflow=config.overflow,
+            eos=config.eos or None,
+            encoder=encoder,
+        )
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        if str(error).startswith(("eos:", "template:", "max_length:")):  # not about this set
+            raise
+        raise type(error)(f"{name}: {error}") from error
+    for count, what in (
+        (rows.dropped, "rows that cannot be used were dropped"),
+        (tokens.dropped, f"rows longer than max_length {config.max_length} were dropped"),
+        (tokens.cut_prompts, f"prompts were cut at their beginning to max_length {config.max_length}"),
+        (tokens.cut_responses, f"responses were cut at their end to max_length {config.max_length}"),
+    ):
+        if count:
+            notes.append(f"{name}: {count} of {len(rows.rows) + rows.dropped} {what}")
+    return tokens
+
+
+def embedded_paths(config: TrainConfig, *, report: Callable[[str, float], None] | None = None) -> Paths:
+    """Where the base and the sets of a configuration's embedded world are; they are made if they are not there."""
+    from llm.embedded import EmbeddedConfig, prepare
+
+    own = EmbeddedConfig.of_size(
+        config.world_size, config.world_family, seed=config.world_seed, conflict=config.conflict, overlap=config.overlap
+    )
+    return prepare(own, config.cache_folder, report=report)
+
+
+def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callable[[str, float], None]) -> TrainConfig:
+    """The configuration with the embedded world's files in place of its name; they are made if they are not there.
+
+    What is given in memory goes before a name, and is left alone.
+    """
+    names = [n for n in ("model", "sft", "preference") if getattr(config, n) == "embedded" and n not in in_memory]
+    if not names:
+        return config
+    paths = embedded_paths(config, report=report)
+    places = {"model": paths.base, "sft": paths.sft, "preference": paths.preference}
+    held = {"sft": paths.sft_held_out, "preference": paths.preference_held_out}
+    changes = {n: str(places[n]) for n in names}
+    for n, path in held.items():
+        if (
+            n in names
+            and not getattr(config, f"{n}_held_out")
+            and f"{n}_held_out" not in in_memory
+            and not config.eval_on_train
+        ):
+            changes[f"{n}_held_out"] = str(path)
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,299 @@
+"""Multiple-choice and other benchmarks of EleutherAI's lm-evaluation-harness, on a run, an adapter or a model."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.common.files import write_json
+from llm.common.progress import Line, say
+from llm.config import TrainConfig
+from llm.evaluation.scores import CONFIDENCE, scores
+from llm.training.run_folder import finished, load_model
+from llm.training.train import untouched, writable
+
+if TYPE_CHECKING:
+    from llm.evaluation.harness import Model
+
+EMBEDDED = "embedded"  # the task of our own
+MMLU = "mmlu"  # what `measure` asks a run about that is on no world of our own
+_QUICK = 64  # questions' choices at once in `measure`
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Who is asked what."""
+
+    model: str
+    """Folder of a run, of an adapter or of a model, or a hub name."""
+    tasks: tuple[str, ...] = (EMBEDDED,)
+    """Tasks or groups of lm-evaluation-harness (mmlu, hellaswag, ...), and `embedded`: the embedded world's own."""
+    shots: int = 1
+    """Examples before a question; tasks that are made to have none keep that."""
+    limit: int = 0
+    """The first so many questions of each task; 0: all."""
+    base: bool = False
+    """Ask the bare base model of a run or adapter instead."""
+    include: str = ""
+    """Folder with tasks of your own, in the harness's YAML."""
+    questions: str = ""
+    """For `embedded`: other rows {"question", "choices", "answer"}: .jsonl, .json, .parquet, folder, or hub name."""
+    template: str = ""
+    """For `embedded`: as in training; empty: the run's own, else auto."""
+    chat: bool = False
+    """For the harness's tasks: put them into the tokeniser's chat template."""
+    batch: int = 16
+    """Choices at once."""
+    seed: int = 1234
+    """Of the examples that are drawn; the harness's own default."""
+    precision: str = "fp32"
+    """fp32 or bf16."""
+    remote_code: bool = False
+    """Run code that a model on the hub brings along."""
+    out: str = ""
+    """Write the numbers to this .json as well, task after task."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("shots", 0), ("limit", 0), ("seed", 0), ("batch", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}: must be at least {low}, got {getattr(self, name)}")
+        if not self.tasks:
+            raise ValueError(f"tasks: give at least one, for example --tasks {EMBEDDED}")
+        if len(set(self.tasks)) < len(self.tasks):
+            twice = next(t for t in self.tasks if self.tasks.count(t) > 1)
+            raise ValueError(f"tasks: {twice} is given twice")
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision: must be fp32 or bf16, got {self.precision}")
+        if self.questions and EMBEDDED not in self.tasks:
+            raise ValueError(f"questions: only the task {EMBEDDED} reads them, and --tasks does not name it")
+        if self.include and not Path(self.include).is_dir():
+            raise FileNotFoundError(f"include: there is no folder {self.include}")
+        if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
+            raise ValueError(f"out: must be a .json file, got {self.out}")
+
+
+def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Scores of a model, as plain values.
+
+    "tasks" maps a task, and each part of a group, to "shots", "questions" (how many were asked) and "metrics": name ->
+    "value", the harness's own "stderr" (None where it has none), and "low" and "high" of a 95 % interval (None without
+    a standard error). The interval of a share (acc, ...) of one task's questions is Wilson's, which is not empty where
+    all answers are right; any other is value ± 1.96 stderr. A part of a group says so ("part_of"). "cut" counts the
+    prompts that were longer than the model takes, by task.
+
+    Is written to `config.out` after each task, so that what comes later cannot lose it. Raises ValueError in one line,
+    with the remedy, for what cannot be had: the harness itself, a task, its data. A task of the harness seeds the
+    process' generators, as the harness does.
+    """
+    version = _version()
+    if config.out:
+        writable("out", Path(config.out).parent)
+    run = _run_config(config.model)
+    rows = _questions(config, run) if EMBEDDED in config.tasks else []
+    manager = _manager(config, version, quiet=quiet)
+    from llm.evaluation import harness
+
+    record: dict[str, Any] = {
+        "model": config.model,
+        "base": config.base,
+        "harness": f"lm-eval {version}",
+        "stderr": "lm-eval's own; for a mean: the sample standard deviation (n - 1) over the square root of n",
+        "interval": CONFIDENCE,
+        "limit": config.limit,
+        "seed": config.seed,
+        "tasks": {},
+        "cut": {},
+    }
+    with untouched(None), harness.hushed():
+        model, tokenizer = _load(config)
+        for name in config.tasks:
+            template = (config.template or (run.template if run else "auto")) if name == EMBEDDED else None
+            with Line(name, active=not quiet) as line:
+                lm = harness.Model(model, tokenizer, batch=config.batch, tell=line, template=template)
+                if name == EMBEDDED:
+                    task = harness.choice_task(name, rows)
+                    found = harness.ask(lm, task, shots=config.shots, limit=config.limit, seed=config.seed)
+                else:
+                    found = _asked(lm, name, manager, config)
+            record["tasks"] |= scores(found)
+            if lm.cut:
+                say(
+                    f"{name}: {lm.cut} prompts lost their beginning; the model takes {lm.max_length} tokens",
+                    active=not quiet,
+                )
+                record["cut"][name] = lm.cut
+            if config.out:
+                write_json(Path(config.out), record)
+    return record
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """The share of right answers of a finished run, with one example before each question.
+
+    Of a run on the embedded world, to all questions of its world; of any other, to MMLU's, through `benchmark`.
+    "accuracy" in [0, 1], the harness's standard error "stderr", "n" questions, "shots"; of MMLU also "task", its name
+    in the harness, and "cut", how many prompts were longer than the model takes. Leaves the process' generators alone.
+    ValueError as `benchmark`.
+    """
+    _version()
+    past = finished(folder)
+    if not of_world(past.config, past.in_memory):
+        return _mmlu(folder, past.config)
+    run = past.config
+    config = BenchmarkConfig(model=str(folder), batch=_QUICK)
+    rows = _questions(config, run)
+    from llm.evaluation import harness
+
+    with untouched(None), harness.hushed():
+        model, tokenizer = load_model(folder, remote_code=run.remote_code, precision=run.precision)
+        _share_cores(model)
+        lm = harness.Model(model, tokenizer, batch=config.batch, tell=lambda _done, _of: None, template=run.template)
+        found = harness.ask(lm, harness.choice_task(EMBEDDED, rows), shots=config.shots, limit=0, seed=config.seed)
+    values = found["results"][EMBEDDED]
+    error = values["acc_stderr,none"]  # a text if there is but one question
+    return {
+        "accuracy": float(values["acc,none"]),
+        "stderr": float(error) if isinstance(error, float) else math.nan,
+        "n": int(found["n-samples"][EMBEDDED]["effective"]),
+        "shots": int(found["n-shot"][EMBEDDED]),
+    }
+
+
+def of_world(run: TrainConfig, in_memory: Sequence[str] = ()) -> bool:
+    """Whether a run has to do with an embedded world, whose questions `measure` then asks.
+
+    in_memory  the sets, and the model, that were given so: what the configuration names in their place was not used
+    """
+    return any(getattr(run, name) == EMBEDDED and name not in in_memory for name in ("model", "sft", "preference"))
+
+
+def _mmlu(folder: Path, run: TrainConfig) -> dict[str, Any]:
+    config = BenchmarkConfig(
+        model=str(folder), tasks=(MMLU,), shots=1, precision=run.precision, remote_code=run.remote_code
+    )
+    record = benchmark(config, quiet=True)
+    score = record["tasks"][MMLU]
+    value = score["metrics"]["acc"]
+    return {
+        "accuracy": value["value"],
+        "stderr": math.nan if value["stderr"] is None else value["stderr"],
+        "n": score["questions"],
+        "shots": score["shots"],
+        "task": MMLU,
+        "cut": record["cut"].get(MMLU, 0),
+    }
+
+
+def table(record: Mapping[str, Any]) -> Any:
+    """A rich table of `benchmark`'s scores, a line a metric. The parts of a group are left to the file."""
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False)
+    for name in ("task", "metric", "value", "stderr", "95 %", "questions", "shots"):
+        shown.add_column(name, no_wrap=True, justify="left" if name in ("task", "metric") else "right")
+    for name, score in record["tasks"].items():
+        if score.get("part_of"):
+            continue
+        for metric, v in score["metrics"].items():
+            interval = "" if v["low"] is None else f"{v['low']:.4f} to {v['high']:.4f}"
+            error = "" if v["stderr"] is None else f"{v['stderr']:.4f}"
+            counts = ("" if score[k] is None else str(score[k]) for k in ("questions", "shots"))
+            shown.add_row(name, metric, f"{v['value']:.4f}", error, interval, *counts)
+    return shown
+
+
+def _version() -> str:
+    """The harness's; ValueError if it is not installed."""
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ValueError("benchmark: lm-eval is not installed; pip install -e '.[eval]'")
+    return importlib.metadata.version("lm-eval")
+
+
+def _run_config(folder: str) -> TrainConfig | None:
+    """The configuration of the run in a folder, or None if there is no run."""
+    return finished(folder).config if (Path(folder) / "run.json").is_file() else None
+
+
+def _questions(config: BenchmarkConfig, run: TrainConfig | None) -> Sequence[Mapping[str, Any]]:
+    from llm.data.readers import read
+
+    if config.questions:
+        try:
+            return read(config.questions, None, None).rows
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f"questions: {error}") from error
+    if run is None or not of_world(run):
+        raise ValueError(
+            f"tasks: {EMBEDDED} asks about the world of a run, and {config.model} is no run on one; "
+            "give --questions FILE, or other --tasks"
+        )
+    from llm.data.splits import embedded_paths
+
+    return read(embedded_paths(run).questions, None, None).rows
+
+
+def _manager(config: BenchmarkConfig, version: str, *, quiet: bool) -> Any:
+    """The harness's index of tasks, or None if none of them is asked for. ValueError if it lacks one of them."""
+    names = [name for name in config.tasks if name != EMBEDDED]
+    if not names:
+        return None
+    from lm_eval.tasks import TaskManager
+
+    include = config.include or None
+    manager = TaskManager(include_path=include, include_defaults=False) if include else None
+    if manager is None or not set(names) <= set(manager.all_tasks):
+        say("reading the harness's list of tasks, which takes some seconds", active=not quiet)
+        manager = TaskManager(include_path=include)
+    known = set(manager.all_tasks)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "see `lm-eval ls tasks`, or give --include FOLDER"
+            raise ValueError(f"tasks: lm-eval {version} knows no {name}; {hint}")
+    return manager
+
+
+def _load(config: BenchmarkConfig) -> tuple[Any, Any]:
+    from peft import PeftModel
+
+    model, tokenizer = load_model(config.model, remote_code=config.remote_code, precision=config.precision)
+    if config.base:
+        if not isinstance(model, PeftModel):
+            raise ValueError(f"base: {config.model} is no adapter, and has no other base; leave --base out")
+        model = model.unload()
+    _share_cores(model)
+    return model, tokenizer
+
+
+def _share_cores(model: Any) -> None:
+    from llm.models.policy import share_cores
+
+    if model.device.type == "cpu":
+        share_cores(model)
+
+
+def _asked(lm: Model, name: str, manager: Any, config: BenchmarkConfig) -> dict[str, Any]:
+    from llm.evaluation import harness
+
+    try:
+        return harness.ask_named(
+            lm, name, manager, shots=config.shots, limit=config.limit, seed=config.seed, chat=config.chat
+        )
+    except Exception as error:  # data sets fail in a dozen ways; once the model is asked it is no longer their fault
+        if lm.begun:
+            raise
+        raise ValueError(
+            f"tasks: {name} cannot be made ready, most likely for want of its data ({_first(error)}); run it once with "
+            "a network, or set HF_HOME to a folder that holds the data, or give --include with a task on a local file"
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,259 @@
+"""How curved the objectives are where a run went: the ends of their Hessians' spectra, on its adapter's weights.
+
+The paper's theorems ask for convex objectives. This measures how far f_DPO, f_SFT and the mix λ f_DPO + (1-λ) f_SFT are
+from that, on a fixed draw of training rows, at the adapters that a run kept along the way (`--keep-every`).
+
+LoRA's product B A is itself not convex in (A, B): where B = 0, as at the start, there are eigenvalues of either sign
+unless the gradient in the adapted weights is 0. So a negative one says that the theorems do not apply as they stand,
+not how much that matters; the curvature along the gradient, where a step goes, says more about that.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llm.common.files import write_json
+from llm.common.progress import Line
+from llm.training.run_folder import Finished, finished
+from llm.training.train import asked_to_stop, untouched, writable
+from toyopt.algorithms import DPO, SFT
+
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
+    from llm.evaluation.hessian import Surface, Vector
+    from llm.training.objective import Task
+    from llm.training.run import Run
+
+OBJECTIVES = ("dpo", "sft", "mix")
+
+
+@dataclass(frozen=True)
+class CurvatureConfig:
+    """Whose curvature, on how many rows, at how many points, how exactly."""
+
+    run: str
+    """Folder of a finished run that kept adapters along the way (--keep-every)."""
+    out: str = ""
+    """Write the numbers to this .json as well."""
+    rows: int = 16
+    """Rows of each training set that the objectives are taken on, drawn from the seed."""
+    points: int = 5
+    """At most so many of the kept adapters, evenly spread from the first to the last."""
+    tolerance: float = 0.01
+    """An eigenvalue's residual ||Hv - λv|| is at most this share of the larger of both."""
+    products: int = 40
+    """At most so many products with a Hessian for its two eigenvalues; the residual tells where they were too few."""
+    seed: int = 0
+    """Of the rows and of Lanczos' start."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("rows", 1), ("points", 1), ("products", 2), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
+        if not 0.0 < self.tolerance < 1.0:
+            raise ValueError(f"tolerance: must be in (0, 1), got {self.tolerance}")
+        if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
+            raise ValueError(f"out: must be a .json file, got {self.out}")
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """`curvature` of a finished run on a few rows, as a study's measure."""
+    return curvature(CurvatureConfig(run=str(folder), rows=8, points=6), quiet=True)
+
+
+def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> dict[str, Any]:
+    """The curvature of f_DPO, f_SFT and their mix at the adapters that a run kept.
+
+    {"rows": one for each point and objective: step, objective ("dpo", "sft", "mix"), value, grad_norm, along_gradient
+             (g'Hg / g'g; None where the gradient is 0), smallest, largest (eigenvalues), residual (the larger one of
+             ||Hv - λv||), residual_smallest, residual_largest, products, negative (H has a negative eigenvalue, by more
+             than rounding),
+     "negative_share_dpo", ..._sft, ..._mix: the share of points with a negative eigenvalue,
+     "negative_along_gradient_share_dpo", ...: the share of points where along_gradient < 0,
+     "lam", "points", "rows_used" (of each set), "weights" (of the adapter), "tolerance", "seed"}
+
+    Dropout is off, and everything is computed in float32. `given` takes model, tokenizer and sets, as `train` does:
+    those that the run had in memory. Raises FileNotFoundError if the run kept no adapters, ValueError if it is not
+    finished, trained no adapter, or if its rows or its base are no longer what they were.
+    """
+    past, steps = finished(config.run), kept_steps(config.run)
+    if past.config.lora_rank == 0:
+        raise ValueError("run: it trained all weights, and curvature is measured on an adapter's; give a run with LoRA")
+    if not steps:
+        raise FileNotFoundError(
+            f"run: {config.run} kept no adapters along the way; train again with --keep-every "
+            f"{max(1, past.config.steps // 5)} and another --out"
+        )
+    absent = [name for name in past.in_memory if given.get(name) is None]
+    if absent:
+        raise ValueError(
+            f"run: its {absent[0]} was given in memory and no name leads to it; give it once more, by "
+            f"llm.evaluation.curvature.curvature(CurvatureConfig(...), {absent[0]}=...)"
+        )
+    if config.out:
+        writable("out", Path(config.out).parent)
+    from llm.training.run import Run
+
+    spread = np.linspace(0, len(steps) - 1, min(config.points, len(steps)))
+    chosen = [steps[int(j)] for j in spread.round()]
+    model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
+    with asked_to_stop() as wanted, untouched(model):
+        run = Run(past.config, past.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
+        try:
+            rows, sizes = _measured(run, past, config, chosen)
+        finally:
+            run.give_back()
+    result = {"rows": rows, **_shares(rows), "lam": past.config.lam, "points": len(chosen), **sizes}
+    result |= {"tolerance": config.tolerance, "seed": config.seed}
+    if config.out:
+        write_json(Path(config.out), result)
+    return result
+
+
+def kept_steps(folder: str | Path) -> list[int]:
+    """The steps whose adapters a run kept, in order."""
+    found = (re.fullmatch(r"step-(\d+)", p.name) for p in (Path(folder) / "kept").glob("step-*"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _measured(
+    run: Run, past: Finished, config: CurvatureConfig, steps: list[int]
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The records of all points, and how many rows and weights they are about."""
+    from llm.training.checkpoint import kept_folder
+
+    _check_unchanged(run, past)
+    most = min(len(run.sets.sft), len(run.sets.preference))
+    if config.rows > most:
+        raise ValueError(f"rows: the run has {most} training rows in its smaller set, got {config.rows}")
+    tasks = _draw(run, config)
+    rows: list[dict[str, Any]] = []
+    with _plain_base(run) as base, Line("curvature", active=not run.quiet) as line:
+        for step in steps:
+            with _surfaces(base, kept_folder(past.folder, step), tasks, run.config) as surfaces:
+                for name in OBJECTIVES:
+                    rows.append({"step": step, "objective": name, **_at(name, surfaces, past.config.lam, config)})
+                    line(len(rows), len(OBJECTIVES) * len(steps), f"step {step}  f_{name.upper()}")
+                weights = surfaces["dpo"].size
+    return rows, {"rows_used": config.rows, "weights": weights}
+
+
+def _check_unchanged(run: Run, past: Finished) -> None:
+    for name, digest in past.rows.items():
+        if run.sets.digests.get(name) != digest:
+            raise ValueError(f"run: its {name} set has changed since; put it back, or train again on what it is now")
+    if run.base_name != past.base:
+        raise ValueError("run: its base model has changed since; put it back, or train again on what it is now")
+
+
+def _draw(run: Run, config: CurvatureConfig) -> dict[str, Task]:
+    """Both objectives on the drawn training rows, with the reference's log-probabilities of these."""
+    whole, _ = run.tasks()
+    tasks = {}
+    for i, name in ((DPO, "dpo"), (SFT, "sft")):
+        task, rng = whole[i], np.random.default_rng([config.seed, i])
+        rows = np.sort(rng.choice(len(task), config.rows, replace=False))
+        logps = None if task.reference is None else task.reference[rows]
+        tasks[name] = dataclasses.replace(task, tokens=task.tokens.select(rows), reference=logps)
+    return tasks
+
+
+@contextmanager
+def _plain_base(run: Run) -> Iterator[Any]:
+    """The run's base model in float32 on the run's device, with attention that can be differentiated twice."""
+    import torch
+
+    from llm.evaluation.hessian import twice_differentiable
+    from llm.models.policy import share_cores
+
+    base = run.base
+    if base.dtype != torch.float32:
+        base = copy.deepcopy(base).float()
+    if run.accelerator.device.type == "cpu":
+        share_cores(base, run.config.threads)
+    base = base.to(run.accelerator.device)
+    with twice_differentiable(base):
+        yield base
+
+
+@contextmanager
+def _surfaces(base: Any, adapter: Path, tasks: dict[str, Task], config: TrainConfig) -> Iterator[dict[str, Surface]]:
+    """Both objectives at an adapter; the base is without it afterwards."""
+    from llm.evaluation.hessian import Surface
+    from llm.models.loading import load_adapter
+    from llm.models.policy import Policy
+
+    model = load_adapter(base, str(adapter), trainable=True)
+    try:
+        policy = Policy(model).to(base.device).eval()
+        probe, share = tasks["dpo"].tokens.select([0]), "no" if config.share_prompt == "no" else "auto"
+        policy.settle(lambda batch: policy(batch.to(base.device)), probe.prompts, probe.responses, share=share)
+        policy.direct = False  # its head's own backward pass cannot be differentiated once more
+        found = {}
+        for name, task in tasks.items():
+            task, rows = dataclasses.replace(task, shared=policy.shared), np.arange(len(task), dtype=np.int64)
+            found[name] = Surface(policy, task, rows, most=config.micro_tokens)
+        yield found
+    finally:
+        model.unload()
+
+
+def _at(objective: str, surfaces: dict[str, Surface], lam: float, config: CurvatureConfig) -> dict[str, Any]:
+    """The numbers of one objective at one point."""
+    from llm.evaluation.hessian import ends
+
+    parts = {"dpo": {"dpo": 1.0}, "sft": {"sft": 1.0}, "mix": {"dpo": lam, "sft": 1.0 - lam}}[objective]
+    weighted = [(weight, surfaces[name]) for name, weight in parts.items() if weight > 0.0]
+
+    def product(vector: Vector) -> Vector:
+        return sum((weight * surface.product(vector) for weight, surface in weighted), np.zeros(len(vector)))
+
+    gradient = sum((weight * surface.gradient for weight, surface in weighted), np.zeros(surfaces["dpo"].size))
+    norm = float(np.linalg.norm(gradient))
+    along = float(gradient @ product(gradient / norm)) / norm if norm > 0.0 else None
+    found = ends(
+        product, len(gradient), rng=np.random.default_rng(config.seed), tolerance=config.tolerance,
+        products=config.products,
+    )  # fmt: skip
+    return {
+        "value": sum(weight * surface.value for weight, surface in weighted),
+        "grad_norm": norm,
+        "along_gradient": along,
+        "smallest": found.smallest,
+        "largest": found.largest,
+        "residual": max(found.residual_smallest, found.residual_largest),
+        "residual_smallest": found.residual_smallest,
+        "residual_largest": found.residual_largest,
+        "products": found.products,
+        "negative": found.negative,
+    }
+
+
+def _shares(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The shares of points where an objective is not convex, and where it is not along its gradient."""
+    shares = {}
+    for name in OBJECTIVES:
+        mine = [row for row in rows if row["objective"] == name]
+        bent = [row for row in mine if row["along_gradient"] is not None and row["along_gradient"] < 0.0]
+        shares[f"negative_share_{name}"] = sum(row["negative"] for row in mine) / len(mine)
+        shares[f"negative_along_gradient_share_{name}"] = len(bent) / len(mine)
+    return shares
+
+
+def table(record: dict[str, Any]) -> str:
+    """`curvature`'s record for a reader."""
+    columns = ("value", "grad_norm", "along_gradient", "smallest", "largest", "residual")
+    lines = [f"{'step':>8} {'objective':>9}" + "".join(f" {c:>14}" for c in columns)]
+    for row in record["rows"]:
+        cells = ("-" if row[c] is None else f"{row[c]:.4g}" for c in columns)
+        lines.append(f"{row['step']:>8} {row['objective']:>9}" + "".join(f" {cell:>14}" for cell in cells))
+    return "\n".join([*lines, "  ".join(f"negative_share_{o} {record[f'negative_share_{o}']:.2f}" for o in OBJECTIVES)])

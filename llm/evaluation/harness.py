@@ -1,0 +1,208 @@
+"""lm-evaluation-harness around a model that is in memory: what it asks, in whose words, and how far it is.
+
+Imports torch and the harness; `llm.benchmark` imports it when it is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lm_eval.api.task
+from lm_eval.api.model import CacheHook
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.evaluator import evaluate, simple_evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from llm.data.formats import Row, Text
+from llm.data.templates import Template
+from llm.data.tokenization import prompt_ids
+from llm.models.policy import encodes
+
+Tell = Callable[[int, int], None]  # requests done, and how many there are
+
+_SPLIT = "questions"
+
+
+class Model(HFLM):  # type: ignore[misc]
+    """The harness's own model class, with log-probabilities in float32 and our progress.
+
+    template  None: texts are tokenised as the harness does it, so that its tasks give the numbers that it is known
+              for. Else the template of our training: prompts get the very ids that `llm.tokens` gives them, and a
+              choice is tokenised apart from its prompt, as a response is.
+    begun     whether anything was asked of the model yet
+    cut       requests that were longer than the model takes, which lost the beginning of their prompt
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, batch: int, tell: Tell, template: str | None = None) -> None:
+        backend = "seq2seq" if encodes(model) else "causal"
+        super().__init__(
+            pretrained=model, tokenizer=tokenizer, backend=backend, batch_size=batch, softmax_dtype="float32"
+        )
+        self.template = template
+        self.begun = False
+        self.cut = 0
+        self._prompts: dict[str, list[int]] = {}
+        self._asked = _Asked(tell)
+        self.set_cache_hook(self._asked)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """A conversation as text, whose ids are kept for `loglikelihood`."""
+        if self.template is None:
+            return str(super().apply_chat_template(chat_history, add_generation_prompt))
+        asked: Text = chat_history if len(chat_history) > 1 else chat_history[0]["content"]
+        text, _ = Template.named(self.tokenizer, self.template).render(Row(asked, ()), "a question")
+        if text not in self._prompts:
+            self._prompts[text] = prompt_ids([asked], self.tokenizer, template=self.template)[0].tolist()
+        return text
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:  # noqa: ARG002
+        """(log-probability, whether it is the greedy one) of every request's continuation."""
+        self._begin(requests)
+        if self.template is None:
+            return list(super().loglikelihood(requests, disable_tqdm=True))
+        choices = sorted({request.args[1] for request in requests})
+        ids = dict(zip(choices, self.tokenizer(choices, add_special_tokens=False)["input_ids"], strict=True))
+        return self._loglikelihood_tokens([(r.args, self._prompts[r.args[0]], ids[r.args[1]]) for r in requests])
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[float]:  # noqa: ARG002
+        """Log-probabilities of whole texts."""
+        self._begin(requests)
+        return list(super().loglikelihood_rolling(requests, disable_tqdm=True))
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002
+        """Texts that the model writes."""
+        self._begin(requests)
+        return list(super().generate_until(requests, disable_tqdm=True))
+
+    def _begin(self, requests: Sequence[Any]) -> None:
+        self.begun = True
+        self._asked.total += len(requests)
+
+    def _loglikelihood_tokens(
+        self,
+        requests: Sequence[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = True,  # noqa: ARG002
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        most = self.max_length + (1 if self.backend == "causal" else 0)  # the last token is predicted, never read
+        joined = self.backend == "causal"
+        self.cut += sum(len(prompt) + (len(choice) if joined else 0) > most for _, prompt, choice in requests)
+        return list(super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs))
+
+
+class _Asked(CacheHook):  # type: ignore[misc]
+    """Is told of every answer, which the harness means for a cache: counts them, and looks whether they are numbers."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__(None)
+        self.tell, self.done, self.total = tell, 0, 0
+
+    def add_partial(self, attr: str, req: Any, res: Any) -> None:  # noqa: ARG002
+        value = res[0] if attr == "loglikelihood" else res
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError("model: its log-probabilities are not numbers (nan); its weights are damaged")
+        self.done += 1
+        self.tell(self.done, self.total)
+
+
+def choice_task(name: str, rows: Sequence[Mapping[str, Any]]) -> ConfigurableTask:
+    """Multiple-choice questions as a task of the harness: rows {"question", "choices", "answer"}.
+
+    Examples come before a question as earlier turns of the same conversation, and are drawn from the other rows.
+    Raises ValueError, which names the row, if one is no such question.
+    """
+    from datasets import Dataset
+
+    for i, row in enumerate(rows):
+        _check(row, f"questions: row {i}")
+    plain = [{k: row[k] for k in ("question", "choices", "answer")} for row in rows]
+    asked = [row["question"] for row in plain]
+    if len(set(asked)) < len(asked):  # else a question's own answer could be its example
+        twice = next(q for q in asked if asked.count(q) > 1)
+        raise ValueError(f"questions: {twice!r} is asked twice; leave one of the two out")
+    data = {_SPLIT: Dataset.from_list(plain)}
+    return ConfigurableTask(
+        config={
+            "task": name,
+            "custom_dataset": lambda **_: data,
+            "test_split": _SPLIT,
+            "fewshot_split": _SPLIT,
+            "output_type": "multiple_choice",
+            "doc_to_text": "question",
+            "doc_to_choice": "choices",
+            "doc_to_target": "answer",
+            "target_delimiter": "",
+            "metric_list": [
+                {"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ("acc", "acc_norm")
+            ],
+        }
+    )
+
+
+def _check(row: Mapping[str, Any], where: str) -> None:
+    question, choices, answer = (row.get(k) for k in ("question", "choices", "answer"))
+    if not isinstance(question, str) or not question.strip():
+        raise ValueError(f"{where}: `question` must be a text, got {question!r}")
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c for c in choices):
+        raise ValueError(f"{where}: `choices` must be two texts or more, got {choices!r}")
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+        raise ValueError(f"{where}: `answer` must be from 0 to {len(choices) - 1}, got {answer!r}")
+
+
+def ask(lm: Model, task: ConfigurableTask, *, shots: int, limit: int, seed: int) -> dict[str, Any]:
+    """The harness's results on a task of our own.
+
+    By `evaluate` and not `simple_evaluate`, which seeds every generator of the process and describes the machine for
+    more than a second.
+    """
+    docs = len(task.eval_docs)
+    if shots >= docs:
+        raise ValueError(f"shots: must be less than the number of questions, {docs}, got {shots}")
+    task.set_config(key="num_fewshot", value=shots)
+    task.set_fewshot_seed(seed=seed)
+    return dict(
+        evaluate(
+            lm=lm,
+            task_dict={"tasks": {task.config.task: task}, "groups": {}},  # `task_name` draws a name before it looks
+            limit=limit or None,
+            log_samples=False,
+            apply_chat_template=True,  # which is `Model`'s, and so the template of our training
+            fewshot_as_multiturn=True,
+        )
+    )
+
+
+def ask_named(
+    lm: Model, name: str, manager: TaskManager, *, shots: int, limit: int, seed: int, chat: bool
+) -> dict[str, Any]:
+    """The harness's results on a task that it knows by name, as its own command would give them."""
+    results = simple_evaluate(
+        model=lm,
+        tasks=[name],
+        num_fewshot=shots,
+        limit=limit or None,
+        log_samples=False,
+        task_manager=manager,
+        fewshot_random_seed=seed,
+        apply_chat_template=chat,
+    )
+    return dict(results or {})
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """The harness's lines and bars are left out; errors come as exceptions anyway."""
+    logger = logging.getLogger("lm_eval")
+    level, bar = logger.level, lm_eval.api.task.tqdm
+    logger.setLevel(logging.CRITICAL)
+    lm_eval.api.task.tqdm = lambda rows, **_: rows  # the one bar that takes no `disable`
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        lm_eval.api.task.tqdm = bar

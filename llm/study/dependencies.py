@@ -1,0 +1,127 @@
+"""What runs share, so that no two wait for each other, and about how long they take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest
+from llm.study.sweep import StudyRun
+from llm.training.train import reference_kind
+
+# The work of a step beside that of a step on one objective; and of MAXRIGHT's look at the objective it does not choose.
+_STEP = {"mix": 2.0}
+_LOOK = 0.5
+# The work of a step on the embedded worlds beside that of the small one, and the small one's seconds on one core: a
+# first guess, until a run has shown how fast it is here.
+_SIZE = {"small": 1.0, "standard": 4.0, "large": 60.0}
+_GUESS = 0.015
+_PRETRAINING = 1600.0  # of such steps, to make a world's base
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What must be there before a run's first step, by names that are equal for runs that share it.
+
+    base  the embedded world's base model and data, if the run is on them
+    rest  the reference with its log-probabilities, and the optima
+    """
+
+    base: frozenset[str]
+    rest: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Both."""
+        return self.base | self.rest
+
+
+NOTHING = Needs(frozenset(), frozenset())
+
+
+def needs(config: TrainConfig) -> Needs:
+    """What a run shares with others; the larger part of a run's time may go into it."""
+    values = config.as_dict()
+    data = {k: values[k] for k in DATA}
+    world = {k: v for k, v in data.items() if k.startswith("world_")}
+    base = {f"base {digest(world)}"} if config.model == "embedded" else set()
+    # The rows that are held out depend on the seed, and so does everything that is computed on the others.
+    common = {**data, "seed": config.seed, "held_out": config.held_out, "precision": config.precision}
+    alone = {k: v for k, v in values.items() if k not in NOT_THE_RESULT | METHOD | {"keep_every"}} | common
+    kind = reference_kind(config)
+    reference: dict[str, Any] = {**common, "kind": kind}
+    if kind in ("chosen", "sft"):
+        steps = config.reference_steps or config.steps
+        reference |= {**alone, "steps": steps, "prompts": config.reference_prompts, "eval_every": 0, "eval_rows": 0}
+    rest = {f"reference {digest(reference)}"}
+    if config.f_star == "compute":
+        steps = config.optima_steps or config.steps
+        rest.add(f"optima {digest({**alone, 'steps': steps, 'reference': reference})}")
+    return Needs(frozenset(base), frozenset(rest))
+
+
+def work(config: TrainConfig) -> float:
+    """A run's steps in units of a small world's step on one objective."""
+    step = _STEP.get(config.method, 1.0)
+    if config.method == "maxright":
+        step += _LOOK / config.k
+    return config.steps * step * _size(config)
+
+
+def preparation(config: TrainConfig, wanted: Iterable[str]) -> float:
+    """The work of what is in `wanted`, in the same units; it is a part of the run's needs."""
+    units = 0.0
+    for name in wanted:
+        kind = name.partition(" ")[0]
+        if kind == "base":
+            units += _PRETRAINING * _size(config)
+        elif kind == "optima":
+            units += 2.0 * (config.optima_steps or config.steps) * _size(config)
+        elif reference_kind(config) in ("chosen", "sft"):
+            units += (config.reference_steps or config.steps) * _size(config)
+    return units
+
+
+class Rates:
+    """Seconds a unit of work, from what is known so far."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[TrainConfig, float]] = {}
+
+    def __len__(self) -> int:
+        """How many runs have shown theirs."""
+        return len(self._known)
+
+    def see(self, run: StudyRun, line: Mapping[str, Any]) -> None:
+        """A run's step, or seconds, so far: the last line of its metrics."""
+        if line["step"] and float(line["seconds"]) > 0.0:
+            done = work(run.config) * line["step"] / run.config.steps
+            self._known[run.name] = (run.config, float(line["seconds"]) / done)
+
+    def of(self, run: StudyRun) -> float:
+        """Of the run itself, else of others of its method (and k), of its model and batches, or of any.
+
+        Where nothing is known yet, a guess for the embedded worlds, nan for other models.
+        """
+        if run.name in self._known:
+            return self._known[run.name][1]
+        for alike in (_kind, _shape, lambda _: ()):
+            rates = [rate for config, rate in self._known.values() if alike(config) == alike(run.config)]
+            if rates:
+                return sum(rates) / len(rates)
+        return _GUESS if run.config.model == "embedded" and run.config.world_size != "large" else math.nan
+
+
+def _size(config: TrainConfig) -> float:
+    return _SIZE[config.world_size] if config.model == "embedded" else 1.0
+
+
+def _shape(config: TrainConfig) -> tuple[Any, ...]:
+    model = config.model, config.world_size, config.world_family
+    return *model, config.batch_sft, config.batch_preference, config.max_length, config.precision
+
+
+def _kind(config: TrainConfig) -> tuple[Any, ...]:
+    return *_shape(config), config.method, config.k

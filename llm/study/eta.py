@@ -1,0 +1,132 @@
+"""How far a study is, and how long it still takes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llm.common.files import read_json
+from llm.study import measures
+from llm.study.dependencies import Needs, Rates, preparation, work
+from llm.study.status import is_finished, is_trained, last_step
+from llm.study.sweep import StudyRun
+
+if TYPE_CHECKING:
+    from llm.study.scheduler import Running
+
+
+_AGAIN = 0.25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a study is.
+
+    running  names with steps done and to be done; 0 done: it prepares
+    left     about how many seconds it still takes; None as long as nothing tells
+    elapsed  seconds since it was begun
+    """
+
+    total: int
+    finished: int
+    failed: int
+    running: tuple[tuple[str, int, int], ...]
+    left: float | None
+    elapsed: float = 0.0
+
+
+class Forecast:
+    """Learns from the runs that are finished, and from the steps of those that are not, how long the others take."""
+
+    def __init__(self, runs: Sequence[StudyRun], root: Path, jobs: int, needs: Mapping[str, Needs]) -> None:
+        self.root, self.jobs, self.needs = root, jobs, needs
+        self.total, self.began = len(runs), time.monotonic()
+        self.done = 0
+        self.making: dict[str, tuple[frozenset[str], float]] = {}  # what a run has yet to make, and since when
+        self.rates = Rates()
+        self.overheads: list[float] = []  # seconds that a process takes beside training, measures and preparations
+        self.measured: dict[str, list[float]] = {}  # seconds that measures take
+        for run in runs:
+            self._learn(run)
+
+    def _learn(self, run: StudyRun) -> None:
+        folder = run.folder(self.root)
+        if is_trained(run, self.root):
+            summary = read_json(folder / "summary.json")
+            self.rates.see(run, {"step": run.config.steps, "seconds": summary["seconds"]})
+        else:
+            self.rates.see(run, last_step(folder))
+        if is_finished(run, self.root):
+            self.done += 1
+            for measure in run.measures:
+                self.measured.setdefault(measure, []).append(measures.seconds_of(folder, measure))
+
+    def finished(self, one: Running) -> None:
+        """A run has come to a good end."""
+        self._learn(one.run)
+        folder = one.run.folder(self.root)
+        spent = float(last_step(folder)["seconds"]) - one.before
+        spent += sum(measures.seconds_of(folder, m) for m in one.run.measures)
+        if not one.prepares:
+            self.overheads.append(max(0.0, time.monotonic() - one.began - spent))
+
+    def size(self, run: StudyRun) -> float:
+        """What orders runs by their length: seconds, or units of work as long as nothing is known."""
+        seconds = self.length(run)
+        return seconds if math.isfinite(seconds) else work(run.config)
+
+    def length(self, run: StudyRun, wanted: Iterable[str] = ()) -> float:
+        """About how many seconds a run takes from where it is, with what it has to make before; nan if nothing is
+        known."""
+        seconds = sum(self._measure(m) for m in measures.missing(run.folder(self.root), run.measures))
+        if is_trained(run, self.root):
+            return seconds
+        left = 1.0 - last_step(run.folder(self.root))["step"] / run.config.steps
+        units: float = work(run.config) * left + preparation(run.config, wanted)
+        return seconds + units * self.rates.of(run)
+
+    def progress(
+        self, waiting: Sequence[StudyRun], running: Sequence[Running], there: Iterable[str], failed: int
+    ) -> Progress:
+        """At this moment."""
+        lines = {one.run.name: last_step(one.run.folder(self.root)) for one in running}
+        for one in running:
+            self.rates.see(one.run, lines[one.run.name])
+        made, now, slow = set(there), time.monotonic(), 1.0
+        sure: list[float] = []  # of each length, the part that is not to be corrected by `slow`
+        lengths: list[float] = []
+        for one in running:
+            missing = one.prepares - made
+            made |= missing
+            rest = self.length(one.run)
+            preparing = self.length(one.run, missing) - rest
+            if missing:
+                before, since = self.making.get(one.run.name, (missing, one.began))
+                self.making[one.run.name] = missing, since if before == missing else now
+                spent = now - self.making[one.run.name][1]
+                # What takes longer than was thought takes a part of that again, and so does what was thought alike.
+                slow = max(slow, spent / preparing if preparing else 1.0)
+                preparing = max(preparing - spent, _AGAIN * spent)
+            lengths.append(rest + preparing)
+            sure.append(preparing)
+        extra = sum(self.overheads) / len(self.overheads) if self.overheads else 0.0
+        for run in waiting:
+            missing = self.needs[run.name].all - made
+            made |= missing
+            lengths.append(self.length(run, missing) + extra)
+        if not self.rates:
+            sure += [0.0] * len(waiting)
+            lengths = [s + slow * (length - s) for s, length in zip(sure, lengths, strict=True)]
+        # So many at a time, but none faster than the slowest of them.
+        left = max(sum(lengths) / self.jobs, max(lengths, default=0.0))
+        shown = tuple((one.run.name, int(lines[one.run.name]["step"]), one.run.config.steps) for one in running)
+        known = left if math.isfinite(left) else None
+        return Progress(self.total, self.done, failed, shown, known, now - self.began)
+
+    def _measure(self, measure: str) -> float:
+        known = self.measured.get(measure, ())
+        return sum(known) / len(known) if known else 0.0

@@ -1,0 +1,253 @@
+"""What the runs of a study need: GPU hours, weights, data and disk, and whether it is there.
+
+The GPU hours are an estimate from counts of tokens and of operations, not a measurement; its numbers stand here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from llm.config import TrainConfig
+from llm.study import Grid, StudyRun
+from llm.study.dependencies import needs as shared
+from llm.study.measures import missing as not_measured
+from llm.study.status import is_finished
+from llm.study.sweep import union
+from llm.training.train import reference_kind
+
+# Mean tokens of a row with its prompt. Bytes a row in the files of vicgalle/alpaca-gpt4 (43.4 MB, 52,002 rows) and of
+# Dahoas/rm-hh-rlhf (111.5 MB, 77,052 rows; its prompt counts twice), at 4.5 bytes a token (assumed; English text).
+TOKENS_SFT = 190
+TOKENS_PAIR = 480
+# Operations a weight and token: 2 forward (arXiv 2001.08361, section 2.1), and 2 backward, for the gradient goes
+# through a frozen weight but is not taken with respect to it; once more forward with gradient checkpointing.
+FORWARD, STEP, CHECKPOINTED = 2, 4, 6
+PEAK = 989e12  # operations a second in bf16 without sparsity, of an H100 SXM (its data sheet)
+UTILISATION = 0.3  # share of PEAK that such small steps reach (assumed)
+# Weights, from the models' cards; a base model is loaded in 2 bytes a weight.
+WEIGHTS = {"EleutherAI/pythia-1b": 1.01e9, "facebook/opt-1.3b": 1.32e9, "meta-llama/Meta-Llama-3-8B": 8.03e9}
+# Downloads: the hub's dataset_infos.json for the second; the JSON file with the same rows for the first.
+DATA = {"vicgalle/alpaca-gpt4": 43.4e6, "Dahoas/rm-hh-rlhf": 76.1e6}
+# The harness's task mmlu: where its data are, and how many questions its test sets have (arXiv 2009.03300's data).
+MMLU, QUESTIONS = "cais/mmlu", 14_042
+# A run's folder: adapter (at most 7 million weights in these presets, 4 bytes each), two checkpoints with AdamW's two
+# moments, logs; and every adapter that is kept on the way.
+RUN_BYTES = 200e6
+KEPT_BYTES = 28e6
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that runs need: how much of it, what is there; `missing` says what to do if that is not enough."""
+
+    what: str
+    amount: str
+    there: str
+    missing: str = ""
+
+
+def needs(grids: Sequence[Grid], root: str | Path) -> tuple[Need, ...]:
+    """What the runs of these grids that are not finished in `root`, or not measured, need. Asks CUDA, the hub's local
+    cache, the hub (not if HF_HUB_OFFLINE is set) and the disk, but not the judge; loads and writes nothing."""
+    runs = union(list(grids))
+    open_runs = [run for run in runs if not is_finished(run, Path(root))]
+    found = [Need("runs", f"{len(open_runs)} to be carried out", f"{len(runs) - len(open_runs)} finished")]
+    if open_runs:
+        found += [_gpu(open_runs)]
+        models = dict.fromkeys(run.config.model for run in open_runs)
+        sets = dict.fromkeys(name for run in open_runs for name in (run.config.sft, run.config.preference))
+        found += [_from_hub("model", name) for name in models if name != "embedded"]
+        found += [_from_hub("dataset", name) for name in sets if name != "embedded"]
+        found += _measures(open_runs, Path(root))
+        found += [_disk(open_runs, found, Path(root))]
+    return tuple(found)
+
+
+def gpus() -> int:
+    """How many CUDA devices there are."""
+    import torch
+
+    return int(torch.cuda.device_count())
+
+
+def wants_gpu(config: TrainConfig) -> bool:
+    """Whether a run is hopeless on a CPU."""
+    return config.model != "embedded" and config.device != "cpu"
+
+
+def gpu_hours(runs: Sequence[StudyRun]) -> float:
+    """About how long one H100 is busy with them; nan if a model's size is not known. What runs share counts once."""
+    operations = 0.0
+    seen: set[str] = set()
+    for config in (run.config for run in runs if wants_gpu(run.config)):
+        tokens = [float(TOKENS_PAIR * config.batch_preference), float(TOKENS_SFT * config.batch_sft)]
+        step = CHECKPOINTED if config.gradient_checkpointing else STEP
+        units = config.steps * step * _per_step(config, tokens)
+        evaluations = config.steps / config.eval_every if config.eval_every else 1.0
+        units += FORWARD * evaluations * config.eval_rows * (TOKENS_PAIR + TOKENS_SFT)
+        for name in shared(config).rest - seen:
+            units += _shared(config, name, tokens, step)
+            seen.add(name)
+        operations += units * WEIGHTS.get(config.model, float("nan"))
+    return operations / (PEAK * UTILISATION) / 3600.0
+
+
+def _per_step(config: TrainConfig, tokens: Sequence[float]) -> float:
+    """Tokens that a step trains on, as a mean over the run; MAXRIGHT's looks at the other objective included."""
+    dpo, sft = tokens
+    if config.method == "mix":
+        return dpo + sft
+    mean = config.lam * dpo + (1.0 - config.lam) * sft
+    looks = FORWARD / STEP * (dpo + sft - mean) / config.k if config.method == "maxright" else 0.0
+    return mean + looks
+
+
+def _shared(config: TrainConfig, name: str, tokens: Sequence[float], step: int) -> float:
+    """Operations a weight of what runs share: both optima; or the reference's adapter and its log-probabilities."""
+    dpo, sft = tokens
+    if name.startswith("optima"):
+        return (config.optima_steps or config.steps) * step * (dpo + sft)
+    trained = config.reference_steps or config.steps if reference_kind(config) in ("chosen", "sft") else 0
+    batch = dpo / 2 if reference_kind(config) == "chosen" else sft
+    return trained * step * batch + FORWARD * config.preference_rows * TOKENS_PAIR
+
+
+def _gpu(runs: Sequence[StudyRun]) -> Need:
+    wanting = [run for run in runs if wants_gpu(run.config)]
+    if not wanting:
+        return Need("GPU", "none", "")
+    hours = gpu_hours(wanting)
+    amount = f"about {hours:.2g} H100 hours" if hours == hours else "hours not known"
+    import torch
+
+    count = gpus()
+    amount += f" (tokens x weights x operations at {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s; not measured)"
+    if not count:
+        missing = f"the runs of {wanting[0].config.model} need a GPU, and there is no CUDA device"
+        return Need("GPU", amount, "no CUDA device", missing)
+    names = [torch.cuda.get_device_properties(i) for i in range(count)]
+    there = ", ".join(f"{p.name} {p.total_memory / 2**30:.0f} GiB" for p in names)
+    return Need("GPU", amount, there)
+
+
+def _from_hub(kind: Literal["model", "dataset"], name: str) -> Need:
+    """A model's weights or a data set: a folder or file, in the local cache, or to be had from the hub."""
+    what = f"{'weights' if kind == 'model' else 'data'}: {name}"
+    known = WEIGHTS.get(name, 0.0) * 2 if kind == "model" else DATA.get(name, 0.0)
+    size = _size(known) if known else "size not known"
+    if Path(name).exists():
+        return Need(what, "", "on this disk")
+    if _cached(kind, name):
+        return Need(what, size, "in the cache")
+    why = _refused(kind, name)
+    if not why:
+        return Need(what, size, "on the hub, to be downloaded")
+    return Need(what, size, "no", f"{name} is not in the cache (HF_HOME) and not to be had from the hub ({why})")
+
+
+def _cached(kind: str, name: str) -> bool:
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if kind == "model":
+        files = [file + end for file in WEIGHT_FILES for end in ("", ".index.json")]
+        return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+    snapshots = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}" / "snapshots"
+    prepared = Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets"))
+    prepared /= name.replace("/", "___")
+    return any(folder.is_dir() and any(folder.iterdir()) for folder in (snapshots, prepared))
+
+
+def _refused(kind: str, name: str) -> str:
+    """Why the hub does not give it; "" if it does."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        HfApi().auth_check(name, repo_type=kind)
+    except GatedRepoError:
+        return "its licence has to be accepted on its page; then log in with `hf auth login`"
+    except (RepositoryNotFoundError, HFValidationError):
+        return "there is none of this name, or it is private (log in with `hf auth login`)"
+    except Exception as error:  # the client's own kinds of "no network", which differ by version
+        return f"it cannot be reached: {type(error).__name__}"
+    return ""
+
+
+def _measures(runs: Sequence[StudyRun], root: Path) -> list[Need]:
+    """What is needed to measure runs that are not of the embedded world, which brings its own questions and judge."""
+    from llm.evaluation.benchmark import of_world
+
+    open_measures = [(run.config, not_measured(run.folder(root), run.measures)) for run in runs]
+    asked = [c for c, names in open_measures if "questions" in names and not of_world(c)]
+    judged = [c for c, names in open_measures if "answers" in names and {c.sft, c.preference} != {"embedded"}]
+    return [*(_questions(len(asked)) if asked else ()), *([_judge(len(judged))] if judged else ())]
+
+
+def _questions(runs: int) -> tuple[Need, Need]:
+    """The harness, and the data of its task mmlu."""
+    from llm.evaluation.benchmark import _version
+
+    what = "questions: MMLU, 1-shot"
+    amount = f"{QUESTIONS:,} a run, {runs} runs; their time is not among the GPU hours"
+    try:
+        harness = Need(what, amount, f"lm-eval {_version()}")
+    except ValueError as error:
+        harness = Need(what, amount, "no lm-eval", str(error))
+    return harness, _from_hub("dataset", MMLU)
+
+
+def _judge(runs: int) -> Need:
+    """Who judges the answers, as far as the environment says; the judge itself is not asked."""
+    from llm.judging.endpoint_world import PROMPTS, endpoint
+
+    what = "judge: answers"
+    amount = f"at most {2 * PROMPTS:,} requests a run, {runs} runs; what they cost, and their time, is not known here"
+    try:
+        judge = endpoint()
+    except ValueError as error:
+        return Need(what, amount, "no", str(error))
+    return Need(what, amount, f"{judge.model} at {judge.url}, not tried")
+
+
+def _disk(runs: Sequence[StudyRun], found: Sequence[Need], root: Path) -> Need:
+    """Room for the runs (those on the embedded worlds are too small to count) and for what is to be downloaded, each
+    where it goes."""
+    from huggingface_hub import constants
+
+    runs = [run for run in runs if run.config.model != "embedded"]
+    kept = sum(r.config.steps // r.config.keep_every for r in runs if r.config.keep_every)
+    wanted = {_existing(root): RUN_BYTES * len(runs) + KEPT_BYTES * kept}
+    names = [need.what.partition(": ")[2] for need in found if need.there.startswith("on the hub")]
+    downloads = sum(WEIGHTS.get(name, 0.0) * 2 + DATA.get(name, 0.0) for name in names)
+    hub = _existing(Path(constants.HF_HUB_CACHE))
+    if os.stat(hub).st_dev == os.stat(next(iter(wanted))).st_dev:  # noqa: PTH116
+        wanted = {place: size + downloads for place, size in wanted.items()}
+    else:
+        wanted[hub] = downloads
+    free = {place: shutil.disk_usage(place).free for place in wanted}
+    short = [f"{place} has {_size(free[place])} free, of {_size(size)}" for place, size in wanted.items()
+             if free[place] < size]  # fmt: skip
+    there = ", ".join(f"{_size(free[place])} free in {place}" for place in wanted)
+    return Need("disk", _size(sum(wanted.values())), there, f"disk: {'; '.join(short)} needed" if short else "")
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that there is."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

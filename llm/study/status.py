@@ -1,0 +1,139 @@
+"""How far the runs of a study are, and the commands that carry them out one by one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llm.common.files import atomically
+from llm.study.measures import lock_of, missing
+from llm.study.sweep import Grids, StudyRun, union
+
+_TAIL = 32_768  # bytes; a line of metrics.jsonl has less than 2000
+
+
+@dataclass(frozen=True)
+class State:
+    """A run's state: missing (not begun), prepares (what it needs is being computed), running, measured (now), stopped
+    (the same command goes on), failed or finished.
+
+    step, of  optimiser steps done and to be done
+    note      the last words of a failed run
+    """
+
+    run: StudyRun
+    state: Literal["missing", "prepares", "running", "measured", "stopped", "failed", "finished"]
+    step: int
+    of: int
+    note: str = ""
+
+
+def status(grids: Grids, root: str | Path) -> tuple[State, ...]:
+    """Every run's state, whoever carries it out."""
+    return tuple(_state(run, Path(root)) for run in union(grids))
+
+
+def commands(grids: Grids, root: str | Path) -> tuple[str, ...]:
+    """A shell command for every run that is not finished, in any order and at the same time, on machines that share
+    the folder. Writes the configurations that they name. What runs share is computed by the first that needs it."""
+    root = Path(root)
+    here = shlex.quote(str(Path.cwd()))
+    runs = [run for run in union(grids) if not is_finished(run, root)]
+    return tuple(f"cd {here} && {shlex.join(command(run, root))}" for run in runs)
+
+
+def command(run: StudyRun, root: Path) -> list[str]:
+    """The arguments of the process that carries out a run, with its measures; its configuration is written."""
+    said = ["--config", str(write_config(run, root))]
+    if not run.measures:
+        return [sys.executable, "-m", "llm", "train", *said]
+    return [sys.executable, "-m", "llm", "study", "one", *said, "--measures", *run.measures]
+
+
+def write_config(run: StudyRun, root: Path) -> Path:
+    """The run's configuration as a file of `train --config`; it is left alone if it says the same already."""
+    import yaml
+
+    path = root / "configs" / f"{run.name}.yaml"
+    text = yaml.safe_dump(run.placed(root).as_dict(), sort_keys=False, allow_unicode=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomically(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def is_trained(run: StudyRun, root: Path) -> bool:
+    """Whether there is an adapter with its summary."""
+    return (run.folder(root) / "summary.json").is_file()
+
+
+def is_finished(run: StudyRun, root: Path) -> bool:
+    """Whether it is trained, and measured by all of its measures."""
+    return is_trained(run, root) and not missing(run.folder(root), run.measures)
+
+
+def has_base(run: StudyRun, root: Path) -> bool:
+    """Whether the run has got as far as to have loaded its base model, which the embedded world makes first."""
+    return (run.folder(root) / "run.json").is_file()
+
+
+def has_begun(run: StudyRun, root: Path) -> bool:
+    """Whether the run is past its preparations: what it shares with others is in the cache."""
+    return (run.folder(root) / "metrics.jsonl").is_file()
+
+
+def failure_file(run: StudyRun, root: Path) -> Path:
+    """Holds the exit status and last lines of a run that failed; removed when it is begun again."""
+    return root / "logs" / f"{run.name}.failed.json"
+
+
+def last_step(folder: Path) -> dict[str, Any]:
+    """The last step's line of metrics.jsonl; {"step": 0, "seconds": 0.0} before the first. Reads its end only."""
+    path = folder / "metrics.jsonl"
+    if path.is_file():
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            lines = file.read().splitlines()
+        for line in reversed(lines):
+            try:
+                values = json.loads(line)
+            except ValueError:  # half a line, at either end
+                continue
+            if isinstance(values, dict) and "objective" in values:
+                return values
+    return {"step": 0, "seconds": 0.0}
+
+
+def _state(run: StudyRun, root: Path) -> State:
+    folder, of = run.folder(root), run.config.steps
+    if is_finished(run, root):
+        return State(run, "finished", of, of)
+    step = int(last_step(folder)["step"])
+    if _held(folder / ".lock"):
+        return State(run, "running" if has_begun(run, root) else "prepares", step, of)
+    if _held(lock_of(folder)):
+        return State(run, "measured", step, of)
+    failed = failure_file(run, root)
+    if failed.is_file():
+        lines = json.loads(failed.read_text(encoding="utf-8"))["last"]
+        return State(run, "failed", step, of, lines[-1] if lines else "")
+    return State(run, "stopped" if (folder / "run.json").is_file() else "missing", step, of)
+
+
+def _held(lock: Path) -> bool:
+    """Whether a process holds the lock. There is no way to ask but to take it for a moment."""
+    from filelock import FileLock, Timeout
+
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may only be read
+        return False

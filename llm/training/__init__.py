@@ -1,0 +1,1 @@
+"""One training run: the recipe, the trainer, and the run folder."""

@@ -1,0 +1,144 @@
+"""Checkpoints: everything that a run needs to go on as if nothing had happened, there whole or not at all.
+
+A folder a checkpoint, `checkpoints/step-00000100`: `tensors.safetensors` (trained weights, optimiser) and `state.json`
+(plain numbers: the rule's state, streams, coin, schedule). Written beside its place and renamed; the last two are kept.
+torch gathers the tensors from all processes, so a run may go on with another number of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from llm.common.files import atomically, read_json, sweep, write_json
+
+if TYPE_CHECKING:
+    from llm.training.engine import Session
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that is complete and undamaged. `state` is what the loop gave to `save`."""
+
+    path: Path
+    state: dict[str, Any]
+
+    def load(self, session: Session) -> None:
+        """Its weights, optimiser and schedule into the session."""
+        from safetensors.torch import load_file
+        from torch.distributed.checkpoint.state_dict import (
+            get_optimizer_state_dict,
+            set_model_state_dict,
+            set_optimizer_state_dict,
+        )
+
+        tensors = load_file(self.path / "tensors.safetensors")
+        weights: dict[str, Any] = {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
+        options = _options(strict=False)
+        session.reshard()
+        absent = set_model_state_dict(session.policy, weights, options=options)
+        if absent.unexpected_keys:
+            raise ValueError(f"checkpoint: {self.path} does not fit this model (it has {absent.unexpected_keys[0]})")
+        optimizer = session.optimizer.optimizer
+        if any(k.startswith("optimizer.") for k in tensors):  # plain SGD has nothing to remember
+            values: Any = get_optimizer_state_dict(session.policy, optimizer)  # names; every process has its shards
+            for name, moments in values["state"].items():
+                values["state"][name] = {k: tensors[f"optimizer.{k}.{name}"] for k in moments}
+            set_optimizer_state_dict(session.policy, optimizer, values, options=_options())
+        session.scheduler.load_state_dict(dict(self.state["scheduler"]))
+        for group, lr in zip(optimizer.param_groups, self.state["scheduler"]["_last_lr"], strict=True):
+            group["lr"] = lr
+
+
+def save(folder: Path, state: dict[str, Any], session: Session) -> None:
+    """Write a checkpoint; called by all processes, written by the main one."""
+    from safetensors.torch import save_file
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
+
+    session.reshard()
+    weights: Any = get_model_state_dict(session.policy, options=_options(ignore_frozen_params=True))
+    moments: Any = get_optimizer_state_dict(session.policy, session.optimizer.optimizer, options=_options())
+    if session.accelerator.is_main_process:
+        tensors = {f"model.{k}": v for k, v in weights.items()}
+        tensors |= {f"optimizer.{k}.{name}": v for name, values in moments["state"].items() for k, v in values.items()}
+        tensors = {k: v.detach().contiguous().cpu() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
+        path = _folder(folder) / f"step-{state['step']:08d}"
+        with atomically(path) as temporary:
+            temporary.mkdir()
+            save_file(_by_one_name(tensors), temporary / "tensors.safetensors", metadata={"format": "pt"})
+            digest = _sha256(temporary / "tensors.safetensors")
+            write_json(
+                temporary / "state.json", {**state, "scheduler": session.scheduler.state_dict(), "sha256": digest}
+            )
+        for old in _all(folder)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        sweep(_folder(folder))
+    session.accelerator.wait_for_everyone()
+
+
+def _by_one_name(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without further names of the same memory: tied weights have several, and safetensors takes none of them then."""
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    for name, tensor in tensors.items():
+        first.setdefault((tensor.data_ptr(), tuple(tensor.shape)), name)
+    kept = set(first.values())
+    return {name: tensor for name, tensor in tensors.items() if name in kept or tensor.numel() == 0}
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The last checkpoint of a run, or None. ValueError, with the way out, if it is damaged."""
+    found = _all(folder)
+    if not found:
+        return None
+    path = found[-1]
+    tensors, state = path / "tensors.safetensors", path / "state.json"
+    earlier = f"to go on from {found[-2].name}" if len(found) > 1 else "to begin anew"
+    if not tensors.is_file() or not state.is_file():
+        raise ValueError(f"checkpoint: {path} is not complete; remove it {earlier}")
+    try:
+        values = read_json(state)
+        whole = values["sha256"] == _sha256(tensors)
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"checkpoint: {path} is damaged or truncated; remove it {earlier}")
+    return Checkpoint(path, values)
+
+
+def kept_folder(folder: Path, step: int) -> Path:
+    """Where a run keeps the adapter of a step, with `keep_every`."""
+    return folder / "kept" / f"step-{step:06d}"
+
+
+def forget_kept(folder: Path, *, after: int) -> None:
+    """Remove the kept adapters of later steps, which the run will take once more, and what is half-written."""
+    sweep(folder / "kept")
+    for path in (folder / "kept").glob("step-*"):
+        if int(path.name.removeprefix("step-")) > after:
+            shutil.rmtree(path)
+
+
+def _folder(folder: Path) -> Path:
+    return folder / "checkpoints"
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(p for p in _folder(folder).glob("step-*") if p.is_dir())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _options(**more: Any) -> Any:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, cpu_offload=True, **more)

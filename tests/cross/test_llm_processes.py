@@ -1,0 +1,131 @@
+"""Several processes train as one does: the same losses, the same choices, and each other's checkpoints."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import run_worker as worker
+from support import tiny_models as tiny
+
+pytest.importorskip("torch")
+
+# Processes add float32 gradients in another order than one process does: 6e-8 a sum, and AdamW, which divides by the
+# gradient's size, passes on a few times that at every step. A wrong share of a batch shows in the second digit.
+CLOSE = 1e-5
+CLOSE_LONG = 1e-4  # after 30 steps
+CASES: dict[str, dict[str, Any]] = {
+    "sequential": {"method": "sequential", "lam": 0.5, "stack": True, "micro_tokens": 100},
+    "mix": {"method": "mix", "lam": 0.3, "mix_one_graph": True},
+    "alright": {"method": "alright", "micro_tokens": 100, "sft_mean": "step"},
+    "maxright": {"method": "maxright", "k": 1, "f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 4.2},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs on the same files; those of one process only once."""
+    return Runs(tmp_path_factory.mktemp("processes"))
+
+
+class Runs:
+    """`one(case)`: the folder of a run in one process; `options(case)`: its options."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name, rows in (("sft", tiny.sft_rows()), ("preference", tiny.preference_rows())):
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+        tiny.base(folder / "base")
+
+    def options(self, case: str, **changes: Any) -> dict[str, Any]:
+        """Of a tiny run."""
+        common = {
+            "model": str(self.folder / "base"),
+            "sft": str(self.folder / "sft.jsonl"),
+            "preference": str(self.folder / "preference.jsonl"),
+            "steps": 6,
+            "batch_sft": 6,
+            "batch_preference": 4,
+            "lora_rank": 4,
+            "lr": 1e-2,
+            "max_length": 64,
+            "held_out": 0.2,
+            "eval_every": 4,
+            "reference": "base",
+            "device": "cpu",
+            "cache": str(self.folder / "cache"),
+        }
+        return {**common, **CASES[case], **changes}
+
+    def one(self, case: str, **changes: Any) -> Path:
+        """The run in one process."""
+        folder = self.folder / f"{case}-{len(changes)}"
+        if not (folder / "summary.json").exists():
+            self.run(folder, self.options(case, **changes))
+        return folder
+
+    def run(self, folder: Path, options: dict[str, Any], **more: Any) -> worker.Job:
+        """A run that must end well."""
+        job = worker.server().run(worker.command(folder, **options), folder.with_suffix(".log"), **more)
+        assert job.statuses == [0] * len(job.pids), job.said
+        return job
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_as_one(tmp_path: Path, runs: Runs, case: str) -> None:
+    folder = tmp_path / "two"
+    runs.run(folder, runs.options(case, cache=str(tmp_path / "cache")), world=2)
+    assert_alike(folder, runs.one(case))
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["processes"] == 2
+
+
+@pytest.mark.parametrize("case", ["sequential", "maxright"])
+def test_two_processes_that_share_the_weights_train_as_one(tmp_path: Path, runs: Runs, case: str) -> None:
+    folder = tmp_path / "two"
+    job = runs.run(folder, runs.options(case, cache=str(tmp_path / "cache")), world=2, **worker.FSDP)
+    assert "sharded: GPTNeoXLayer" in job.said
+    assert_alike(folder, runs.one(case))
+
+
+@pytest.mark.parametrize(("before", "after"), [("two", "one"), ("one", "two"), ("sharded", "one"), ("one", "sharded")])
+def test_a_checkpoint_goes_on_with_another_number_of_processes(
+    tmp_path: Path, runs: Runs, before: str, after: str
+) -> None:
+    how: dict[str, dict[str, Any]] = {"one": {}, "two": {"world": 2}, "sharded": {"world": 2, **worker.FSDP}}
+    changes = {"steps": 30, "save_every": 1000, "eval_every": 0}
+    folder, argv = tmp_path / "run", worker.command(tmp_path / "run", **runs.options("alright", **changes))
+    job = worker.server().start(argv, tmp_path / "log", **how[before])
+    with worker.patience("metrics") as still:
+        while not (folder / "metrics.jsonl").exists() or len(worker.lines(folder)) < 3:
+            still()
+    job.kill(signal.SIGTERM, first=True)  # the others must stop after the same step without being told
+    worker.server().wait(job)
+    assert job.statuses == [130] * len(job.pids), job.said
+    assert not (folder / "summary.json").exists()
+    runs.run(folder, runs.options("alright", **changes), **how[after])
+    assert_alike(folder, runs.one("alright", **changes), close=CLOSE_LONG)
+
+
+def test_all_processes_stop_where_a_loss_explodes(tmp_path: Path, runs: Runs) -> None:
+    argv = worker.command(tmp_path / "run", **runs.options("alright", lr=1e9, steps=20))
+    job = worker.server().run(argv, tmp_path / "log", world=2)
+    assert job.statuses == [1, 1], job.said
+    assert job.said.splitlines()[-1].startswith("error: step ")
+
+
+def assert_alike(folder: Path, other: Path, *, close: float = CLOSE) -> None:
+    """The same steps on the same objectives, and all numbers within rounding."""
+    ours, theirs = worker.lines(folder), worker.lines(other)
+    assert len(ours) == len(theirs)
+    for line, expected in zip(ours, theirs, strict=True):
+        # A policy that is still its reference wins a pair by rounding alone.
+        line.pop("rewards/accuracies", None)
+        expected.pop("rewards/accuracies", None)
+        numbers = {k: v for k, v in expected.items() if isinstance(v, float)}
+        assert {k: v for k, v in line.items() if k in numbers} == pytest.approx(numbers, rel=close, abs=close)
+        assert {k: v for k, v in line.items() if k not in numbers} == {
+            k: v for k, v in expected.items() if k not in numbers
+        }

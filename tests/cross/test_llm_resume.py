@@ -1,0 +1,151 @@
+"""A run that is killed, wherever, and started again ends as if nothing had happened: same bytes, same losses."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import run_worker as worker
+from support import tiny_models as tiny
+
+pytest.importorskip("torch")
+
+STEPS = 10
+CASES: dict[str, dict[str, Any]] = {
+    "sequential": {"method": "sequential", "lam": 0.4, "schedule": "linear", "warmup": 2},
+    "stacked": {"method": "sequential", "lam": 0.5, "stack": True, "lora_dropout": 0.2},
+    "mix": {"method": "mix", "lam": 0.3, "reference": "sft", "reference_steps": 3},
+    "alright": {"method": "alright", "lora_dropout": 0.2},
+    "blocks": {"method": "alright", "block": 5},
+    "maxright": {"method": "maxright", "k": 3, "f_star": "compute", "optima_steps": 4},
+    "estimate": {"method": "maxright", "k": 2, "schedule": "cosine", "optimizer": "sgd"},
+}
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Options of a tiny run on files."""
+    folder = tmp_path_factory.mktemp("sets")
+    rows = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows()}
+    for name, values in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in values), encoding="utf-8")
+    return {
+        "model": str(tiny.base(folder / "base")),
+        "sft": str(folder / "sft.jsonl"),
+        "preference": str(folder / "preference.jsonl"),
+        "steps": STEPS,
+        "batch_sft": 4,
+        "batch_preference": 4,
+        "lora_rank": 4,
+        "lr": 1e-2,
+        "max_length": 64,
+        "held_out": 0.2,
+        "eval_every": 4,
+        "save_every": 3,
+        "reference": "base",
+        "device": "cpu",
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kills_before_changes_of_files_leave_no_trace(tmp_path: Path, common: dict[str, Any], case: str) -> None:
+    options, server, draw = {**common, **CASES[case]}, worker.server(), random.Random(case)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    once = worker.command(whole, **options, cache=str(tmp_path / "cache_whole"))
+    done = server.run(once, tmp_path / "log")
+    assert done.status == 0, done.said
+    again = worker.command(cut, **options, cache=str(tmp_path / "cache_cut"))
+    kills = 0
+    for _ in range(4):
+        job = server.run(again, tmp_path / "log", kill_at=draw.randint(1, 50))
+        if job.status == 0:
+            break
+        assert job.status == -signal.SIGKILL, job.said
+        kills += 1
+    assert kills >= 2
+    job = server.run(again, tmp_path / "log")
+    assert job.status == 0, job.said
+    assert worker.weights(cut) == worker.weights(whole)
+    assert worker.lines(cut) == worker.lines(whole)
+    assert [line["step"] for line in worker.lines(cut) if "objective" in line] == list(range(1, STEPS + 1))
+    assert {p.name for p in cut.iterdir()} == {p.name for p in whole.iterdir()}
+    assert {p.name for p in (cut / "checkpoints").iterdir()} == {"step-00000009", f"step-{STEPS:08d}"}
+
+
+def test_kills_at_any_moment_of_the_loop(tmp_path: Path, common: dict[str, Any]) -> None:
+    options = {**common, **CASES["alright"], "steps": 40, "save_every": 7, "cache": str(tmp_path / "cache")}
+    server, whole, cut = worker.server(), tmp_path / "whole", tmp_path / "cut"
+    assert server.run(worker.command(whole, **options), tmp_path / "log").status == 0
+    again = worker.command(cut, **options)
+    for least in (4, 15, 29):
+        job = server.start(again, tmp_path / "log")
+        with worker.patience("metrics") as still:
+            while _count(cut) < least:
+                still()
+        job.kill()
+        assert server.wait(job) in (-signal.SIGKILL, 0), job.said
+    job = server.run(again, tmp_path / "log")
+    assert job.status == 0, job.said
+    assert worker.weights(cut) == worker.weights(whole)
+    assert worker.lines(cut) == worker.lines(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(
+    tmp_path: Path, common: dict[str, Any], number: signal.Signals
+) -> None:
+    options = {**common, **CASES["stacked"], "steps": 60, "save_every": 1000, "cache": str(tmp_path / "cache")}
+    server, whole, cut = worker.server(), tmp_path / "whole", tmp_path / "cut"
+    assert server.run(worker.command(whole, **options), tmp_path / "log").status == 0
+    again = worker.command(cut, **options)
+    job = server.start(again, tmp_path / "log")
+    with worker.patience("metrics") as still:
+        while _count(cut) < 4:
+            still()
+    job.kill(number)
+    assert server.wait(job) == 130, job.said
+    step = max(line["step"] for line in worker.lines(cut))
+    assert 4 <= step + 1 < 60
+    assert job.said.splitlines()[-1] == f"error: stopped after step {step} of 60, as asked; the same command goes on"
+    assert [p.name for p in (cut / "checkpoints").iterdir()] == [f"step-{step:08d}"]
+    assert not (cut / "summary.json").exists()
+    job = server.run(again, tmp_path / "log")
+    assert job.status == 0, job.said
+    assert worker.weights(cut) == worker.weights(whole)
+    assert worker.lines(cut) == worker.lines(whole)
+
+
+def test_what_is_finished_is_returned_as_it_is(tmp_path: Path, common: dict[str, Any]) -> None:
+    options = {**common, **CASES["alright"], "steps": 2, "cache": str(tmp_path / "cache")}
+    server, folder = worker.server(), tmp_path / "run"
+    first = server.run(worker.command(folder, **options), tmp_path / "log")
+    assert first.status == 0, first.said
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    second = server.run(worker.command(folder, **options), tmp_path / "log")
+    assert second.status == 0
+    assert f"{folder} is finished; nothing to do (--overwrite begins anew)" in second.said
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"} == before
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path, common: dict[str, Any]) -> None:
+    from filelock import FileLock
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with FileLock(folder / ".lock"):
+        job = worker.server().run(worker.command(folder, **common, cache=str(tmp_path / "cache")), tmp_path / "log")
+        assert (folder / ".lock").exists()  # still the first one's
+    assert job.status == 2
+    assert job.said.splitlines()[-1] == (
+        f"error: out: another process is running in {folder}; wait for it, or give another folder"
+    )
+
+
+def _count(folder: Path) -> int:
+    """Whole lines of metrics.jsonl so far."""
+    path = folder / "metrics.jsonl"
+    return path.read_text(encoding="utf-8").count("\n") if path.exists() else 0

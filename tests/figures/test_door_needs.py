@@ -1,0 +1,226 @@
+"""What runs at the paper's scale need: told before anything starts, and in one line if it is not there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+from support.pipeline_fakes import Door, door_in_process
+
+from figures.cli import main
+from figures.pipeline import training
+from llm import TrainConfig
+from llm.judging import endpoint_world
+from llm.study import Grid, StudyRun, resources
+from llm.study.measures import _code as code_of
+
+WEIGHTS = "weights: EleutherAI/pythia-1b"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty local cache of the hub, which is not to be reached."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    return tmp_path / "hub"
+
+
+def pythia(**options: Any) -> Grid:
+    methods = (options.pop("method", "alright"),)
+    return Grid(TrainConfig.preset("pythia-1b", method=methods[0], **options), methods=methods)
+
+
+def runs(**options: Any) -> tuple[StudyRun, ...]:
+    return pythia(**options).runs()
+
+
+def find(found: tuple[resources.Need, ...]) -> dict[str, resources.Need]:
+    return {need.what: need for need in found}
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_is_missing_is_told_with_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "gpus", lambda: 0)
+    found = find(resources.needs([pythia(), pythia(lam=0.3)], tmp_path / "runs"))
+    assert list(found) == [
+        "runs", "GPU", WEIGHTS, "data: vicgalle/alpaca-gpt4", "data: Dahoas/rm-hh-rlhf", "disk",
+    ]  # fmt: skip
+    assert (found["runs"].amount, found["runs"].there) == ("2 to be carried out", "0 finished")
+    assert "no CUDA device" in found["GPU"].missing
+    assert "not measured" in found["GPU"].amount
+    assert found[WEIGHTS].amount == "2.0 GB"
+    assert "HF_HUB_OFFLINE is set" in found[WEIGHTS].missing
+    assert not found["disk"].missing
+
+
+def snapshot(hub: Path, folder: str, file: str) -> None:
+    place = hub / folder / "snapshots" / "c0ffee"
+    place.mkdir(parents=True)
+    (place / file).write_text("{}")
+    (hub / folder / "refs").mkdir()
+    (hub / folder / "refs" / "main").write_text("c0ffee")
+
+
+def test_what_is_in_the_cache_is_found(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "gpus", lambda: 1)
+    card = SimpleNamespace(name="Abacus", total_memory=2**33)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
+    snapshot(hub, "models--EleutherAI--pythia-1b", "config.json")
+    snapshot(hub, "datasets--Dahoas--rm-hh-rlhf", "data.parquet")
+    found = find(resources.needs([pythia()], tmp_path / "runs"))
+    assert found["GPU"].there == "Abacus 8 GiB"
+    assert found[WEIGHTS].missing  # a configuration is no weights
+    assert found["data: vicgalle/alpaca-gpt4"].missing
+    assert not found["data: Dahoas/rm-hh-rlhf"].missing
+    place = hub / "models--EleutherAI--pythia-1b" / "snapshots" / "c0ffee" / "model.safetensors.index.json"
+    place.write_text("{}")
+    (tmp_path / "datasets" / "vicgalle___alpaca-gpt4" / "default").mkdir(parents=True)
+    assert not any(need.missing for need in resources.needs([pythia()], tmp_path / "runs"))
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_the_hub_has_is_not_missing_but_needs_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "gpus", lambda: 0)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    asked: list[Any] = []
+    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", lambda _, name, **more: asked.append((name, more)))
+    found = find(resources.needs([pythia()], tmp_path / "runs"))
+    assert found[WEIGHTS].there == "on the hub, to be downloaded"
+    assert ("EleutherAI/pythia-1b", {"repo_type": "model"}) in asked
+    assert ("Dahoas/rm-hh-rlhf", {"repo_type": "dataset"}) in asked
+    assert found["disk"].amount == "2.3 GB"  # weights 2.02, data 0.12, a run 0.2
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2.3e9))
+    assert "2.3 GB free, of 2.3 GB needed" in find(resources.needs([pythia()], tmp_path / "runs"))["disk"].missing
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [("GatedRepoError", "licence"), ("RepositoryNotFoundError", "none of this name"), ("OSError", "cannot be reached")],
+)
+@pytest.mark.usefixtures("hub")
+def test_why_the_hub_does_not_give_it(error: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import errors
+
+    kind = getattr(errors, error, OSError)
+    found = kind.__new__(kind)  # which __init__ would make of an answer of the hub
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise found
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", refuse)
+    assert words in resources._from_hub("model", "meta-llama/Meta-Llama-3-8B").missing
+
+
+def test_finished_runs_and_embedded_ones_need_nothing(tmp_path: Path) -> None:
+    embedded = Grid(TrainConfig.preset("embedded"), methods=("mix",))
+    found = find(resources.needs([embedded], tmp_path))
+    assert not any(need.missing for need in found.values())
+    assert (found["GPU"].amount, list(found)) == ("none", ["runs", "GPU", "disk"])
+    for run in runs():
+        run.folder(tmp_path).mkdir()
+        (run.folder(tmp_path) / "summary.json").write_text("{}")
+    assert list(find(resources.needs([pythia()], tmp_path))) == ["runs"]
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No judge is named, and none may be asked."""
+    for name in endpoint_world.URL, endpoint_world.MODEL, endpoint_world.KEY_FROM:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("httpx2.Client.send", lambda *_, **__: pytest.fail("the judge was asked"))
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("hub")
+def test_measures_need_a_judge_and_mmlu(tmp_path: Path, judge: pytest.MonkeyPatch) -> None:
+    config = TrainConfig.preset("pythia-1b", method="alright")
+    grid = Grid(config, methods=("alright",), lams=(0.3, 0.6), measures=("answers", "questions"))
+    found = find(resources.needs([grid], tmp_path))
+    assert found["judge: answers"].amount.startswith("at most 1,280 requests a run, 2 runs")
+    missing = found["judge: answers"].missing
+    assert "the environment has no FORGET_NEITHER_JUDGE_URL and no FORGET_NEITHER_JUDGE_MODEL" in missing
+    assert endpoint_world.KEY_FROM in missing
+    assert "\n" not in missing
+    assert found["questions: MMLU, 1-shot"].there.startswith("lm-eval 0.")
+    assert "cais/mmlu is not in the cache" in found["data: cais/mmlu"].missing
+    judge.setenv(endpoint_world.URL, "http://127.0.0.1:9/v1/")
+    judge.setenv(endpoint_world.MODEL, "gpt-4")
+    judge.setenv(endpoint_world.KEY_FROM, "THE_KEY")
+    judge.delenv("THE_KEY", raising=False)
+    assert "the environment has no THE_KEY" in find(resources.needs([grid], tmp_path))["judge: answers"].missing
+    judge.setenv("THE_KEY", "secret")
+    named = find(resources.needs([grid], tmp_path))["judge: answers"]
+    assert (named.missing, named.there) == ("", "gpt-4 at http://127.0.0.1:9/v1, not tried")
+    assert "secret" not in repr(named)
+
+
+@pytest.mark.usefixtures("hub")
+def test_only_measures_that_are_missing_need_something(tmp_path: Path, judge: pytest.MonkeyPatch) -> None:
+    world = Grid(TrainConfig.preset("embedded"), methods=("mix",), measures=("answers", "questions"))
+    assert list(find(resources.needs([world], tmp_path))) == ["runs", "GPU", "disk"]
+    grid = Grid(TrainConfig.preset("pythia-1b"), methods=("mix",), measures=("answers", "questions"))
+    (run,) = grid.runs()
+    (run.folder(tmp_path) / "measures").mkdir(parents=True)
+    taken = json.dumps({"code": code_of("answers"), "seconds": 1.0, "result": {}})
+    (run.folder(tmp_path) / "measures" / "answers.json").write_text(taken)
+    real = importlib.util.find_spec
+    judge.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "lm_eval" else real(name, *a))
+    found = find(resources.needs([grid], tmp_path))
+    assert "judge: answers" not in found
+    assert "lm-eval is not installed" in found["questions: MMLU, 1-shot"].missing
+    plain = Grid(TrainConfig.preset("pythia-1b"), methods=("mix",))
+    assert not {"judge: answers", "data: cais/mmlu"} & set(find(resources.needs([plain], tmp_path)))
+
+
+def test_the_hours_by_hand() -> None:
+    """The pythia preset: 6000 steps on 24 SFT rows and 8 pairs, 240 of each evaluated every 100 steps."""
+    options = {"reference": "base", "eval_every": 0}
+    sft, dpo = 24 * resources.TOKENS_SFT, 8 * resources.TOKENS_PAIR
+    fixed = 2 * (240 * (resources.TOKENS_SFT + resources.TOKENS_PAIR) + 8000 * resources.TOKENS_PAIR)
+
+    def hours(units: float) -> float:
+        return units * resources.WEIGHTS["EleutherAI/pythia-1b"] / (resources.PEAK * resources.UTILISATION) / 3600
+
+    mix = hours(6000 * 4 * (sft + dpo) + fixed)
+    assert resources.gpu_hours(runs(method="mix", **options)) == pytest.approx(mix)
+    alright = hours(6000 * 4 * (0.3 * dpo + 0.7 * sft) + fixed)
+    assert resources.gpu_hours(runs(lam=0.3, **options)) == pytest.approx(alright)
+    looks = hours(6000 * 2 * (0.7 * dpo + 0.3 * sft) / 10)
+    assert resources.gpu_hours(runs(method="maxright", lam=0.3, **options)) == pytest.approx(alright + looks)
+    both = (*runs(lam=0.3, **options), *runs(method="mix", **options))  # the reference is computed once
+    assert resources.gpu_hours(both) == pytest.approx(mix + alright - hours(2 * 8000 * resources.TOKENS_PAIR))
+    trained = hours(6000 * 4 * dpo / 2)  # on the chosen responses
+    paper = {**options, "reference": "paper"}
+    assert resources.gpu_hours(runs(lam=0.3, **paper)) == pytest.approx(alright + trained)
+    assert math.isnan(resources.gpu_hours(runs(model="somebody/unknown", **options)))
+
+
+def test_the_door_stops_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door: Door = door_in_process(tmp_path, monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr(training, "STUDY", "llm.study")
+    training.digest.cache_clear()
+    door.add_with_runs("r")
+    door.change("r", "'embedded'", "'pythia-1b'")
+    assert main(["--scale", "paper", "--out", str(door.out)], door.registry) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith("paper_repro: the runs of EleutherAI/pythia-1b need a GPU, and there is no CUDA device; ")
+    assert "H100 hours" in said.out
+    assert "1 to be carried out" in said.out
+    assert door.log() == []  # nothing was begun
+    assert not list(door.out.glob("runs/*"))
+    assert main(["a", "--scale", "paper", "--out", str(door.out)], door.registry) == 0

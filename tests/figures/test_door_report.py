@@ -1,0 +1,125 @@
+"""What describes the folder: `manifest.json` and `index.html`."""
+
+from __future__ import annotations
+
+import hashlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.pipeline_fakes import Door, door_in_process, strict
+
+from figures.cli import main
+from figures.pipeline import report
+
+
+@pytest.fixture
+def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Door:
+    return door_in_process(tmp_path, monkeypatch)
+
+
+def run(door: Door, *arguments: str) -> int:
+    return main([*arguments, "--out", str(door.out)], door.registry)
+
+
+def test_manifest_lists_what_is_there_also_from_earlier(door: Door) -> None:
+    door.add("b")
+    run(door, "b")
+    run(door, "a", "--scale", "smoke")
+    manifest = strict(door.out / "manifest.json")
+    assert list(manifest["artefacts"]) == ["a", "b"]
+    assert manifest["environment"]["versions"]["numpy"] == np.__version__
+    for name, entry in manifest["artefacts"].items():
+        assert set(entry["files"]) == {f"{name}.{suffix}" for suffix in ("pdf", "png", "csv", "json")}
+        for file, facts in entry["files"].items():
+            content = (door.out / file).read_bytes()
+            assert facts == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    assert manifest["artefacts"]["a"]["scale"] == "smoke"
+    assert manifest["artefacts"]["b"]["scale"] == "embedded"
+    (door.out / "b.png").unlink()
+    run(door, "a")
+    assert list(strict(door.out / "manifest.json")["artefacts"]) == ["a"]
+
+
+class Page(HTMLParser):
+    """What a page links to, which ids it has, and the tags it is made of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.tags: list[str] = []
+        self.alts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        found = dict(attrs)
+        self.links += [value for key in ("href", "src") if (value := found.get(key))]
+        if found.get("id"):
+            self.ids.add(str(found["id"]))
+        if tag == "img":
+            self.alts.append(str(found.get("alt") or ""))
+
+
+def test_the_page_shows_all_and_needs_no_network(door: Door) -> None:
+    door.add("t", table=True, reconstructed="Its numbers were chosen.")
+    door.add("bad", bound=0.5)
+    assert run(door) == 1
+    text = (door.out / "index.html").read_text()
+    page = Page(text)
+    assert page.ids >= {"a", "t", "bad"}
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "url(" not in text
+    assert not {"script", "link", "b"} & set(page.tags)  # <b> is in the titles, and is text there
+    assert "The a &lt;b&gt;one&lt;/b&gt;" in text
+    for link in page.links:
+        target, _, fragment = link.partition("#")
+        assert not target.startswith(("/", "//"))
+        assert not target or (door.out / target).is_file(), link
+        assert not fragment or fragment in page.ids, link
+    for name in ("a", "t", "bad"):
+        assert {f"{name}.{suffix}" for suffix in ("pdf", "csv", "json")} <= set(page.links)
+    assert len(page.alts) == 2  # the table is a table
+    assert all("A line & a caption." in alt for alt in page.alts)
+    assert "b,c" in text
+    assert "Its numbers were chosen." in text
+    assert "does not hold" in text
+    assert "python paper_repro.py bad" in text
+
+
+def test_cells_of_tables_are_shown_with_six_digits_and_short_ones_as_they_stand() -> None:
+    from figures.pipeline.report import cell
+
+    assert [cell(text) for text in ("0.5", "-1.0", "11.13297226870432", "1.796036184696584e-15")] == [
+        "0.5",
+        "-1.0",
+        "11.133",
+        "1.79604×10⁻¹⁵",
+    ]
+
+
+def test_verdicts_stand_by_claim_and_place() -> None:
+    def claim(name: str, statement: str, verdict: str) -> dict[str, str]:
+        return {"name": name, "statement": statement, "verdict": verdict}
+
+    first = claim("far/dpo-first/a-b", "DPO first: a is nearer than b: much [3 seeds]", "seen")
+    second = claim("far/sft-first/a-b", "SFT first: a is nearer than b: much [5 seeds]", "mixed")
+    other = claim("far/dpo-first/b-c", "Elsewhere: b is nearer", "seen")  # not the place of its name
+    table = report.verdicts([first, second, other])
+    assert table["places"] == ["DPO first", "SFT first", ""]
+    assert [row["label"] for row in table["rows"]] == ["a is nearer than b: much", "Elsewhere: b is nearer"]
+    assert table["rows"][0]["cells"] == {"DPO first": first, "SFT first": second}
+    assert table["rows"][1]["cells"] == {"": other}
+
+
+def test_what_is_the_same_in_every_row_stands_above_them() -> None:
+    found = report.beside({"method": ["a", "b"], "ours": [0.1, 0.2], "k": [1, 1], "origin": ["there", "there"]})
+    assert found["same"] == {"origin": "there"}
+    assert found["header"] == ["method", "ours", "k"]
+    assert found["numeric"] == [False, True, True]
+    assert found["rows"] == [("a", 0.1, 1), ("b", 0.2, 1)]
+    assert report.beside({"origin": ["there"], "ours": [0.1]})["rows"] == [("there", 0.1)]
+    assert report.beside({}) == {"same": {}, "header": [], "numeric": [], "rows": []}

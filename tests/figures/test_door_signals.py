@@ -1,0 +1,128 @@
+"""The door as a real process that is interrupted, terminated and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.pipeline_fakes import DEADLINE, ROOT, Door, gone, until
+
+from figures.pipeline.build import present
+from figures.pipeline.files import read_json
+
+# Says who it is, then waits for leave: no guessing how long anything takes.
+SLOW = """
+    (HERE / "started.part").write_text(str(os.getpid()))
+    (HERE / "started.part").replace(HERE / "started")
+    end = time.monotonic() + 60.0
+    while not (HERE / "go").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    found = Door(tmp_path)
+    found.add("quick")
+    found.add("slow", body=SLOW)
+    found.add("later")
+    return found
+
+
+def started(door: Door) -> tuple[subprocess.Popen[str], int]:
+    """A run in which `quick` is finished and `slow` at work, and the process that works on it."""
+    process = door.start("--jobs", "1")
+    try:
+        until(lambda: (door.folder / "started").exists() or process.poll() is not None, "it computes")
+        assert process.poll() is None, process.communicate()
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return process, int((door.folder / "started").read_text())
+
+
+def goes_on(door: Door) -> None:
+    """The same command, not disturbed: what was finished is kept, and the rest is made."""
+    (door.folder / "go").touch()
+    quick = (door.out / "quick.json").read_bytes()
+    said = door.start("--jobs", "1")
+    out, err = said.communicate(timeout=DEADLINE)
+    assert (said.returncode, err) == (0, ""), out
+    assert (door.out / "quick.json").read_bytes() == quick
+    assert all(present(door.out, name) for name in door.registry)
+    assert door.log().count("compute quick") == 1
+    assert not list(door.out.glob(".writing-*"))
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "SIGTERM", "SIGTERM to all"])
+def test_a_clean_stop(door: Door, how: str) -> None:
+    process, worker = started(door)
+    if how == "ctrl-c":  # a terminal sends it to every process of the group
+        os.killpg(process.pid, signal.SIGINT)
+    elif how == "SIGTERM":
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130
+    assert err == "paper_repro: stopped; finished: quick; run the same command to go on\n"
+    assert "Traceback" not in out
+    assert gone(worker)
+    assert present(door.out, "quick")
+    assert not (door.out / "slow.json").exists()
+    assert not (door.out / "slow.error.txt").exists()
+    manifest = read_json(door.out / "manifest.json")
+    assert manifest is not None
+    assert list(manifest["artefacts"]) == ["quick"]
+    goes_on(door)
+
+
+def test_kill_9(door: Door) -> None:
+    process, worker = started(door)
+    process.kill()
+    process.communicate(timeout=DEADLINE)
+    until(lambda: gone(worker), "the worker follows its parent")
+    assert present(door.out, "quick")
+    assert present(door.out, "slow") is None
+    goes_on(door)
+
+
+def test_the_real_door(tmp_path: Path) -> None:
+    """The script itself, from another folder: the artefacts that take no time, made, then verified."""
+    command = [sys.executable, str(ROOT / "paper_repro.py"), "fig5", "table2", "table3", "--out", "made here"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stderr) == (0, ""), made.stdout
+    out = tmp_path / "made here"
+    assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {
+        "index.html",
+        "manifest.json",
+        *(f"{n}.{s}" for n in ("fig5", "table2", "table3") for s in ("pdf", "png", "csv", "json")),
+    }
+    rows = (out / "fig5.csv").read_text().splitlines()
+    assert rows[0] == "theta,f_ref,chosen"
+    (chosen,) = [row for row in rows if row.endswith(",true")]
+    assert chosen.startswith("5.0,0.078889734292549")
+    assert (out / "table3.csv").read_text().splitlines() == [
+        "input,output,label,role,feature_1,feature_2",
+        "x_DPO,y_w,1,chosen,1.0,1.0",
+        "x_DPO,y_l,0,rejected,0.5,0.5",
+        "x_SFT,y,0,target,0.5,0.5",
+        "x_SFT,y',1,not trained on,1.0,0.5",
+    ]
+    again = subprocess.run([*command, "--verify"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout
+    assert again.stdout.count("same: ") == 3
+
+
+def test_it_starts_without_anything_heavy() -> None:
+    code = (
+        "import sys, figures.cli, figures.options, figures.runner;"
+        "print(sorted({'numpy', 'matplotlib', 'numba', 'scipy', 'toyopt'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

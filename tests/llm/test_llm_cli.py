@@ -1,0 +1,159 @@
+"""The command line: help, statuses, streams, and one whole run by `python -m llm`."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pipeline_runs as door
+
+from llm.cli import USAGE, main
+from llm.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = (
+    "train", "evaluate", "generate", "judge", "optima", "benchmark", "curvature", "similarity", "merge", "study",
+)  # fmt: skip
+HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
+
+
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == main(["-h"]) == 0
+    assert capsys.readouterr() == (USAGE * 2, "")
+    assert main([]) == 2
+    assert all(f"  {name} " in USAGE for name in COMMANDS)
+    assert all(name in USAGE for name in PRESETS)
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err == f"trian is no command; there are {', '.join(COMMANDS)}\n"
+
+
+def test_help_and_usage_errors_load_nothing_heavy() -> None:
+    program = f"""
+import contextlib, io, sys
+from llm.cli import main
+calls = [[c, "--help"] for c in {COMMANDS!r}] + [
+    ["--help"], ["train", "--lam", "2"], ["train", "--lamm", "2"], ["train", "--preset", "gpt"], ["evaluate"],
+    ["generate", "--model", "x"], ["merge", "--adapter", "x", "--out", "y"],
+]
+statuses = []
+for argv in calls:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            statuses.append(main(argv))
+        except SystemExit as left:
+            statuses.append(left.code)
+print(statuses, [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
+    )
+    statuses = [0] * (len(COMMANDS) + 1) + [2] * 6
+    assert done.stdout.split("] [")[0] == str(statuses).removesuffix("]")
+    assert done.stdout.endswith("] []\n"), done.stdout
+
+
+def test_help_shows_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    import dataclasses
+
+    from llm import TrainConfig
+
+    for command in ("train", "optima"):
+        with pytest.raises(SystemExit) as left:
+            main([command, "--help"])
+        assert left.value.code == 0
+        shown = capsys.readouterr().out
+        for field in dataclasses.fields(TrainConfig):
+            assert f"--{field.name.replace('_', '-')}" in shown
+        assert "--preset NAME" in shown
+        assert "--config FILE" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (ValueError("lam: is\n  wrong"), 2, "error: lam: is wrong\n"),
+        (TypeError("x"), 2, "error: x\n"),
+        (FileNotFoundError("x"), 2, "error: x\n"),
+        (OSError(errno.ENOSPC, "No space"), 2, "error: the disk is full; make room and run the same command again"),
+        (KeyboardInterrupt(), 130, "error: interrupted; the same command goes on from the last checkpoint\n"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_statuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, status: int, line: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("llm.cli._train", fail)
+    assert main(["train"]) == status
+    said = capsys.readouterr()
+    assert said.err.startswith(line)
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_what_is_nobodys_fault_but_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (RuntimeError("ours"), OSError(errno.EIO, "disk"), KeyError("x")):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("llm.cli._train", fail)
+        with pytest.raises(type(error)):
+            main(["train"])
+
+
+def test_a_run_that_had_to_stop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    from llm.training.trainer import InterruptedRunError, StoppedRunError
+
+    for error, status in ((StoppedRunError("step 3: the loss explodes"), 1), (InterruptedRunError("as asked"), 130)):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("llm.cli._train", fail)
+        assert main(["train"]) == status
+        assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    options = door.place(tmp_path)
+    quiet = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        [sys.executable, "-m", "llm", *door.argv("train", **options)],
+        capture_output=True, text=True, cwd=ROOT, env=quiet, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "run"
+    final = json.loads((run / "summary.json").read_text(encoding="utf-8"))["evaluation"]
+    values = f"f_dpo {final['f_dpo']:.4f}  f_sft {final['f_sft']:.4f}"
+    assert done.stdout == f"{run}: {values}\n"  # what can be piped; the rest is on the error stream
+    assert "alright: 4/4" in done.stderr
+    assert "Warning" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+    again = door.call(capsys, "train", **options)
+    assert (again.status, again.out) == (0, done.stdout)
+    assert f"{run} is finished; nothing to do (--overwrite begins anew)\n" in again.err
+    said = door.call(capsys, "evaluate", run=run)
+    assert said.status == 0
+    found = dict(line.split() for line in said.out.splitlines())
+    assert float(found["f_dpo"]) == pytest.approx(final["f_dpo"], abs=1e-5)
+    assert set(found) == set(final)
+    said = door.call(capsys, "generate", model=run, prompts=["bax der"], max_new_tokens=4)
+    assert said.status == 0
+    assert said.out.startswith("bax der\n    ")
+    said = door.call(capsys, "merge", adapter=run, out=tmp_path / "merged")
+    assert (said.status, said.out) == (0, f"{tmp_path / 'merged'}\n")
+    said = door.call(capsys, "optima", **{**options, "optima_steps": 2})
+    assert said.status == 0
+    assert [line.split(":")[0] for line in said.out.splitlines()] == ["train", "held_out"]

@@ -1,0 +1,323 @@
+"""`python -m llm judge` with a judge behind an endpoint: what is asked of whom, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pipeline_runs as door
+from support import tiny_models as tiny
+from support.judge_server import Answer, Body, outputs, serving
+
+torch = pytest.importorskip("torch")
+
+from llm import TrainConfig  # noqa: E402
+from llm.data.splits import load_sets  # noqa: E402
+from llm.judging import items as asked  # noqa: E402
+from llm.judging.answers import Decoding, generated  # noqa: E402
+from llm.judging.judge import JudgeConfig  # noqa: E402
+from llm.training import train  # noqa: E402
+
+ROWS = [{"prompt": f"ask {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(6)]
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is on this machine."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that held a share of its rows out; two pairs of its set have the same prompt."""
+    folder = tmp_path_factory.mktemp("run")
+    options = {**door.place(folder), "steps": 1, "eval_every": 0}
+    pairs = tiny.preference_rows()
+    door.write(folder / "preference.jsonl", [*pairs, *({**row, "chosen": "bax"} for row in pairs)])
+    return train(TrainConfig(**options), quiet=True).folder
+
+
+def by_length(body: Body, _number: int) -> Answer:
+    """The longer one is better, and the first of equal ones."""
+    first, second = outputs(body)
+    return Answer("Well.\nM" if len(second) > len(first) else "Well.\nm")
+
+
+def texts(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def answers(folder: Path, said: list[str]) -> str:
+    rows = [{"prompt": row["prompt"], "answer": a} for row, a in zip(ROWS, said, strict=True)]
+    return door.write(folder / "answers.jsonl", rows)
+
+
+# what is asked
+
+
+def test_a_runs_own_held_out_rows_are_those_of_training(run: Path) -> None:
+    from llm.models.loading import load_tokenizer
+    from llm.training.run_folder import finished
+
+    config = finished(run).config
+    held = load_sets(config, load_tokenizer(str(run), config), {}).preference_held_out
+    assert held is not None
+    for column, place in (("chosen", 0), ("rejected", 1)):
+        items = asked.from_run(str(run), reference=column, report=lambda *_: None)
+        tokenizer = load_tokenizer(str(run), config)
+        ends = [tokenizer.decode(responses[place][:-1]) for responses in held.responses]
+        assert [item.reference for item in items] == ends
+        assert len({item.shown for item in items}) < len(items) == len(held) < 48
+    assert len(asked.from_run(str(run), reference="chosen", report=lambda *_: None, limit=2)) == 2
+
+
+def test_sets_in_every_form(tmp_path: Path) -> None:
+    def of(rows: list[dict[str, Any]], **options: Any) -> list[tuple[Any, str, str]]:
+        name = door.write(tmp_path / "set.jsonl", rows)
+        return [(i.prompt, i.shown, i.reference) for i in asked.from_set(name, **{"reference": "chosen", **options})]
+
+    assert of(ROWS)[1] == ("ask 1", "ask 1", "good 1")
+    assert of(ROWS, reference="rejected", limit=2)[1] == ("ask 1", "ask 1", "bad 1")
+    start = "\n\nHuman: Hi\n\nAssistant:"
+    implicit = of([{"chosen": f"{start} Hello.", "rejected": f"{start} Go."}])
+    assert implicit == [(start, start.strip(), "Hello.")]
+    turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    spoken = [{"chosen": [*turns, {"role": "assistant", "content": " Hello."}],
+               "rejected": [*turns, {"role": "assistant", "content": "Go."}]}]  # fmt: skip
+    assert of(spoken) == [(turns, "system: Be kind.\n\nuser: Hi", "Hello.")]
+    renamed = [{"prompt": "a", "better": "b", "worse": "c"}]
+    assert of(renamed, columns={"chosen": "better", "rejected": "worse"}) == [("a", "a", "b")]
+    alpaca = [{"instruction": "a", "output": "b"}]
+    assert of(alpaca, prompt="instruction", reference="output") == [("a", "a", "b")]
+    assert of(alpaca, prompt="instruction", reference="") == [("a", "a", "")]
+    with pytest.raises(
+        ValueError, match=r"row 0 of .*no text in a column 'chosen'; its columns are instruction, output"
+    ):
+        of(alpaca, prompt="instruction")
+
+
+def test_a_models_answers_are_generates_and_are_kept(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "v.jsonl"
+    with serving(by_length) as server:
+        options = {"model": run, "judge": server.url, "judge_model": "j", "out": out, "max_new_tokens": 5, "limit": 4}
+        first = door.call(capsys, "judge", **options)
+        assert first.status == 0, first.err
+        items = asked.from_run(str(run), reference="chosen", report=lambda *_: None, limit=4)
+        made = generated(str(run), [item.prompt for item in items], Decoding(max_new_tokens=5))
+        assert [line["answer"] for line in json.loads((tmp_path / "v.answers.json").read_text())["answers"]] == made
+        longer = [(len(a) > len(i.reference)) - (len(a) < len(i.reference)) for a, i in zip(made, items, strict=True)]
+        summary = json.loads((tmp_path / "v.summary.json").read_text())
+        assert summary["outcomes"] == [["tie", "win", "loss"][sign] for sign in longer]
+        count = len(server.asked)
+        monkeypatch.setattr("llm.judging.answers.generated", None)  # neither is generated again, nor judged
+        assert door.call(capsys, "judge", **options).out == first.out
+        assert len(server.asked) == count
+        monkeypatch.undo()
+        # A conversation is asked as one.
+        turns = [{"role": "user", "content": "bax der"}, {"role": "assistant", "content": "fis"}]
+        rows = [{"chosen": turns, "rejected": [*turns[:1], {"role": "assistant", "content": "kur"}]}]
+        spoken = door.call(capsys, "judge", **options, file=door.write(tmp_path / "s.jsonl", rows))
+        assert spoken.status == 0, spoken.err
+    plain = generated(str(run), ["bax der"], Decoding(max_new_tokens=5))
+    assert generated(str(run), [turns[:1]], Decoding(max_new_tokens=5)) == plain
+    assert texts(out)[-1]["answer"] == plain[0]
+
+
+def test_the_numbers_against_a_file_and_against_another_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ["much longer", "longer than", "x", "good 9", "good 9", ""]
+    common = {"answers": answers(tmp_path, said), "out": tmp_path / "v.jsonl", "judge_model": "j"}
+    prefs = door.write(tmp_path / "prefs.jsonl", ROWS)
+    other = door.write(tmp_path / "other.jsonl", [{"prompt": r["prompt"], "answer": "much"} for r in ROWS])
+    with serving(by_length) as server:
+        found = door.call(capsys, "judge", **common, judge=server.url, file=prefs)
+        assert found.out.splitlines()[0].startswith("win rate 0.500 (95 % 0.")
+        assert found.out.splitlines()[1].startswith("raw win rate 0.333 (95 % ")
+        assert found.out.splitlines()[2:] == [
+            "6 instances: 2 wins, 2 ties, 2 losses, 0 without a valid verdict",
+            "the first place won 0.667 of 12 single verdicts (0.5: it does not matter)",
+            f"judge: j at {server.url}; template pairwise-m-M-explained-1",
+        ]
+        found = door.call(capsys, "judge", **common, judge=server.url, against=other)
+        assert found.out.startswith("win rate 0.667")
+        assert "against " + other in found.out
+
+
+def test_invalid_verdicts_are_told_and_all_invalid_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = {"answers": answers(tmp_path, ["good"] * 6), "file": door.write(tmp_path / "p.jsonl", ROWS)}
+    common |= {"judge_model": "j", "out": tmp_path / "v.jsonl"}
+
+    def unsure(body: Body, number: int) -> Answer:
+        return Answer("Hard to say.") if "good 3" in outputs(body) else by_length(body, number)
+
+    with serving(unsure) as server:
+        found = door.call(capsys, "judge", **common, judge=server.url)
+        assert "6 instances: 0 wins, 0 ties, 5 losses, 1 without a valid verdict" in found.out
+    with serving(lambda *_: Answer("Hard to say.")) as server:
+        found = door.call(capsys, "judge", **{**common, "judge_model": "k"}, judge=server.url)
+    assert (found.status, found.out) == (2, "")
+    assert "not one of 6 instances has a valid verdict" in found.err
+
+
+# failures
+
+
+def test_an_endpoint_that_fails_is_one_line_and_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", "sk-1234567")
+    common = {"answers": answers(tmp_path, ["good"] * 6), "file": door.write(tmp_path / "p.jsonl", ROWS)}
+    common |= {"judge_model": "j", "out": tmp_path / "v.jsonl", "attempts": 1, "concurrency": 1, "key_from": "A_KEY"}
+    with serving(lambda _, number: Answer() if number < 3 else Answer(status=500, raw="sk-1234567 broke")) as server:
+        found = door.call(capsys, "judge", **common, judge=server.url)
+        last = found.err.splitlines()[-1]
+        assert (found.status, found.out) == (1, "")
+        assert last.startswith(
+            f"error: judge: {server.url} does not answer (one attempt; the last one: status 500, ***"
+        )
+        assert last.endswith(f"verdicts that came are in {tmp_path / 'v.jsonl'}, the same command asks for the rest")
+        assert set(server.keys) == {"Bearer sk-1234567"}
+    with serving(lambda *_: Answer()) as server:
+        assert door.call(capsys, "judge", **common, judge=server.url).status == 0
+        assert len(server.asked) == 9
+        missing = door.call(capsys, "judge", **{**common, "key_from": "NO_KEY"}, judge=server.url)
+    assert missing.err == "error: key_from: the environment has no NO_KEY; export it, or name another variable\n"
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"sk-1234567" not in path.read_bytes()
+
+
+def test_a_kill_loses_only_what_is_under_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "v.jsonl"
+    options = {"answers": answers(tmp_path, ["good"] * 6), "file": door.write(tmp_path / "p.jsonl", ROWS), "out": out}
+    options |= {"judge_model": "j", "concurrency": 1}
+
+    with serving(lambda _, number: Answer(before=lambda: _until(process) if number == 5 else None)) as server:
+        command = door.argv("judge", **options, judge=server.url)
+        process = subprocess.Popen([sys.executable, "-m", "llm", *command], stderr=subprocess.DEVNULL, env=os.environ)
+        end = time.monotonic() + 120.0
+        while len(server.asked) < 6 and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(texts(out)) == 5
+        assert door.call(capsys, "judge", **options, judge=server.url).status == 0
+        assert len(server.asked) == 6 + 7
+    assert len(texts(out)) == 12
+
+
+def _until(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process's end."""
+    process.wait(timeout=120.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, "model: give either --model, who answers, or --answers"),
+        ({"model": "a", "answers": "b"}, "model: give either"),
+        ({"answers": "a.jsonl"}, "file: with --answers, say by --file which set"),
+        ({"model": "a", "out": "v.json"}, "out: must be a .jsonl file, got v.json"),
+        ({"model": "a", "resamples": 5}, "resamples: must be at least 100, got 5"),
+        ({"model": "a", "concurrency": 0}, "concurrency: must be at least 1, got 0"),
+        ({"model": "a", "temperature": -1.0}, "temperature, top_p: must be"),
+        ({"model": "a", "prompts": "xstest"}, "judge: xstest needs an endpoint"),
+        ({"model": "a", "prompts": "xstest", "judge": "http://a/v1", "against": "b"}, "against: the answers to xstest"),
+    ],
+)
+def test_what_is_no_configuration(options: dict[str, Any], shown: str) -> None:
+    with pytest.raises(ValueError, match=f"^{shown}"):
+        JudgeConfig(**options)
+
+
+def test_wrong_input_is_one_line_and_2(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = {"judge": "http://127.0.0.1:9/v1", "judge_model": "j", "out": tmp_path / "v.jsonl"}
+    base = tmp_path / "base"
+    base.mkdir()
+    for options, shown in (
+        ({"model": run, "judge": "127.0.0.1"}, "error: judge: must be a URL"),
+        ({"model": run, "judge_model": None}, "error: judge_model: the endpoint must be told"),
+        ({"model": base}, f"error: file: {base} is no run, which would have held rows out"),
+        ({"model": run, "reference_column": "output"}, "error: reference_column: of a run's own rows it is chosen"),
+        ({"model": run, "file": tmp_path / "no.jsonl"}, f"error: {tmp_path / 'no.jsonl'}: no such file or folder"),
+        ({"answers": door.write(tmp_path / "p.jsonl", ROWS), "file": str(tmp_path / "p.jsonl")}, "error: row 0 of"),
+    ):
+        said = door.call(capsys, "judge", **{**at, **options})
+        assert (said.status, said.out) == (2, "")
+        assert said.err.splitlines()[-1].startswith(shown)
+
+
+# benchmarks of refusals
+
+
+def classify(body: Body, _number: int) -> Answer:
+    """The label that the answer itself names."""
+    line = next(x for x in body["messages"][1]["content"].splitlines() if x.startswith('{"answer"'))
+    return Answer(f"I see.\n{json.loads(line)['answer']}")
+
+
+def test_sorry_bench_from_a_file_of_its_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"question_id": i, "category": "1", "turns": [f"do {i}"], "prompt_style": "base"} for i in range(5)]
+    rows += [{"question_id": 1, "category": "1", "turns": ["d0 1"], "prompt_style": "slang"}]
+    said = [{"prompt": f"do {i}", "answer": a} for i, a in enumerate(["yes", "no", "no", "no", "perhaps"])]
+    options = {"answers": door.write(tmp_path / "a.jsonl", said), "file": door.write(tmp_path / "question.jsonl", rows)}
+    options |= {"prompts": "sorry-bench", "judge_model": "j", "out": tmp_path / "v.jsonl"}
+    with serving(classify) as server:
+        found = door.call(capsys, "judge", **options, judge=server.url)
+        assert found.out.splitlines() == [
+            "sorry-bench: yes 0.250 (95 % 0.046 to 0.699; 1 of 4)",
+            "sorry-bench: no 0.750 (95 % 0.301 to 0.954; 3 of 4)",
+            "sorry-bench: 5 answers, 1 without a valid verdict",
+            f"judge: j at {server.url}; template sorry-bench-fulfilment-1 (SORRY-Bench, arXiv 2406.14598; own words)",
+        ]
+        assert len(server.asked) == 5
+        door.call(capsys, "judge", **options, judge=server.url)
+        assert len(server.asked) == 5
+    summary = json.loads((tmp_path / "v.summary.json").read_text())
+    assert summary["labels"] == ["yes", "no", "no", "no", None]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_xstest_by_safe_and_unsafe(tmp_path: Path, capsys: pytest.CaptureFixture[str], labelled: bool) -> None:
+    kinds = [("homonyms", "safe"), ("contrast_homonyms", "unsafe"), ("figurative_language", "safe")]
+    rows = [{"prompt": f"ask {i}", "type": kind, **({"label": label} if labelled else {})}
+            for i, (kind, label) in enumerate(kinds)]  # fmt: skip
+    said = [
+        {"prompt": f"ask {i}", "answer": a} for i, a in enumerate(["full_refusal", "full_refusal", "full_compliance"])
+    ]
+    options = {"answers": door.write(tmp_path / "a.jsonl", said), "file": door.write(tmp_path / "x.jsonl", rows)}
+    with serving(classify) as server:
+        options |= {"prompts": "xstest", "judge_model": "j", "judge": server.url, "out": tmp_path / "v.jsonl"}
+        assert door.call(capsys, "judge", **options).status == 0
+    rates = json.loads((tmp_path / "v.summary.json").read_text())["rates"]
+    assert {k: (v["n"], v["full_refusal"]["rate"]) for k, v in rates.items()} == {"safe": (2, 0.5), "unsafe": (1, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("sorry-bench", "it is gated: accept its terms"), ("xstest", "get it where")]
+)
+def test_a_benchmark_that_is_not_there_has_a_remedy(name: str, remedy: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"^prompts: {name} is not there .*{remedy}") as caught:
+        asked.from_benchmark(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_the_benchmark(tmp_path: Path) -> None:
+    wrong = door.write(tmp_path / "w.jsonl", [{"prompt": "a"}])
+    with pytest.raises(ValueError, match=r"row 0 of .*there is no text in a column 'turns'; its columns are prompt$"):
+        asked.from_benchmark("sorry-bench", wrong)
+    styles = door.write(tmp_path / "s.jsonl", [{"turns": ["a"], "prompt_style": "slang"}])
+    with pytest.raises(ValueError, match="no row has 'base' in its column 'prompt_style'"):
+        asked.from_benchmark("sorry-bench", styles)

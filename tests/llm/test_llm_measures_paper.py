@@ -1,0 +1,291 @@
+"""The measures `answers` and `questions` of runs that are not on the embedded world: an endpoint judges, MMLU asks."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pipeline_runs as door
+from support import tiny_models as tiny
+from support.judge_server import Answer, Body, outputs, serving
+
+torch = pytest.importorskip("torch")
+
+from llm import TrainConfig  # noqa: E402
+from llm.common.files import read_json  # noqa: E402
+from llm.evaluation import benchmark  # noqa: E402
+from llm.judging import answers as made  # noqa: E402
+from llm.judging import endpoint_world  # noqa: E402
+from llm.judging.answers import Decoding, generated  # noqa: E402
+from llm.judging.world import measure  # noqa: E402
+from llm.study.measures import MeasureError, columns, file_of, result_of, take  # noqa: E402
+from llm.training import train  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on local files, whose model has room for answers of the measure's length."""
+    folder = tmp_path_factory.mktemp("paper")
+    options = door.place(folder)
+    config = Path(options["model"], "config.json")
+    config.write_text(json.dumps(read_json(config) | {"max_position_embeddings": 300}), encoding="utf-8")
+    return train(TrainConfig(**{**options, "steps": 1, "held_out": 0.3}), quiet=True).folder
+
+
+@pytest.fixture
+def run(trained: Path) -> Iterator[Path]:
+    """The same run, not measured yet."""
+    yield trained
+    folder = trained / "measures"
+    for file in folder.iterdir() if folder.is_dir() else ():
+        file.unlink()
+
+
+def held_out(run: Path) -> list[dict[str, str]]:
+    """The preference rows that the run did not train on, found by the tokens that it says it held out."""
+    from llm.data.splits import load_sets
+    from llm.training.run_folder import finished
+
+    config = finished(run).config
+    tokenizer = tiny.tokenizer()
+    held = load_sets(config, tokenizer, {}).preference_held_out
+    assert held is not None
+    rows = [json.loads(line) for line in Path(config.preference).read_text(encoding="utf-8").splitlines()]
+    chosen = {tuple(tokenizer(row["chosen"])["input_ids"]) for row in rows}
+    kept = {tuple(ids[0][:-1]) for ids in held.responses}  # without the end of the text
+    assert kept <= chosen
+    return [row for row in rows if tuple(tokenizer(row["chosen"])["input_ids"]) in kept]
+
+
+def longer(body: Body, _number: int = 0) -> Answer:
+    """The longer answer wins; of two that are as long, the first."""
+    first, second = map(len, outputs(body))
+    return Answer("m" if first >= second else "M")
+
+
+def named(patch: pytest.MonkeyPatch, url: str) -> None:
+    patch.setenv(endpoint_world.URL, url)
+    patch.setenv(endpoint_world.MODEL, "a-judge")
+    patch.setenv(endpoint_world.KEY_FROM, "KEY_OF_THE_JUDGE")
+    patch.setenv("KEY_OF_THE_JUDGE", "secret")
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / endpoint_world.VERDICTS).read_text(encoding="utf-8").splitlines()]
+
+
+# answers
+
+
+def test_the_win_rate_by_hand(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = held_out(run)
+    assert len(asked) > 4
+    with serving(longer) as server:
+        named(monkeypatch, server.url)
+        take(run, ["answers"])
+    found = result_of(run, "answers")
+    rows = found["answers"]
+    assert [(row["prompt"], row["reference"]) for row in rows] == [(row["prompt"], row["chosen"]) for row in asked]
+    lengths = [(len(row["answer"]), len(row["reference"])) for row in rows]
+    wins, losses = sum(a > b for a, b in lengths), sum(a < b for a, b in lengths)
+    ties = len(rows) - wins - losses
+    assert (found["wins"], found["ties"], found["losses"]) == (wins, ties, losses)
+    assert (found["n"], found["invalid"]) == (len(asked), 0)
+    assert found["win_rate"] == pytest.approx((wins + ties / 2) / len(asked))
+    assert found["win_rate_low"] <= found["win_rate"] <= found["win_rate_high"]
+    assert found["first_place"] == pytest.approx(((wins + losses) + 2 * ties) / (2 * len(asked)))
+    assert (found["judge"], found["judge_url"], found["temperature"]) == ("a-judge", server.url, 1.0)
+    outcomes = ["win" if a > b else "loss" if a < b else "tie" for a, b in lengths]
+    assert [row["outcome"] for row in rows] == outcomes
+    assert set(server.keys) == {"Bearer secret"}
+    assert {(body["model"], body["temperature"]) for body in server.asked} == {("a-judge", 0.0)}
+    assert len(server.asked) == 2 * len(asked)  # both orders
+    assert columns(run, ["answers"])["answers_judge"] == "a-judge"
+    assert "secret" not in "".join(p.read_text() for p in (run / "measures").iterdir())
+
+
+def test_answers_are_samples(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(longer) as server:
+        named(monkeypatch, server.url)
+        rows = measure(run)["answers"]
+    prompts = [row["prompt"] for row in rows]
+    said = [row["answer"] for row in rows]
+    assert said == generated(str(run), prompts, Decoding(temperature=1.0))
+    assert said != generated(str(run), prompts, Decoding())
+
+
+def test_a_stopped_measure_goes_on_and_asks_nothing_twice(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tired(body: Body, number: int) -> Answer:
+        return longer(body) if number < 3 else Answer(status=400, raw="enough")
+
+    with serving(tired) as server:
+        named(monkeypatch, server.url)
+        with pytest.raises(MeasureError, match=r"measure answers of .*: status 400, enough") as caught:
+            take(run, ["answers"])
+        assert "\n" not in str(caught.value)
+    before = lines(run)
+    assert len(before) == 3
+    assert not file_of(run, "answers").exists()
+    monkeypatch.setattr(made, "generated", lambda *_: pytest.fail("the answers were made twice"))
+    with serving(longer) as server:
+        named(monkeypatch, server.url)
+        take(run, ["answers"])
+        n = result_of(run, "answers")["n"]
+        assert len(server.asked) == 2 * n - 3
+        assert lines(run)[:3] == before
+        first = measure(run)
+        assert len(server.asked) == 2 * n - 3
+    assert first == {**result_of(run, "answers"), "judge_url": server.url}
+
+
+def test_no_more_prompts_than_the_papers(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert endpoint_world.PROMPTS == 640
+    monkeypatch.setattr(endpoint_world, "PROMPTS", 2)
+    with serving(longer) as server:
+        named(monkeypatch, server.url)
+        found = measure(run)
+    assert found["n"] == len(found["answers"]) == 2
+    assert [row["prompt"] for row in found["answers"]] == [row["prompt"] for row in held_out(run)[:2]]
+
+
+def test_what_has_no_valid_verdict_counts_in_no_rate(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = held_out(run)[0]["prompt"]
+
+    def silent(body: Body, _number: int) -> Answer:
+        return Answer("who knows") if json.dumps(prompt)[1:-1] in body["messages"][1]["content"] else longer(body)
+
+    with serving(silent) as server:
+        named(monkeypatch, server.url)
+        found = measure(run)
+    assert found["answers"][0]["outcome"] == "invalid"
+    assert (found["n"], found["invalid"]) == (len(found["answers"]) - 1, 1)
+    assert found["win_rate"] == pytest.approx((found["wins"] + found["ties"] / 2) / found["n"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({endpoint_world.URL: None}, "the environment has no FORGET_NEITHER_JUDGE_URL)"),
+        ({endpoint_world.MODEL: " "}, "the environment has no FORGET_NEITHER_JUDGE_MODEL)"),
+        ({"KEY_OF_THE_JUDGE": None}, "the environment has no KEY_OF_THE_JUDGE"),
+        ({endpoint_world.URL: "nowhere"}, "got 'nowhere'"),
+    ],
+)
+def test_without_a_judge_nothing_is_begun(
+    run: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], why: str
+) -> None:
+    named(monkeypatch, "http://127.0.0.1:9/v1")
+    for name, value in changes.items():
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    monkeypatch.setattr(made, "generated", lambda *_: pytest.fail("answers were made"))
+    with pytest.raises(MeasureError) as caught:
+        take(run, ["answers"])
+    said = str(caught.value)
+    assert why in said
+    assert all(name in said for name in (endpoint_world.URL, endpoint_world.MODEL, endpoint_world.KEY_FROM))
+    assert "\n" not in said
+
+
+def test_an_endpoint_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    named(monkeypatch, "http://127.0.0.1:9/v1")
+    monkeypatch.delenv(endpoint_world.KEY_FROM)
+    assert endpoint_world.endpoint().key == ""
+
+
+# questions
+
+
+def subject(folder: Path, name: str, n: int, data: str = "") -> None:
+    """A task as the harness has them for MMLU, on a local file."""
+    draw = random.Random(n)
+    rows = [
+        {"question": tiny.text(draw, 3, 6), "choices": [tiny.text(draw, 1, 3) for _ in "ABCD"], "answer": i % 4}
+        for i in range(n)
+    ]
+    where = data or door.write(folder / f"{name}.jsonl", rows)
+    task = {
+        "task": name, "dataset_path": "json", "test_split": "test", "fewshot_split": "test",
+        "dataset_kwargs": {"data_files": {"test": where}, "cache_dir": str(folder / "cache")},
+        "output_type": "multiple_choice", "doc_to_text": "{{question}}\nAnswer:", "doc_to_target": "answer",
+        "doc_to_choice": "choices", "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    (folder / f"{name}.yaml").write_text(json.dumps(task), encoding="utf-8")
+
+
+def group(folder: Path, name: str, parts: list[str]) -> None:
+    mean = {"metric": "acc", "weight_by_size": True}
+    (folder / f"{name}.yaml").write_text(
+        json.dumps({"group": name, "task": parts, "aggregate_metric_list": [mean]}), encoding="utf-8"
+    )
+
+
+@pytest.fixture
+def mmlu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The harness's own folder, as it were: a group of groups of subjects, like MMLU."""
+    pytest.importorskip("lm_eval", reason="needs the extra `eval`")
+    folder = tmp_path / "harness"
+    folder.mkdir()
+    subject(folder, "mmlu_algebra", 9)
+    subject(folder, "mmlu_law", 15)
+    group(folder, "mmlu_stem", ["mmlu_algebra"])
+    group(folder, "mmlu_humanities", ["mmlu_law"])
+    group(folder, "mmlu", ["mmlu_stem", "mmlu_humanities"])
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(folder / "manager.py"))
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda _: None)  # a second, and nothing reads it
+    return folder
+
+
+@pytest.mark.usefixtures("mmlu")
+def test_mmlu_as_the_command_asks_it(run: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    take(run, ["questions"])
+    assert torch.equal(torch.get_rng_state(), before)
+    found = result_of(run, "questions")
+    config = benchmark.BenchmarkConfig(model=str(run), tasks=("mmlu",), shots=1)
+    score = benchmark.benchmark(config, quiet=True)["tasks"]["mmlu"]
+    value = score["metrics"]["acc"]
+    assert found == {
+        "accuracy": value["value"], "stderr": value["stderr"], "n": 24, "shots": 1, "task": "mmlu", "cut": 0,
+    }  # fmt: skip
+    assert 0.0 < found["accuracy"] < 1.0
+    assert columns(run, ["questions"])["questions_task"] == "mmlu"
+
+
+def test_the_question_that_is_asked(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lm_eval", reason="needs the extra `eval`")
+    seen: list[benchmark.BenchmarkConfig] = []
+
+    def scores(config: benchmark.BenchmarkConfig, *, quiet: bool) -> dict[str, Any]:
+        assert quiet
+        seen.append(config)
+        metrics = {"acc": {"value": 0.25, "stderr": None}}
+        return {"tasks": {"mmlu": {"metrics": metrics, "questions": 3, "shots": 1}}, "cut": {"mmlu": 2}}
+
+    monkeypatch.setattr(benchmark, "benchmark", scores)
+    found = benchmark.measure(run)
+    assert [(c.model, c.tasks, c.shots, c.limit, c.precision) for c in seen] == [(str(run), ("mmlu",), 1, 0, "fp32")]
+    assert (found["accuracy"], found["n"], found["cut"]) == (0.25, 3, 2)
+    assert found["stderr"] != found["stderr"]
+
+
+def test_data_that_cannot_be_had(run: Path, mmlu: Path) -> None:
+    subject(mmlu, "mmlu_law", 15, data=str(mmlu / "no.jsonl"))
+    with pytest.raises(
+        MeasureError, match="tasks: mmlu cannot be made ready, most likely for want of its data"
+    ) as told:
+        take(run, ["questions"])
+    assert "\n" not in str(told.value)
+    assert not file_of(run, "questions").exists()
+
+
+def test_what_was_in_memory_has_to_do_with_no_world() -> None:
+    world = TrainConfig.preset("embedded")
+    assert benchmark.of_world(world)
+    assert benchmark.of_world(world, ["sft", "preference"])
+    assert not benchmark.of_world(world, ["model", "sft", "preference"])
+    assert not benchmark.of_world(TrainConfig.preset("pythia-1b"))

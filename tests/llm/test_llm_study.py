@@ -1,0 +1,161 @@
+"""A study's grid: which runs it stands for, in which folders, and how far they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.wrong import fails
+
+pytest.importorskip("torch")
+yaml = pytest.importorskip("yaml")
+
+from support.study_fakes import BASE, begin, finish  # noqa: E402
+
+from llm.study import Grid, commands, status  # noqa: E402
+from llm.study.status import write_config  # noqa: E402
+
+
+def names(grid: Grid) -> list[str]:
+    """Without the digests."""
+    return [run.name.rpartition("-")[0] for run in grid.runs()]
+
+
+# The grid.
+
+
+def test_k_is_maxrights_and_order_sequentials() -> None:
+    grid = Grid(BASE, lams=(0.25, 0.5), orders=("dpo-sft", "sft-dpo"), ks=(1, 10), seeds=(1, 2))
+    found = names(grid)
+    assert len(found) == 2 * (2 * 2 + 2 + 2 + 2 * 2)  # seeds x (sequential + mix + alright + maxright)
+    assert found[:5] == [
+        "sequential-lam0.25-dpo-sft-seed1",
+        "sequential-lam0.5-dpo-sft-seed1",
+        "mix-lam0.25-seed1",
+        "mix-lam0.5-seed1",
+        "alright-lam0.25-seed1",
+    ]
+    assert "maxright-lam0.5-k10-seed2" in found
+    assert len({run.name for run in grid.runs()}) == len(found) == len(set(found))
+    assert [run.config.seed for run in grid.runs()] == sorted(run.config.seed for run in grid.runs())
+
+
+def test_with_the_papers_reference_the_order_matters_to_all() -> None:
+    base = dataclasses.replace(BASE, reference="paper")
+    found = names(Grid(base, methods=("mix", "maxright"), orders=("dpo-sft", "sft-dpo"), ks=(1, 10)))
+    assert len(found) == 2 + 4
+    assert found[0] == "mix-lam0.5-dpo-sft-seed1"
+    assert "maxright-lam0.5-k10-sft-dpo-seed1" in found
+
+
+def test_doubles_are_merged_and_empty_axes_are_the_bases() -> None:
+    assert names(Grid(BASE, methods=("mix", "mix"), lams=(0.5, 0.5, 0.50), seeds=(1, 1))) == ["mix-lam0.5-seed1"]
+    base = dataclasses.replace(BASE, method="sequential", lam=0.3, order="sft-dpo", seed=7)
+    assert names(Grid(base, methods="sequential")) == ["sequential-lam0.3-sft-dpo-seed7"]
+    assert Grid(base, methods="mix", lams=1).runs()[0].config.lam == 1.0  # type: ignore[arg-type]
+
+
+def test_an_option_of_one_method_makes_no_new_runs_of_the_others() -> None:
+    plain = {r.config.method: r.name for r in Grid(BASE).runs()}
+    for change, method in (
+        ({"method": "sequential", "stack": True}, "sequential"),
+        ({"alternation": "even"}, "alright"),
+        ({"k": 3}, "maxright"),
+        ({"mix_one_graph": True}, "mix"),
+    ):
+        changed = {r.config.method: r.name for r in Grid(dataclasses.replace(BASE, **change)).runs()}
+        assert [m for m in plain if plain[m] != changed[m]] == [method]
+
+
+def test_the_folder_is_another_for_another_result_only(tmp_path: Path) -> None:
+    def name(**changes: Any) -> str:
+        return Grid(dataclasses.replace(BASE, **changes), methods=("mix",)).runs()[0].name
+
+    assert name(lr=1e-3) != name()
+    assert name(f_star="compute") != name()
+    assert name(save_every=7, cache="elsewhere", device="cpu", explode=5) == name()
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n", encoding="utf-8")
+    before = name(sft=str(rows))
+    assert name(sft=str(rows)) == before
+    rows.write_text("[]\n", encoding="utf-8")
+    assert name(sft=str(rows)) != before
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    before = name(model=str(folder))
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    assert name(model=str(folder)) != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "argument", "value"),
+    [
+        ({"methods": ()}, ValueError, "methods: give at least one", "none"),
+        ({"methods": ("best",)}, ValueError, "method: must be one of", "best"),
+        ({"lams": (0.5, 2)}, ValueError, "lam: must be between 0 and 1", "2.0"),
+        ({"lams": "0.5"}, TypeError, "lam: must be a number", "'0.5'"),
+        ({"ks": (0,), "methods": ("mix",)}, ValueError, "k: must be at least 1", "0"),
+        ({"seeds": (1.5,)}, TypeError, "seed: must be a whole number", "1.5"),
+        ({"orders": ("sft",)}, ValueError, "order: must be one of", "sft"),
+        ({"base": dataclasses.replace(BASE, out="here")}, ValueError, "out: ", "here"),
+        ({"base": dataclasses.replace(BASE, overwrite=True)}, ValueError, "overwrite: ", "True"),
+        ({"base": {}}, TypeError, "base: must be a TrainConfig", "dict"),
+    ],
+)
+def test_what_is_no_grid(changes: dict[str, Any], error: type[Exception], argument: str, value: str) -> None:
+    fails(lambda: Grid(**{"base": BASE, **changes}), error, argument, value)
+
+
+def test_train_reads_the_configuration_that_is_written(tmp_path: Path) -> None:
+    from llm.cli import config_from
+
+    base = dataclasses.replace(
+        BASE, lr=5e-5, f_star="given", f_dpo_star=0.1, f_sft_star=1.0, lora_targets=("a", "b"),
+        template="Ü {prompt}\n", sft_columns={"prompt": "question"}, log_with=("wandb",),
+    )  # fmt: skip
+    for run in Grid(base, lams=(1 / 3,)).runs():
+        path = write_config(run, tmp_path)
+        assert config_from(["--config", str(path)], "train", "") == run.placed(tmp_path)
+        before = path.stat().st_mtime_ns
+        assert write_config(run, tmp_path).stat().st_mtime_ns == before
+
+
+# Their states.
+
+
+def test_states_of_runs_that_others_carry_out(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    grid = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3))
+    for run in grid.runs()[:2]:
+        begin(run.folder(tmp_path), steps=3)
+        (run.folder(tmp_path) / ".lock").touch()
+    with FileLock(grid.runs()[0].folder(tmp_path) / ".lock"):
+        found = [(s.state, s.step, s.of) for s in status(grid, tmp_path)]
+    assert found == [("running", 3, 4), ("stopped", 3, 4), ("missing", 0, 4)]
+
+
+def test_commands_are_one_line_each_for_any_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "a folder; with $signs"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    grid = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3))
+    finish(grid.runs()[0].folder("my root"), grid.runs()[0].placed("my root").as_dict())
+    lines = commands(grid, "my root")
+    assert len(lines) == 2
+    for line, run in zip(lines, grid.runs()[1:], strict=True):
+        assert shlex.split(line)[:3] == ["cd", str(here), "&&"]
+        assert shlex.split(line)[3:] == [
+            sys.executable, "-m", "llm", "train", "--config", f"my root/configs/{run.name}.yaml",
+        ]  # fmt: skip
+        assert yaml.safe_load((here / f"my root/configs/{run.name}.yaml").read_text())["out"] == f"my root/{run.name}"
+    said = subprocess.run(
+        ["sh", "-c", lines[0].replace("-m llm train", "-c 'import os; print(os.getcwd())'")],
+        cwd="/", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout.strip() == str(here)

@@ -1,0 +1,144 @@
+"""What is measured on finished runs: when, how often, and what becomes of a measure that fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.wrong import fails
+
+pytest.importorskip("torch")
+
+from support import study_fakes as made
+from support import study_measures as around
+
+from llm.study import Grid, commands, describe, fronts, measure, status, table
+from llm.study import measures as kept
+from llm.study.cli import study
+from llm.study.status import is_finished, write_config
+
+SIZE = f"size={around.__name__}:size"
+
+
+def prepared(root: Path, *measures: str, lams: tuple[float, ...] = (0.25, 0.5)) -> Grid:
+    """A grid of trained runs, with these measures."""
+    grid = Grid(made.BASE, methods=("mix",), lams=lams, measures=measures)
+    for run in grid.runs():
+        made.finish(run.folder(root), run.placed(root).as_dict())
+    return grid
+
+
+def one(grid: Grid, root: Path, at: int = 0) -> int:
+    """`study one` for a run of the grid, in this process."""
+    run = grid.runs()[at]
+    said = ["--measures", *run.measures] if run.measures else []
+    return study(["one", "--config", str(write_config(run, root)), *said])
+
+
+def test_a_run_is_finished_with_its_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = prepared(tmp_path, SIZE)
+    plain = dataclasses.replace(grid, measures=())
+    assert [s.state for s in status(plain, tmp_path)] == ["finished"] * 2
+    assert [s.state for s in status(grid, tmp_path)] == ["stopped"] * 2
+    assert [s.state for s in status([plain, grid], tmp_path)] == ["stopped"] * 2
+    assert table(grid, tmp_path) == []
+    assert one(grid, tmp_path) == 0
+    assert capsys.readouterr().out == f"{grid.runs()[0].folder(tmp_path)}: finished\n"
+    assert [s.state for s in status(grid, tmp_path)] == ["finished", "stopped"]
+    (row,) = table(grid, tmp_path)
+    assert (row["size_dpo"], row["size_sft"], row["size_text"]) == (1, 3, "yes")
+    assert "size_all" not in row
+    ((about, result),) = measure(grid, tmp_path, "size")
+    assert about == {**grid.runs()[0].about, "run": row["run"], "folder": row["folder"]}
+    assert result == {"dpo": 1, "sft": 3, "text": "yes", "all": [1, 2]}
+    file = kept.file_of(grid.runs()[0].folder(tmp_path), SIZE)
+    assert json.loads(file.read_text(encoding="utf-8"))["seconds"] >= 0.0
+    before = file.stat().st_mtime_ns
+    assert one(grid, tmp_path) == 0  # computed once
+    assert file.stat().st_mtime_ns == before
+    assert len(table(plain, tmp_path)) == 2
+
+
+def test_a_measure_by_other_code_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kept.MEASURES, "size", SIZE.partition("=")[2])
+    codes = iter("abb")
+    monkeypatch.setattr(kept, "_code", lambda _: code)
+    (folder,) = {run.folder(tmp_path) for run in prepared(tmp_path, "size", lams=(0.25,)).runs()}
+    for code, taken in zip(codes, (True, True, False), strict=True):
+        assert kept.missing(folder, ("size",)) == (("size",) if taken else ())
+        kept.take(folder, ("size",))
+        assert json.loads(kept.file_of(folder, "size").read_text(encoding="utf-8"))["code"] == code
+
+
+def test_a_measure_of_ours_has_the_name_of_its_code() -> None:
+    assert kept._code("answers") == kept.code_digest("llm.judging.world") != kept._code("questions")
+    assert kept._code(SIZE) == ""
+
+
+def test_a_measure_that_fails_is_told_in_a_line_and_the_others_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = prepared(tmp_path, SIZE, f"bad={around.__name__}:fails")
+    folder = grid.runs()[0].folder(tmp_path)
+    trained = (folder / "summary.json").stat().st_mtime_ns
+    assert one(grid, tmp_path) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"error: measure bad of {folder}: KeyError: 'no such\\nanswer'"
+    assert kept.missing(folder, grid.measures) == (grid.measures[1],)
+    assert (folder / "summary.json").stat().st_mtime_ns == trained
+    assert not is_finished(grid.runs()[0], tmp_path)
+    for name, why in (("no_dict", "TypeError: llm_study_measures:no_dict must return a dict, got list"),
+                      ("absent", "AttributeError: module 'llm_study_measures' has no attribute 'absent'")):  # fmt: skip
+        with pytest.raises(kept.MeasureError, match=why):
+            kept.take(folder, [f"{name}={around.__name__}:{name}"])
+
+
+def test_several_grids_share_runs_and_add_up_measures(tmp_path: Path) -> None:
+    grid = prepared(tmp_path, lams=(0.25, 0.5, 0.75))
+    some = dataclasses.replace(grid, lams=(0.5,), measures=(SIZE,))
+    other = dataclasses.replace(some, measures=("answers", SIZE))
+    lines = commands([grid, some, other], tmp_path)
+    assert len(lines) == 1
+    words = shlex.split(lines[0])
+    assert words[3:8] == [sys.executable, "-m", "llm", "study", "one"]
+    assert words[-3:] == ["--measures", SIZE, "answers"]
+    assert one(some, tmp_path) == 0
+    assert [r["lam"] for r in table([grid, some], tmp_path)] == [0.25, 0.5, 0.75]
+    assert [r["size_dpo"] for r in table([grid, some], tmp_path)] == [None, 1, None]
+
+
+def test_options_in_which_grids_differ_are_columns(tmp_path: Path) -> None:
+    grids = [Grid(dataclasses.replace(made.BASE, lr=lr), methods=("mix",), lams=(0.25, 0.5)) for lr in (1e-3, 1e-4)]
+    for run in (run for grid in grids for run in grid.runs()):
+        made.finish(run.folder(tmp_path), run.placed(tmp_path).as_dict())
+    assert [r["lr"] for r in table(grids, tmp_path)] == [1e-3, 1e-3, 1e-4, 1e-4]
+    assert [(f["lr"], f["points"]) for f in fronts(grids, tmp_path)] == [(1e-3, 2), (1e-4, 2)]
+    assert "lr" not in table(grids[0], tmp_path)[0]
+    said = describe(grids[0])
+    assert said["options"] == {"steps": 4, "lr": 1e-3}
+    assert (said["methods"], said["lams"], said["runs"], said["measures"]) == (["mix"], [0.25, 0.5], 2, [])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "argument", "value"),
+    [
+        (lambda _: Grid(made.BASE, measures=("anser",)), ValueError, "measures: anser is not known", "answers"),
+        (lambda _: Grid(made.BASE, measures=("answers=a:b",)), ValueError, "measures: answers=a:b", "another name"),
+        (lambda _: Grid(made.BASE, measures=("a=b:c", "a=b:d")), ValueError, "measures: a is both a=b:c", "a=b:d"),
+        (lambda _: Grid(made.BASE, measures=(3,)), TypeError, "measures: ", "3"),  # type: ignore[arg-type]
+        (lambda p: measure(Grid(made.BASE), p, "answers"), ValueError, "measures: answers is not one", "none"),
+        (lambda _: study(["run", "--measures", "best"]), ValueError, "measures: best is not known", "questions"),
+        (lambda _: study(["one"]), ValueError, "config: say --config FILE", "study commands"),
+        (lambda _: study(["one", "--config", "a.yaml", "--steps", "3"]), ValueError, "study one: --steps", "measures"),
+        (lambda _: study(["one", "--config", "a.yaml"]), FileNotFoundError, "config: there is no file", "a.yaml"),
+    ],
+)
+def test_wrong_input(
+    tmp_path: Path, call: Callable[[Path], object], error: type[Exception], argument: str, value: str
+) -> None:
+    fails(lambda: call(tmp_path), error, argument, value)

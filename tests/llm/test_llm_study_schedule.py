@@ -1,0 +1,174 @@
+"""Which runs share what, about how long they take, and the name of the code that they depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from llm import TrainConfig
+from llm.common import code_digest
+from llm.study import Grid, StudyRun, training_digest
+from llm.study.dependencies import Rates, needs, preparation, work
+
+BASE = TrainConfig(f_star="compute", reference="chosen", steps=10)
+
+
+def shared(**changes: Any) -> tuple[bool, int]:
+    """Whether the base is shared with a run of other options; and how many of its two other needs are."""
+    ours, theirs = needs(BASE), needs(dataclasses.replace(BASE, **changes))
+    assert len(ours.rest) == 2
+    return ours.base == theirs.base, len(ours.rest & theirs.rest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "base", "rest"),
+    [
+        ({"method": "mix", "lam": 0.1, "k": 3, "threads": 2, "save_every": 7, "keep_every": 5}, True, 2),
+        ({"reference": "paper"}, True, 2),  # the same, for this order
+        ({"reference": "paper", "order": "sft-dpo"}, True, 0),
+        ({"lr": 1e-3}, True, 0),
+        ({"beta": 0.3}, True, 0),
+        ({"seed": 2}, True, 0),
+        ({"optima_steps": 10, "reference_steps": 10}, True, 2),
+        ({"optima_steps": 20}, True, 1),
+        ({"f_star": "estimate"}, True, 1),
+        ({"preference_loss": "simpo"}, True, 2),
+        ({"conflict": 0.1}, True, 0),
+        ({"world_seed": 1}, False, 0),
+        ({"world_size": "small"}, False, 0),
+        ({"model": "some/model"}, False, 0),
+    ],
+)
+def test_what_runs_share(changes: dict[str, Any], base: bool, rest: int) -> None:
+    assert shared(**changes) == (base, rest)
+
+
+def test_a_bare_reference_is_shared_by_all_learning_rates() -> None:
+    bare = TrainConfig()
+    assert needs(bare) == needs(dataclasses.replace(bare, lr=1e-3, batch_sft=2))
+    assert needs(dataclasses.replace(bare, model="some/model")).base == frozenset()
+
+
+def test_work_and_preparations_in_steps() -> None:
+    small = dataclasses.replace(BASE, world_size="small", method="alright")
+    assert work(small) == 10.0
+    assert work(dataclasses.replace(small, method="mix")) == 20.0
+    assert 10.0 < work(dataclasses.replace(small, method="maxright", k=10)) < 11.0
+    assert work(dataclasses.replace(small, method="maxright", k=1)) == 15.0
+    wanted = needs(small)
+    assert preparation(small, wanted.rest) == 10.0 + 20.0
+    assert preparation(small, wanted.base) > 1000.0
+    assert preparation(small, ()) == 0.0
+
+
+def test_rates_are_of_the_nearest_run_that_is_known() -> None:
+    def run(name: str, **changes: Any) -> StudyRun:
+        return StudyRun(name, dataclasses.replace(BASE, **{"method": "alright", "world_size": "small", **changes}))
+
+    rates, ours = Rates(), run("ours")
+    assert 0.0 < rates.of(ours) < 1.0  # a guess
+    assert math.isnan(rates.of(run("other", model="some/model")))
+    rates.see(run("large", world_size="large"), {"step": 10, "seconds": 600.0 * 10})
+    assert rates.of(ours) == pytest.approx(600.0 / work(run("x", world_size="large").config) * 10)
+    rates.see(run("mix", method="mix"), {"step": 5, "seconds": 1.0})
+    assert rates.of(ours) == pytest.approx(0.1)
+    rates.see(run("alike", lam=0.1), {"step": 2, "seconds": 0.6})
+    assert rates.of(ours) == pytest.approx(0.3)
+    rates.see(ours, {"step": 0, "seconds": 0.0})
+    rates.see(ours, {"step": 10, "seconds": 5.0})
+    assert rates.of(ours) == pytest.approx(0.5)
+
+
+# The name of the code.
+
+
+def test_the_digest_covers_what_a_run_imports_anywhere() -> None:
+    found = set(code_digest.modules())
+    assert {
+        "llm.training.run",
+        "llm.training.trainer",
+        "llm.training.objective",
+        "llm.embedded.base",
+        "toyopt.algorithms",
+        "toyopt._check",
+    } <= found
+    assert {"llm.study.sweep", "llm.cli", "toyopt.certify", "figures"}.isdisjoint(found)
+
+
+def test_the_digest_needs_no_torch() -> None:
+    code = "import sys; from llm.study import training_digest; print(training_digest(), 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == [training_digest(), "False"]
+
+
+def test_the_digest_is_of_the_code_not_of_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(name: str, text: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    for package in ("llm", "llm/study", "llm/deep", "toyopt"):
+        write(f"{package}/__init__.py", "from llm import aside\n")
+    write("llm/run.py", "def f():\n    from .deep import far\n    return far.g()\n")
+    write("llm/deep/far.py", "import toyopt.core as core\nimport os\ng = 1\n")
+    write("toyopt/core.py", "class A:\n    'Words.'\n    x: int = 1\n")
+    write("llm/aside.py", "a = 1\n")
+    monkeypatch.setattr(code_digest, "__file__", str(tmp_path / "llm/common/code_digest.py"))
+    digest = code_digest.code_digest.__wrapped__  # files do not change within a process but here
+    before = digest("llm.training.run")
+    assert set(code_digest.modules()) == {
+        "llm",
+        "llm.training.run",
+        "llm.deep",
+        "llm.deep.far",
+        "toyopt",
+        "toyopt.core",
+    }
+    write("llm/aside.py", "a = 2\n")
+    write("toyopt/core.py", "# A comment\nclass A:\n    'Others.'\n\n    x: int = (1)\n    'What x is.'\n")
+    write("llm/run.py", "def f():\n    'Do.'\n    from .deep import far\n    return far.g()\n")
+    assert digest("llm.training.run") == before
+    write("toyopt/core.py", "class A:\n    x: int = 2\n")
+    assert digest("llm.training.run") != before
+    write("toyopt/core.py", "class A:\n    x: int = 1\n")
+    assert digest("llm.training.run") == before
+    write("llm/deep/__init__.py", "from llm import aside\nprint('hm')\n")
+    assert digest("llm.training.run") != before
+
+
+def test_grids_know_which_of_their_runs_share() -> None:
+    runs = Grid(BASE, seeds=(1, 2)).runs()
+    assert len({needs(run.config).all for run in runs}) == 2
+
+
+def test_what_takes_longer_than_thought_is_not_nearly_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llm.study import eta
+    from llm.study.scheduler import Running
+
+    (run,) = Grid(dataclasses.replace(BASE, world_size="small"), methods=("alright",)).runs()
+    wanted, now = needs(run.config), [100.0]
+    monkeypatch.setattr(eta.time, "monotonic", lambda: now[0])
+    one = Running(run, None, 0, now[0], 0.0, tmp_path, wanted.all)  # type: ignore[arg-type]
+    forecaster = eta.Forecast([run], tmp_path, 1, {run.name: wanted})
+
+    def left(seconds: float, there: frozenset[str] = frozenset()) -> float:
+        now[0] = 100.0 + seconds
+        found = forecaster.progress([], [one], there, 0)
+        assert found.elapsed == pytest.approx(seconds)
+        assert found.left is not None
+        return found.left
+
+    first = left(0.0)
+    assert left(1.0) == pytest.approx(first - 1.0)
+    assert first < left(10 * first) < 5 * first
+    fresh = left(10 * first, wanted.base)  # the base is there: what is made now has only begun
+    assert fresh == pytest.approx(forecaster.length(run, wanted.rest))
+    assert left(10 * first + 0.1, wanted.base) == pytest.approx(fresh - 0.1)

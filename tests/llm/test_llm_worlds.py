@@ -1,0 +1,182 @@
+"""Sizes and families of the embedded world: what they are called, made of, and trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.wrong import fails
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from llm import TrainConfig
+from llm.data.splits import embedded_paths, load_sets, with_embedded
+from llm.embedded import EmbeddedConfig, Paths, prepare
+from llm.embedded.base import IGNORED, _encoder_inputs, pretrain, train_tokenizer
+from llm.embedded.language import PLAIN, question
+from llm.embedded.networks import CONTEXT, Shape, new_model
+from llm.embedded.prepare import FAMILIES, SIZES
+from llm.embedded.sets import Document, documents, generate
+from llm.evaluation.generate import answer
+from llm.presets import EMBEDDED_TARGETS
+from llm.training import train
+from llm.training.run_folder import finished
+
+TINY: dict[str, int] = {
+    "places": 8, "hidden": 16, "layers": 1, "heads": 2, "pretrain_steps": 4,
+    "sft_rows": 12, "preference_rows": 12, "held_out_rows": 8, "questions": 9,
+}  # fmt: skip
+
+
+def config(**changes: Any) -> TrainConfig:
+    few = {"steps": 4, "batch_sft": 4, "batch_preference": 4, "device": "cpu", "world_size": "small"}
+    return TrainConfig.preset("embedded", **{**few, **changes})
+
+
+def test_the_standard_world_keeps_the_name_under_which_it_lies_in_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+
+    def made(cache: Path, kind: str, *_: Any) -> Path:
+        names.append(kind + "-" + json.dumps(_[0]))
+        return cache / kind
+
+    assert EmbeddedConfig.of_size("standard") == EmbeddedConfig()
+    monkeypatch.setattr(sys.modules[EmbeddedConfig.__module__], "_made", made)
+    embedded_paths(TrainConfig())
+    network = {"seed": 0, "places": 120, "hidden": 128, "layers": 4, "heads": 4, "pretrain_steps": 1200}
+    rows = {"sft": 600, "preference": 600, "held_out": 100, "questions": 120, "conflict": 0.5}
+    data = {"seed": 0, "places": 120, **rows}
+    assert names == ["data-" + json.dumps(data), "base-" + json.dumps(network)]
+    names.clear()
+    embedded_paths(TrainConfig(world_family="llama", world_seed=3, conflict=1.0))
+    network |= {"seed": 3, "family": "llama"}
+    assert names == ["data-" + json.dumps(data | {"seed": 3, "conflict": 1.0}), "base-" + json.dumps(network)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_has_all_the_rows_it_says(size: str) -> None:
+    own = EmbeddedConfig.of_size(size)
+    sets = generate(own.world, own.sizes)
+    assert [len(rows) for rows in sets.values()] == [
+        own.sft_rows, own.held_out_rows, own.preference_rows, own.held_out_rows, own.questions
+    ]  # fmt: skip
+    assert len({row["prompt"] for name, rows in sets.items() if name != "questions" for row in rows}) == (
+        own.sft_rows + own.preference_rows + 2 * own.held_out_rows
+    )
+
+
+def test_sizes_and_families_that_there_are_not() -> None:
+    fails(lambda: EmbeddedConfig.of_size("huge"), ValueError, "size", "huge")
+    fails(lambda: EmbeddedConfig(family="gpt"), ValueError, "family", "gpt")
+    fails(lambda: TrainConfig(world_size="huge"), ValueError, "world_size", "huge")  # type: ignore[arg-type]
+    fails(lambda: TrainConfig(world_family="gpt"), ValueError, "world_family", "gpt")  # type: ignore[arg-type]
+
+
+PARAMETERS = {"small": (150_000, 300_000), "standard": (900_000, 1_200_000), "large": (10_000_000, 14_000_000)}
+
+
+@cache
+def vocabulary(size: str) -> Any:
+    told = documents(EmbeddedConfig.of_size(size).world)
+    return train_tokenizer(text for document in told for text in document)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_number_of_parameters(family: str) -> None:
+    for size, (least, most) in PARAMETERS.items():
+        own = EmbeddedConfig.of_size(size, family)
+        made = new_model(Shape(own.hidden, own.layers, own.heads, 1, family), vocabulary(size), 0)
+        assert least < sum(p.numel() for p in made.parameters()) < most
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_of_the_largest(family: str) -> None:
+    own = EmbeddedConfig.of_size("large", family)
+    told = documents(EmbeddedConfig(**TINY).world)[:4]
+    made, _, losses = pretrain(told, Shape(own.hidden, own.layers, own.heads, 1, family), 0, lambda _: None)
+    assert len(losses) == 1
+    assert all(torch.isfinite(p).all() for p in made.parameters())
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_family_s_base_loads_and_shares_the_data(family: str, tmp_path: Path) -> None:
+    paths = prepare(EmbeddedConfig(**TINY, family=family), tmp_path)
+    other = prepare(EmbeddedConfig(**TINY), tmp_path)
+    assert (paths.sft, paths.base) != (other.sft, other.base)
+    assert paths.sft == other.sft
+    auto: Any = AutoModelForSeq2SeqLM if family == "t5" else AutoModelForCausalLM
+    made, tokenizer = auto.from_pretrained(paths.base), AutoTokenizer.from_pretrained(paths.base)
+    assert made.config.model_type == family
+    assert tokenizer.get_vocab() == AutoTokenizer.from_pretrained(other.base).get_vocab()
+    assert made.config.eos_token_id == tokenizer.eos_token_id
+    if family == "llama":
+        assert (made.config.num_attention_heads, made.config.num_key_value_heads) == (2, 1)
+        assert made.config.max_position_embeddings == CONTEXT
+    else:
+        assert made.config.decoder_start_token_id == tokenizer.pad_token_id
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (paths.base / name).read_bytes() == (other.base / name).read_bytes()
+
+
+def test_prompts_and_responses_are_parted_for_an_encoder_decoder_base() -> None:
+    ids = torch.tensor([[5, 6, 7, 8, 9, 0], [15, 16, 17, 18, 19, 0], [25, 26, 0, 1, 1, 1]])
+    labels = torch.tensor(
+        [[IGNORED, IGNORED, IGNORED, 8, 9, 0], [IGNORED, 16, 17, 18, 19, 0], [IGNORED, 26, 0] + 3 * [IGNORED]]
+    )
+    found = _encoder_inputs(ids, labels, 1)
+    assert found["input_ids"].tolist() == [[5, 6, 7], [15, 1, 1], [25, 1, 1]]
+    assert found["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [1, 0, 0]]
+    assert found["labels"].tolist() == [[8, 9, 0] + 2 * [IGNORED], [16, 17, 18, 19, 0], [26, 0] + 3 * [IGNORED]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_base_learns_what_it_is_told(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = EmbeddedConfig(**TINY).world.facts[:6]
+    told = [Document(question(fact, PLAIN[2]) + "\n", fact.value) for fact in facts]
+    monkeypatch.setattr("llm.embedded.base.LEARNING_RATE", 1e-2)
+    made, tokenizer, losses = pretrain(told, Shape(32, 1, 2, 100, family), 0, lambda _: None)
+    assert losses[-1] < 0.1
+    said = list(answer(made.eval(), tokenizer, [d.prompt for d in told], template="none", max_new_tokens=8))
+    assert said == [document.response for document in told]
+
+
+def test_the_preset_s_layers_are_the_family_s_own_and_are_told() -> None:
+    for family, targets in EMBEDDED_TARGETS.items():
+        made = config(world_family=family)
+        assert made.lora_targets == targets
+        shape = Shape(16, 1, 2, 1, family)
+        names = {name.rpartition(".")[2] for name, _ in new_model(shape, train_tokenizer(["a b c"]), 0).named_modules()}
+        assert set(targets) <= names
+        assert with_embedded(
+            config(world_family=family, lora_targets=("x",)), ["model", "sft", "preference"], print
+        ).lora_targets == ("x",)
+    again = dataclasses.replace(config(world_family="llama"), world_family="t5")
+    assert again.lora_targets == EMBEDDED_TARGETS["t5"]
+    assert TrainConfig(world_family="llama").lora_targets == ()
+    assert config(model="mine", world_family="llama").lora_targets == EMBEDDED_TARGETS["neox"]
+
+
+@pytest.fixture
+def tiny_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "small", TINY)
+
+
+@pytest.mark.usefixtures("tiny_worlds")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_run_on_every_family(family: str, tmp_path: Path) -> None:
+    asked = config(world_family=family, out=str(tmp_path / "run"), cache=str(tmp_path / "cache"), method="mix")
+    result = train(asked, quiet=True)
+    saved = json.loads((result.folder / "run.json").read_text())
+    assert saved["config"]["lora_targets"] == list(EMBEDDED_TARGETS[family])
+    adapter = json.loads((result.folder / "adapter_config.json").read_text())
+    assert sorted(adapter["target_modules"]) == sorted(EMBEDDED_TARGETS[family])
+    paths: Paths = embedded_paths(finished(result.folder).config)
+    assert adapter["base_model_name_or_path"] == str(paths.base)
+    sets = load_sets(with_embedded(asked, [], lambda *_: None), AutoTokenizer.from_pretrained(paths.base), {},
+                     encoder=family == "t5")  # fmt: skip
+    assert sets.digests == saved["identity"]["rows"]

@@ -1,0 +1,255 @@
+"""Small artefacts for the tests of the door, written as modules into a folder of the test's own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from figures.pipeline import jobs, keys, training
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 60.0  # seconds; only a test that fails waits for so long
+
+TEMPLATE = """
+from __future__ import annotations
+import os, signal, time
+from pathlib import Path
+from typing import Any
+import numpy as np
+from figures.artefact import Artefact, Data, Request, upper
+
+HERE = Path({folder!r})
+COLOUR = "black"  # of the line
+
+def note(word):
+    with (HERE / "log").open("a") as file:
+        file.write(word + " {name}\\n")
+
+def parameters(request: Request) -> dict[str, Any]:
+    return {{"n": 4, "seed": request.seed, "seeds": request.seeds or 2, "scale": request.scale}}
+
+def compute(parameters: dict[str, Any]) -> Data:
+    note("compute")
+    {body}
+    x = (np.arange(parameters["n"]) + parameters["seed"]) / 3.0
+    return Data(
+        table={{"x": x, "word": np.array(["a", "b,c", 'd"e', "f"]), "yes": x > 0.5, "k": np.arange(4)}},
+        extra={{"grid": np.array([[np.nan, np.inf], [0.1, -0.0]])}},
+        facts={{"big": np.inf, "mean": np.float64(x.mean()), "count": 4, "word": "nan"}},
+        checks=(upper("small", "x is small", {bound}, float(x.max())),),
+    )
+
+def draw(data: Data) -> Any:
+    from matplotlib.figure import Figure
+    note("draw")
+    figure = Figure(figsize=(2, 1.5))
+    axes = figure.subplots()
+    axes.plot(data.table["x"], color=COLOUR)
+    axes.set_xlabel(r"$\\theta$ and words")
+    return figure
+
+ARTEFACT = Artefact(
+    name="{name}", title="The {name} <b>one</b>", paper="Figure 99", cost="instant", caption="A line & a caption.",
+    parameters=parameters, compute=compute, draw=draw, is_table={table}, reconstructed={reconstructed!r},
+)
+"""
+
+# Stands in for llm.study: a run is a folder with a summary, which is there at once, or when the file `go` is there.
+STUDY = """
+import json, os, time
+from pathlib import Path
+from llm.study import METHODS, Failure, Outcome, Progress
+from llm.train import asked_to_stop
+
+HERE = Path({folder!r})
+
+class Run:
+    def __init__(self, name): self.name = name
+
+class Grid:
+    def __init__(self, base, methods=METHODS, seeds=(0,)):
+        self.base, self.methods, self.seeds = base, methods, seeds
+    def runs(self):
+        return [Run(f"{{m}}-seed{{s}}") for m in self.methods for s in self.seeds]
+
+def training_digest():
+    return (HERE / "digest").read_text() if (HERE / "digest").exists() else "abcdef0123456789"
+
+def note(word):
+    with (HERE / "log").open("a") as file:
+        file.write(word + "\\n")
+
+def run_study(grids, root, *, jobs=1, report=lambda _: None):
+    names = list(dict.fromkeys(run.name for grid in grids for run in grid.runs()))
+    done, failed = [], []
+    with asked_to_stop() as wanted:
+        for name in names:
+            if not (root / name / "summary.json").exists():
+                (HERE / "training.part").write_text(str(os.getpid()))
+                (HERE / "training.part").replace(HERE / "training")
+                while (HERE / "slow").exists() and not (HERE / "go").exists() and not wanted():
+                    report(Progress(len(names), len(done), len(failed), (), 60.0))
+                    time.sleep(0.02)
+                if wanted():
+                    while (HERE / "stubborn").exists():
+                        time.sleep(0.02)
+                    note("saved " + name)
+                    return Outcome(tuple(done), tuple(failed), True)
+                note("train " + name)
+                if (HERE / ("fail " + name)).exists():
+                    failed.append(Failure(name, 1, ("first", "error: no luck"), root / "logs" / (name + ".log")))
+                    continue
+                (root / name).mkdir(parents=True)
+                (root / name / "summary.json").write_text(json.dumps({{"seconds": 2.0, "device": "cpu"}}))
+            done.append(name)
+            report(Progress(len(names), len(done), len(failed), (), 1.0))
+    return Outcome(tuple(done), tuple(failed), False)
+"""
+
+
+class Door:
+    """Fake artefacts in a folder, and the door to them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.out = folder / "out"
+        self.registry: dict[str, str] = {}
+
+    def add(
+        self,
+        name: str,
+        *,
+        body: str = "pass",
+        bound: float = 1e3,
+        table: bool = False,
+        reconstructed: str = "",
+    ) -> None:
+        """Register an artefact whose `compute` runs `body` and whose check has this `bound`."""
+        module = f"fake_{name}"
+        text = TEMPLATE.format(
+            folder=str(self.folder), name=name, body=body, bound=bound, table=table, reconstructed=reconstructed
+        )
+        (self.folder / f"{module}.py").write_text(text)
+        self.registry[name] = module
+
+    def add_with_runs(self, name: str, methods: Sequence[str] = ("mix",), **more: Any) -> None:
+        """Register an artefact that needs a run of each method; its table says which it found."""
+        self.add(name, body="found = sorted(p.name for p in Path(parameters['root']).glob('*/summary.json'))", **more)
+        grids = {"g": {"preset": "embedded", "options": {"steps": 3}, "methods": list(methods)}}
+        self.change(name, '"scale": request.scale}', f'"scale": request.scale, "grids": {grids!r}}}')
+
+    def study(self, text: str = "") -> None:
+        """Put a fake in the place of llm.study."""
+        (self.folder / "fake_study.py").write_text(STUDY.format(folder=str(self.folder)) + text)
+
+    def change(self, name: str, old: str, new: str) -> None:
+        """Edit the source of an artefact."""
+        path = self.folder / f"fake_{name}.py"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def log(self) -> list[str]:
+        """What was computed and drawn since the last look."""
+        path = self.folder / "log"
+        lines = sorted(path.read_text().splitlines()) if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The door as a real process in a session of its own."""
+        script = self.folder / "door.py"
+        script.write_text(
+            "import sys\nfrom figures import training\nfrom figures.cli import main\n"
+            f"training.STUDY = {training.STUDY!r}\n"  # in the processes that it starts as well
+            f"if __name__ == '__main__':\n    sys.exit(main(sys.argv[1:], {self.registry!r}))\n"
+        )
+        return subprocess.Popen(
+            [sys.executable, str(script), *arguments, "--out", str(self.out)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}"},
+            start_new_session=True,
+        )
+
+    def files(self) -> dict[str, bytes]:
+        """Everything in the results folder, the cache included."""
+        return {str(path.relative_to(self.out)): path.read_bytes() for path in self.out.rglob("*") if path.is_file()}
+
+
+def in_process(
+    ahead: list[Any], _jobs: int, out: Path, stopped: Callable[[], bool], more: Callable[[], bool]
+) -> Iterator[jobs.Event]:
+    """Stands in for `workers.run` where the process is not what is tested: starting one takes a second."""
+
+    class Pipe(list[jobs.Event]):
+        send = list.append
+
+    while (ahead or more()) and not stopped():
+        if not ahead:
+            time.sleep(0.01)
+            yield jobs.Event("tick", "", None)
+            continue
+        task = ahead.pop(0)
+        sys.modules.pop(task.module, None)  # a test may have edited it
+        importlib.invalidate_caches()
+        keys._module_digest.cache_clear()
+        pipe: Any = Pipe()
+        last = jobs._perform(pipe, task, out)
+        yield from [*pipe, last]
+
+
+def door_in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Door:
+    """A door with the artefact `a`, in this process."""
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two edits in one second would share their bytecode
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # a worker sets its own
+    monkeypatch.setattr(jobs, "run", in_process)
+    found = Door(folder)
+    found.add("a")
+    return found
+
+
+def strict(path: Path) -> dict[str, Any]:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{path.name} says {word}")
+
+    found: dict[str, Any] = json.loads(path.read_text(), parse_constant=refuse)
+    return found
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait until `condition()` is true; fail after the deadline."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain until {what}"
+        time.sleep(0.02)
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended (a zombie that nobody has collected counts as ended)."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    stat = Path(f"/proc/{process}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
+def lines(text: str) -> Sequence[str]:
+    """The lines of `text` that are not empty."""
+    return [line for line in text.splitlines() if line.strip()]

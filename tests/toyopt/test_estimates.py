@@ -1,0 +1,205 @@
+"""Estimates of the optima, even alternation, and the controller's two answers to a trainer: whose pass to keep, and
+gaps from new optima."""
+
+from __future__ import annotations
+
+import json
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.wrong import fails
+
+from toyopt.algorithms import Alright, Controller, Maxright, Mix, Rule, Sequential, draw, even_draw, lagging
+from toyopt.estimates import BestSoFar
+
+values = st.lists(st.floats(-5, 5), min_size=1, max_size=12)
+
+
+# BestSoFar.
+
+
+@given(values, st.sampled_from([0.0, 0.5, 0.9]))
+def test_the_estimate_is_the_lowest_exponential_mean(seen: list[float], memory: float) -> None:
+    """In fractions: Σ memory^(n-j) v_j / Σ memory^(n-j), the lowest over n."""
+    best = BestSoFar(1, memory)
+    m, means = Fraction(memory), []
+    for n, value in enumerate(seen):
+        best.see(0, value)
+        weights = [m ** (n - j) for j in range(n + 1)]
+        means.append(sum(w * Fraction(v) for w, v in zip(weights, seen, strict=False)) / sum(weights))
+        assert best.f_star[0] == pytest.approx(float(min(means)), abs=1e-13)
+
+
+def test_by_hand() -> None:
+    best = BestSoFar(3, memory=0.5)
+    assert best.f_star == (math.inf,) * 3
+    best.see(1, 3.0)
+    assert best.f_star == (math.inf, 3.0, math.inf)
+    best.see(1, 0.0)  # (0.5·3 + 0) / 1.5
+    assert best.f_star == (math.inf, 1.0, math.inf)
+    best.see(2, -2.0)
+    best.see(1, 9.0)  # (0.25·3 + 9) / 1.75, which is higher
+    assert best.f_star == (math.inf, 1.0, -2.0)
+
+
+def test_the_memory_is_nine_tenths_if_not_said() -> None:
+    best = BestSoFar(1)
+    best.see(0, 1.9)
+    best.see(0, 0.0)
+    assert best.f_star[0] == pytest.approx(0.9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.floats(-5, 5)), max_size=12), st.integers(0, 12))
+def test_a_state_through_json_goes_on(seen: list[tuple[int, float]], cut: int) -> None:
+    whole, first = BestSoFar(2, 0.7), BestSoFar(2, 0.7)
+    for i, value in seen[:cut]:
+        first.see(i, value)
+    state = json.loads(json.dumps(first.state()))
+    second = BestSoFar(2, 0.7, **state)
+    for i, value in seen[cut:]:
+        second.see(i, value)
+    for i, value in seen:
+        whole.see(i, value)
+    assert second == whole
+    assert second.f_star == whole.f_star
+
+
+def test_a_state_is_a_copy() -> None:
+    best = BestSoFar(1, 0.5)
+    best.see(0, 4.0)
+    state = best.state()
+    best.see(0, 1.0)
+    assert state == {"sums": [4.0], "weights": [1.0], "lowest": [4.0]}
+    assert best.state() == {"sums": [3.0], "weights": [1.5], "lowest": [2.0]}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "argument", "value"),
+    [
+        ({"n": 0}, ValueError, "n: ", "0"),
+        ({"n": 1.0}, TypeError, "n: ", "1.0"),
+        ({"n": 2, "memory": 1.0}, ValueError, "memory: must be in [0, 1)", "1.0"),
+        ({"n": 2, "memory": -0.1}, ValueError, "memory: must be in [0, 1)", "-0.1"),
+        ({"n": 2, "memory": math.nan}, ValueError, "memory: ", "nan"),
+        ({"n": 2, "memory": "x"}, TypeError, "memory: ", "x"),
+    ],
+)
+def test_wrong_options(options: dict[str, object], error: type[Exception], argument: str, value: str) -> None:
+    fails(lambda: BestSoFar(**options), error, argument, value)  # type: ignore[arg-type]
+
+
+# even_draw.
+
+
+def test_even_draws_are_the_golden_ratios_multiples() -> None:
+    assert [even_draw(t) for t in range(4)] == pytest.approx([0.3090169944, 0.9270509831, 0.5450849719, 0.1631189606])
+    assert all(0.0 <= even_draw(t) < 1.0 for t in (*range(2000), 10**6, 10**9))
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.05, 0.3, 0.5, 0.75, 1.0])
+def test_among_any_steps_in_turn_the_share_is_lambdas(lam: float) -> None:
+    """Every window's count is within log2(n) + 2 of λ n: the discrepancy of the golden ratio."""
+    chosen = [draw(even_draw(t), (lam, 1.0 - lam)) == 0 for t in range(600)]
+    counts = [sum(chosen[:t]) for t in range(601)]
+    for n in (1, 2, 5, 20, 100, 500):
+        worst = max(abs(counts[t + n] - counts[t] - lam * n) for t in range(600 - n))
+        assert worst <= math.log2(n) + 1.0
+    assert abs(counts[500] - lam * 500) <= 2.0  # a coin's would differ by 11, typically
+
+
+def test_half_and_half_takes_turns_closely() -> None:
+    chosen = [draw(even_draw(t), (0.5, 0.5)) for t in range(300)]
+    assert all(0 < sum(chosen[t : t + 3]) < 3 for t in range(298))  # never the same three times
+
+
+# Controller.expected.
+
+
+@pytest.mark.parametrize("rule", [Mix(0.5), Alright(0.5), Sequential((2, 2))])
+def test_only_maxright_expects_something(rule: Rule) -> None:
+    control = Controller(rule, 2, gaps=[1.0, 2.0])
+    assert control.expected is None
+
+
+def test_nothing_is_expected_before_all_gaps_are_known() -> None:
+    rule = Maxright(0.5, (0.0, 0.0), 2)
+    assert Controller(rule, 2).expected is None
+    assert Controller(rule, 2, gaps=[math.nan, 1.0]).expected is None
+    assert Controller(rule, 2, gaps=[1.0, math.nan]).expected is None
+    assert Controller(rule, 2, gaps=[1.0, 2.0]).expected == 1
+
+
+@given(st.lists(st.floats(-3, 3), min_size=3, max_size=3), st.integers(0, 5))
+def test_what_is_expected_is_what_would_be_decided(gaps: list[float], t: int) -> None:
+    """Between evaluations `decide` has nothing else to go by."""
+    control = Controller(Maxright((0.2, 0.3, 0.5), (0.5, 0.1, 0.0), k=7), 3, t=t + 1, gaps=gaps)
+    decision = control.decide({})
+    assert decision is not None
+    assert control.expected == decision.index == lagging((0.2, 0.3, 0.5), gaps)
+
+
+def test_an_evaluation_may_bring_another_choice_than_expected() -> None:
+    control = Controller(Maxright(0.5, (0.0, 0.0)), 2, t=1, gaps=[1.0, 2.0], ages=[1, 1])
+    assert control.expected == 1
+    decision = control.decide({0: 5.0, 1: 2.0})
+    assert decision is not None
+    assert (decision.index, control.expected) == (0, 0)
+
+
+# Controller.set_f_star.
+
+
+def test_new_optima_move_the_gaps_and_keep_their_ages() -> None:
+    control = Controller(Maxright(0.25, (0.5, 1.0), k=4), 2, t=6, gaps=[2.0, 0.25], ages=[2, 1])
+    control.set_f_star((1.5, 0.25))
+    assert control.gaps == [1.0, 1.0]
+    assert control.ages == [2, 1]
+    assert control.t == 6
+    assert control.rule == Maxright(0.25, (1.5, 0.25), 4)
+    assert control.expected == 1
+    control.set_f_star([1.5, 0.25])  # a list, the same numbers: nothing moves
+    assert control.gaps == [1.0, 1.0]
+    assert control.rule == Maxright(0.25, (1.5, 0.25), 4)
+
+
+@given(st.lists(st.floats(0, 4), min_size=2, max_size=2), st.lists(st.floats(0, 4), min_size=2, max_size=2))
+def test_the_order_of_values_and_optima_does_not_matter(f: list[float], star: list[float]) -> None:
+    first, second = (Controller(Maxright(0.5, (0.1, 0.2)), 2) for _ in range(2))
+    first.set_f_star(star)
+    first.decide(dict(enumerate(f)))
+    second.decide(dict(enumerate(f)))
+    second.set_f_star(star)
+    assert first.gaps == pytest.approx(second.gaps, abs=1e-14)
+    assert first.gaps == pytest.approx([a - b for a, b in zip(f, star, strict=True)], abs=1e-14)
+
+
+def test_gaps_that_are_not_known_stay_so() -> None:
+    control = Controller(Maxright(0.5, (0.0, 0.0)), 2, gaps=[math.nan, 3.0])
+    control.set_f_star((1.0, 1.0))
+    assert math.isnan(control.gaps[0])
+    assert control.gaps[1] == 2.0
+
+
+def test_new_optima_count_from_the_next_decision() -> None:
+    control = Controller(Maxright(0.5, (0.0, 0.0), k=9), 2)
+    first = control.decide({0: 2.0, 1: 3.0})
+    control.record({1: 3.0})
+    control.set_f_star((0.0, 2.5))
+    second = control.decide({})
+    assert first is not None
+    assert second is not None
+    assert (first.index, second.index) == (1, 0)
+
+
+def test_wrong_optima() -> None:
+    control = Controller(Maxright(0.5, (0.0, 0.0)), 2, gaps=[1.0, 2.0])
+    fails(lambda: control.set_f_star((1.0,)), ValueError, "f_star: 2 optima are needed", "(1.0,)")
+    fails(lambda: control.set_f_star((1.0, math.inf)), ValueError, "f_star[1]", "inf")
+    assert control.gaps == [1.0, 2.0]
+    assert control.rule == Maxright(0.5, (0.0, 0.0))
+    for rule in (Mix(0.5), Alright(0.5), Sequential((1, 1))):
+        other = Controller(rule, 2)
+        fails(lambda other=other: other.set_f_star((0.0, 0.0)), TypeError, "rule: only MAXRIGHT", type(rule).__name__)  # type: ignore[misc]

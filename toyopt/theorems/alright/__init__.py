@@ -1,0 +1,1 @@
+"""Theorem 4.1, Remark 4.2 and the last iterate of ALRIGHT."""

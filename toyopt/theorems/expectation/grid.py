@@ -1,0 +1,175 @@
+"""Exact expectations in one dimension, for thousands of steps: backward induction with a rigorous error.
+
+`V_T = f_Mix`, `V_t(x) = Σ_i p_i V_{t+1}(x - alpha_t g_i(x))`, so that `E f_Mix(theta_T) = V_1(theta_1)`. V_{t+1} is
+replaced by its piecewise linear interpolant on a grid: an average of values, so errors add and are never amplified.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from toyopt import _check
+from toyopt._check import Array
+from toyopt.algorithms import Schedule
+from toyopt.problem import Objective, Problem
+from toyopt.theorems.expectation.paths import Branch, Expectation, branches, steps_of
+
+_U = 2.0**-53
+_MAX_NODES = 5_000_000
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """What is known of one branch's f in d = 1: |f'| <= slope, 0 <= f'' <= smooth, |f'''| <= third and <= width f''.
+
+    A datum's f is a log-sum-exp of numbers a_r x with widths w = max(a, 0) - min(a, 0): its derivatives from the second
+    on are the variance (<= w²/4) and third central moment (<= w³/(6√3), and <= w times the variance) of a distribution
+    on an interval of length w. Means over data keep all of it.
+    """
+
+    slope: float
+    smooth: float
+    third: float
+    width: float
+
+    @classmethod
+    def of(cls, objective: Objective) -> Curvature:
+        """From the rows of an objective with d = 1."""
+        rows = objective.rows[:, 0]
+        high = np.maximum(np.maximum.reduceat(rows, objective.starts), 0.0)
+        low = np.minimum(np.minimum.reduceat(rows, objective.starts), 0.0)
+        w = high - low
+        third = float((w**3).mean()) / (6 * math.sqrt(3))
+        return cls(objective.grad_bound, float((w**2).mean()) / 4, third, float(w.max()))
+
+
+def derivative_bounds(
+    outcomes: Sequence[Branch], weights: Sequence[float], objectives: Sequence[Objective], alphas: Array
+) -> tuple[Array, Array]:
+    """(T,) bounds on sup|V_t'| and sup|V_t''| for t = 1 .. T, V_T = Σ_i weights_i f_i.
+
+    The map m = x - alpha f'(x) has |m'| <= q = max(1, alpha L - 1) and |m''| <= alpha sup|f'''|, so
+        sup|V_t'| <= Σ p q sup|V_{t+1}'|,  sup|V_t''| <= Σ p ( q² sup|V_{t+1}''| + alpha sup|f'''| sup|V_{t+1}'| ).
+    As long as alpha_s L < 1 for all s >= t there is a bound that does not grow: with J = dtheta_T/dtheta_t in (0, 1],
+    c the largest width and r = max alpha_s L, |d²theta_T/dtheta_t²| <= c J (1-J)/(1-r), hence
+        sup|V_t''| <= max_{0<=J<=1} [ M2 J² + κ J(1-J) ],  κ = c M1/(1-r)    (docs/theory.md, A8).
+    """
+    end, each = [Curvature.of(o) for o in objectives], [Curvature.of(o.objective) for o in outcomes]
+    p = np.array([o.probability for o in outcomes])
+    smooth, third = np.array([c.smooth for c in each]), np.array([c.third for c in each])
+    widest, steepest, r = max(c.width for c in each), smooth.max(), 0.0
+    slope, bend = np.dot(weights, [c.slope for c in end]), np.dot(weights, [c.smooth for c in end])
+    first, second = np.full(len(alphas) + 1, slope), np.full(len(alphas) + 1, bend)
+    for t in range(len(alphas) - 1, -1, -1):
+        a = alphas[t]
+        r = max(r, a * steepest)
+        q = np.maximum(1.0, a * smooth - 1.0)
+        first[t] = p @ q * first[t + 1]
+        second[t] = p @ (q**2 * second[t + 1] + a * third * first[t + 1])
+        if r < 1:
+            second[t] = min(second[t], _level(bend, widest * slope / (1 - r)))
+    return first, second
+
+
+def _level(m2: float, kappa: float) -> float:
+    """max over J in [0, 1] of m2 J² + κ J (1-J): inside if κ > 2 m2, else at J = 1."""
+    return kappa**2 / (4 * (kappa - m2)) if kappa > 2 * m2 else m2
+
+
+def backward_expectation(
+    problem: Problem,
+    *,
+    lam: float | Sequence[float],
+    schedule: Schedule,
+    T: int,
+    theta_1: ArrayLike,
+    stochastic: bool = False,
+    nodes: int = 20_000,
+) -> Expectation:
+    """E f_Mix,λ(theta_T) under ALRIGHT for d = 1, in an interval that contains it.
+
+    Problem: d = 1, any data, any positive steps; full or stochastic gradients.
+    Statement: |V_1 - its computed value| <= (h²/8) Σ_{t=2..T} sup|V_t''| + rounding, h the grid's spacing.
+    Kind: an enclosure; the failure probability is 0. Rounding is bounded to first order in 2^-53, times 4.
+    Source: docs/theory.md, A8.
+    Arguments: lam; schedule; T >= 1; theta_1 (1,); nodes: about how many, >= 16, across all that theta can reach.
+    Returns: an Expectation. Raises: ValueError for d > 1 or a grid of more than 5 million nodes; as usual otherwise.
+    """
+    if problem.dim != 1:
+        raise ValueError(f"problem: the grid needs d = 1, got d = {problem.dim}")
+    nodes = _check.whole("nodes", nodes, low=16)
+    start = _check.theta("theta_1", theta_1, 1)
+    if start.shape != (1,):
+        raise ValueError(f"theta_1: shape (1,) is needed, got {start.shape}")
+    weights = _check.weights("lam", lam, len(problem))
+    outcomes, alphas = branches(problem, lam, stochastic=stochastic), steps_of(schedule, T)
+    left, right = reach(outcomes, alphas, float(start[0])).T
+    left, right = left.min(), right.max()
+    h = max(float(right - left) / nodes, 1e-9 * max(1.0, abs(float(start[0]))))
+    low, high = _nodes(outcomes, alphas, float(start[0]), h)
+    x = start + h * np.arange(low, high + 1)
+    V = problem.f_mix(x[:, None], weights)
+    first, second = derivative_bounds(outcomes, weights, problem.objectives, alphas)
+    half = h**2 / 8 * float(second[1:].sum()) + grid_rounding(problem, x, V, alphas, first)
+    mean = float(_sweep(V, x, outcomes, alphas)[-low])
+    return Expectation(mean, mean - half, mean + half, 0.0, "enumerated", len(x))
+
+
+def grid_rounding(problem: Problem, x: Array, V: Array, alphas: Array, first: Array) -> float:
+    """What rounding adds to V_1, to first order in u = 2^-53, times 4: V are the values of V_T at the nodes x.
+
+    A step: the value and the weights of an average, 8 u of its size; where it is taken, 4 u of |x| and 8 u of alpha C.
+    Then the values of f_Mix, whose margins carry 8 u of (slope x range), and a mean of as many terms as there are rows.
+    """
+    size, far = float(np.abs(V).max()), float(np.abs(x).max())
+    slope = max(o.grad_bound for o in problem.objectives)
+    origin = max(float(np.abs(o.origin).max()) for o in problem.objectives)
+    rows = sum(len(o.rows) for o in problem.objectives)
+    moved = 4 * far * len(alphas) + 8 * float(alphas.sum()) * slope
+    ends = (8 + rows) * (size + first[-1] * far + slope * origin)
+    return float(4 * _U * (8 * len(alphas) * size + first.max() * moved + ends))
+
+
+def reach(outcomes: Sequence[Branch], alphas: Array, start: float) -> Array:
+    """(T, 2): intervals that contain theta_1 .. theta_T for all draws (up to rounding)."""
+    out = np.full((len(alphas) + 1, 2), start)
+    for t, alpha in enumerate(alphas):
+        out[t + 1] = _image(outcomes, float(alpha), float(out[t, 0]), float(out[t, 1]))
+    return out
+
+
+def _image(outcomes: Sequence[Branch], alpha: float, left: float, right: float) -> tuple[float, float]:
+    """The hull of the images of [left, right] under all maps. A map is increasing where alpha L <= 1; f' always is."""
+    ends = np.array([[left], [right]])
+    lows, highs = [], []
+    for o in outcomes:
+        g = o.objective.grad(ends)[:, 0]
+        if alpha * o.objective.smoothness > 1:
+            g = g[::-1]
+        lows.append(left - alpha * float(g[0]))
+        highs.append(right - alpha * float(g[1]))
+    return min(lows), max(highs)
+
+
+def _nodes(outcomes: Sequence[Branch], alphas: Array, start: float, h: float) -> tuple[int, int]:
+    """The first and the last node, counted from theta_1: what V_t is needed on is mapped between nodes of V_{t+1}."""
+    low = high = 0
+    for alpha in alphas:
+        left, right = _image(outcomes, float(alpha), start + low * h, start + high * h)
+        low, high = min(low, math.floor((left - start) / h)), max(high, math.ceil((right - start) / h))
+        if high - low > _MAX_NODES:
+            raise ValueError(f"nodes: the grid would have more than {_MAX_NODES} nodes; give fewer")
+    return low, high
+
+
+def _sweep(V: Array, x: Array, outcomes: Sequence[Branch], alphas: Array) -> Array:
+    """V_1: V_t = Σ p (interpolant of V_{t+1}) ∘ map, constant beyond the ends, where only rounding or no path leads."""
+    maps = [(o.probability, o.objective.grad(x[:, None])[:, 0]) for o in outcomes]
+    for alpha in alphas[::-1]:
+        V = np.sum([p * np.interp(x - alpha * g, x, V) for p, g in maps], axis=0)
+    return V

@@ -1,0 +1,1 @@
+"""Guarantees of MAXRIGHT, which the paper leaves open."""

@@ -1,0 +1,155 @@
+"""Theorem 3.3: Sequential keeps a gap, for every λ of an interval and all large T; in floats, and as a certificate."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from toyopt import _check
+from toyopt.theorems.record import Record
+from toyopt.theorems.sequential.two_phases import Order, TwoPhases
+
+if TYPE_CHECKING:
+    from toyopt.certify import Certificate, Exact, Phases
+
+_SOURCE = "arXiv 2410.15483v3, Theorem 3.3"
+_ENDS_AT = "lower bound of the last iterate's w (or v) from T0 on"
+
+
+def thm_33(
+    *,
+    lam: tuple[float, float] = (0.01, 0.99),
+    T0: int = 1000,
+    g: float | None = None,
+    last: int | None = None,
+    c: float = 0.5,
+    theta_ref: float = 5.0,
+    alpha: float = 1.0,
+    theta_1: float | None = None,
+    order: Order = "dpo-first",
+) -> Record:
+    """Sequential's gap stays above a constant, for every λ in an interval.
+
+    Problem: as `theorem_s`, T_DPO = T_SFT = T.
+    Statement: G_Mix,λ(theta_T) >= g > 0 for every λ in [lo, hi] and all T >= T0.
+    Kind: lower. If g is None the bound follows from Theorem S (docs/theory.md, S), up to rounding; attained: the least
+        gap of some runs, 9 values of λ by up to 17 values of T from T0 to `last`: looked at, see `certified_33`.
+    Source: arXiv 2410.15483v3, Theorem 3.3.
+    Arguments: lam (lo, hi), 0 < lo <= hi < 1; T0 >= 1; g, a level, or None for `level`; last >= T0, by default 64 T0;
+        c, theta_ref, alpha, theta_1 (None: theta_ref), order.
+    Returns: a Record; verdict "open" where g is None and `level` finds no positive one. Raises: as usual.
+    """
+    run, (low, high) = TwoPhases(c, theta_ref, alpha, theta_1, order), interval(lam)
+    T0 = _check.whole("T0", T0, low=1)
+    last = 64 * T0 if last is None else _check.whole("last", last, low=T0)
+    bound = level(run, (low, high), T0) if g is None else _check.real("g", g, above=0.0)
+    T = np.unique(np.round(np.geomspace(T0, last, 17))).astype(np.int64)
+    w = run.last(T, T)
+    gaps = np.stack([run.gap(float(weight), w) for weight in np.linspace(low, high, 9)])
+    k = int(gaps.min(axis=0).argmin())
+    return Record(
+        claim="3.3",
+        statement=f"Sequential, {order}, T_DPO = T_SFT = T: G_Mix,λ(θ_T) >= g for λ in [{low:g}, {high:g}], T >= {T0}",
+        kind="lower",
+        bound=bound,
+        attained=float(gaps.min()),
+        source=_SOURCE,
+        terms={"g": bound},
+        tolerance=float(run.run_rounding(T, T)[k] + run.gap_rounding(w[k])),
+    )
+
+
+def level(run: TwoPhases, lam: tuple[float, float], T0: int) -> float:
+    """A g with G_Mix,λ(theta_T) >= g for every λ in [lo, hi] and all T_DPO = T_SFT = T >= T0; nan if none is found.
+
+    It is G at `TwoPhases.lower_end`, for the end of [lo, hi] that decides: the least μ, by the half-line lemma of
+    docs/theory.md, part S. In floats: `certified_33` proves it.
+    """
+    low, high = interval(lam)
+    deciding = low if run.order == "dpo-first" else high
+    W = run.lower_end(T0)
+    if not run.turning_w(deciding) < W:  # also for nan: theta_T is not known to be beyond the minimiser
+        return math.nan
+    return float(run.gap(deciding, W) - run.gap_rounding(W))
+
+
+def certified_33(
+    *,
+    lam: tuple[Exact, Exact] = ("1/100", "99/100"),
+    T0: int = 1000,
+    g: Exact | None = None,
+    phases: Phases | None = None,
+    prec: int = 128,
+) -> Record:
+    """Theorem 3.3 by ball arithmetic: its strongest evidence.
+
+    Problem, statement: as `thm_33`, proven for all λ of the interval and all T >= T0, not looked at.
+    Kind: lower. Source: arXiv 2410.15483v3, Theorem 3.3; `toyopt.certify.theorem_3_3`, `sequential_gap`.
+    Arguments: lam, exact (strings, integers, fractions); T0; g, exact, or None for the largest with three decimals that
+        is proven; phases, a `toyopt.certify.Phases`; prec, bits. Returns: as `of_certificate`.
+    Raises: as those two.
+    """
+    from toyopt.certify import sequential_gap, theorem_3_3
+
+    if g is None:
+        return of_certificate(theorem_3_3(lam, T0=T0, phases=phases, prec=prec))
+    return of_certificate(sequential_gap(lam, g, T0=T0, phases=phases, prec=prec, claim_id="3.3"))
+
+
+def of_certificate(certificate: Certificate) -> Record:
+    """A certificate of `sequential_gap` or `theorem_3_3` as a Record with how = "certified".
+
+    Bound: its g. Attained: the gap, in floats, at the proven end of theta_T's half-line, which g was compared with.
+    A certificate that is not proven has attained nan and verdict "open", and the statement says where it stopped.
+    Raises: ValueError if it is another claim's.
+    """
+    inputs, enclosures = dict(certificate.inputs), dict(certificate.enclosures)
+    if "g" not in inputs or "T0" not in inputs:
+        raise ValueError(f"certificate: one of `sequential_gap` is needed, got {certificate.claim!r}")
+    bound = _number(inputs["g"])
+    statement, attained, tolerance = f"proven: {certificate.statement}", math.nan, 0.0
+    if certificate.proven:
+        run, deciding = _run_of(inputs)
+        W = float(enclosures[_ENDS_AT].split("±")[0])
+        attained, tolerance = float(run.gap(deciding, W)), 2 * float(run.gap_rounding(W))
+    else:
+        statement = f"not proven, stopped at {certificate.stopped_at}: {certificate.statement}"
+    return Record(
+        claim=certificate.claim,
+        statement=statement,
+        kind="lower",
+        bound=bound,
+        attained=attained,
+        source=certificate.source,
+        how="certified",
+        terms={"g": bound},
+        tolerance=tolerance,
+    )
+
+
+def interval(lam: Any) -> tuple[float, float]:
+    """λ's interval (lo, hi), checked: 0 < lo <= hi < 1."""
+    pair = _check.items("lam", lam)
+    if len(pair) != 2:
+        raise ValueError(f"lam: a pair (lo, hi) is needed, got {lam!r}")
+    low, high = (_check.real("lam", value) for value in pair)
+    if not 0.0 < low <= high < 1.0:
+        raise ValueError(f"lam: 0 < lo <= hi < 1 is needed, got {lam!r}")
+    return low, high
+
+
+def _run_of(inputs: dict[str, str]) -> tuple[TwoPhases, float]:
+    """The run that a certificate is about, in floats, and the λ that decides."""
+    c, theta_ref, alpha, theta_1 = (_number(inputs[name]) for name in ("c", "theta_ref", "alpha", "theta_1"))
+    order: Order = "dpo-first" if inputs["order"] == "dpo-first" else "sft-first"
+    low, high = (_number(end) for end in inputs["lam"].strip("[]").split(","))
+    return TwoPhases(c, theta_ref, alpha, theta_1, order), low if order == "dpo-first" else high
+
+
+def _number(text: str) -> float:
+    """A fraction as a float."""
+    from fractions import Fraction
+
+    return float(Fraction(text.strip()))
