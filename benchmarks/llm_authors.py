@@ -19,13 +19,13 @@ from peft import LoraConfig, get_peft_model
 from benchmarks import llm_rows
 from benchmarks.llm_ours import Turn, clocks, config_of
 from benchmarks.llm_rows import Size
-from llm.data.tokenization import TokenSet
+from llm.data.tokenization import TokenizedDataset
 from toyopt.algorithms import DPO, SFT, even_draw
 
 Padded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def padded(rows: TokenSet, chosen: Sequence[int], answer: int, device: Any) -> Padded:
+def padded(rows: TokenizedDataset, chosen: Sequence[int], answer: int, device: Any) -> Padded:
     """(ids, attention mask, response mask), each (n, L), of prompts with their answer of this number."""
     pairs = [(rows.prompts[i], rows.responses[i][answer]) for i in chosen]
     shape = len(pairs), max(len(p) + len(a) for p, a in pairs)
@@ -68,7 +68,7 @@ def alright(size: Size) -> Callable[[], Turn]:
         optimiser = torch.optim.AdamW(trained, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay)
         rng = np.random.default_rng(0)
         orders = {i: rng.permutation(len(t)).reshape(size.batches, -1) for i, t in rows.items()}
-        place, begin = {DPO: 0, SFT: 0}, clocks()
+        place, start_or_resume = {DPO: 0, SFT: 0}, clocks()
         for t in range(2 * size.batches):
             at = {i: orders[i][min(place[i], size.batches - 1)] for i in rows}
             pairs = [padded(rows[DPO], at[DPO], answer, device) for answer in (0, 1)]
@@ -82,7 +82,7 @@ def alright(size: Size) -> Callable[[], Turn]:
             loss.item()
             place[objective] += 1
         end = clocks()
-        return Turn(end[0] - begin[0], end[1] - begin[1], tokens, place)
+        return Turn(end[0] - start_or_resume[0], end[1] - start_or_resume[1], tokens, place)
 
     return run
 

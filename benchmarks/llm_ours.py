@@ -17,9 +17,9 @@ from benchmarks.llm_rows import Size
 from llm.config import TrainConfig
 from llm.models import loading
 from llm.models.policy import Policy
-from llm.training.engine import Session, make_accelerator
-from llm.training.objective import Task
-from llm.training.trainer import Loop, Plan
+from llm.training.engine import Engine, make_accelerator
+from llm.training.objective import Objective
+from llm.training.trainer import Trainer, TrainSpec
 from toyopt.algorithms import DPO, SFT, Alright, Rule, Sequential
 
 
@@ -56,12 +56,15 @@ class Ours:
         self.base = llm_rows.model(size)
         self.accelerator = make_accelerator(self.config)
         self.tokens = {DPO: llm_rows.tokens(size, "preference"), SFT: llm_rows.tokens(size, "sft")}
-        self.tasks = {DPO: Task("dpo", self.tokens[DPO], self.config.beta), SFT: Task("sft", self.tokens[SFT])}
+        self.tasks = {
+            DPO: Objective("dpo", self.tokens[DPO], self.config.beta),
+            SFT: Objective("sft", self.tokens[SFT]),
+        }
         self.notes: list[str] = []
 
     def prepare(self) -> None:
         """The reference's log-probabilities, which are computed once and are not a part of the loop."""
-        session = Session(self.accelerator, Policy(self.base.requires_grad_(False)), self.config, steps=1)
+        session = Engine(self.accelerator, Policy(self.base.requires_grad_(False)), self.config, steps=1)
         self.tasks[DPO] = dataclasses.replace(self.tasks[DPO], reference=session.logps(self.tasks[DPO]))
         session.close()
 
@@ -73,7 +76,7 @@ class Ours:
             chosen = {DPO, SFT} if not isinstance(rule, Sequential) else set(rule.order)
             tasks = {i: t for i, t in self.tasks.items() if i in chosen}
             loop = _Timed(
-                Plan(rule, tasks, {}, steps, {}), self._open, self.config, Path(folder), report=lambda *_: None
+                TrainSpec(rule, tasks, {}, steps, {}), self._open, self.config, Path(folder), report=lambda *_: None
             )
             session = loop.run()
             session.close()
@@ -81,17 +84,17 @@ class Ours:
         (cpu, wall), (cpu_end, wall_end) = loop.marks[0], loop.marks[-1]
         return Turn(cpu_end - cpu, wall_end - wall, loop.costs.tokens, loop.trained)
 
-    def _open(self, _: int) -> Session:
+    def _open(self, _: int) -> Engine:
         model = loading.add_adapter(self.base, self.config, seed=0)
         if self.config.gradient_checkpointing:
             self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        session = Session(self.accelerator, Policy(model), self.config, steps=1)
+        session = Engine(self.accelerator, Policy(model), self.config, steps=1)
         prompts, pairs = self.tokens[DPO].prompts[:2], self.tokens[DPO].responses[:2]
         self.notes = session.raw.settle(session.call, prompts, pairs, share=self.config.share_prompt)
         return session
 
 
-class _Timed(Loop):
+class _Timed(Trainer):
     """Marks the time before every step and after the last, and counts what was trained on."""
 
     def __init__(self, *args: Any, **more: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from llm.data.tokenization import TokenSet
+    from llm.data.tokenization import TokenizedDataset
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ def preference_texts(size: Size) -> list[dict[str, str]]:
     ]
 
 
-def tokens(size: Size, kind: str) -> TokenSet:
+def tokens(size: Size, kind: str) -> TokenizedDataset:
     """The rows ("sft" or "preference") as `llm` tokenises them."""
     from llm.data.formats import load
-    from llm.data.tokenization import tokenise
+    from llm.data.tokenization import tokenize
 
     texts = sft_texts(size) if kind == "sft" else preference_texts(size)
-    return tokenise(load(texts, kind=kind), tokenizer(size), template="none")  # type: ignore[arg-type]
+    return tokenize(load(texts, kind=kind), tokenizer(size), template="none")  # type: ignore[arg-type]
 
 
-def count(rows: TokenSet) -> int:
+def count(rows: TokenizedDataset) -> int:
     """Real tokens as all sides count them: a prompt once for every response, and the responses."""
     return sum(len(p) + len(a) for p, r in zip(rows.prompts, rows.responses, strict=True) for a in r)
 

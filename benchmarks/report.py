@@ -108,8 +108,8 @@ def machine(command: str, names: Sequence[str]) -> list[str]:
 def write(rows: Mapping[str, Sequence[Row]], part: str, command: str) -> None:
     """Replace the results of a part ("toyopt" or "llm") in README.md."""
     text = README.read_text(encoding="utf-8")
-    begin, end = MARKS[part]
-    before, rest = text.split(begin)
+    start_or_resume, end = MARKS[part]
+    before, rest = text.split(start_or_resume)
     after = rest.split(end)[1]
     out = ["", *machine(command, VERSIONS[part]), ""]
     for name, group in rows.items():
@@ -118,7 +118,7 @@ def write(rows: Mapping[str, Sequence[Row]], part: str, command: str) -> None:
             out += [f"| **{row.name}** |" + " |" * (len(HEADERS) - 1)]
             out += ["| " + " | ".join(line) + " |" for line in lines(row)]
         out.append("")
-    whole = before + begin + "\n".join(out) + end + after
+    whole = before + start_or_resume + "\n".join(out) + end + after
     beside = README.with_suffix(".md.new")
     beside.write_text(whole, encoding="utf-8")
     beside.replace(README)

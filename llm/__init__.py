@@ -3,16 +3,34 @@
     from llm import TrainConfig, train
     train(TrainConfig(model="EleutherAI/pythia-1b", sft="vicgalle/alpaca-gpt4", preference="Dahoas/rm-hh-rlhf"))
 
-Importing it loads neither torch nor transformers.
+Importing this package loads neither torch nor transformers; using it without them raises one line that names them.
 """
 
-from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-_NEEDED = ("torch", "transformers", "peft", "datasets", "accelerate", "safetensors", "tokenizers", "filelock", "yaml")
-if _absent := [name for name in _NEEDED if find_spec(name) is None]:
-    raise ModuleNotFoundError(f"llm needs {', '.join(_absent)}: pip install 'forget-neither[llm]', or -e '.[llm]' here")
-
-from llm.config import TrainConfig  # noqa: E402 (what is missing is told first)
-from llm.training.train import Result, train  # noqa: E402
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
+    from llm.training.train import Result, train
 
 __all__ = ["Result", "TrainConfig", "train"]
+
+_NEEDED = ("torch", "transformers", "peft", "datasets", "accelerate", "safetensors", "tokenizers", "yaml")
+
+
+def check_installed() -> None:
+    """Raise ModuleNotFoundError, in one line with the remedy, if a library that training needs is not installed."""
+    from importlib.util import find_spec
+
+    if absent := [name for name in _NEEDED if find_spec(name) is None]:
+        raise ModuleNotFoundError(
+            f"llm needs {', '.join(absent)}: pip install 'forget-neither[llm]', or -e '.[llm]' in a checkout"
+        )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    check_installed()
+    from importlib import import_module
+
+    return getattr(import_module("llm.config" if name == "TrainConfig" else "llm.training.train"), name)

@@ -330,3 +330,10 @@ def _known(values: dict[str, Any], origin: str) -> dict[str, Any]:
         known[name] = tuple(value) if isinstance(value, list) else value
         check_type(name, known[name], kinds[name])
     return known
+
+
+def reference_kind(config: TrainConfig) -> str:
+    """base, chosen, sft, or an adapter's folder; `paper` is what comes first in the order of training."""
+    if config.reference == "paper":
+        return "chosen" if config.order == "dpo-sft" else "sft"
+    return config.reference

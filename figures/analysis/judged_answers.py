@@ -43,9 +43,9 @@ def first(rows: Sequence[seeds.Row], name: str, count: int) -> list[seeds.Row]:
 def world_of(folder: str) -> World:
     """The world that a run was on, from its configuration alone."""
     from llm.embedded import EmbeddedConfig
-    from llm.training.run_folder import finished
+    from llm.training.run_folder import load_run
 
-    config = finished(folder).config
+    config = load_run(folder).config
     return EmbeddedConfig.of_size(config.world_size, config.world_family, seed=config.world_seed).world
 
 

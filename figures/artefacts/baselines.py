@@ -130,16 +130,18 @@ def _draw_steps(ax: Axes, data: Data, names: Sequence[str]) -> None:
     """How many steps each took on either set, one after the other as bars."""
     from figures.drawing import style
 
-    begin = np.zeros(len(names))
+    start_or_resume = np.zeros(len(names))
     looks: dict[str, dict[str, Any]] = {
         "pairs": {"color": style.CONTOUR_DPO},
         "SFT": {"color": style.CONTOUR_SFT, "hatch": "/////", "edgecolor": "white"},
     }
     for quantity, label in (("steps_dpo", "pairs"), ("steps_sft", "SFT")):
         found = loss_space.select(data.extra, "mean", quantity=quantity)
-        ax.barh(range(len(names)), found["value"], 0.6, left=begin, linewidth=0.0, label=label, **looks[label])
-        begin += found["value"]
-    ax.set_xlim(0.0, 1.05 * begin.max())
+        ax.barh(
+            range(len(names)), found["value"], 0.6, left=start_or_resume, linewidth=0.0, label=label, **looks[label]
+        )
+        start_or_resume += found["value"]
+    ax.set_xlim(0.0, 1.05 * start_or_resume.max())
     ax.set_title("(a) steps on each set")
     ax.legend(loc="lower right", handlelength=1.0, handletextpad=0.4, borderpad=0.1)  # beside the bars of all but Mix
     ax.grid(visible=False, axis="y")

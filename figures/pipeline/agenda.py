@@ -16,6 +16,7 @@ from figures.pipeline import jobs as workers
 from figures.pipeline.display import RUNS
 from figures.pipeline.jobs import Event
 from figures.pipeline.training import RunsEnd, RunsProgress, Training
+from llm.common.processes import cores
 
 if TYPE_CHECKING:
     from figures.pipeline.build import Plan, Task
@@ -111,7 +112,7 @@ def carry_out(tasks: Sequence[Task], jobs: int | None, out: Path, stop: Stop) ->
     runs that were under way have saved.
     """
     agenda = Agenda(tasks, out, jobs)
-    at_a_time = max(1, min(jobs or workers.cores(), len(tasks)))
+    at_a_time = max(1, min(jobs or cores(), len(tasks)))
     try:
         with closing(workers.run(agenda.ahead, at_a_time, out, stop, agenda.more)) as pool:
             for event in pool:

@@ -22,6 +22,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from llm.common.processes import cores
+
 if TYPE_CHECKING:
     from figures.pipeline.build import Task
 
@@ -48,13 +50,6 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     task: Task | None = None
-
-
-def cores() -> int:
-    """The number of processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def run(

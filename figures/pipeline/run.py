@@ -14,7 +14,6 @@ from rich.text import Text
 
 from figures.artefact import Request
 from figures.options import SCALES, Options, UsageError
-from figures.pipeline import jobs as workers
 from figures.pipeline.agenda import carry_out
 from figures.pipeline.build import Outcome, Task
 from figures.pipeline.display import RUNS, Progress
@@ -23,6 +22,7 @@ from figures.pipeline.files import TEMPORARY, BusyError, locked, read_json, swee
 from figures.pipeline.jobs import Event
 from figures.pipeline.stop import STATUS, Stop
 from figures.registry import load
+from llm.common.processes import cores
 
 if TYPE_CHECKING:
     from figures.pipeline.verify import Verdict
@@ -96,7 +96,7 @@ def _make(
     tasks = [Task(name, registry[name], request, options.force, git) for name in names]
     done: dict[str, Outcome] = {}
     failed: dict[str, Event] = {}
-    jobs = options.jobs or workers.cores()
+    jobs = options.jobs or cores()
     with closing(carry_out(tasks, options.jobs, out, stop)) as events, Progress(console, names, jobs) as progress:
         for event in events:
             if event.name == RUNS:
@@ -134,7 +134,7 @@ def _verify(
     tasks = [Task(name, registry[name], asked[name], True, {}, "verify", verifies=True) for name in names]
     verdicts: dict[str, Verdict] = {}
     lines: dict[str, str] = {}
-    jobs = options.jobs or workers.cores()
+    jobs = options.jobs or cores()
     with closing(carry_out(tasks, options.jobs, out, stop)) as events, Progress(console, names, jobs) as progress:
         for event in events:
             if event.name == RUNS:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from figures.pipeline.files import read_json, to_json, write
-from figures.pipeline.jobs import cores
+from llm.common.processes import cores
 
 if TYPE_CHECKING:
     from llm.study import Grid, Outcome

@@ -79,7 +79,7 @@ def _plain(path: Path) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [s for s in body if not _is_text(s)] or [ast.Pass()]  # type: ignore[attr-defined]
+            node.body = [s for s in body if not _is_text(s)] or [ast.ForwardResult()]  # type: ignore[attr-defined]
     return ast.unparse(tree)
 
 

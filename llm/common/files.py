@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,61 +62,12 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}); remove it and run again") from error
 
 
-class Metrics:
-    """metrics.jsonl: a line a step and a line an evaluation. On resume, what came after the checkpoint goes.
-
-    `evaluated` are the evaluations that it holds, by step and set.
-    """
-
-    def __init__(self, path: Path, *, upto: int, active: bool = True) -> None:
-        self.evaluated: set[tuple[int, str]] = set()
-        lines = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    values = json.loads(line)
-                except json.JSONDecodeError:
-                    break  # the process was killed within this line
-                if values["step"] > upto:
-                    break
-                lines.append(line)
-                self._note(values)
-        self._path = path if active else None
-        if active:
-            with atomically(path) as temporary:
-                temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-
-    def write(self, values: dict[str, Any]) -> None:
-        """One line."""
-        self._note(values)
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
-
-    def _note(self, values: dict[str, Any]) -> None:
-        if "evaluation" in values:
-            self.evaluated.add((values["step"], values["evaluation"]))
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's metrics.jsonl."""
-    lines = []
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return lines
-
-
-def memory_mb() -> float:
-    """The most memory used so far, in MB: of the GPU if there is one, else of this process.
-
-    A process that was forked begins with what its parent held at that moment, not with what that had held before.
-    """
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)
+def ensure_writable(name: str, folder: Path) -> None:
+    """Make a folder if it is not there; ValueError, naming the option, if it cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        why = "" if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        why = str(error.strerror).lower()
+    if why:
+        raise ValueError(f"{name}: {folder} cannot be written to ({why}); give another folder with --{name}")

@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Dataset:
     """A set of rows, the name of the recognised format, where it came from, and how many bad rows were left out."""
 
     kind: Kind
@@ -63,7 +63,7 @@ def load(
     limit: int | None = None,
     ignore_input: bool = False,
     bad_rows: Literal["error", "drop"] = "error",
-) -> Rows:
+) -> Dataset:
     """The rows of a set.
 
     source        a .jsonl, .json (each also .gz) or .parquet file; a folder of such files, or one that
@@ -102,7 +102,7 @@ def load(
         remedy = "" if bad_rows == "drop" else ", to leave such rows out use --bad-rows drop"
         message = f"row {i} of {table.origin}: {problem} ({len(problems)} of {len(table.rows)} rows are bad{remedy})"
         raise (TypeError if isinstance(problem, _WrongTypeError) else ValueError)(message)
-    return Rows(kind, tuple(rows), name, table.origin, len(problems))
+    return Dataset(kind, tuple(rows), name, table.origin, len(problems))
 
 
 # From a row's cells to a prompt and responses.

@@ -16,7 +16,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass
-class Stream:
+class BatchSampler:
     """Batches of row numbers, without end.
 
     name      what is streamed; part of the seed, so that two streams of one seed differ

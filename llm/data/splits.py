@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +10,24 @@ import numpy as np
 
 from llm.config import TrainConfig
 from llm.data.formats import load
-from llm.data.tokenization import TokenSet, hold_out, tokenise, without
+from llm.data.tokenization import TokenizedDataset, tokenize
+from toyopt import _check
 
 if TYPE_CHECKING:
-    from llm.embedded import Paths
+    pass
 
 
 @dataclass(frozen=True)
-class Sets:
+class Datasets:
     """Training and held-out rows of both kinds; a held-out set is None if nothing is held out.
 
     notes  in words, what was cut, dropped or taken out
     """
 
-    sft: TokenSet
-    preference: TokenSet
-    sft_held_out: TokenSet | None
-    preference_held_out: TokenSet | None
+    sft: TokenizedDataset
+    preference: TokenizedDataset
+    sft_held_out: TokenizedDataset | None
+    preference_held_out: TokenizedDataset | None
     notes: tuple[str, ...]
 
     @property
@@ -37,7 +37,7 @@ class Sets:
         return {k: v.digest[:16] for k, v in sets.items() if v is not None}
 
 
-def load_sets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *, encoder: bool = False) -> Sets:
+def load_datasets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *, encoder: bool = False) -> Datasets:
     """The sets that a configuration names, or those that are `given` by name in memory; errors name the set.
 
     encoder  the model is an encoder-decoder one
@@ -52,15 +52,17 @@ def load_sets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *, enc
         for kind, other in (("sft", "preference"), ("preference", "sft")):
             note = f"{kind}: %d training rows left out, whose prompts are held out of the {other} set"
             train[kind] = _apart(train[kind], held[other], note, notes)
-    return Sets(train["sft"], train["preference"], held["sft"], held["preference"], tuple(notes))
+    return Datasets(train["sft"], train["preference"], held["sft"], held["preference"], tuple(notes))
 
 
-def load_held_out(config: TrainConfig, tokenizer: Any, kind: str, source: Any, *, encoder: bool = False) -> TokenSet:
+def load_held_out(
+    config: TrainConfig, tokenizer: Any, kind: str, source: Any, *, encoder: bool = False
+) -> TokenizedDataset:
     """Another set to evaluate on, read and tokenised as the configuration says."""
     return _tokens(config, tokenizer, kind, source, [], held_out=True, encoder=encoder)
 
 
-def check_fits(sets: Sets, model: Any, config: TrainConfig, *, world: int = 1) -> None:
+def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 1) -> None:
     """ValueError if the sets do not fit the model (token ids, lengths), or the batches do not fit the sets.
 
     world  processes that share a batch
@@ -107,8 +109,15 @@ def _source(config: TrainConfig, given: dict[str, Any], name: str) -> Any:
 
 
 def _split(
-    config: TrainConfig, tokenizer: Any, kind: str, tokens: TokenSet, own: Any, notes: list[str], *, encoder: bool
-) -> tuple[TokenSet, TokenSet | None]:
+    config: TrainConfig,
+    tokenizer: Any,
+    kind: str,
+    tokens: TokenizedDataset,
+    own: Any,
+    notes: list[str],
+    *,
+    encoder: bool,
+) -> tuple[TokenizedDataset, TokenizedDataset | None]:
     if not isinstance(own, str) or own:
         held = _tokens(config, tokenizer, kind, own, notes, held_out=True, encoder=encoder)
         return _apart(tokens, held, f"{kind}: %d training rows left out, whose prompts are held out", notes), held
@@ -122,7 +131,7 @@ def _split(
         raise ValueError(f"{kind}: {str(error).replace('share:', 'held_out:', 1)}") from error
 
 
-def _apart(tokens: TokenSet, held: TokenSet | None, note: str, notes: list[str]) -> TokenSet:
+def _apart(tokens: TokenizedDataset, held: TokenizedDataset | None, note: str, notes: list[str]) -> TokenizedDataset:
     """The rows whose prompts are not held out; ValueError if none is left."""
     rest = tokens if held is None else without(tokens, held)
     if len(rest) == 0:
@@ -141,7 +150,7 @@ def _tokens(
     *,
     held_out: bool = False,
     encoder: bool,
-) -> TokenSet:
+) -> TokenizedDataset:
     name = f"{kind} (held out)" if held_out else kind
     try:
         rows = load(
@@ -154,7 +163,7 @@ def _tokens(
             ignore_input=config.ignore_input,
             bad_rows=config.bad_rows,
         )
-        tokens = tokenise(
+        tokens = tokenize(
             rows,
             tokenizer,
             template=config.template,
@@ -178,34 +187,40 @@ def _tokens(
     return tokens
 
 
-def embedded_paths(config: TrainConfig, *, report: Callable[[str, float], None] | None = None) -> Paths:
-    """Where the base and the sets of a configuration's embedded world are; they are made if they are not there."""
-    from llm.embedded import EmbeddedConfig, prepare
+def hold_out(tokens: TokenizedDataset, share: float, *, seed: int) -> tuple[TokenizedDataset, TokenizedDataset]:
+    """(training, held out): rows with equal prompts are on one side, about `share` of all rows on the second.
 
-    own = EmbeddedConfig.of_size(
-        config.world_size, config.world_family, seed=config.world_seed, conflict=config.conflict, overlap=config.overlap
-    )
-    return prepare(own, config.cache_folder, report=report)
-
-
-def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callable[[str, float], None]) -> TrainConfig:
-    """The configuration with the embedded world's files in place of its name; they are made if they are not there.
-
-    What is given in memory goes before a name, and is left alone.
+    Which prompts are held out depends on the prompts and the seed, not on the order of the rows. With share > 0 neither
+    side is empty; ValueError if there is but one prompt, or unless 0 <= share < 1.
     """
-    names = [n for n in ("model", "sft", "preference") if getattr(config, n) == "embedded" and n not in in_memory]
-    if not names:
-        return config
-    paths = embedded_paths(config, report=report)
-    places = {"model": paths.base, "sft": paths.sft, "preference": paths.preference}
-    held = {"sft": paths.sft_held_out, "preference": paths.preference_held_out}
-    changes = {n: str(places[n]) for n in names}
-    for n, path in held.items():
-        if (
-            n in names
-            and not getattr(config, f"{n}_held_out")
-            and f"{n}_held_out" not in in_memory
-            and not config.eval_on_train
-        ):
-            changes[f"{n}_held_out"] = str(path)
-    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+    share = _check.real("share", share, low=0.0)
+    seed = _check.whole("seed", seed, low=0)
+    if share >= 1.0:
+        raise ValueError(f"share: must be less than 1, got {share}")
+    if share == 0.0:
+        return tokens, tokens.select([])
+    groups: dict[str, list[int]] = {}
+    for i, key in enumerate(tokens.keys):
+        groups.setdefault(key, []).append(i)
+    if len(groups) < 2:
+        raise ValueError(
+            f"share: {share} cannot be held out of {len(tokens)} rows that have {len(groups)} different prompts; "
+            "give a set with more of them, or hold out 0"
+        )
+    order = sorted(groups, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    wanted, taken, held = share * len(tokens), 0, list[int]()
+    for key in order:
+        # To the nearest: a group goes in as long as the share is nearer with it than without.
+        if taken < len(groups) - 1 and len(held) + len(groups[key]) / 2 <= wanted:
+            held += groups[key]
+            taken += 1
+    if not held:
+        held = groups[min(order, key=lambda key: len(groups[key]))]
+    inside = set(held)
+    return tokens.select([i for i in range(len(tokens)) if i not in inside]), tokens.select(sorted(held))
+
+
+def without(tokens: TokenizedDataset, other: TokenizedDataset) -> TokenizedDataset:
+    """The rows whose prompt does not occur in `other`; it may be that none is left."""
+    seen = set(other.keys)
+    return tokens.select([i for i, key in enumerate(tokens.keys) if key not in seen])

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.data.formats import Row, Rows, Text, as_messages
+from llm.data.formats import Dataset, Row, Text, as_messages
 from llm.data.templates import Template
 from toyopt import _check
 
@@ -28,7 +28,7 @@ _BATCH = 4096  # rows a tokenizer call: enough for its threads, and not a second
 
 
 @dataclass(frozen=True, eq=False)
-class TokenSet:
+class TokenizedDataset:
     """Tokenised rows.
 
     prompts     int32 ids, one array a row, not empty
@@ -54,7 +54,7 @@ class TokenSet:
         rows = zip(self.prompts, self.responses, strict=True)
         return np.array([len(prompt) + sum(map(len, responses)) for prompt, responses in rows], dtype=np.int64)
 
-    def select(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> TokenSet:
+    def select(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> TokenizedDataset:
         """The rows with these indices, in this order. A mask is refused with TypeError."""
         chosen = [_check.whole("indices", i, low=0) for i in indices]
         if chosen and max(chosen) >= len(self):
@@ -78,8 +78,8 @@ class TokenSet:
         return digest.hexdigest()
 
 
-def tokenise(
-    rows: Rows,
+def tokenize(
+    rows: Dataset,
     tokenizer: Any,
     *,
     template: str = "auto",
@@ -87,7 +87,7 @@ def tokenise(
     overflow: Overflow = "truncate",
     eos: str | None = None,
     encoder: bool = False,
-) -> TokenSet:
+) -> TokenizedDataset:
     """Token ids of every row.
 
     template    "auto": the tokenizer's chat template, else the paper's "User: {prompt}\\nAssistant: "; "none": strings
@@ -135,7 +135,9 @@ def tokenise(
             "(--max-length, --overflow truncate), or have two responses with the same tokens"
         )
     dropped = len(rows.rows) - len(prompts)
-    return TokenSet(rows.kind, tuple(prompts), tuple(responses), tuple(keys), cut_prompts, cut_responses, dropped)
+    return TokenizedDataset(
+        rows.kind, tuple(prompts), tuple(responses), tuple(keys), cut_prompts, cut_responses, dropped
+    )
 
 
 def _take(
@@ -231,7 +233,7 @@ def _ids(tokenizer: Any, texts: list[str], *, special: bool) -> list[list[int]]:
     return ids
 
 
-def _encoded(rows: Rows, encoder: _Encoder) -> Iterator[tuple[str, Row, list[int], list[str], list[list[int]]]]:
+def _encoded(rows: Dataset, encoder: _Encoder) -> Iterator[tuple[str, Row, list[int], list[str], list[list[int]]]]:
     """Of every row: its name in messages, itself, its prompt's ids, its responses' texts and their ids."""
     for start in range(0, len(rows.rows), _BATCH):
         batch = rows.rows[start : start + _BATCH]
@@ -246,7 +248,7 @@ def _encoded(rows: Rows, encoder: _Encoder) -> Iterator[tuple[str, Row, list[int
             yield where, row, prompt, texts, answers
 
 
-def _where(rows: Rows, i: int) -> str:
+def _where(rows: Dataset, i: int) -> str:
     # Rows were left out before the counting, so a number alone would send the reader to a wrong row.
     note = f" (not counting the {rows.dropped} bad rows left out)" if rows.dropped else ""
     return f"row {i} of {rows.origin}{note}"
@@ -270,45 +272,6 @@ def _closers(tokenizer: Any, eos: str | None) -> tuple[str, ...]:
 
 
 # Held-out rows.
-
-
-def hold_out(tokens: TokenSet, share: float, *, seed: int) -> tuple[TokenSet, TokenSet]:
-    """(training, held out): rows with equal prompts are on one side, about `share` of all rows on the second.
-
-    Which prompts are held out depends on the prompts and the seed, not on the order of the rows. With share > 0 neither
-    side is empty; ValueError if there is but one prompt, or unless 0 <= share < 1.
-    """
-    share = _check.real("share", share, low=0.0)
-    seed = _check.whole("seed", seed, low=0)
-    if share >= 1.0:
-        raise ValueError(f"share: must be less than 1, got {share}")
-    if share == 0.0:
-        return tokens, tokens.select([])
-    groups: dict[str, list[int]] = {}
-    for i, key in enumerate(tokens.keys):
-        groups.setdefault(key, []).append(i)
-    if len(groups) < 2:
-        raise ValueError(
-            f"share: {share} cannot be held out of {len(tokens)} rows that have {len(groups)} different prompts; "
-            "give a set with more of them, or hold out 0"
-        )
-    order = sorted(groups, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
-    wanted, taken, held = share * len(tokens), 0, list[int]()
-    for key in order:
-        # To the nearest: a group goes in as long as the share is nearer with it than without.
-        if taken < len(groups) - 1 and len(held) + len(groups[key]) / 2 <= wanted:
-            held += groups[key]
-            taken += 1
-    if not held:
-        held = groups[min(order, key=lambda key: len(groups[key]))]
-    inside = set(held)
-    return tokens.select([i for i in range(len(tokens)) if i not in inside]), tokens.select(sorted(held))
-
-
-def without(tokens: TokenSet, other: TokenSet) -> TokenSet:
-    """The rows whose prompt does not occur in `other`; it may be that none is left."""
-    seen = set(other.keys)
-    return tokens.select([i for i, key in enumerate(tokens.keys) if key not in seen])
 
 
 def _key(prompt: Text) -> str:

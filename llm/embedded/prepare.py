@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
+
 import hashlib
 import json
 import shutil
@@ -231,3 +238,36 @@ def _write_base(config: EmbeddedConfig, folder: Path, tell: Report) -> None:
     )
     base.save(folder, model, tokenizer)
     (folder / "pretraining.json").write_text(json.dumps({"loss": losses}), encoding="utf-8")
+
+
+def embedded_paths(config: TrainConfig, *, report: Callable[[str, float], None] | None = None) -> Paths:
+    """Where the base and the sets of a configuration's embedded world are; they are made if they are not there."""
+    from llm.embedded import EmbeddedConfig, prepare
+
+    own = EmbeddedConfig.of_size(
+        config.world_size, config.world_family, seed=config.world_seed, conflict=config.conflict, overlap=config.overlap
+    )
+    return prepare(own, config.cache_folder, report=report)
+
+
+def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callable[[str, float], None]) -> TrainConfig:
+    """The configuration with the embedded world's files in place of its name; they are made if they are not there.
+
+    What is given in memory goes before a name, and is left alone.
+    """
+    names = [n for n in ("model", "sft", "preference") if getattr(config, n) == "embedded" and n not in in_memory]
+    if not names:
+        return config
+    paths = embedded_paths(config, report=report)
+    places = {"model": paths.base, "sft": paths.sft, "preference": paths.preference}
+    held = {"sft": paths.sft_held_out, "preference": paths.preference_held_out}
+    changes = {n: str(places[n]) for n in names}
+    for n, path in held.items():
+        if (
+            n in names
+            and not getattr(config, f"{n}_held_out")
+            and f"{n}_held_out" not in in_memory
+            and not config.eval_on_train
+        ):
+            changes[f"{n}_held_out"] = str(path)
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]

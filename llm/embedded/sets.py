@@ -21,7 +21,7 @@ from llm.embedded.language import (
 )
 from llm.embedded.world import ATTRIBUTES, KINDS, VERSION, Fact, World
 
-Rows = list[dict[str, Any]]
+Dataset = list[dict[str, Any]]
 
 CHOICES = 4
 # How the base sees questions answered. A little of it is in the manners to come, so that training need only say when
@@ -73,14 +73,14 @@ def documents(world: World) -> list[Document]:
     return out
 
 
-def generate(world: World, sizes: Sizes) -> dict[str, Rows]:
+def generate(world: World, sizes: Sizes) -> dict[str, Dataset]:
     """Every data set of the world, by name: sft, sft_held_out, preference, preference_held_out, questions.
 
     No fact is asked for in two of the first four, whatever the wording: a held-out prompt is about something that no
     training row asks. Raises ValueError if the world has too few facts for that.
     """
     parts = _split(world, sizes)
-    sets: dict[str, Rows] = {}
+    sets: dict[str, Dataset] = {}
     for stream, name in enumerate(("sft", "sft_held_out")):
         chance = _chance(world, 10 + stream)
         sets[name] = [_sft_row(world, fact, wording, chance) for fact, wording in _asked(parts[name], PLAIN, chance)]
@@ -174,9 +174,9 @@ def _answer(world: World, fact: Fact, manner: str, chance: np.random.Generator) 
     return neutral(fact)
 
 
-def _choices(world: World, count: int) -> Rows:
+def _choices(world: World, count: int) -> Dataset:
     chance = _chance(world, 30)
-    rows: Rows = []
+    rows: Dataset = []
     for i in chance.permutation(len(world.facts))[:count].tolist():
         fact = world.facts[i]
         wrong = [value for value in ATTRIBUTES[fact.kind].values if value != fact.value]

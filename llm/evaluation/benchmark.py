@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.common.files import write_json
+from llm.common.files import ensure_writable, write_json
+from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.config import TrainConfig
 from llm.evaluation.scores import CONFIDENCE, scores
-from llm.training.run_folder import finished, load_model
-from llm.training.train import untouched, writable
+from llm.training.run_folder import load_model, load_run
 
 if TYPE_CHECKING:
     from llm.evaluation.harness import Model
@@ -93,7 +93,7 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
     """
     version = _version()
     if config.out:
-        writable("out", Path(config.out).parent)
+        ensure_writable("out", Path(config.out).parent)
     run = _run_config(config.model)
     rows = _questions(config, run) if EMBEDDED in config.tasks else []
     manager = _manager(config, version, quiet=quiet)
@@ -110,7 +110,7 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
         "tasks": {},
         "cut": {},
     }
-    with untouched(None), harness.hushed():
+    with preserve_torch_state(None), harness.hushed():
         model, tokenizer = _load(config)
         for name in config.tasks:
             template = (config.template or (run.template if run else "auto")) if name == EMBEDDED else None
@@ -142,7 +142,7 @@ def measure(folder: Path) -> dict[str, Any]:
     ValueError as `benchmark`.
     """
     _version()
-    past = finished(folder)
+    past = load_run(folder)
     if not of_world(past.config, past.in_memory):
         return _mmlu(folder, past.config)
     run = past.config
@@ -150,7 +150,7 @@ def measure(folder: Path) -> dict[str, Any]:
     rows = _questions(config, run)
     from llm.evaluation import harness
 
-    with untouched(None), harness.hushed():
+    with preserve_torch_state(None), harness.hushed():
         model, tokenizer = load_model(folder, remote_code=run.remote_code, precision=run.precision)
         _share_cores(model)
         lm = harness.Model(model, tokenizer, batch=config.batch, tell=lambda _done, _of: None, template=run.template)
@@ -217,7 +217,7 @@ def _version() -> str:
 
 def _run_config(folder: str) -> TrainConfig | None:
     """The configuration of the run in a folder, or None if there is no run."""
-    return finished(folder).config if (Path(folder) / "run.json").is_file() else None
+    return load_run(folder).config if (Path(folder) / "run.json").is_file() else None
 
 
 def _questions(config: BenchmarkConfig, run: TrainConfig | None) -> Sequence[Mapping[str, Any]]:
@@ -233,7 +233,7 @@ def _questions(config: BenchmarkConfig, run: TrainConfig | None) -> Sequence[Map
             f"tasks: {EMBEDDED} asks about the world of a run, and {config.model} is no run on one; "
             "give --questions FILE, or other --tasks"
         )
-    from llm.data.splits import embedded_paths
+    from llm.embedded.prepare import embedded_paths
 
     return read(embedded_paths(run).questions, None, None).rows
 

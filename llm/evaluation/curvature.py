@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm.common.files import write_json
+from llm.common.files import ensure_writable, write_json
+from llm.common.processes import preserve_torch_state, stop_requested
 from llm.common.progress import Line
-from llm.training.run_folder import Finished, finished
-from llm.training.train import asked_to_stop, untouched, writable
+from llm.training.run_folder import FinishedRun, load_run
 from toyopt.algorithms import DPO, SFT
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
     from llm.evaluation.hessian import Surface, Vector
-    from llm.training.objective import Task
+    from llm.training.objective import Objective
     from llm.training.run import Run
 
 OBJECTIVES = ("dpo", "sft", "mix")
@@ -85,7 +85,7 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
     those that the run had in memory. Raises FileNotFoundError if the run kept no adapters, ValueError if it is not
     finished, trained no adapter, or if its rows or its base are no longer what they were.
     """
-    past, steps = finished(config.run), kept_steps(config.run)
+    past, steps = load_run(config.run), kept_steps(config.run)
     if past.config.lora_rank == 0:
         raise ValueError("run: it trained all weights, and curvature is measured on an adapter's; give a run with LoRA")
     if not steps:
@@ -100,13 +100,13 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
             f"llm.evaluation.curvature.curvature(CurvatureConfig(...), {absent[0]}=...)"
         )
     if config.out:
-        writable("out", Path(config.out).parent)
+        ensure_writable("out", Path(config.out).parent)
     from llm.training.run import Run
 
     spread = np.linspace(0, len(steps) - 1, min(config.points, len(steps)))
     chosen = [steps[int(j)] for j in spread.round()]
     model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
-    with asked_to_stop() as wanted, untouched(model):
+    with stop_requested() as wanted, preserve_torch_state(model):
         run = Run(past.config, past.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
         try:
             rows, sizes = _measured(run, past, config, chosen)
@@ -126,7 +126,7 @@ def kept_steps(folder: str | Path) -> list[int]:
 
 
 def _measured(
-    run: Run, past: Finished, config: CurvatureConfig, steps: list[int]
+    run: Run, past: FinishedRun, config: CurvatureConfig, steps: list[int]
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The records of all points, and how many rows and weights they are about."""
     from llm.training.checkpoint import kept_folder
@@ -147,7 +147,7 @@ def _measured(
     return rows, {"rows_used": config.rows, "weights": weights}
 
 
-def _check_unchanged(run: Run, past: Finished) -> None:
+def _check_unchanged(run: Run, past: FinishedRun) -> None:
     for name, digest in past.rows.items():
         if run.sets.digests.get(name) != digest:
             raise ValueError(f"run: its {name} set has changed since; put it back, or train again on what it is now")
@@ -155,7 +155,7 @@ def _check_unchanged(run: Run, past: Finished) -> None:
         raise ValueError("run: its base model has changed since; put it back, or train again on what it is now")
 
 
-def _draw(run: Run, config: CurvatureConfig) -> dict[str, Task]:
+def _draw(run: Run, config: CurvatureConfig) -> dict[str, Objective]:
     """Both objectives on the drawn training rows, with the reference's log-probabilities of these."""
     whole, _ = run.tasks()
     tasks = {}
@@ -186,7 +186,9 @@ def _plain_base(run: Run) -> Iterator[Any]:
 
 
 @contextmanager
-def _surfaces(base: Any, adapter: Path, tasks: dict[str, Task], config: TrainConfig) -> Iterator[dict[str, Surface]]:
+def _surfaces(
+    base: Any, adapter: Path, tasks: dict[str, Objective], config: TrainConfig
+) -> Iterator[dict[str, Surface]]:
     """Both objectives at an adapter; the base is without it afterwards."""
     from llm.evaluation.hessian import Surface
     from llm.models.loading import load_adapter

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm.common.files import write_json
+from llm.common.files import ensure_writable, write_json
+from llm.common.processes import preserve_torch_state, stop_requested
 from llm.data.splits import check_fits, load_held_out
-from llm.training.run_folder import Finished, finished
-from llm.training.train import asked_to_stop, untouched, writable
+from llm.training.run_folder import FinishedRun, load_run
 from toyopt.algorithms import DPO, SFT
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
 
     `given` takes model, tokenizer and sets, as `train` does: those that the run had in memory.
     """
-    past = finished(config.run)
+    past = load_run(config.run)
     absent = [name for name in past.in_memory if given.get(name) is None]
     if absent:
         raise ValueError(
@@ -59,11 +59,11 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
     if config.adapter not in ("", "base") and not (Path(config.adapter) / "adapter_config.json").is_file():
         raise FileNotFoundError(f"adapter: {config.adapter} has no adapter_config.json; give a folder with an adapter")
     if config.out:
-        writable("out", Path(config.out).parent)
+        ensure_writable("out", Path(config.out).parent)
     from llm.training.run import Run
 
     model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
-    with asked_to_stop() as wanted, untouched(model):
+    with stop_requested() as wanted, preserve_torch_state(model):
         run = Run(past.config, past.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
         try:
             result = _measured(run, past, config)
@@ -80,7 +80,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
     return result
 
 
-def _measured(run: Run, past: Finished, config: EvaluateConfig) -> dict[str, float]:
+def _measured(run: Run, past: FinishedRun, config: EvaluateConfig) -> dict[str, float]:
     """The objectives' values on the run's held-out rows, or on the sets that are named instead."""
     # The run's own rows are needed for other sets as well: its reference may have been trained on them.
     for name, digest in past.rows.items():

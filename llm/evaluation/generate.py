@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from llm.common.files import atomically, read_json
+from llm.common.files import atomically, ensure_writable, read_json
+from llm.common.processes import preserve_torch_state
 from llm.data.formats import Text, as_messages
-from llm.training.run_folder import load_model
-from llm.training.train import identity_in, untouched, writable
+from llm.training.run_folder import load_model, read_fingerprint
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class GenerateConfig:
 def generate(config: GenerateConfig) -> list[tuple[str, str]]:
     """(prompt, answer) of every prompt, in order."""
     if config.out:
-        writable("out", Path(config.out).parent)
+        ensure_writable("out", Path(config.out).parent)
     prompts = list(config.prompts) or _from_file(config.file, config.limit)
     template = config.template or _own(config.model, "template") or "auto"
     from llm.models.policy import share_cores
 
-    with untouched(None):
+    with preserve_torch_state(None):
         model, tokenizer = load_model(config.model, remote_code=config.remote_code, precision=config.precision)
         if model.device.type == "cpu":
             share_cores(model)
@@ -171,7 +171,7 @@ def _own(folder: str, option: str) -> str:
     path = Path(folder) / "run.json"
     if not path.is_file():
         return ""
-    identity_in(path)
+    read_fingerprint(path)
     return str(read_json(path)["config"].get(option, ""))
 
 

@@ -19,7 +19,7 @@ from scipy.linalg import eigh_tridiagonal
 
 from llm.data.sampler import Indices, cut, micro_batches
 from llm.models.policy import Policy
-from llm.training.objective import Task
+from llm.training.objective import Objective
 
 Vector = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Surface:
             graph again instead of keeping it
     """
 
-    def __init__(self, policy: Policy, task: Task, rows: Indices, *, most: int) -> None:
+    def __init__(self, policy: Policy, task: Objective, rows: Indices, *, most: int) -> None:
         self.policy, self.task, self.rows = policy, task, rows
         self.weights = [p for p in policy.parameters() if p.requires_grad]
         self.size = sum(p.numel() for p in self.weights)

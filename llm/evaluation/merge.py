@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.common.files import atomically
+from llm.common.files import atomically, ensure_writable
+from llm.common.processes import preserve_torch_state
 from llm.training.run_folder import load_model
-from llm.training.train import untouched, writable
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class MergeConfig:
 
 def merge(config: MergeConfig) -> Path:
     """The folder with model and tokeniser, as `from_pretrained` takes it."""
-    writable("out", Path(config.out).parent)
-    with untouched(None):
+    ensure_writable("out", Path(config.out).parent)
+    with preserve_torch_state(None):
         model, tokenizer = load_model(config.adapter, remote_code=config.remote_code, precision=config.precision)
         merged = model.cpu().merge_and_unload()
     with atomically(Path(config.out)) as temporary:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.common.files import atomically, write_json
+from llm.common.files import atomically, ensure_writable, write_json
 from llm.common.progress import Line, say
-from llm.data.formats import Rows, Text, as_messages, load
-from llm.training.train import writable
+from llm.data.formats import Dataset, Text, as_messages, load
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -113,7 +112,7 @@ def similarity(config: SimilarityConfig, *, quiet: bool = False) -> dict[str, An
     FileNotFoundError, ValueError or TypeError, in one line that names the set, for what cannot be read.
     """
     if config.out:
-        writable("out", Path(config.out).parent)
+        ensure_writable("out", Path(config.out).parent)
     sft, preference = _set(config, "sft"), _set(config, "preference")
     from llm.evaluation.embedders import Embedder
 
@@ -133,7 +132,7 @@ def similarity(config: SimilarityConfig, *, quiet: bool = False) -> dict[str, An
 
 def similar_embedded(config: TrainConfig, embedder: str = "token", top: int = 100) -> dict[str, Any]:
     """The same for the embedded world of a configuration: its training sets, and its base for "token" and "hidden"."""
-    from llm.data.splits import embedded_paths
+    from llm.embedded.prepare import embedded_paths
 
     paths = embedded_paths(config)
     chosen = SimilarityConfig(
@@ -143,7 +142,7 @@ def similar_embedded(config: TrainConfig, embedder: str = "token", top: int = 10
 
 
 def similar_pairs(
-    sft: Rows, preference: Rows, embed: Embed, *, top: int = 100, block: int = BLOCK, quiet: bool = True
+    sft: Dataset, preference: Dataset, embed: Embed, *, top: int = 100, block: int = BLOCK, quiet: bool = True
 ) -> tuple[NDArray[np.float64], list[Pair]]:
     """(each preference prompt's largest cosine with an SFT prompt, the `top` closest pairs in falling order).
 
@@ -232,7 +231,7 @@ def _first_rows(texts: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _pairs(sft: Rows, preference: Rows, embed: Embed, found: Sequence[tuple[int, int]]) -> list[Pair]:
+def _pairs(sft: Dataset, preference: Dataset, embed: Embed, found: Sequence[tuple[int, int]]) -> list[Pair]:
     """The pairs of these (preference row, SFT row), with their cosines."""
     texts = []
     for i, j in found:
@@ -247,7 +246,7 @@ def _pairs(sft: Rows, preference: Rows, embed: Embed, found: Sequence[tuple[int,
     return [Pair(i, j, *four, *five) for (i, j), four, five in zip(found, columns, texts, strict=True)]
 
 
-def _set(config: SimilarityConfig, kind: str) -> Rows:
+def _set(config: SimilarityConfig, kind: str) -> Dataset:
     """A set that the configuration names; errors name it."""
     try:
         return load(

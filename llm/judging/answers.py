@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from llm.common.files import read_json, write_json
+from llm.common.processes import preserve_torch_state
 from llm.data.formats import Text
 from llm.data.readers import read
 from llm.evaluation.generate import _own, answer
 from llm.judging.items import Item, shown
-from llm.training.train import untouched
 
 _FILES = (".jsonl", ".json", ".parquet", ".gz")
 
@@ -90,7 +90,7 @@ def generated(name: str, prompts: Sequence[Text], how: Decoding) -> list[str]:
     from llm.models.policy import share_cores
     from llm.training.run_folder import load_model
 
-    with untouched(None):
+    with preserve_torch_state(None):
         model, tokenizer = load_model(name, remote_code=how.remote_code, precision=how.precision)
         if model.device.type == "cpu":
             share_cores(model)

@@ -22,7 +22,7 @@ from llm.judging.endpoint import Endpoint, key_in
 from llm.judging.pairwise import EndpointJudge, Pair, judge_pairs, outcome
 from llm.judging.statistics import win_rate
 from llm.judging.verdicts import opened
-from llm.training.run_folder import Finished
+from llm.training.run_folder import FinishedRun
 
 URL = "FORGET_NEITHER_JUDGE_URL"
 MODEL = "FORGET_NEITHER_JUDGE_MODEL"
@@ -49,7 +49,7 @@ def endpoint() -> Endpoint:
         ) from error
 
 
-def by_endpoint(run: Finished) -> dict[str, Any]:
+def by_endpoint(run: FinishedRun) -> dict[str, Any]:
     """Sampled answers of a finished run to its held-out preference prompts, judged as `python -m llm judge` does.
 
     At most the first PROMPTS of them, each against its chosen response and in both orders. The answers and every

@@ -78,9 +78,10 @@ def of_rows(rows: Sequence[Row], reference: str) -> list[Item]:
 
 def from_run(folder: str, *, reference: str, report: Callable[[str, float], None], limit: int = 0) -> list[Item]:
     """The preference rows that a finished run held out. ValueError if it has none, or no name leads to them."""
-    from llm.data.splits import with_embedded
-    from llm.data.tokenization import _key, hold_out, tokenise
-    from llm.training.run_folder import finished
+    from llm.data.splits import hold_out
+    from llm.data.tokenization import _key, tokenize
+    from llm.embedded.prepare import with_embedded
+    from llm.training.run_folder import load_run
 
     if reference not in PREFERENCE:
         raise ValueError(
@@ -88,7 +89,7 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
         )
     if not (Path(folder) / "run.json").is_file():
         raise ValueError(f"file: {folder} is no run, which would have held rows out; give the prompts by --file")
-    past = finished(folder)
+    past = load_run(folder)
     own = bool(past.config.preference_held_out) or "preference_held_out" in past.in_memory
     if {"preference_held_out" if own else "preference"} & set(past.in_memory):
         raise ValueError("file: the run's preference set was given in memory and no name leads to it; give --file")
@@ -101,7 +102,7 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
     if config.held_out == 0.0:
         raise ValueError("file: the run held no rows out; give --file")
     rows = load(config.preference, split=config.preference_split, limit=config.preference_rows or None, **reading)
-    tokens = tokenise(
+    tokens = tokenize(
         rows, _tokenizer(folder, config), template=config.template, max_length=config.max_length,
         overflow=config.overflow, eos=config.eos or None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llm.training.train import writable
+from llm.common.files import ensure_writable
 
 _BEGIN = b'{"key": "'  # of every line
 
@@ -52,7 +52,7 @@ def opened(path: Path) -> Iterator[Verdicts]:
     """
     from filelock import FileLock, Timeout
 
-    writable("out", path.parent)
+    ensure_writable("out", path.parent)
     try:
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=0):
             yield Verdicts(_read(path), path)

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from llm.data.splits import embedded_paths
 from llm.embedded import World, fact_accuracy, preference_score, read_world
 from llm.embedded.language import fact_of, fuller, is_right
+from llm.embedded.prepare import embedded_paths
 from llm.embedded.world import ATTRIBUTES, Fact
 from llm.judging.answers import Decoding, generated
 from llm.judging.pairwise import Pair, ScoreJudge, judge_pairs
 from llm.judging.statistics import win_rate
-from llm.training.run_folder import Finished, finished
+from llm.training.run_folder import FinishedRun, load_run
 
 NEW_TOKENS = 40  # the longest sentence of the world has fewer
 RESAMPLES, SEED = 10_000, 0
@@ -66,7 +66,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
     Raises ValueError if the run is not finished.
     """
-    run = finished(folder)
+    run = load_run(folder)
     if _elsewhere(run):
         from llm.judging.endpoint_world import by_endpoint
 
@@ -102,14 +102,14 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def _embedded(folder: str | Path) -> Finished:
-    run = finished(folder)
+def _embedded(folder: str | Path) -> FinishedRun:
+    run = load_run(folder)
     if why := _elsewhere(run):
         raise ValueError(f"run: {folder} is not on an embedded world ({why}); give a run that is")
     return run
 
 
-def _elsewhere(run: Finished) -> str:
+def _elsewhere(run: FinishedRun) -> str:
     """Why a run is not on an embedded world's sets; "" if it is."""
     named = {name: getattr(run.config, name) for name in ("sft", "preference")}
     other = [f"its {name} set is {value}" for name, value in named.items() if value != "embedded"]

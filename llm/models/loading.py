@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from llm.models.policy import encodes, seeded
 
@@ -179,3 +181,26 @@ def join(model: Any, weights: Sequence[float] = ()) -> Any:
     model.add_weighted_adapter(names, list(weights) or [1.0] * len(names), "default", combination_type="cat")
     model.set_adapter("default")
     return model
+
+
+def fingerprint(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """A short name of named tensors: the same for the same bytes, wherever they lie."""
+    total = hashlib.sha256()
+    for name, tensor in weights:
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        total.update(flat.numpy().data)
+    return total.hexdigest()[:32]
+
+
+def base_fingerprint(model: nn.Module) -> str:
+    """Of a whole model; parameters that are tied count once."""
+    return fingerprint(sorted(model.named_parameters(), key=lambda pair: pair[0]))
+
+
+def adapter_fingerprint(folder: str | Path) -> str:
+    """Of a saved adapter: its weights and its configuration."""
+    total = hashlib.sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        total.update((Path(folder) / name).read_bytes())
+    return total.hexdigest()[:32]

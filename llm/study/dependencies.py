@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest
+from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest, reference_kind
 from llm.study.sweep import StudyRun
-from llm.training.train import reference_kind
 
 # The work of a step beside that of a step on one objective; and of MAXRIGHT's look at the objective it does not choose.
 _STEP = {"mix": 2.0}

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm.config import TrainConfig
+from llm.config import TrainConfig, reference_kind
 from llm.study import Grid, StudyRun
 from llm.study.dependencies import needs as shared
 from llm.study.measures import missing as not_measured
 from llm.study.status import is_finished
 from llm.study.sweep import union
-from llm.training.train import reference_kind
 
 # Mean tokens of a row with its prompt. Bytes a row in the files of vicgalle/alpaca-gpt4 (43.4 MB, 52,002 rows) and of
 # Dahoas/rm-hh-rlhf (111.5 MB, 77,052 rows; its prompt counts twice), at 4.5 bytes a token (assumed; English text).

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from llm.common.files import write_json
-from llm.common.forks import die_with
+from llm.common.files import ensure_writable, write_json
+from llm.common.processes import Child, Start, start_process, stop_requested
 from llm.common.workers import Workers
 from llm.study.dependencies import NOTHING, Needs, needs
 from llm.study.eta import Forecast, Progress
 from llm.study.status import command, failure_file, has_base, has_begun, is_finished, is_trained, last_step
 from llm.study.sweep import Grids, StudyRun, union
-from llm.training.train import asked_to_stop, writable
 
 LAST_LINES = 5
 _LOOK_EVERY = 0.05  # seconds; a core that waits for work costs more than a look
-
-
-class Child(Protocol):
-    """A process that was started; what is used of subprocess.Popen."""
-
-    def poll(self) -> int | None:
-        """The exit status, or None while it runs."""
-
-    def terminate(self) -> None:
-        """Ask it to save and stop."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-    def wait(self) -> int:
-        """The exit status, when there is one."""
-
-
-Start = Callable[[Sequence[str], Path, Mapping[str, str]], Child]
 
 
 @dataclass(frozen=True)
@@ -80,17 +59,6 @@ class Running:
     prepares: frozenset[str]
 
 
-def start_process(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> Child:
-    """A process that writes both its streams at the end of `log`. Ctrl-C on the terminal does not reach it; on Linux
-    it is killed when this one ends."""
-    parent = os.getpid()
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=dict(env), start_new_session=True,
-            preexec_fn=lambda: die_with(parent),
-        )  # fmt: skip
-
-
 def run_study(
     grids: Grids,
     root: str | Path,
@@ -124,12 +92,12 @@ def run_study(
         raise ValueError(f"jobs: must be at least 1, got {jobs}")
     root = Path(root)
     runs = union(grids)
-    writable("root", root)
-    writable("root", root / "logs")
+    ensure_writable("root", root)
+    ensure_writable("root", root / "logs")
     try:
         with ExitStack() as stack:
             stack.enter_context(FileLock(root / ".lock", timeout=0))
-            wanted = stack.enter_context(asked_to_stop())
+            wanted = stack.enter_context(stop_requested())
             if start is None and (_has_gpu(runs) if isolate is None else isolate):
                 start = start_process
             elif start is None:

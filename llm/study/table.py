@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from llm.common.files import read_json, read_metrics
+from llm.common.files import read_json
 from llm.study.measures import columns, file_of, merged, name_of, result_of
 from llm.study.status import is_finished
 from llm.study.sweep import Grids, StudyRun, union, varied
-from llm.training.costs import PREPARATIONS
+from llm.training.metrics import PREPARATIONS, read_metrics
 
 NAMES = ("dpo", "sft")
 COSTS = ("seconds", "cpu_seconds", "tokens", "forward_tokens")

@@ -18,7 +18,7 @@ import torch
 from llm.common.files import atomically, read_json, sweep, write_json
 
 if TYPE_CHECKING:
-    from llm.training.engine import Session
+    from llm.training.engine import Engine
 
 KEPT = 2
 
@@ -30,7 +30,7 @@ class Checkpoint:
     path: Path
     state: dict[str, Any]
 
-    def load(self, session: Session) -> None:
+    def load(self, session: Engine) -> None:
         """Its weights, optimiser and schedule into the session."""
         from safetensors.torch import load_file
         from torch.distributed.checkpoint.state_dict import (
@@ -57,7 +57,7 @@ class Checkpoint:
             group["lr"] = lr
 
 
-def save(folder: Path, state: dict[str, Any], session: Session) -> None:
+def save(folder: Path, state: dict[str, Any], session: Engine) -> None:
     """Write a checkpoint; called by all processes, written by the main one."""
     from safetensors.torch import save_file
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict

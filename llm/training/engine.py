@@ -14,7 +14,7 @@ import torch
 from llm.data.collate import Batch
 from llm.data.sampler import Indices, cut, micro_batches, share
 from llm.models.policy import Policy
-from llm.training.objective import SUMS, Task
+from llm.training.objective import SUMS, Objective
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,7 +43,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     )
 
 
-class Session:
+class Engine:
     """A prepared policy. `step` is one optimiser step; `look` evaluates the next batch of an objective."""
 
     def __init__(self, accelerator: Accelerator, policy: Policy, config: TrainConfig, *, steps: int) -> None:
@@ -99,13 +99,13 @@ class Session:
             if hasattr(module, "reshard"):
                 module.reshard()
 
-    def parts(self, task: Task, rows: Indices) -> list[Indices]:
+    def parts(self, task: Objective, rows: Indices) -> list[Indices]:
         """This process's share of a batch, cut into micro-batches; as many on every process."""
         count = micro_batches(rows, task.lengths, world=self.world, most=self.config.micro_tokens)
         mine = share(rows, task.lengths, rank=self.accelerator.process_index, world=self.world)
         return cut(mine, count)
 
-    def look(self, task: Task, rows: Indices, *, graph: bool) -> Pass:
+    def look(self, task: Objective, rows: Indices, *, graph: bool) -> ForwardResult:
         """The objective on a batch at the present weights; with `graph`, ready for a backward pass (one part only)."""
         parts = self.parts(task, rows)
         graph = graph and len(parts) == 1
@@ -117,9 +117,9 @@ class Session:
                 loss = total if graph else None
         found = self.added(sums)
         scaled = None if loss is None else loss * self._scale(task, rows, parts, parts[0])
-        return Pass(task, rows, found, scaled)
+        return ForwardResult(task, rows, found, scaled)
 
-    def backward(self, task: Task, rows: Indices, weight: float) -> Pass:
+    def backward(self, task: Objective, rows: Indices, weight: float) -> ForwardResult:
         """Add weight times the objective's gradient on a batch, part after part."""
         parts = self.parts(task, rows)
         sums = self._zeros()
@@ -129,7 +129,7 @@ class Session:
                 total, more = self._forward(task, part)
                 self.accelerator.backward(total * (weight * self._scale(task, rows, parts, part)))
             sums = sums + more
-        return Pass(task, rows, self.added(sums), None)
+        return ForwardResult(task, rows, self.added(sums), None)
 
     def update(self) -> float:
         """Clip, step, next learning rate; the gradient's norm before. FloatingPointError if it is not finite."""
@@ -145,7 +145,7 @@ class Session:
         return size
 
     @torch.no_grad()
-    def evaluate(self, task: Task, rows: Indices) -> dict[str, float]:
+    def evaluate(self, task: Objective, rows: Indices) -> dict[str, float]:
         """The objective's sums over these rows."""
         was_training = self.policy.training
         self.policy.eval()
@@ -156,7 +156,7 @@ class Session:
         return self.added(sums)
 
     @torch.no_grad()
-    def logps(self, task: Task, report: Any = None) -> torch.Tensor:
+    def logps(self, task: Objective, report: Any = None) -> torch.Tensor:
         """(n, R) float32 on the CPU: the summed log-probabilities of all responses of all rows."""
         self.policy.eval()
         responses = len(task.tokens.responses[0])
@@ -179,18 +179,18 @@ class Session:
         return torch.zeros(len(SUMS), dtype=torch.float64, device=self.accelerator.device)
 
     def _forward(
-        self, task: Task, part: Indices, keep: Sequence[bool] | None = None
+        self, task: Objective, part: Indices, keep: Sequence[bool] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         batch = task.batch(part).to(self.accelerator.device)
         return task.measure(self.policy(batch), batch, part, keep)
 
-    def _scale(self, task: Task, rows: Indices, parts: list[Indices], part: Indices) -> float:
+    def _scale(self, task: Objective, rows: Indices, parts: list[Indices], part: Indices) -> float:
         """What makes a part's summed loss its share of the mean; DDP and FSDP divide by the processes once more."""
         if task.by_part:
             return 1.0 / (task.units(part) * len(parts))
         return self.world / task.units(rows)
 
-    def _even(self, task: Task, rows: Indices) -> Iterator[tuple[Indices, list[bool]]]:
+    def _even(self, task: Objective, rows: Indices) -> Iterator[tuple[Indices, list[bool]]]:
         """Parts of `rows` for this process, equally many on every process: filled up with rows that do not count."""
         order = rows[np.argsort(task.lengths[rows], kind="stable")]
         filled = np.concatenate([order, np.repeat(order[-1:], -len(order) % self.world)])
@@ -202,10 +202,10 @@ class Session:
             yield filled[mine], [bool(c) for c in counts[mine]]
 
 
-class Pass:
+class ForwardResult:
     """An objective evaluated on a batch: its value, its sums, and the scaled loss if its graph was kept."""
 
-    def __init__(self, task: Task, rows: Indices, sums: dict[str, float], loss: torch.Tensor | None) -> None:
+    def __init__(self, task: Objective, rows: Indices, sums: dict[str, float], loss: torch.Tensor | None) -> None:
         self.task, self.rows, self.sums, self.loss = task, rows, sums, loss
         self.value = task.value(sums)
 

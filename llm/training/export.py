@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llm.common.files import atomically, read_json, read_metrics
+from llm.common.files import atomically, read_json
 from llm.models.loading import join, load_adapter
+from llm.training.metrics import read_metrics
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
-    from llm.data.splits import Sets
-    from llm.training.engine import Session
+    from llm.data.splits import Datasets
+    from llm.training.engine import Engine
 
 PREFERENCE_LOSSES = {  # the model card's row on the loss in DPO's place
     "dpo": "",
@@ -39,7 +40,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def save_adapter(session: Session, folder: Path, name: str = "default") -> None:
+def save_adapter(session: Engine, folder: Path, name: str = "default") -> None:
     """The adapter `name` of the session's policy, or all weights if there is none, in PEFT's own format."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -141,7 +142,7 @@ def device_name() -> str:
 def summary(
     folder: Path,
     config: TrainConfig,
-    sets: Sets,
+    sets: Datasets,
     gaps: dict[int, float],
     reference: str,
     preparation: Mapping[str, float | None],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from llm.data.sampler import Indices
 from llm.losses import Preference, ReferenceFree, dpo, sft_losses
 
 if TYPE_CHECKING:
-    from llm.data.tokenization import TokenSet
+    from llm.data.tokenization import TokenizedDataset
 
 # What is summed over rows and processes. "units" are response tokens for SFT and pairs for DPO; "loss" is summed over
 # units, and so is "beside", a second loss; "means" and "parts" are micro-batches' means and their number.
@@ -25,7 +26,7 @@ SUMS = (
 
 
 @dataclass(frozen=True)
-class Task:
+class Objective:
     """f_DPO or f_SFT on a set of rows.
 
     name       "dpo" or "sft"
@@ -39,7 +40,7 @@ class Task:
     """
 
     name: str
-    tokens: TokenSet
+    tokens: TokenizedDataset
     beta: float = 0.1
     reference: torch.Tensor | None = None
     shared: bool = False
@@ -145,3 +146,16 @@ class Task:
             "logps/chosen": sums["logp_chosen"] / n,
             "logps/rejected": sums["logp_rejected"] / n,
         }
+
+
+def chosen_only(tokens: TokenizedDataset) -> TokenizedDataset:
+    """A preference set's chosen responses as an SFT set."""
+    return dataclasses.replace(tokens, kind="sft", responses=tuple((r[0],) for r in tokens.responses))
+
+
+def unmasked(tokens: TokenizedDataset) -> TokenizedDataset:
+    """The same rows with all of the prompt but its first token trained on."""
+    import numpy as np
+
+    whole = [np.concatenate([p, r[0]]) for p, r in zip(tokens.prompts, tokens.responses, strict=True)]
+    return dataclasses.replace(tokens, prompts=tuple(w[:1] for w in whole), responses=tuple((w[1:],) for w in whole))

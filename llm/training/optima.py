@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from llm.common.files import ensure_writable
+from llm.common.processes import preserve_torch_state, stop_requested
 from llm.config import TrainConfig
-from llm.training.train import asked_to_stop, untouched, writable
 
 
 def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> dict[str, dict[str, float]]:
@@ -18,8 +19,8 @@ def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> dict[st
     from llm.training.run import Run
 
     model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
-    writable("cache", config.cache_folder)
-    with asked_to_stop() as wanted, untouched(model):
+    ensure_writable("cache", config.cache_folder)
+    with stop_requested() as wanted, preserve_torch_state(model):
         run = Run(config, config.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
         try:
             return run.optima()

@@ -14,12 +14,12 @@ import torch
 from llm.common.files import sweep, write_json
 from llm.common.progress import Line, say
 from llm.config import TrainConfig
-from llm.data.tokenization import TokenSet
+from llm.data.tokenization import TokenizedDataset
 from llm.models import loading
 from llm.models.policy import Policy, share_cores
-from llm.training import export, reference
-from llm.training.engine import Session, make_accelerator
-from llm.training.trainer import Loop, Plan
+from llm.training import export
+from llm.training.engine import Engine, make_accelerator
+from llm.training.trainer import Trainer, TrainSpec
 from toyopt.algorithms import DPO, SFT, Sequential
 
 STAGE = "stage{}"
@@ -34,7 +34,7 @@ class Workplace:
     """
 
     config: TrainConfig
-    probe: TokenSet
+    probe: TokenizedDataset
 
     def __init__(self, config: TrainConfig, model: Any, *, quiet: bool, wanted: Callable[[], bool]) -> None:
         self.accelerator = make_accelerator(config)
@@ -48,7 +48,7 @@ class Workplace:
         """A line for the reader."""
         say(text, active=not self.quiet)
 
-    def once(self, plan: Plan, config: TrainConfig, folder: Path, what: str) -> None:
+    def once(self, plan: TrainSpec, config: TrainConfig, folder: Path, what: str) -> None:
         """Carry out a plan in the cache, unless it has been done; two processes that ask for the same wait in turn."""
         from filelock import FileLock
 
@@ -61,24 +61,24 @@ class Workplace:
                 write_json(folder / "summary.json", {"config": config.as_dict(), "versions": export.versions()})
             self.accelerator.wait_for_everyone()
 
-    def carry_out(self, plan: Plan, config: TrainConfig, folder: Path, what: str) -> None:
+    def carry_out(self, plan: TrainSpec, config: TrainConfig, folder: Path, what: str) -> None:
         """The loop and its adapter, in a folder."""
         rule = plan.rule
         if self.main:
             sweep(folder)
 
-        def open_session(stage: int) -> Session:
+        def open_engine(stage: int) -> Engine:
             steps = rule.steps[stage] if isinstance(rule, Sequential) and config.stage_reset else plan.steps
             before = folder / STAGE.format(stage)
             return self.open(config, steps, stage=stage, before=before if before.is_dir() else None)
 
-        def save(session: Session, stage: int) -> None:
+        def save(session: Engine, stage: int) -> None:
             name = STAGE.format(stage + 1)
             export.save_adapter(session, folder / name, name if config.stack else "default")
 
         with Line(what, active=not self.quiet) as line:
-            loop = Loop(
-                plan, open_session, config, folder, report=line, wanted=self._asked_to_stop,
+            loop = Trainer(
+                plan, open_engine, config, folder, report=line, wanted=self._asked_to_stop,
                 save_stage=save, keep=export.save_adapter,
             )  # fmt: skip
             session = loop.run()
@@ -106,7 +106,7 @@ class Workplace:
     def open(
         self, config: TrainConfig, steps: int, *, stage: int = 0, before: Path | None = None,
         folder: Path | None = None, train: bool = True,
-    ) -> Session:  # fmt: skip
+    ) -> Engine:  # fmt: skip
         """A session on the base with the adapter of a stage; or, not to be trained, on the base or a saved adapter."""
         base = self.base
         if self.accelerator.device.type == "cpu":
@@ -130,7 +130,7 @@ class Workplace:
         if config.gradient_checkpointing and train:
             base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._wrapped = model if model is not base else None
-        session = Session(self.accelerator, Policy(model), config, steps=steps)
+        session = Engine(self.accelerator, Policy(model), config, steps=steps)
         for note in session.raw.settle(session.call, *self._probe(), share=config.share_prompt):
             self.say(note)
         return session
@@ -141,14 +141,14 @@ class Workplace:
         rows = np.argsort(tokens.lengths()[:64], kind="stable")[:2]
         return [tokens.prompts[i] for i in rows], [tokens.responses[i] for i in rows]
 
-    def open_saved(self, folder: Path | None) -> Session:
+    def open_saved(self, folder: Path | None) -> Engine:
         """A session that is only evaluated: of a saved adapter or whole model, or of the bare base (None)."""
         if folder is None or (folder / "adapter_config.json").exists() or self.config.lora_rank:
             return self.open(self.config, 1, folder=folder, train=False)
         self._base, self._wrapped = loading.load_base(str(folder), self.config), None
         return self.open(self.config, 1, train=False)
 
-    def close(self, session: Session) -> None:
+    def close(self, session: Engine) -> None:
         """Let go of a session; its base model stays."""
         session.close()
 
@@ -171,7 +171,7 @@ class Workplace:
     def base_name(self) -> str:
         """The base weights' fingerprint."""
         if self._base_name is None:
-            self._base_name = reference.base_fingerprint(self.base)
+            self._base_name = loading.base_fingerprint(self.base)
         return self._base_name
 
     def _asked_to_stop(self) -> bool:

@@ -6,44 +6,19 @@ token ids (hence data, tokeniser, template and truncation), the weights of base 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from llm.common.files import atomically
 from llm.config import digest
-from llm.training.engine import Session
-from llm.training.objective import Task
+from llm.models.loading import fingerprint
+from llm.training.engine import Engine
+from llm.training.objective import Objective
 
 
-def fingerprint(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """A short name of named tensors: the same for the same bytes, wherever they lie."""
-    total = hashlib.sha256()
-    for name, tensor in weights:
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        total.update(flat.numpy().data)
-    return total.hexdigest()[:32]
-
-
-def base_fingerprint(model: nn.Module) -> str:
-    """Of a whole model; parameters that are tied count once."""
-    return fingerprint(sorted(model.named_parameters(), key=lambda pair: pair[0]))
-
-
-def adapter_fingerprint(folder: str | Path) -> str:
-    """Of a saved adapter: its weights and its configuration."""
-    total = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        total.update((Path(folder) / name).read_bytes())
-    return total.hexdigest()[:32]
-
-
-def key(task: Task, base: str, adapter: str, precision: str) -> str:
+def key(task: Objective, base: str, adapter: str, precision: str) -> str:
     """The name under which a task's reference log-probabilities are kept."""
     return digest(
         {"version": 1, "tokens": task.tokens.digest, "base": base, "adapter": adapter, "precision": precision}
@@ -72,7 +47,7 @@ def load(path: Path, rows: int) -> torch.Tensor | None:
     return values if values.shape == (rows, 2) else None
 
 
-def compute(session: Session, task: Task, path: Path, report: Any = None) -> torch.Tensor:
+def compute(session: Engine, task: Objective, path: Path, report: Any = None) -> torch.Tensor:
     """The log-probabilities of all chosen and rejected responses under the session's policy, saved at `path`."""
     from safetensors.torch import save_file
 

@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from llm.common.files import read_json, read_metrics, write_json
+from llm.common.files import read_json, write_json
 from llm.common.progress import Line
-from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest
-from llm.data.splits import Sets, check_fits, load_sets, with_embedded
-from llm.data.tokenization import TokenSet
+from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest, reference_kind
+from llm.data.splits import Datasets, check_fits, load_datasets
+from llm.data.tokenization import TokenizedDataset
+from llm.embedded.prepare import with_embedded
 from llm.losses import ReferenceFree, orpo, simpo
 from llm.models import loading
 from llm.models.policy import encodes
-from llm.training import costs, export, reference
-from llm.training.objective import Task
+from llm.training import export, metrics, reference
+from llm.training.metrics import read_metrics
+from llm.training.objective import Objective, chosen_only, unmasked
 from llm.training.phases import Workplace
-from llm.training.train import begin, chosen_only, identity, reference_kind, rule_of, unmasked
-from llm.training.trainer import Plan
+from llm.training.run_folder import identity, start_or_resume
+from llm.training.train import rule_of
+from llm.training.trainer import TrainSpec
 from toyopt.algorithms import DPO, SFT, Sequential
 
 
@@ -48,7 +51,7 @@ class Run(Workplace):
         self.config = self._embedded(config)
         self.tokenizer = tokenizer or loading.load_tokenizer(self.config.model, self.config)
         self.encoder = loading.has_encoder(self.config.model, self.config) if model is None else encodes(model)
-        self.sets: Sets = load_sets(self.config, self.tokenizer, given or {}, encoder=self.encoder)
+        self.sets: Datasets = load_datasets(self.config, self.tokenizer, given or {}, encoder=self.encoder)
         self.probe = self.sets.preference
         # What it took to compute a file or folder of the cache, now or before, and what it is for.
         self.costs: dict[Path, tuple[str, Mapping[str, float | None]]] = {}
@@ -63,7 +66,7 @@ class Run(Workplace):
         self._check()
         ours = identity(self.asked, self.sets, self.base_name)
         about = {"versions": export.versions(), "in_memory": self.in_memory}
-        go = begin(self.folder, self.asked, ours, about) if self.main else True
+        go = start_or_resume(self.folder, self.asked, ours, about) if self.main else True
         go = self.agree(go)
         if not go:
             self.say(f"{self.folder} is finished; nothing to do (--overwrite begins anew)")
@@ -75,10 +78,10 @@ class Run(Workplace):
         rule = rule_of(config, f_star)
         if config.log_with:
             self.accelerator.init_trackers("forget-neither", {k: str(v) for k, v in self.asked.as_dict().items()})
-        plan = Plan(rule, tasks, {"held_out": evals} if evals else {}, config.steps, {"held_out": gaps})
+        plan = TrainSpec(rule, tasks, {"held_out": evals} if evals else {}, config.steps, {"held_out": gaps})
         self.carry_out(plan, config, self.folder, config.method)
         kind = reference_kind(config)
-        summary = export.summary(self.folder, self.asked, self.sets, gaps, kind, costs.preparation(self.costs))
+        summary = export.summary(self.folder, self.asked, self.sets, gaps, kind, metrics.preparation(self.costs))
         if self.main:
             (self.folder / "README.md").write_text(export.card(self.asked, summary), encoding="utf-8")
             write_json(self.folder / "summary.json", summary)
@@ -101,7 +104,7 @@ class Run(Workplace):
         check_fits(self.sets, self.base, self.config, world=self.accelerator.num_processes)
         loading.try_out(self.base, self.config, reference_kind(self.config))
 
-    def tasks(self, rows: int = 0) -> tuple[dict[int, Task], dict[int, Task]]:
+    def tasks(self, rows: int = 0) -> tuple[dict[int, Objective], dict[int, Objective]]:
         """The objectives on the training rows and on held-out rows, with the reference's log-probabilities.
 
         rows  at most so many held-out ones; 0: as the configuration says
@@ -123,10 +126,10 @@ class Run(Workplace):
             evals[DPO] = dataclasses.replace(evals[DPO], beside=loss)
         return tasks, evals
 
-    def _task(self, tokens: TokenSet, logps: Any = None) -> Task:
+    def _task(self, tokens: TokenizedDataset, logps: Any = None) -> Objective:
         by_part = tokens.kind == "sft" and self.config.sft_mean == "batch"
         name = "dpo" if tokens.kind == "preference" else "sft"
-        return Task(name, tokens, self.config.beta, logps, shared=False, by_part=by_part)
+        return Objective(name, tokens, self.config.beta, logps, shared=False, by_part=by_part)
 
     def _loss(self) -> ReferenceFree | None:
         """The loss in f_DPO's place."""
@@ -138,14 +141,14 @@ class Run(Workplace):
         of = functools.partial(simpo, beta=config.simpo_beta or config.beta, gamma=config.simpo_gamma)
         return ReferenceFree("simpo", of)
 
-    def _reference(self, sets: list[TokenSet]) -> list[Any]:
+    def _reference(self, sets: list[TokenizedDataset]) -> list[Any]:
         """The reference's log-probabilities of these sets, from the cache or computed now."""
         if not sets:
             return []
         kind = reference_kind(self.config)
         folder = None if kind == "base" else self._reference_adapter(kind)
-        adapter = "" if folder is None else reference.adapter_fingerprint(folder)
-        tasks = [Task("dpo", t) for t in sets]
+        adapter = "" if folder is None else loading.adapter_fingerprint(folder)
+        tasks = [Objective("dpo", t) for t in sets]
         paths = [
             reference.path_of(self.cache, reference.key(t, self.base_name, adapter, self.config.precision))
             for t in tasks
@@ -155,17 +158,19 @@ class Run(Workplace):
             self._compute_reference(folder, tasks, paths, found)
         for path in paths:
             cost = path.with_suffix(".json")
-            known = read_json(cost) if cost.is_file() else dict.fromkeys(costs.KINDS)
+            known = read_json(cost) if cost.is_file() else dict.fromkeys(metrics.KINDS)
             self.costs[path] = "log_probs", known
         return found
 
-    def _compute_reference(self, folder: Path | None, tasks: list[Task], paths: list[Path], found: list[Any]) -> None:
+    def _compute_reference(
+        self, folder: Path | None, tasks: list[Objective], paths: list[Path], found: list[Any]
+    ) -> None:
         """Those log-probabilities that are not found yet, put into `found`; how long each took is kept beside them."""
         session = self.open(self.config, 1, folder=folder, train=False)
         for j, (path, task) in enumerate(zip(paths, tasks, strict=True)):
             if not self.agree(found[j] is not None):
                 task = dataclasses.replace(task, shared=session.raw.shared)
-                clock = costs.Clock()
+                clock = metrics.Clock()
                 with Line("reference log-probabilities", active=not self.quiet) as line:
                     found[j] = reference.compute(
                         session, task, path, lambda share, line=line: line(round(100 * share), 100)
@@ -187,12 +192,14 @@ class Run(Workplace):
         unseen = {"eval_every": 0, "eval_rows": 0, "beta": 0}  # nothing is evaluated, and β is DPO's
         folder = self.cache / "adapters" / digest({**self._depends(config), **unseen, "rows": tokens.digest})
         rule = Sequential((config.steps,), (SFT,))
-        self.once(Plan(rule, {SFT: self._task(tokens)}, {}, config.steps, {}), config, folder, f"reference ({kind})")
-        self.costs[folder] = "reference", costs.of_cached_run(folder)
+        self.once(
+            TrainSpec(rule, {SFT: self._task(tokens)}, {}, config.steps, {}), config, folder, f"reference ({kind})"
+        )
+        self.costs[folder] = "reference", metrics.of_cached_run(folder)
         return folder
 
     def _optima(
-        self, tasks: Mapping[int, Task], evals: Mapping[int, Task]
+        self, tasks: Mapping[int, Objective], evals: Mapping[int, Objective]
     ) -> tuple[tuple[float, float], dict[int, float]]:
         """f* as MAXRIGHT begins with it, and what gaps on held-out rows are measured from (empty: no gaps)."""
         config = self.config
@@ -207,7 +214,7 @@ class Run(Workplace):
         return star, dict(enumerate(star))
 
     def _single(
-        self, tasks: Mapping[int, Task], evals: Mapping[int, Task], *, own: bool
+        self, tasks: Mapping[int, Objective], evals: Mapping[int, Objective], *, own: bool
     ) -> dict[str, dict[str, float]]:
         """The least values that a run on one objective alone attains, on training and on held-out rows.
 
@@ -224,28 +231,28 @@ class Run(Workplace):
             held_out = None if task.loss or not evals else dataclasses.replace(evals[i], beside=None)
             rows: dict[str, Any] = {"rows": task.tokens.digest, "held_out": held_out.tokens.digest if held_out else ""}
             if task.reference is not None:
-                rows["reference"] = reference.fingerprint([("logps", task.reference)])
+                rows["reference"] = loading.fingerprint([("logps", task.reference)])
             if task.loss:
                 config = dataclasses.replace(config, preference_loss=self.config.preference_loss)
                 rows |= {"beta": 0, "loss": task.loss.of.keywords}  # DPO's β plays no part
             folder = self.cache / "optima" / digest({**self._depends(config), **rows, "objective": name})
             watched = {"train": {i: self._first(task)}} | ({"held_out": {i: held_out}} if held_out else {})
-            plan = Plan(Sequential((config.steps,), (i,)), {i: task}, watched, config.steps, {})
+            plan = TrainSpec(Sequential((config.steps,), (i,)), {i: task}, watched, config.steps, {})
             self.once(plan, config, folder, f"optimum of f_{name.upper()}")
-            self.costs[folder] = "optima", costs.of_cached_run(folder)
+            self.costs[folder] = "optima", metrics.of_cached_run(folder)
             for line in read_metrics(folder):
                 if "evaluation" in line:
                     before = best[line["evaluation"]].get(name, float("inf"))
                     best[line["evaluation"]][name] = min(before, line[f"f_{name}"])
         return {k: v for k, v in best.items() if v}
 
-    def _as_dpo(self, task: Task) -> Task:
+    def _as_dpo(self, task: Objective) -> Objective:
         """The preference objective as DPO, with the reference that it then needs."""
         if task.loss is None:
             return task
         return dataclasses.replace(task, loss=None, reference=self._reference([task.tokens])[0])
 
-    def _first(self, task: Task) -> Task:
+    def _first(self, task: Objective) -> Objective:
         """The task on its first rows, as many as are evaluated."""
         rows = np.arange(min(len(task), self.config.eval_rows))
         logps = None if task.reference is None else task.reference[: len(rows)]

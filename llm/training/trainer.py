@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from llm.common.files import Metrics
-from llm.data.sampler import Indices, Stream
+from llm.data.sampler import BatchSampler, Indices
 from llm.training import checkpoint
-from llm.training.costs import Clock, Costs
-from llm.training.divergence import Alarm
-from llm.training.engine import Pass, Session, seed_dropout
-from llm.training.metrics import NAMES, evaluation_line, step_line
-from llm.training.objective import Task
+from llm.training.engine import Engine, ForwardResult, seed_dropout
+from llm.training.metrics import NAMES, Clock, Costs, Metrics, evaluation_line, step_line
+from llm.training.objective import Objective
 from toyopt.algorithms import Alright, Controller, Maxright, Rule, Sequential, even_draw
 from toyopt.estimates import BestSoFar
 
@@ -39,7 +36,7 @@ class InterruptedRunError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainSpec:
     """What a loop carries out.
 
     rule    one of toyopt.algorithms'
@@ -50,44 +47,47 @@ class Plan:
     """
 
     rule: Rule
-    tasks: Mapping[int, Task]
-    evals: Mapping[str, Mapping[int, Task]]
+    tasks: Mapping[int, Objective]
+    evals: Mapping[str, Mapping[int, Objective]]
     steps: int
     f_star: Mapping[str, Mapping[int, float]]
 
 
-class Loop:
+class Trainer:
     """A run in a folder: `run` goes on from the newest checkpoint there, to the end."""
 
     def __init__(
         self,
-        plan: Plan,
-        open_session: Callable[[int], Session],
+        plan: TrainSpec,
+        open_engine: Callable[[int], Engine],
         config: TrainConfig,
         folder: Path,
         *,
         report: Callable[[int, int, str], None],
         wanted: Callable[[], bool] = lambda: False,
-        save_stage: Callable[[Session, int], None] | None = None,
-        keep: Callable[[Session, Path], None] | None = None,
+        save_stage: Callable[[Engine, int], None] | None = None,
+        keep: Callable[[Engine, Path], None] | None = None,
     ) -> None:
         """`open_session` makes the policy of a stage; `wanted` tells whether somebody asked to stop; `keep` writes the
         adapter as it is into a folder."""
         self.plan, self.config, self.folder = plan, config, folder
-        self.open_session, self.report, self.wanted, self.save_stage = open_session, report, wanted, save_stage
+        self.open_engine, self.report, self.wanted, self.save_stage = open_engine, report, wanted, save_stage
         self.control = Controller(plan.rule, 2)
         self.best = BestSoFar(2)
         self.coin = np.random.default_rng([config.seed, 0xC0])
         self.drawn: float | None = None  # the coin's last number, which holds for a block of steps
         self.streams = {
-            i: Stream(t.name, t.lengths, batch_of(config, t), config.seed, config.window) for i, t in plan.tasks.items()
+            i: BatchSampler(t.name, t.lengths, batch_of(config, t), config.seed, config.window)
+            for i, t in plan.tasks.items()
         }
         own = isinstance(plan.rule, Maxright) and not config.draw_both
         self.looks = {
-            i: Stream(f"look at {t.name}", t.lengths, config.gap_rows or batch_of(config, t), config.seed, window=0)
+            i: BatchSampler(
+                f"look at {t.name}", t.lengths, config.gap_rows or batch_of(config, t), config.seed, window=0
+            )
             for i, t in (plan.tasks.items() if own else ())
         }
-        self.alarm = Alarm(config.explode)
+        self.alarm = DivergenceDetector(config.explode)
         self.keep = keep if config.keep_every else None
         self.costs = Costs()
         # A stage of no steps is never entered: its schedule and its adapter must not be the ones to begin with.
@@ -95,7 +95,7 @@ class Loop:
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> Session:
+    def run(self) -> Engine:
         """Train to the end. StoppedRunError if a loss explodes, InterruptedRunError if somebody asked to stop."""
         found = checkpoint.newest(self.folder)
         if found is not None:
@@ -158,7 +158,7 @@ class Loop:
         self._record(passes, looks, norm)
         return True
 
-    def _looks(self) -> dict[int, Pass]:
+    def _looks(self) -> dict[int, ForwardResult]:
         """What the rule needs to know; the likely choice last and with its graph, so that the step can use it."""
         needs, likely = self.control.needs(), None if self.config.gap_rows else self.control.expected
         order = sorted(needs, key=lambda i: i == likely)
@@ -176,7 +176,7 @@ class Loop:
         self.looks[i].advance()
         return rows
 
-    def _train(self, coefficients: tuple[float, ...], looks: dict[int, Pass]) -> dict[int, Pass]:
+    def _train(self, coefficients: tuple[float, ...], looks: dict[int, ForwardResult]) -> dict[int, ForwardResult]:
         """Gradients of the weighted sum; objectives of weight 0 are not touched."""
         chosen = [i for i, c in enumerate(coefficients) if c > 0.0]
         if len(chosen) > 1 and self.config.mix_one_graph:
@@ -236,9 +236,9 @@ class Loop:
 
     def _open(self) -> None:
         """The policy of the present stage; a pair's prompt is computed once if it can be."""
-        self._take(self.open_session(self.stage))
+        self._take(self.open_engine(self.stage))
 
-    def _take(self, session: Session) -> None:
+    def _take(self, session: Engine) -> None:
         """Go on with this session; the tasks are laid out as its model can be computed."""
         self.session = session
         shared = session.raw.shared
@@ -248,7 +248,7 @@ class Loop:
 
     # --- what is wrong, what is kept ---------------------------------------------------------------------------------
 
-    def _diagnosis(self, passes: dict[int, Pass], what: str) -> str:
+    def _diagnosis(self, passes: dict[int, ForwardResult], what: str) -> str:
         values = ", ".join(f"f_{p.task.label.upper()} = {p.value:.4g}" for p in passes.values())
         rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, p.rows[:4]))}, ..." for i, p in passes.items())
         kept = checkpoint.newest(self.folder)
@@ -295,13 +295,13 @@ class Loop:
             stream.restore(state["streams"][NAMES[i]])
         for i, stream in self.looks.items():
             stream.restore(state["looks"][NAMES[i]])
-        self.alarm = Alarm(self.config.explode, **state["alarm"])
+        self.alarm = DivergenceDetector(self.config.explode, **state["alarm"])
         self.costs.restore(state)
         self.stage = int(state["stage"])
 
     # --- records ------------------------------------------------------------------------------------------------------
 
-    def _record(self, passes: dict[int, Pass], looks: dict[int, Pass], norm: float) -> None:
+    def _record(self, passes: dict[int, ForwardResult], looks: dict[int, ForwardResult], norm: float) -> None:
         control = self.control
         labels = {i: task.label for i, task in self.plan.tasks.items()}
         line = step_line(control, passes, looks, NAMES | labels)
@@ -316,7 +316,7 @@ class Loop:
         values = "  ".join(f"f_{n.upper()} {line[f'f_{n}']:.4f}" for n in labels.values() if f"f_{n}" in line)
         self.report(control.t, self.plan.steps, f"{line['objective']:>7}  {values}")
 
-    def evaluate_result(self, session: Session) -> None:
+    def evaluate_result(self, session: Engine) -> None:
         """The last evaluation, where the result is not the policy that was trained last."""
         self._take(session)
         self._evaluate(result=True)
@@ -336,6 +336,28 @@ class Loop:
                 self.session.accelerator.log(values, step=self.control.t)
 
 
-def batch_of(config: TrainConfig, task: Task) -> int:
+def batch_of(config: TrainConfig, task: Objective) -> int:
     """Rows a step of an objective."""
     return config.batch_preference if task.name == "dpo" else config.batch_sft
+
+
+@dataclass
+class DivergenceDetector:
+    """Rings when a loss is far above its first value three times in a row.
+
+    times  how often its first value is too much; losses of up to 10 never are
+    """
+
+    times: float
+    first: dict[str, float] = field(default_factory=dict)
+    high: int = 0
+
+    def see(self, values: dict[str, float]) -> bool:
+        """Whether it rings, the objectives having these values now."""
+        over = [v > max(10.0, self.times * self.first.setdefault(name, v)) for name, v in values.items()]
+        self.high = self.high + 1 if any(over) else 0
+        return self.high >= 3
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint must keep; `Alarm(times, **state)` goes on from it."""
+        return {"first": dict(self.first), "high": self.high}

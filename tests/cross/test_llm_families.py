@@ -14,13 +14,12 @@ import torch
 from peft import AutoPeftModelForCausalLM, PeftModel
 from support import tiny_models as tiny
 
-from llm import TrainConfig
-from llm.common.files import read_metrics
+from llm import TrainConfig, train
 from llm.data.formats import load
-from llm.data.tokenization import tokenise
+from llm.data.tokenization import tokenize
 from llm.models.loading import add_adapter, join, load_adapter, load_base, load_tokenizer, targets, train_only
-from llm.training import train
-from llm.training.trainer import Loop
+from llm.training.metrics import read_metrics
+from llm.training.trainer import Trainer
 
 gc.freeze()  # a run collects garbage several times, half a second each with all that torch and its like keep
 
@@ -40,7 +39,7 @@ def config(**changes: Any) -> TrainConfig:
 
 def mean_over_tokens(model: Any, tokenizer: Any, rows: int) -> float:
     """f_SFT on the first rows by transformers' own loss, a row at a time."""
-    found = tokenise(load(tiny.sft_rows(20)[:rows], kind="sft"), tokenizer, max_length=64)
+    found = tokenize(load(tiny.sft_rows(20)[:rows], kind="sft"), tokenizer, max_length=64)
     total = count = 0.0
     for prompt, (response,) in zip(found.prompts, found.responses, strict=True):
         line = torch.from_numpy(np.concatenate([prompt, response]).astype(np.int64))[None]
@@ -57,14 +56,14 @@ def test_a_run_leaves_an_adapter_that_peft_loads_as_it_is(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: dict[str, Any] = {}
-    own = Loop.run
+    own = Trainer.run
 
-    def run(self: Loop) -> Any:
+    def run(self: Trainer) -> Any:
         session = own(self)
         kept.update(logits=logits(session.raw.model), direct=session.raw.direct, shared=session.raw.shared)
         return session
 
-    monkeypatch.setattr(Loop, "run", run)
+    monkeypatch.setattr(Trainer, "run", run)
     base = tiny.base(tmp_path / "base", family, bos=family != "gpt_neox")
     asked = config(
         model=str(base), out=str(tmp_path / "run"), cache=str(tmp_path / "cache"), steps=24, batch_sft=4, method="mix",

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from support import tiny_models as tiny
 
-from llm import TrainConfig
-from llm.training import train
+from llm import TrainConfig, train
 
 torch = pytest.importorskip("torch")
 

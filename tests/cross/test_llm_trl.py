@@ -19,9 +19,9 @@ from support import tiny_models as tiny
 from llm.data.formats import load
 from llm.data.sampler import cut
 from llm.data.templates import PLAIN
-from llm.data.tokenization import TokenSet, tokenise
+from llm.data.tokenization import TokenizedDataset, tokenize
 from llm.models.policy import Policy
-from llm.training.objective import SUMS, Task
+from llm.training.objective import SUMS, Objective
 
 trl = pytest.importorskip("trl")
 BETA = 0.3
@@ -30,8 +30,8 @@ SFT = [{**row, "prompt": PLAIN.replace("{prompt}", row["prompt"])} for row in ti
 PAIRS = [{**row, "prompt": PLAIN.replace("{prompt}", row["prompt"])} for row in tiny.preference_rows(5)]
 
 
-def tokens(rows: list[dict[str, str]], kind: str) -> TokenSet:
-    return tokenise(load(rows, kind=kind), tiny.tokenizer(), template="none")  # type: ignore[arg-type]
+def tokens(rows: list[dict[str, str]], kind: str) -> TokenizedDataset:
+    return tokenize(load(rows, kind=kind), tiny.tokenizer(), template="none")  # type: ignore[arg-type]
 
 
 @functools.cache
@@ -98,7 +98,7 @@ def trl_dpo() -> Any:
     return oracle(trainer)
 
 
-def run(task: Task, model: Policy, parts: int) -> tuple[float, dict[str, torch.Tensor], dict[str, float]]:
+def run(task: Objective, model: Policy, parts: int) -> tuple[float, dict[str, torch.Tensor], dict[str, float]]:
     """The objective's mean over all rows, its gradients and its sums, in so many micro-batches."""
     rows = np.arange(len(task))
     sums = torch.zeros(len(SUMS), dtype=torch.float64)
@@ -127,7 +127,7 @@ def of_row(batch: dict[str, torch.Tensor], i: int, what: str) -> list[int]:
 @pytest.mark.parametrize("parts", [1, 3])
 def test_sft_is_trls(direct: bool, parts: int) -> None:
     batch, loss, theirs, metrics = trl_sft()
-    task = Task("sft", tokens(SFT, "sft"))
+    task = Objective("sft", tokens(SFT, "sft"))
     value, ours, sums = run(task, policy(direct=direct), parts)
     assert value == pytest.approx(loss, abs=1e-5)
     assert_same_gradients(ours, theirs)
@@ -143,12 +143,12 @@ def test_sft_ids_are_trls() -> None:
         assert of_row(batch, i, "labels") == [-100] * len(prompt) + list(response)
 
 
-def dpo_task(*, shared: bool) -> Task:
+def dpo_task(*, shared: bool) -> Objective:
     found = tokens(PAIRS, "preference")
     bare = policy(direct=False)
     with torch.no_grad(), bare.model.disable_adapter():
-        reference = bare(Task("dpo", found).batch(np.arange(len(found)))).view(-1, 2)
-    return Task("dpo", found, BETA, reference, shared=shared)
+        reference = bare(Objective("dpo", found).batch(np.arange(len(found)))).view(-1, 2)
+    return Objective("dpo", found, BETA, reference, shared=shared)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -199,13 +199,13 @@ def test_usage_errors_are_tyros(capsys: pytest.CaptureFixture[str], arguments: l
 def test_processes_must_share_a_batch_evenly() -> None:
     from llm import TrainConfig
     from llm.data.formats import load
-    from llm.data.splits import Sets, check_fits
-    from llm.data.tokenization import tokenise
+    from llm.data.splits import Datasets, check_fits
+    from llm.data.tokenization import tokenize
 
     tokenizer, model = tiny.tokenizer(), tiny.model()
-    sft = tokenise(load(tiny.sft_rows(), kind="sft"), tokenizer)
-    pairs = tokenise(load(tiny.preference_rows(), kind="preference"), tokenizer)
-    sets, config = Sets(sft, pairs, None, None, ()), TrainConfig(batch_sft=8, batch_preference=6)
+    sft = tokenize(load(tiny.sft_rows(), kind="sft"), tokenizer)
+    pairs = tokenize(load(tiny.preference_rows(), kind="preference"), tokenizer)
+    sets, config = Datasets(sft, pairs, None, None, ()), TrainConfig(batch_sft=8, batch_preference=6)
     check_fits(sets, model, config, world=2)
     with pytest.raises(
         ValueError, match=r"^batch_preference: must be a multiple of the number of processes, 4, got 6$"
@@ -219,8 +219,7 @@ def test_processes_must_share_a_batch_evenly() -> None:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
     """A finished run."""
-    from llm import TrainConfig
-    from llm.training import train
+    from llm import TrainConfig, train
 
     out = folder / "finished"
     return train(TrainConfig(**{**_options(folder), "out": str(out)}), quiet=True).folder

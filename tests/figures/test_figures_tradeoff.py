@@ -162,7 +162,7 @@ def test_ours_stand_beside_the_paper_s(monkeypatch):
     assert beside["paper"][row] == published.FIGURE3["MAXRIGHT", 0.01][1] == 0.08
     assert beside["ours"][row] == pytest.approx(np.mean([gaps("MAXRIGHT", 0.01, 10, s)[1] for s in (1, 2, 3)]))
     assert beside["low"][row] < beside["ours"][row] < beside["high"][row]
-    assert beside["ours at"][row] == f"embedded world (small), {recipes.STEPS['embedded']} steps, 3 seeds"
+    assert beside["ours at"][row] == f"embedded world (small), {sweeps.STEPS['embedded']} steps, 3 seeds"
     assert not data_of(fig7, scale="smoke").beside
 
 

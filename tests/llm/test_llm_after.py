@@ -16,12 +16,15 @@ from support import tiny_models as tiny
 
 torch = pytest.importorskip("torch")
 
-from llm import Result, TrainConfig  # noqa: E402
+from llm import (  # noqa: E402
+    Result,
+    TrainConfig,
+    train,  # noqa: E402
+)
 from llm.data.tokenization import prompt_ids  # noqa: E402
 from llm.evaluation.evaluate import EvaluateConfig, evaluate  # noqa: E402
 from llm.evaluation.generate import GenerateConfig, answer, generate  # noqa: E402
 from llm.evaluation.merge import MergeConfig, merge  # noqa: E402
-from llm.training import train  # noqa: E402
 from llm.training.optima import optima  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 
@@ -45,16 +48,16 @@ def run(options: dict[str, Any]) -> Result:
 @pytest.fixture
 def nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No loop begins while the test runs."""
-    from llm.training.trainer import Loop
+    from llm.training.trainer import Trainer
 
     begun: list[str] = []
-    whole = Loop.run
+    whole = Trainer.run
 
-    def noted(self: Loop) -> Any:
+    def noted(self: Trainer) -> Any:
         begun.append(self.folder.parent.name)
         return whole(self)
 
-    monkeypatch.setattr(Loop, "run", noted)
+    monkeypatch.setattr(Trainer, "run", noted)
     yield
     assert begun == []
 

@@ -12,10 +12,10 @@ import pytest
 from support import run_worker as worker
 from support import tiny_models as tiny
 
-from llm import TrainConfig
-from llm.common.files import read_json, read_metrics
+from llm import TrainConfig, train
+from llm.common.files import read_json
 from llm.evaluation.evaluate import EvaluateConfig, evaluate
-from llm.training import train
+from llm.training.metrics import read_metrics
 
 torch = pytest.importorskip("torch")
 gc.freeze()  # a run collects garbage several times, half a second each with all that torch and its like keep

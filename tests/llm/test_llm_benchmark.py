@@ -19,11 +19,13 @@ from support import tiny_models as tiny
 torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval", reason="needs the extra `eval`")
 
-from llm import TrainConfig  # noqa: E402
+from llm import (
+    TrainConfig,  # noqa: E402
+    train,  # noqa: E402
+)
 from llm.common.files import read_json  # noqa: E402
 from llm.evaluation.benchmark import BenchmarkConfig, benchmark, measure, table  # noqa: E402
 from llm.evaluation.scores import interval  # noqa: E402
-from llm.training import train  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 
 CHOICES = 4

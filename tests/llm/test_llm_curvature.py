@@ -14,14 +14,17 @@ from support import tiny_models as tiny
 
 torch = pytest.importorskip("torch")
 
-from llm import Result, TrainConfig  # noqa: E402
+from llm import (  # noqa: E402
+    Result,
+    TrainConfig,
+    train,  # noqa: E402
+)
 from llm.data.formats import load  # noqa: E402
-from llm.data.tokenization import tokenise  # noqa: E402
+from llm.data.tokenization import tokenize  # noqa: E402
 from llm.evaluation.curvature import OBJECTIVES, CurvatureConfig, _at, curvature, kept_steps, measure  # noqa: E402
 from llm.evaluation.hessian import Ends, Surface, ends, twice_differentiable  # noqa: E402
 from llm.models.policy import Policy  # noqa: E402
-from llm.training import train  # noqa: E402
-from llm.training.objective import Task  # noqa: E402
+from llm.training.objective import Objective  # noqa: E402
 
 ALL = {"tolerance": 1e-9, "products": 200}
 
@@ -40,16 +43,16 @@ def policy_of(family: str, *, targets: list[str]) -> Policy:
     return Policy(model).eval()
 
 
-def task_of(kind: str, n: int = 6) -> Task:
+def task_of(kind: str, n: int = 6) -> Objective:
     """DPO against a made-up reference, or SFT."""
     if kind == "sft":
-        return Task("sft", tokenise(load(tiny.sft_rows(n), kind="sft"), tiny.tokenizer()))
-    tokens = tokenise(load(tiny.preference_rows(n), kind="preference"), tiny.tokenizer())
+        return Objective("sft", tokenize(load(tiny.sft_rows(n), kind="sft"), tiny.tokenizer()))
+    tokens = tokenize(load(tiny.preference_rows(n), kind="preference"), tiny.tokenizer())
     logps = -30.0 + torch.arange(2 * n).reshape(n, 2) % 5
-    return Task("dpo", tokens, beta=0.1, reference=logps.float())
+    return Objective("dpo", tokens, beta=0.1, reference=logps.float())
 
 
-def dense(policy: Policy, task: Task) -> tuple[float, np.ndarray, np.ndarray]:
+def dense(policy: Policy, task: Objective) -> tuple[float, np.ndarray, np.ndarray]:
     """(value, gradient, Hessian) by torch.autograd.functional, entry by entry."""
     names = [name for name, p in policy.named_parameters() if p.requires_grad]
     weights = [p.detach() for p in policy.parameters() if p.requires_grad]

@@ -13,23 +13,27 @@ from support import tiny_models as tiny
 
 torch = pytest.importorskip("torch")
 
-from llm import TrainConfig  # noqa: E402
-from llm.data.splits import Sets, load_sets  # noqa: E402
-from llm.data.tokenization import TokenSet  # noqa: E402
-from llm.training import train  # noqa: E402
+from llm import (
+    TrainConfig,  # noqa: E402
+    train,  # noqa: E402
+)
+from llm.data.splits import Datasets, load_datasets  # noqa: E402
+from llm.data.tokenization import TokenizedDataset  # noqa: E402
 
 BASE = TrainConfig(held_out=0.2, max_length=64, bad_rows="error")
 
 
-def load(config: TrainConfig = BASE, **given: Any) -> Sets:
-    return load_sets(config, tiny.tokenizer(), {"sft": tiny.sft_rows(), "preference": tiny.preference_rows(), **given})
+def load(config: TrainConfig = BASE, **given: Any) -> Datasets:
+    return load_datasets(
+        config, tiny.tokenizer(), {"sft": tiny.sft_rows(), "preference": tiny.preference_rows(), **given}
+    )
 
 
 def changed(**options: Any) -> TrainConfig:
     return dataclasses.replace(BASE, **options)
 
 
-def held(sets: Sets) -> tuple[TokenSet, TokenSet]:
+def held(sets: Datasets) -> tuple[TokenizedDataset, TokenizedDataset]:
     assert sets.sft_held_out is not None
     assert sets.preference_held_out is not None
     return sets.sft_held_out, sets.preference_held_out

@@ -22,17 +22,16 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from llm import TrainConfig
+from llm import TrainConfig, train
 from llm.data.collate import Ids, collate
 from llm.data.formats import load
-from llm.data.splits import check_fits, load_sets
-from llm.data.tokenization import prompt_ids, tokenise
+from llm.data.splits import check_fits, load_datasets
+from llm.data.tokenization import prompt_ids, tokenize
 from llm.evaluation.evaluate import EvaluateConfig, evaluate
 from llm.evaluation.generate import answer
 from llm.evaluation.merge import MergeConfig, merge
 from llm.models.loading import add_adapter, load_base, load_tokenizer
 from llm.models.policy import Policy
-from llm.training import train
 
 START = 2
 PROMPTS = [np.array(ids, dtype=np.int32) for ids in ([9, 14, 22, 1], [7, 8, 50, 3, 12, 33, 1], [40, 1])]
@@ -164,14 +163,14 @@ def test_a_model_that_does_not_say_where_its_decoder_begins() -> None:
 
 def test_a_prompt_keeps_what_the_tokenizer_puts_after_it_also_when_cut() -> None:
     rows = load([{"prompt": "bax der gom kus lal mer", "completion": "fis got"}], kind="sft")
-    ours = tokenise(rows, tokenizer(), template="none", encoder=True)
+    ours = tokenize(rows, tokenizer(), template="none", encoder=True)
     assert ours.prompts[0].tolist() == tokenizer()("bax der gom kus lal mer")["input_ids"]
     assert ours.responses[0][0].tolist() == tokenizer()("fis got")["input_ids"]
-    assert tokenise(rows, tokenizer(), template="none").prompts[0].tolist() == ours.prompts[0].tolist()[:-1]
+    assert tokenize(rows, tokenizer(), template="none").prompts[0].tolist() == ours.prompts[0].tolist()[:-1]
     assert prompt_ids(["bax der"], tokenizer(), template="none", encoder=True)[0].tolist()[-1] == 1
-    short = tokenise(rows, tokenizer(), template="none", encoder=True, max_length=6)
+    short = tokenize(rows, tokenizer(), template="none", encoder=True, max_length=6)
     assert short.prompts[0].tolist() == ours.prompts[0].tolist()[-3:]
-    least = tokenise(rows, tokenizer(), template="none", encoder=True, max_length=3)
+    least = tokenize(rows, tokenizer(), template="none", encoder=True, max_length=3)
     assert (least.prompts[0].tolist(), len(least.responses[0][0])) == (ours.prompts[0].tolist()[-2:], 1)
 
 
@@ -179,12 +178,12 @@ def test_what_does_not_fit_an_encoder_decoder_model() -> None:
     rows = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows()}
     made = model("bart")
     made.config.max_position_embeddings = 14  # prompt and response each have room, together they have not
-    check_fits(load_sets(config(), tokenizer(), rows, encoder=True), made, config())
+    check_fits(load_datasets(config(), tokenizer(), rows, encoder=True), made, config())
     made.config.max_position_embeddings = 13
     with pytest.raises(ValueError, match="a row has 14 tokens, and the model takes 13"):
-        check_fits(load_sets(config(), tokenizer(), rows, encoder=True), made, config())
+        check_fits(load_datasets(config(), tokenizer(), rows, encoder=True), made, config())
     with pytest.raises(ValueError, match="reference_prompts: not with an encoder-decoder"):
-        check_fits(load_sets(config(), tokenizer(), rows, encoder=True), made, config(reference_prompts=True))
+        check_fits(load_datasets(config(), tokenizer(), rows, encoder=True), made, config(reference_prompts=True))
 
 
 METHODS: list[dict[str, Any]] = [
@@ -214,7 +213,7 @@ def test_every_method_leaves_a_model_that_loads_by_its_auto_class(
     asked, result = ran(base, tmp_path, **changes)
     auto: Any = AutoPeftModelForSeq2SeqLM if asked.lora_rank else AutoModelForSeq2SeqLM
     loaded = auto.from_pretrained(result.folder).eval()
-    sets = load_sets(
+    sets = load_datasets(
         asked, tokenizer(), {"sft": tiny.sft_rows(20), "preference": tiny.preference_rows(16)}, encoder=True
     )
     assert sets.sft_held_out is not None
@@ -263,7 +262,7 @@ def test_answers_are_the_most_likely_tokens_after_the_prompts_of_training(kind: 
     answers = list(answer(made, tokenizer(), texts, max_new_tokens=6, batch=3))
     for text, ids, found in zip(texts, prompt_ids(texts, tokenizer(), encoder=True), answers, strict=True):
         row = load([{"prompt": text, "completion": "bax"}], kind="sft")
-        assert tokenise(row, tokenizer(), encoder=True).prompts[0].tolist() == ids.tolist()
+        assert tokenize(row, tokenizer(), encoder=True).prompts[0].tolist() == ids.tolist()
         line = [START]
         with torch.no_grad():
             for _ in range(6):

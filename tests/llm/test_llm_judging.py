@@ -18,12 +18,14 @@ from support.judge_server import Answer, Body, outputs, serving
 
 torch = pytest.importorskip("torch")
 
-from llm import TrainConfig  # noqa: E402
-from llm.data.splits import load_sets  # noqa: E402
+from llm import (
+    TrainConfig,  # noqa: E402
+    train,  # noqa: E402
+)
+from llm.data.splits import load_datasets  # noqa: E402
 from llm.judging import items as asked  # noqa: E402
 from llm.judging.answers import Decoding, generated  # noqa: E402
 from llm.judging.judge import JudgeConfig  # noqa: E402
-from llm.training import train  # noqa: E402
 
 ROWS = [{"prompt": f"ask {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(6)]
 
@@ -65,10 +67,10 @@ def answers(folder: Path, said: list[str]) -> str:
 
 def test_a_runs_own_held_out_rows_are_those_of_training(run: Path) -> None:
     from llm.models.loading import load_tokenizer
-    from llm.training.run_folder import finished
+    from llm.training.run_folder import load_run
 
-    config = finished(run).config
-    held = load_sets(config, load_tokenizer(str(run), config), {}).preference_held_out
+    config = load_run(run).config
+    held = load_datasets(config, load_tokenizer(str(run), config), {}).preference_held_out
     assert held is not None
     for column, place in (("chosen", 0), ("rejected", 1)):
         items = asked.from_run(str(run), reference=column, report=lambda *_: None)

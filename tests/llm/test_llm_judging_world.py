@@ -13,7 +13,10 @@ from support.judge_server import outputs
 
 torch = pytest.importorskip("torch")
 
-from llm import TrainConfig  # noqa: E402
+from llm import (
+    TrainConfig,  # noqa: E402
+    train,  # noqa: E402
+)
 from llm.embedded import EmbeddedConfig, Paths, prepare, read_world  # noqa: E402
 from llm.embedded.language import PLAIN, courteous, evasive, fact_of, fuller, neutral, question  # noqa: E402
 from llm.embedded.world import Fact, World  # noqa: E402
@@ -21,7 +24,6 @@ from llm.judging import Pair, instance  # noqa: E402
 from llm.judging import world as judged  # noqa: E402
 from llm.judging.answers import Decoding, generated  # noqa: E402
 from llm.judging.judge import JudgeConfig, judge  # noqa: E402
-from llm.training import train  # noqa: E402
 
 TINY = EmbeddedConfig(
     places=8, hidden=16, layers=1, heads=2, pretrain_steps=4, sft_rows=12, preference_rows=12, held_out_rows=6,
@@ -51,7 +53,7 @@ def options(folder: Path) -> dict[str, Any]:
 def run(tmp_path_factory: pytest.TempPathFactory, paths: Paths) -> Path:
     """A finished run on the tiny world."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llm.data.splits.embedded_paths", lambda *_, **__: paths)
+        patch.setattr("llm.embedded.prepare.embedded_paths", lambda *_, **__: paths)
         return train(TrainConfig(**options(tmp_path_factory.mktemp("runs"))), quiet=True).folder
 
 

@@ -13,10 +13,9 @@ from support.wrong import fails
 
 pytest.importorskip("torch")
 
-from llm import TrainConfig
-from llm.common.files import read_json, read_metrics, write_json
-from llm.training import train
-from llm.training.costs import PREPARATIONS
+from llm import TrainConfig, train
+from llm.common.files import read_json, write_json
+from llm.training.metrics import PREPARATIONS, read_metrics
 
 STEPS = 5
 ADAPTER = "adapter_model.safetensors"

@@ -17,15 +17,15 @@ import torch
 from safetensors.torch import load_file
 from support import tiny_models as tiny
 
-from llm import TrainConfig
-from llm.common.files import read_json, read_metrics
+from llm import TrainConfig, train
+from llm.common.files import read_json
 from llm.data.formats import load
-from llm.data.tokenization import tokenise
+from llm.data.tokenization import tokenize
 from llm.evaluation.evaluate import EvaluateConfig, evaluate
 from llm.losses import ReferenceFree, orpo, simpo
 from llm.models.policy import Policy
-from llm.training import train
-from llm.training.objective import Task
+from llm.training.metrics import read_metrics
+from llm.training.objective import Objective
 from llm.training.optima import optima
 from llm.training.run import Run
 
@@ -56,10 +56,10 @@ def run(asked: TrainConfig) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
 # Against TRL.
 
 
-def pairs_on_the_model() -> tuple[Task, Any, Any, torch.Tensor]:
+def pairs_on_the_model() -> tuple[Objective, Any, Any, torch.Tensor]:
     """A task on pairs, all of its rows, its batch, and the log-probabilities with their graph."""
-    tokens = tokenise(load(ROWS["preference"][:6], kind="preference"), TOKENIZER, template="none")
-    task, rows = Task("dpo", tokens), np.arange(6)
+    tokens = tokenize(load(ROWS["preference"][:6], kind="preference"), TOKENIZER, template="none")
+    task, rows = Objective("dpo", tokens), np.arange(6)
     batch = task.batch(rows)
     return task, rows, batch, Policy(MODEL)(batch).detach()
 

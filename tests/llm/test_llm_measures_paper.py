@@ -15,7 +15,10 @@ from support.judge_server import Answer, Body, outputs, serving
 
 torch = pytest.importorskip("torch")
 
-from llm import TrainConfig  # noqa: E402
+from llm import (
+    TrainConfig,  # noqa: E402
+    train,  # noqa: E402
+)
 from llm.common.files import read_json  # noqa: E402
 from llm.evaluation import benchmark  # noqa: E402
 from llm.judging import answers as made  # noqa: E402
@@ -23,7 +26,6 @@ from llm.judging import endpoint_world  # noqa: E402
 from llm.judging.answers import Decoding, generated  # noqa: E402
 from llm.judging.world import measure  # noqa: E402
 from llm.study.measures import MeasureError, columns, file_of, result_of, take  # noqa: E402
-from llm.training import train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +49,12 @@ def run(trained: Path) -> Iterator[Path]:
 
 def held_out(run: Path) -> list[dict[str, str]]:
     """The preference rows that the run did not train on, found by the tokens that it says it held out."""
-    from llm.data.splits import load_sets
-    from llm.training.run_folder import finished
+    from llm.data.splits import load_datasets
+    from llm.training.run_folder import load_run
 
-    config = finished(run).config
+    config = load_run(run).config
     tokenizer = tiny.tokenizer()
-    held = load_sets(config, tokenizer, {}).preference_held_out
+    held = load_datasets(config, tokenizer, {}).preference_held_out
     assert held is not None
     rows = [json.loads(line) for line in Path(config.preference).read_text(encoding="utf-8").splitlines()]
     chosen = {tuple(tokenizer(row["chosen"])["input_ids"]) for row in rows}

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data.tokenization import TokenSet
+from llm.data.tokenization import TokenizedDataset
 from llm.losses import ReferenceFree, dpo, orpo, sft_losses, simpo
-from llm.training.objective import SUMS, Task
+from llm.training.objective import SUMS, Objective
 
 logp = st.floats(-400, -1 / 64)
 
@@ -49,20 +49,20 @@ def ids(n: int) -> Any:
     return np.arange(1, n + 1, dtype=np.int32)
 
 
-def token_set(kind: str, shape: list[tuple[int, ...]]) -> TokenSet:
+def token_set(kind: str, shape: list[tuple[int, ...]]) -> TokenizedDataset:
     """Rows of these lengths: (prompt, response, ...)."""
-    return TokenSet(
+    return TokenizedDataset(
         kind, tuple(ids(s[0]) for s in shape), tuple(tuple(ids(n) for n in s[1:]) for s in shape),
         tuple(f"{i:016x}" for i in range(len(shape))), 0, 0, 0,
     )  # fmt: skip
 
 
-SFT = Task("sft", token_set("sft", [(3, 2), (1, 4), (2, 1)]))
+SFT = Objective("sft", token_set("sft", [(3, 2), (1, 4), (2, 1)]))
 PAIRS = token_set("preference", [(3, 2, 5), (1, 4, 1)])
 REFERENCE = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]])
 
 
-def sums(task: Task, logps: list[float], rows: list[int], keep: list[bool] | None = None) -> dict[str, float]:
+def sums(task: Objective, logps: list[float], rows: list[int], keep: list[bool] | None = None) -> dict[str, float]:
     at = np.array(rows)
     total, found = task.measure(torch.tensor(logps), task.batch(at), at, keep)
     assert found.dtype == torch.float64
@@ -73,8 +73,8 @@ def sums(task: Task, logps: list[float], rows: list[int], keep: list[bool] | Non
 
 def test_lengths_are_what_a_row_costs() -> None:
     assert SFT.lengths.tolist() == [5, 5, 3]
-    assert Task("dpo", PAIRS).lengths.tolist() == [2 * 8, 2 * 5]  # two sequences, padded to the longer
-    assert Task("dpo", PAIRS, shared=True).lengths.tolist() == [10, 6]
+    assert Objective("dpo", PAIRS).lengths.tolist() == [2 * 8, 2 * 5]  # two sequences, padded to the longer
+    assert Objective("dpo", PAIRS, shared=True).lengths.tolist() == [10, 6]
 
 
 def test_sft_by_hand() -> None:
@@ -92,7 +92,7 @@ def test_sft_by_hand() -> None:
 
 
 def test_sft_by_part_is_the_mean_of_micro_batches_means() -> None:
-    task = Task("sft", SFT.tokens, by_part=True)
+    task = Objective("sft", SFT.tokens, by_part=True)
     one, two = sums(task, [-2.0, -2.0], [0, 1]), sums(task, [-3.0], [2])
     added = {k: one[k] + two[k] for k in one}
     assert task.value(added) == pytest.approx((4 / 6 + 3 / 1) / 2)
@@ -107,7 +107,7 @@ def test_rows_that_fill_up_do_not_count() -> None:
 
 
 def test_dpo_by_hand() -> None:
-    task = Task("dpo", PAIRS, 0.5, REFERENCE)
+    task = Objective("dpo", PAIRS, 0.5, REFERENCE)
     found = sums(task, [-2.0, -5.0, -3.0, -1.0], [0, 1])  # rewards (-0.5, -1.5), (0, 1.5)
     losses = [math.log1p(math.exp(-1.0)), math.log1p(math.exp(1.5))]
     assert found["loss"] == pytest.approx(sum(losses), rel=1e-6)
@@ -125,7 +125,7 @@ def test_dpo_by_hand() -> None:
 
 
 def test_dpo_takes_the_references_of_its_rows() -> None:
-    task = Task("dpo", PAIRS, 0.5, REFERENCE)
+    task = Objective("dpo", PAIRS, 0.5, REFERENCE)
     assert sums(task, [-3.0, -4.0], [1])["loss"] == pytest.approx(math.log(2.0))
     assert sums(task, [-3.0, -4.0, -1.0, -2.0], [1, 0])["loss"] == pytest.approx(2 * math.log(2.0))
     found = sums(task, [-2.0, -5.0, 9.0, 7.0], [0, 1], [True, False])
@@ -135,7 +135,7 @@ def test_dpo_takes_the_references_of_its_rows() -> None:
 
 
 def test_equal_rewards_are_no_win() -> None:
-    task = Task("dpo", PAIRS, 0.5, REFERENCE)
+    task = Objective("dpo", PAIRS, 0.5, REFERENCE)
     assert task.metrics(sums(task, [-1.0, -2.0], [0]))["rewards/accuracies"] == 0.0
 
 
@@ -220,8 +220,12 @@ def test_losses_and_gradients_are_finite_at_the_extremes(of: Any, dtype: torch.d
 
 def test_a_task_on_another_loss_needs_no_reference() -> None:
     loss = ReferenceFree("simpo", partial(simpo, beta=2.0, gamma=0.5))
-    task = Task("dpo", PAIRS, loss=loss)
-    assert (task.label, Task("dpo", PAIRS, 0.5, REFERENCE, beside=loss).label, SFT.label) == ("simpo", "dpo", "sft")
+    task = Objective("dpo", PAIRS, loss=loss)
+    assert (task.label, Objective("dpo", PAIRS, 0.5, REFERENCE, beside=loss).label, SFT.label) == (
+        "simpo",
+        "dpo",
+        "sft",
+    )
     found = sums(task, [-2.0, -10.0, -4.0, -1.0], [0, 1])  # of 2, 5, 4, 1 tokens: means -1, -2, -1, -1
     assert task.value(found) == pytest.approx((math.log1p(math.exp(-1.5)) + math.log1p(math.exp(0.5))) / 2, rel=1e-6)
     assert task.units(np.array([0, 1])) == 2
@@ -235,7 +239,7 @@ def test_a_task_on_another_loss_needs_no_reference() -> None:
 
 def test_a_loss_beside_changes_nothing_but_that_it_is_told() -> None:
     loss = ReferenceFree("simpo", partial(simpo, beta=2.0, gamma=0.5))
-    plain, both = Task("dpo", PAIRS, 0.5, REFERENCE), Task("dpo", PAIRS, 0.5, REFERENCE, beside=loss)
+    plain, both = Objective("dpo", PAIRS, 0.5, REFERENCE), Objective("dpo", PAIRS, 0.5, REFERENCE, beside=loss)
     at = [-2.0, -10.0, -4.0, -1.0]
     one, two = sums(plain, at, [0, 1]), sums(both, at, [0, 1])
     assert {**two, "beside": 0.0} == one

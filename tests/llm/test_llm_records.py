@@ -12,7 +12,8 @@ pytest.importorskip("safetensors")
 
 from safetensors import SafetensorError
 
-from llm.common.files import Metrics, atomically, memory_mb, read_json, read_metrics, sweep, write_json
+from llm.common.files import atomically, read_json, sweep, write_json
+from llm.training.metrics import Metrics, memory_mb, read_metrics
 
 
 def test_a_file_and_a_folder_appear_only_when_they_are_complete(tmp_path: Path) -> None:

@@ -15,12 +15,11 @@ import pytest
 from safetensors.torch import load_file
 from support import tiny_models as tiny
 
-from llm import TrainConfig
-from llm.common.files import read_metrics
+from llm import TrainConfig, train
 from llm.data.collate import Batch
 from llm.models.policy import Policy
-from llm.training import train
-from llm.training.engine import Session
+from llm.training.engine import Engine
+from llm.training.metrics import read_metrics
 from llm.training.optima import optima
 from llm.training.train import rule_of
 from toyopt.algorithms import DPO, SFT, Controller, Maxright, Sequential, draw, even_draw
@@ -298,13 +297,13 @@ def test_gap_rows_are_new_rows_every_time_and_no_pass_is_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[str]
 ) -> None:
     seen: list[tuple[str, list[int], bool]] = []
-    whole = Session.look
+    whole = Engine.look
 
-    def look(self: Session, task: Any, rows: Any, *, graph: bool) -> Any:
+    def look(self: Engine, task: Any, rows: Any, *, graph: bool) -> Any:
         seen.append((task.name, list(rows), graph))
         return whole(self, task, rows, graph=graph)
 
-    monkeypatch.setattr(Session, "look", look)
+    monkeypatch.setattr(Engine, "look", look)
     lines = run(config(tmp_path, method="maxright", k=3, gap_rows=2))
     evaluations = math.ceil(STEPS / 3)
     assert [(name, len(rows), graph) for name, rows, graph in seen] == [

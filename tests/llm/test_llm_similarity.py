@@ -286,7 +286,7 @@ def test_the_embedded_world(base: str, tmp_path: Path, monkeypatch: pytest.Monke
         asked.append(config)
         return places
 
-    monkeypatch.setattr("llm.data.splits.embedded_paths", embedded_paths)
+    monkeypatch.setattr("llm.embedded.prepare.embedded_paths", embedded_paths)
     config = TrainConfig(world_seed=3)
     found = similar_embedded(config, embedder="hidden", top=2)
     assert asked == [config]

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data.sampler import Stream, cut, micro_batches, share
+from llm.data.sampler import BatchSampler, cut, micro_batches, share
 
 lengths = st.lists(st.integers(1, 30), min_size=1, max_size=40)
 LENGTHS = np.array([(7 * i) % 23 + 1 for i in range(50)])
 
 
-def epoch(stream: Stream) -> list[list[int]]:
+def epoch(stream: BatchSampler) -> list[list[int]]:
     """The batches of the present epoch, from the present place."""
     now, found = stream.epoch, []
     while stream.epoch == now:
@@ -27,7 +27,7 @@ def epoch(stream: Stream) -> list[list[int]]:
 @given(lengths, st.integers(1, 9), st.integers(0, 3), st.sampled_from([0, 1, 2, 50]))
 def test_an_epoch_has_every_row_once_but_for_the_rest(sizes: list[int], batch: int, seed: int, window: int) -> None:
     batch = min(batch, len(sizes))
-    stream = Stream("sft", np.array(sizes), batch, seed, window)
+    stream = BatchSampler("sft", np.array(sizes), batch, seed, window)
     for _ in range(3):
         batches = epoch(stream)
         rows = [row for b in batches for row in b]
@@ -39,14 +39,14 @@ def test_an_epoch_has_every_row_once_but_for_the_rest(sizes: list[int], batch: i
 
 @pytest.mark.parametrize("window", [0, 3])
 def test_what_is_left_over_differs_from_epoch_to_epoch(window: int) -> None:
-    stream = Stream("sft", LENGTHS, 8, 0, window)
+    stream = BatchSampler("sft", LENGTHS, 8, 0, window)
     left = [frozenset(range(50)) - {r for b in epoch(stream) for r in b} for _ in range(20)]
     assert {len(x) for x in left} == {2}
     assert len(set(left)) > 10
 
 
 def test_a_window_of_all_batches_sorts_all_rows_and_shuffles_the_batches() -> None:
-    stream = Stream("sft", LENGTHS[:48], 8, 0, window=50)
+    stream = BatchSampler("sft", LENGTHS[:48], 8, 0, window=50)
     batches = [sorted(LENGTHS[b].tolist()) for b in epoch(stream)]
     assert sorted(batches) == [sorted(LENGTHS[:48].tolist())[i : i + 8] for i in range(0, 48, 8)]
     assert batches != sorted(batches)
@@ -54,7 +54,7 @@ def test_a_window_of_all_batches_sorts_all_rows_and_shuffles_the_batches() -> No
 
 def test_windows_are_cut_from_the_plain_order() -> None:
     """With the same seed, a window's rows are those of as many batches without sorting."""
-    plain, sorted_ = Stream("sft", LENGTHS, 8, 3, 0), Stream("sft", LENGTHS, 8, 3, 2)
+    plain, sorted_ = BatchSampler("sft", LENGTHS, 8, 3, 0), BatchSampler("sft", LENGTHS, 8, 3, 2)
     a, b = epoch(plain), epoch(sorted_)
     for i in range(0, 6, 2):
         rows = a[i] + a[i + 1]
@@ -67,7 +67,7 @@ def test_windows_are_cut_from_the_plain_order() -> None:
 
 def test_the_order_is_of_seed_name_and_epoch_and_nothing_else() -> None:
     def first(name: str, seed: int, epochs: int = 0) -> list[list[int]]:
-        stream = Stream(name, LENGTHS, 8, seed, 0)
+        stream = BatchSampler(name, LENGTHS, 8, seed, 0)
         for _ in range(epochs):
             epoch(stream)
         return epoch(stream)
@@ -79,12 +79,12 @@ def test_the_order_is_of_seed_name_and_epoch_and_nothing_else() -> None:
 
 @given(st.integers(0, 30), st.integers(0, 20), st.sampled_from([0, 2]))
 def test_a_state_is_enough_to_go_on(steps: int, more: int, window: int) -> None:
-    stream = Stream("dpo", LENGTHS[:30], 7, 5, window)
+    stream = BatchSampler("dpo", LENGTHS[:30], 7, 5, window)
     for _ in range(steps):
         stream.advance()
     assert stream.state() == {"epoch": steps // 4, "place": steps % 4}
     assert stream.epochs == steps / 4
-    other = Stream("dpo", LENGTHS[:30], 7, 5, window)
+    other = BatchSampler("dpo", LENGTHS[:30], 7, 5, window)
     other.restore(stream.state())
     for _ in range(more):
         assert other.peek().tolist() == stream.peek().tolist()
@@ -94,7 +94,7 @@ def test_a_state_is_enough_to_go_on(steps: int, more: int, window: int) -> None:
 
 
 def test_peeking_does_not_move() -> None:
-    stream = Stream("dpo", LENGTHS, 7, 5)
+    stream = BatchSampler("dpo", LENGTHS, 7, 5)
     assert stream.peek().tolist() == stream.peek().tolist()
     assert stream.state() == {"epoch": 0, "place": 0}
     assert stream.window == 50
@@ -103,14 +103,14 @@ def test_peeking_does_not_move() -> None:
 @pytest.mark.parametrize("batch", [0, 51])
 def test_wrong_batches(batch: int) -> None:
     with pytest.raises(ValueError, match=f"^batch of dpo: must be between 1 and its number of rows, 50, got {batch}$"):
-        Stream("dpo", LENGTHS, batch, 0)
-    Stream("dpo", LENGTHS, 1, 0)
-    Stream("dpo", LENGTHS, 50, 0)
+        BatchSampler("dpo", LENGTHS, batch, 0)
+    BatchSampler("dpo", LENGTHS, 1, 0)
+    BatchSampler("dpo", LENGTHS, 50, 0)
 
 
 @pytest.mark.parametrize(("epoch_", "place"), [(-1, 0), (0, -1), (0, 7), (2, 50)])
 def test_wrong_states(epoch_: int, place: int) -> None:
-    stream = Stream("dpo", LENGTHS, 7, 0)
+    stream = BatchSampler("dpo", LENGTHS, 7, 0)
     with pytest.raises(ValueError, match=f"^state of dpo: no such place, epoch {epoch_}, batch {place} of 7$"):
         stream.restore({"epoch": epoch_, "place": place})
 

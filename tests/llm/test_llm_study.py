@@ -15,7 +15,7 @@ from support.wrong import fails
 pytest.importorskip("torch")
 yaml = pytest.importorskip("yaml")
 
-from support.study_fakes import BASE, begin, finish  # noqa: E402
+from support.study_fakes import BASE, finish, start_or_resume  # noqa: E402
 
 from llm.study import Grid, commands, status  # noqa: E402
 from llm.study.status import write_config  # noqa: E402
@@ -133,7 +133,7 @@ def test_states_of_runs_that_others_carry_out(tmp_path: Path) -> None:
 
     grid = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3))
     for run in grid.runs()[:2]:
-        begin(run.folder(tmp_path), steps=3)
+        start_or_resume(run.folder(tmp_path), steps=3)
         (run.folder(tmp_path) / ".lock").touch()
     with FileLock(grid.runs()[0].folder(tmp_path) / ".lock"):
         found = [(s.state, s.step, s.of) for s in status(grid, tmp_path)]

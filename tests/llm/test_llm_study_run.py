@@ -13,11 +13,12 @@ from support.wrong import fails
 
 pytest.importorskip("torch")
 
-from support.study_fakes import BASE, World, begin, carry_out, finish
+from support.study_fakes import BASE, World, carry_out, finish, start_or_resume
 
 from llm import TrainConfig
+from llm.common.processes import start_process
 from llm.study import Grid, Outcome, Progress, fronts, paths, run_study, status, table
-from llm.study.scheduler import environment, start_process
+from llm.study.scheduler import environment
 
 
 def test_a_study_is_carried_out_once(tmp_path: Path) -> None:
@@ -170,11 +171,11 @@ def test_what_is_left_is_told_from_steps_and_finished_runs(tmp_path: Path) -> No
 def test_two_at_a_time_take_half_as_long_but_no_less_than_the_longest(tmp_path: Path) -> None:
     grid, seen = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3, 0.4)), []
     for run in grid.runs()[:2]:
-        begin(run.folder(tmp_path), steps=2)
+        start_or_resume(run.folder(tmp_path), steps=2)
     carry_out(grid, tmp_path, World(), report=seen.append, jobs=2)
     assert seen[0].left == pytest.approx((2 + 2 + 4 + 4) * 2.0 / 2)
     grid, longest = dataclasses.replace(grid, lams=(0.1, 0.2)), []
-    begin(grid.runs()[0].folder(tmp_path / "uneven"), steps=3)
+    start_or_resume(grid.runs()[0].folder(tmp_path / "uneven"), steps=3)
     carry_out(grid, tmp_path / "uneven", World(), report=longest.append, jobs=2)
     assert longest[0].left == pytest.approx(max((1 + 4) * 2.0 / 2, 4 * 2.0))
 

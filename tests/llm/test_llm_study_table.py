@@ -63,7 +63,7 @@ def _finished(root: Path, *, lams: tuple[float, ...] = (0.5, 1.0), **changes: An
 def test_a_row_a_finished_run(tmp_path: Path) -> None:
     grid = _finished(tmp_path, f_star="compute")
     unfinished = dataclasses.replace(grid, seeds=(1, 2, 3))
-    made.begin(unfinished.runs()[-1].folder(tmp_path))
+    made.start_or_resume(unfinished.runs()[-1].folder(tmp_path))
     rows = table(unfinished, tmp_path)
     assert [(r["method"], r["lam"], r["order"], r["k"], r["seed"]) for r in rows[:4]] == [
         ("mix", 0.5, None, None, 1), ("mix", 1.0, None, None, 1),

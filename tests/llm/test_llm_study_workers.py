@@ -48,7 +48,7 @@ def own(name: str) -> str:
     return f"{name}={around.__name__}:{name}"
 
 
-def begin(workers: Workers, root: Path, name: str, *, seed: int = 1, **env: str) -> tuple[Child, Path]:
+def start_or_resume(workers: Workers, root: Path, name: str, *, seed: int = 1, **env: str) -> tuple[Child, Path]:
     """Have a measure taken of a run that is trained already; its process and its folder."""
     grid = Grid(dataclasses.replace(made.BASE, seed=seed), methods=("mix",), measures=(own(name),))
     (run,) = grid.runs()
@@ -58,7 +58,7 @@ def begin(workers: Workers, root: Path, name: str, *, seed: int = 1, **env: str)
 
 
 def found(workers: Workers, root: Path, name: str, **env: str) -> dict[str, Any]:
-    child, folder = begin(workers, root, name, **env)
+    child, folder = start_or_resume(workers, root, name, **env)
     assert child.wait() == 0, (root / "logs" / "1.log").read_text(encoding="utf-8")
     from llm.common.files import read_json
 
@@ -104,7 +104,7 @@ def test_its_streams_are_the_logs(workers: Workers, tmp_path: Path) -> None:
     log = str(tmp_path / "logs" / "1.log")
     if sys.platform == "linux":
         assert found(workers, tmp_path, "look")["files"] == sorted(["/dev/null", log, log])
-    child, folder = begin(workers, tmp_path, "fails")
+    child, folder = start_or_resume(workers, tmp_path, "fails")
     assert child.wait() == 1
     said = Path(log).read_text(encoding="utf-8").splitlines()
     assert said[-1] == f"error: measure fails of {folder}: KeyError: 'no such\\nanswer'"
@@ -118,8 +118,8 @@ def test_its_streams_are_the_logs(workers: Workers, tmp_path: Path) -> None:
 
 
 def test_a_child_that_is_killed_is_alone_in_it(workers: Workers, tmp_path: Path) -> None:
-    victim, folder = begin(workers, tmp_path, "hang", seed=1)
-    other, _ = begin(workers, tmp_path, "hang", seed=2)
+    victim, folder = start_or_resume(workers, tmp_path, "hang", seed=1)
+    other, _ = start_or_resume(workers, tmp_path, "hang", seed=2)
     until((folder / "pid").is_file, "the child")
     victim.kill()
     assert victim.wait() == -signal.SIGKILL
@@ -131,7 +131,7 @@ def test_a_child_that_is_killed_is_alone_in_it(workers: Workers, tmp_path: Path)
 
 
 def test_the_one_that_forks_is_replaced(workers: Workers, tmp_path: Path) -> None:
-    child, folder = begin(workers, tmp_path, "hang")
+    child, folder = start_or_resume(workers, tmp_path, "hang")
     until((folder / "pid").is_file, "the child")
     pid, server = map(int, (folder / "pid").read_text(encoding="utf-8").split())
     os.kill(server, signal.SIGTERM)  # as schedulers do, to all; the runs are to save first

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
-from llm.data.formats import Row, Rows, load  # noqa: E402 (needs the extra that the lines above ask for)
-from llm.data.tokenization import TokenSet, hold_out, prompt_ids, tokenise, truncate, without  # noqa: E402
+from llm.data.formats import Dataset, Row, load  # noqa: E402 (needs the extra that the lines above ask for)
+from llm.data.splits import hold_out, without
+from llm.data.tokenization import TokenizedDataset, prompt_ids, tokenize, truncate
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -67,12 +68,12 @@ def words(*vocabulary: str) -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token=vocabulary[0])
 
 
-def sft(*pairs: tuple[Any, Any]) -> Rows:
-    return Rows("sft", tuple(Row(prompt, (response,)) for prompt, response in pairs), "prompt-completion", "here")
+def sft(*pairs: tuple[Any, Any]) -> Dataset:
+    return Dataset("sft", tuple(Row(prompt, (response,)) for prompt, response in pairs), "prompt-completion", "here")
 
 
-def preference(*triples: tuple[Any, Any, Any]) -> Rows:
-    return Rows("preference", tuple(Row(prompt, tuple(rest)) for prompt, *rest in triples), "explicit", "here")
+def preference(*triples: tuple[Any, Any, Any]) -> Dataset:
+    return Dataset("preference", tuple(Row(prompt, tuple(rest)) for prompt, *rest in triples), "explicit", "here")
 
 
 def user(text: str) -> dict[str, str]:
@@ -83,7 +84,7 @@ def says(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def texts(tokens: TokenSet, tokenizer: Any) -> list[tuple[str, ...]]:
+def texts(tokens: TokenizedDataset, tokenizer: Any) -> list[tuple[str, ...]]:
     rows = zip(tokens.prompts, tokens.responses, strict=True)
     return [tuple(tokenizer.decode(ids) for ids in (prompt, *responses)) for prompt, responses in rows]
 
@@ -116,7 +117,7 @@ def texts(tokens: TokenSet, tokenizer: Any) -> list[tuple[str, ...]]:
 )
 def test_plain_templates(template: str, prompt: Any, response: Any, expected: tuple[str, str]) -> None:
     tokenizer = byte_level()
-    assert texts(tokenise(sft((prompt, response)), tokenizer, template=template), tokenizer) == [expected]
+    assert texts(tokenize(sft((prompt, response)), tokenizer, template=template), tokenizer) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -131,11 +132,11 @@ def test_plain_templates(template: str, prompt: Any, response: Any, expected: tu
 )
 def test_chat_templates(chat: str, expected: tuple[str, ...]) -> None:
     tokenizer = byte_level("<s> $", chat)
-    strings = tokenise(preference(("q", "a", "<t>b")), tokenizer)
+    strings = tokenize(preference(("q", "a", "<t>b")), tokenizer)
     assert texts(strings, tokenizer) == [expected]
-    messages = tokenise(preference(([user("q")], [says("a")], [says("<t>b")])), tokenizer)
+    messages = tokenize(preference(([user("q")], [says("a")], [says("<t>b")])), tokenizer)
     assert (messages.digest, messages.keys) == (strings.digest, strings.keys)
-    plain = tokenise(preference(("q", "a", "b")), tokenizer, template="Q{prompt}A")
+    plain = tokenize(preference(("q", "a", "b")), tokenizer, template="Q{prompt}A")
     assert texts(plain, tokenizer) == [("<s>QqA", "a</s>", "b</s>")]
 
 
@@ -144,7 +145,7 @@ def test_a_chat_template_gives_what_trl_gives() -> None:
     tokenizer = byte_level("", CHATML)
     row = {"prompt": [user("q"), says("a"), user("r")], "chosen": [says("b")], "rejected": [says("c")]}
     theirs = trl.apply_chat_template(row, tokenizer)
-    ours = tokenise(load([row], kind="preference"), tokenizer)
+    ours = tokenize(load([row], kind="preference"), tokenizer)
     assert texts(ours, tokenizer) == [(theirs["prompt"], theirs["chosen"], theirs["rejected"])]
 
 
@@ -152,7 +153,7 @@ def test_a_chat_template_gives_what_trl_gives() -> None:
 def test_what_the_tokenizer_adds_stays_in_front_of_the_prompt_only(adds: str) -> None:
     """As a T5-like tokenizer ends every text: were its EOS left there, the prompt would be over before the response."""
     tokenizer = byte_level(adds)
-    tokens = tokenise(sft(("q", "a")), tokenizer, template="none")
+    tokens = tokenize(sft(("q", "a")), tokenizer, template="none")
     assert texts(tokens, tokenizer) == [("<s>q" if "<s>" in adds else "q", "a</s>")]
     assert tokens.prompts[0].dtype == np.int32
     assert tokens.responses[0][0].dtype == np.int32
@@ -161,11 +162,11 @@ def test_what_the_tokenizer_adds_stays_in_front_of_the_prompt_only(adds: str) ->
 def test_eos_can_be_named() -> None:
     tokenizer = byte_level(eos=None)
     with pytest.raises(ValueError, match=r"^eos: the tokenizer has no EOS token .* --eos TOKEN$"):
-        tokenise(sft(("q", "a")), tokenizer)
-    tokens = tokenise(sft(("q", "a")), tokenizer, eos="<|im_end|>")
+        tokenize(sft(("q", "a")), tokenizer)
+    tokens = tokenize(sft(("q", "a")), tokenizer, eos="<|im_end|>")
     assert texts(tokens, tokenizer) == [("User: q\nAssistant: ", "a<|im_end|>")]
     with pytest.raises(ValueError, match=r"^eos: must be one token of the tokenizer, got 'two words'$"):
-        tokenise(sft(("q", "a")), tokenizer, eos="two words")
+        tokenize(sft(("q", "a")), tokenizer, eos="two words")
     assert tokenizer.pad_token is None  # and none was needed
 
 
@@ -175,7 +176,7 @@ def test_plain_rows_decode_to_themselves_and_generation_sees_the_same_prompt(
 ) -> None:
     tokenizer = byte_level("<s> $")
     triples = [(p, "a" + chosen, "b" + rejected) for p, chosen, rejected in triples]
-    tokens = tokenise(preference(*triples), tokenizer)
+    tokens = tokenize(preference(*triples), tokenizer)
     expected = [(f"<s>User: {p}\nAssistant: ", a + "</s>", b + "</s>") for p, a, b in triples]
     assert texts(tokens, tokenizer) == expected
     alone = prompt_ids([p for p, _, _ in triples], tokenizer)
@@ -211,27 +212,27 @@ def test_truncation_keeps_the_response_then_the_prompts_end(
 def test_truncation_counts_and_the_other_ways_to_treat_long_rows() -> None:
     tokenizer = words("</s>", *"abcdef")
     rows = preference(("a b c", "d", "e f"), ("a", "b c d e f", "c"), ("a", "b", "c"))
-    cut = tokenise(rows, tokenizer, template="none", max_length=5)
+    cut = tokenize(rows, tokenizer, template="none", max_length=5)
     assert texts(cut, tokenizer) == [
         ("b c", "d </s>", "e f </s>"),
         ("a", "b c d e", "c </s>"),
         ("a", "b </s>", "c </s>"),
     ]
     assert (cut.cut_prompts, cut.cut_responses, cut.dropped) == (1, 1, 0)
-    some = tokenise(rows, tokenizer, template="none", max_length=5, overflow="drop")
+    some = tokenize(rows, tokenizer, template="none", max_length=5, overflow="drop")
     assert texts(some, tokenizer) == [("a", "b </s>", "c </s>")]
     assert (some.cut_prompts, some.cut_responses, some.dropped) == (0, 0, 2)
     assert some.keys == cut.keys[2:]
     with pytest.raises(
         ValueError, match=r"^row 0 of here: 6 tokens \(prompt 3, longest response 3\) .* 5; .*--max-length"
     ):
-        tokenise(rows, tokenizer, template="none", max_length=5, overflow="error")
-    assert len(tokenise(rows, tokenizer, template="none", max_length=7, overflow="error")) == 3
+        tokenize(rows, tokenizer, template="none", max_length=5, overflow="error")
+    assert len(tokenize(rows, tokenizer, template="none", max_length=7, overflow="error")) == 3
 
 
 def test_a_leading_bos_survives_truncation_with_and_without_chat_template() -> None:
     for tokenizer in (byte_level("<s> $"), byte_level("<s> $", THINKING)):
-        tokens = tokenise(sft(("0123456789" * 9, "ab")), tokenizer, max_length=9)
+        tokens = tokenize(sft(("0123456789" * 9, "ab")), tokenizer, max_length=9)
         assert len(tokens.prompts[0]) + len(tokens.responses[0][0]) == 9
         assert tokens.prompts[0][0] == tokenizer.bos_token_id
         assert texts(tokens, tokenizer)[0][1] == "ab</s>"
@@ -240,26 +241,26 @@ def test_a_leading_bos_survives_truncation_with_and_without_chat_template() -> N
 def test_pairs_that_cannot_be_told_apart_are_dropped() -> None:
     tokenizer = words("</s>", *"abcdef")
     rows = preference(("a", "b c d", "b c e"), ("a", "b ?", "b"), ("a", "b", "c"))
-    tokens = tokenise(rows, tokenizer, template="none", max_length=3)
+    tokens = tokenize(rows, tokenizer, template="none", max_length=3)
     assert texts(tokens, tokenizer) == [("a", "b </s>", "c </s>")]
     assert (tokens.dropped, tokens.cut_prompts, tokens.cut_responses) == (2, 0, 0)
     with pytest.raises(ValueError, match=r"^here: no row is left of 1: "):
-        tokenise(preference(("a", "b c d", "b c e")), tokenizer, template="none", max_length=3)
+        tokenize(preference(("a", "b c d", "b c e")), tokenizer, template="none", max_length=3)
 
 
 def test_more_rows_than_a_batch_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = preference(*[(f"q{i}", f"a{i}", f"b{i}") for i in range(7)])
-    whole = tokenise(rows, byte_level())
+    whole = tokenize(rows, byte_level())
     monkeypatch.setattr("llm.data.tokenization._BATCH", 3)
-    assert tokenise(rows, byte_level()).digest == whole.digest
+    assert tokenize(rows, byte_level()).digest == whole.digest
 
 
 # Held-out rows, selections, digests.
 
 
-def make(prompts: list[int]) -> TokenSet:
+def make(prompts: list[int]) -> TokenizedDataset:
     """A set whose i-th row has the response [i], so that rows can be told apart."""
-    return TokenSet(
+    return TokenizedDataset(
         "sft",
         tuple(np.array([p], dtype=np.int32) for p in prompts),
         tuple((np.array([i], dtype=np.int32),) for i in range(len(prompts))),
@@ -270,7 +271,7 @@ def make(prompts: list[int]) -> TokenSet:
     )
 
 
-def numbers(tokens: TokenSet) -> list[int]:
+def numbers(tokens: TokenizedDataset) -> list[int]:
     return [int(responses[0][0]) for responses in tokens.responses]
 
 
@@ -332,8 +333,8 @@ def test_hold_out_none_and_what_cannot_be() -> None:
 
 def test_without_removes_the_prompts_of_another_set_however_they_are_written() -> None:
     tokenizer = byte_level()
-    one = tokenise(sft(("q", "a"), ("r", "b"), ("q", "c")), tokenizer)
-    other = tokenise(preference(([{"content": "q", "role": "user"}], [says("x")], [says("y")])), tokenizer)
+    one = tokenize(sft(("q", "a"), ("r", "b"), ("q", "c")), tokenizer)
+    other = tokenize(preference(([{"content": "q", "role": "user"}], [says("x")], [says("y")])), tokenizer)
     assert one.keys[0] == one.keys[2] == other.keys[0] != one.keys[1]
     assert texts(without(one, other), tokenizer) == [("User: r\nAssistant: ", "b</s>")]
     assert len(without(one, one)) == 0
@@ -361,7 +362,7 @@ def test_select_refuses_masks_and_rows_that_are_not_there() -> None:
 def test_the_digest_sees_where_ids_are_and_is_the_same_everywhere() -> None:
     def digest(prompt: list[int], responses: list[list[int]], kind: str = "sft") -> str:
         ids = [np.array(each, dtype=np.int32) for each in (prompt, *responses)]
-        return TokenSet(kind, (ids[0],), (tuple(ids[1:]),), ("k",), 0, 0, 0).digest
+        return TokenizedDataset(kind, (ids[0],), (tuple(ids[1:]),), ("k",), 0, 0, 0).digest
 
     different = [
         digest([1, 2], [[3]]),
@@ -399,9 +400,9 @@ def test_the_digest_sees_where_ids_are_and_is_the_same_everywhere() -> None:
         (sft(([{"role": "system", "content": "q"}], [says("a")])), {}, r"the prompt has no user's message"),
     ],
 )
-def test_wrong_arguments(rows: Rows, options: Any, message: str) -> None:
+def test_wrong_arguments(rows: Dataset, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tokenise(rows, byte_level(), **options)
+        tokenize(rows, byte_level(), **options)
 
 
 @pytest.mark.parametrize(
@@ -417,7 +418,7 @@ def test_wrong_arguments(rows: Rows, options: Any, message: str) -> None:
 )
 def test_chat_templates_that_cannot_be_used(chat: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tokenise(sft(("q", "a")), byte_level("", chat))
+        tokenize(sft(("q", "a")), byte_level("", chat))
 
 
 def test_rows_without_tokens_are_named_and_the_bad_rows_left_out_are_told() -> None:
@@ -425,17 +426,17 @@ def test_rows_without_tokens_are_named_and_the_bad_rows_left_out_are_told() -> N
     with pytest.raises(
         ValueError, match=r"^row 1 of here: the tokenizer makes no tokens of the prompt or of a response$"
     ):
-        tokenise(sft(("a", "b"), ("a", "?")), tokenizer, template="none")
-    rows = Rows("sft", (Row("?", ("a",)),), "prompt-completion", "here", dropped=3)
+        tokenize(sft(("a", "b"), ("a", "?")), tokenizer, template="none")
+    rows = Dataset("sft", (Row("?", ("a",)),), "prompt-completion", "here", dropped=3)
     with pytest.raises(
         ValueError, match=r"^row 0 of here \(not counting the 3 bad rows left out\): the tokenizer makes no"
     ):
-        tokenise(rows, tokenizer, template="none")
+        tokenize(rows, tokenizer, template="none")
 
 
 def test_what_the_tokenizer_itself_refuses_is_one_line() -> None:
     with pytest.raises(ValueError, match=r"^the tokenizer cannot encode the texts: WordLevel error"):
-        tokenise(sft(("a", "unknown")), words("</s>", "a"), template="none")
+        tokenize(sft(("a", "unknown")), words("</s>", "a"), template="none")
     with pytest.raises(ValueError, match=r"^here: the set is empty$"):
-        tokenise(sft(), words("</s>", "a"))
+        tokenize(sft(), words("</s>", "a"))
     assert prompt_ids([], words("</s>", "a")) == ()

@@ -14,18 +14,17 @@ import torch
 from support.wrong import fails
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from llm import TrainConfig
-from llm.data.splits import embedded_paths, load_sets, with_embedded
+from llm import TrainConfig, train
+from llm.data.splits import load_datasets
 from llm.embedded import EmbeddedConfig, Paths, prepare
 from llm.embedded.base import IGNORED, _encoder_inputs, pretrain, train_tokenizer
 from llm.embedded.language import PLAIN, question
 from llm.embedded.networks import CONTEXT, Shape, new_model
-from llm.embedded.prepare import FAMILIES, SIZES
+from llm.embedded.prepare import FAMILIES, SIZES, embedded_paths, with_embedded
 from llm.embedded.sets import Document, documents, generate
 from llm.evaluation.generate import answer
 from llm.presets import EMBEDDED_TARGETS
-from llm.training import train
-from llm.training.run_folder import finished
+from llm.training.run_folder import load_run
 
 TINY: dict[str, int] = {
     "places": 8, "hidden": 16, "layers": 1, "heads": 2, "pretrain_steps": 4,
@@ -175,8 +174,8 @@ def test_a_run_on_every_family(family: str, tmp_path: Path) -> None:
     assert saved["config"]["lora_targets"] == list(EMBEDDED_TARGETS[family])
     adapter = json.loads((result.folder / "adapter_config.json").read_text())
     assert sorted(adapter["target_modules"]) == sorted(EMBEDDED_TARGETS[family])
-    paths: Paths = embedded_paths(finished(result.folder).config)
+    paths: Paths = embedded_paths(load_run(result.folder).config)
     assert adapter["base_model_name_or_path"] == str(paths.base)
-    sets = load_sets(with_embedded(asked, [], lambda *_: None), AutoTokenizer.from_pretrained(paths.base), {},
+    sets = load_datasets(with_embedded(asked, [], lambda *_: None), AutoTokenizer.from_pretrained(paths.base), {},
                      encoder=family == "t5")  # fmt: skip
     assert sets.digests == saved["identity"]["rows"]

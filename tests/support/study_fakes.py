@@ -30,7 +30,7 @@ class Fake:
         if self.code is None and (self.plan != "hang" or self.told):
             self.looks += 1
             if self.looks == 1:
-                begin(self.folder)
+                start_or_resume(self.folder)
             elif self.looks == 3:
                 self.end()
         return self.code
@@ -77,7 +77,7 @@ class World:
         return fake
 
 
-def begin(folder: Path, *, steps: int = 2) -> None:
+def start_or_resume(folder: Path, *, steps: int = 2) -> None:
     """What a run leaves that is under way."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text("{}", encoding="utf-8")
@@ -89,7 +89,7 @@ def begin(folder: Path, *, steps: int = 2) -> None:
 
 def finish(folder: Path, config: Mapping[str, Any]) -> None:
     """What a run leaves that is finished: f_DPO = 1 - λ/2, f_SFT = 2 + λ/2, with optima 0.25 and 1."""
-    begin(folder, steps=config["steps"])
+    start_or_resume(folder, steps=config["steps"])
     lam = config["lam"]
     last = {"f_dpo": 1.0 - lam / 2, "f_sft": 2.0 + lam / 2, "rewards/margins": 0.5}
     last |= {"gap_dpo": last["f_dpo"] - 0.25, "gap_sft": last["f_sft"] - 1.0} if config["f_star"] == "compute" else {}

@@ -17,8 +17,8 @@ from toyopt.minimax import minimise_worst, optima, positive_weights, worst_gap
 from toyopt.optimum import ideal_point
 from toyopt.problem import Problem
 from toyopt.simulate import Merit, Simulation, simulate
-from toyopt.theorems.maxright import bounds
 from toyopt.theorems.expectation.sampling import empirical_bernstein
+from toyopt.theorems.maxright import bounds
 from toyopt.theorems.record import How, Record
 
 SOURCE = "beyond the paper; docs/theory.md, M"
