@@ -53,7 +53,8 @@ class Options:
     """Regenerate the figures and tables of arXiv 2410.15483, with the raw data and the checks of each.
 
     For every NAME the folder gets NAME.pdf, NAME.png, NAME.csv and NAME.json; index.html shows them all.
-    Results are cached by their inputs: a run can be stopped at any moment, and the same command goes on."""
+    Results are cached by their inputs: a run can be stopped at any moment, and the same command goes on.
+    """
 
     names: Annotated[
         tuple[str, ...],

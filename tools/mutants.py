@@ -106,7 +106,7 @@ def test_files(path: str, folder: Path) -> list[str]:
 
 
 def patch_mutmut() -> Any:
-    """mutmut's module for files, without the operator on texts and with decorated functions."""
+    """Mutmut's module for files, without the operator on texts and with decorated functions."""
     import libcst as cst
     from mutmut.mutation import file_mutation
 

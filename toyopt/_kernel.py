@@ -211,7 +211,7 @@ def _gradient(
 
 @inlined
 def _update(L: Loop, t: int, theta: Array, W: Work) -> bool:
-    """theta <- theta - alpha_t (g + weight_decay theta); whether theta is still within the limit."""
+    """Theta <- theta - alpha_t (g + weight_decay theta); whether theta is still within the limit."""
     alpha = L.alphas[t if L.alphas.size > 1 else 0]
     size = 0.0
     for j in range(theta.size):

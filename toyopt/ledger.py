@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def verdict(self) -> Verdict:
-        """fails if a record fails, else open if one is open, else holds."""
+        """Fails if a record fails, else open if one is open, else holds."""
         verdicts = {record.verdict for record in self.records}
         return "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
 

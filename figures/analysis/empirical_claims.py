@@ -87,7 +87,7 @@ def _control(where: str, rows: Sequence[Row]) -> list[Check]:
 
 
 def _balances(rows: Sequence[Row]) -> dict[int, np.ndarray]:
-    """seed -> the balance for each λ, from the least."""
+    """Seed -> the balance for each λ, from the least."""
     found: dict[int, list[float]] = {}
     for row in sorted(rows, key=lambda row: row["lam"]):
         found.setdefault(row["seed"], []).append(balance(row))
@@ -157,7 +157,7 @@ def _staleness(rows: Sequence[Row], paths: Sequence[Row]) -> list[Check]:
 
 
 def _swings(paths: Sequence[Row]) -> dict[int, float]:
-    """seed -> how far its run moves between two evaluations; paths are of one run a seed."""
+    """Seed -> how far its run moves between two evaluations; paths are of one run a seed."""
     return {
         seed: seeds.swing(sorted(seeds.where(paths, seed=seed), key=lambda line: line["step"]))
         for seed in {line["seed"] for line in paths}

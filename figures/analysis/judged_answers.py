@@ -26,7 +26,7 @@ def grids(request: Request, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def answers(parameters: Mapping[str, Any]) -> dict[str, tuple[seeds.Row, list[seeds.Row]]]:
-    """method -> (what its run was, its answers in the order of the held-out rows). ValueError if there is no run."""
+    """Method -> (what its run was, its answers in the order of the held-out rows). ValueError if there is no run."""
     found = {
         about["method"]: (about, list(result["answers"])) for about, result in seeds.measured(parameters, "answers")
     }

@@ -130,7 +130,8 @@ def increase(results: Sequence[Row], name: str) -> Callable[[Row], float]:
 
 def resources(found: Found) -> dict[str, Callable[[Row], float]]:
     """Increases over Sequential: of the runtime, and of the GPU's utilisation where it was recorded, else of the tokens
-    that went through the model."""
+    that went through the model.
+    """
     recorded = all(row.get("utilisation") is not None for row in found.results)
     use = ("utilisation_increase", "utilisation") if recorded else ("tokens_increase", "forward_tokens")
     columns = {"runtime_increase": found.runtime, use[0]: use[1]}
@@ -144,7 +145,8 @@ def packed(prefix: str, rows: Sequence[Row]) -> dict[str, np.ndarray]:
 
 def select(arrays: Mapping[str, np.ndarray], prefix: str, **wanted: Any) -> dict[str, np.ndarray]:
     """The columns of one of `packed`'s tables, at the rows that have the wanted values; none if there is no such
-    table."""
+    table.
+    """
     table = {name.removeprefix(f"{prefix}_"): a for name, a in arrays.items() if name.startswith(f"{prefix}_")}
     return chosen(table, **wanted) if table else {}
 
@@ -184,7 +186,8 @@ def facts(parameters: Mapping[str, Any], found: Found) -> dict[str, float | int 
 
 def front_data(parameters: Mapping[str, Any]) -> Data:
     """The data of Figures 1, 3, 7 and 8: paths, and for every method and λ the gaps, the ideal distance and, over
-    Sequential, the runtime and the use of the machine."""
+    Sequential, the runtime and the use of the machine.
+    """
     found = find(parameters)
     means, dots = bars(found.results, {n: column(n) for n in GAPS} | resources(found))
     extra = packed("path", mean_paths(found.paths)) | packed("bar", means) | packed("dot", dots)

@@ -94,7 +94,7 @@ def where(rows: Sequence[Row], **wanted: Any) -> list[Row]:
 
 
 def by_seed(rows: Sequence[Row], column: str) -> dict[int, float]:
-    """seed -> the column's mean over the rows of that seed."""
+    """Seed -> the column's mean over the rows of that seed."""
     found: dict[int, list[float]] = {}
     for row in rows:
         found.setdefault(row["seed"], []).append(float(row[column]))

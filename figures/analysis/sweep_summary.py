@@ -69,7 +69,8 @@ def to_gain(row: Row, objective: str) -> float:
 
 def gains(found: Found) -> tuple[list[Row], list[Row]]:
     """Bars and dots of what there was to gain in every grid: quantities gain_dpo and gain_sft, method "", of each seed
-    once, for it is that of all methods."""
+    once, for it is that of all methods.
+    """
     means, dots = [], []
     for grid, here in found.items():
         first = {row["seed"]: row for row in here.results}
@@ -95,7 +96,7 @@ def bars(run_rows: Sequence[Row], quantities: Sequence[str]) -> tuple[list[Row],
 
 
 def options(parameters: Mapping[str, Any], names: Sequence[str]) -> dict[str, Row]:
-    """grid -> these options of its configuration."""
+    """Grid -> these options of its configuration."""
     bases = {grid: grid_of(spec).base for grid, spec in parameters["grids"].items()}
     return {grid: {name: getattr(base, name) for name in names} for grid, base in bases.items()}
 

@@ -189,7 +189,8 @@ def _draw_looks(name: str) -> dict[str, Any]:
 
 def _draw_limits(ax: Axes, seen: np.ndarray, ends: np.ndarray) -> None:
     """Show all values, and as much of their intervals as leaves these room; logarithmic if the values span far, and
-    linear below NEAR if some are all but 0."""
+    linear below NEAR if some are all but 0.
+    """
     from matplotlib.ticker import (
         FixedLocator,
         LogLocator,

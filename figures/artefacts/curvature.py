@@ -95,7 +95,8 @@ def _means(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
 
 def _shares(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """Bars and dots: the share of a run's points at which an objective has a negative eigenvalue, and at which it is
-    bent downwards along its gradient."""
+    bent downwards along its gradient.
+    """
     means, dots = [], []
     for method in [m for m in loss_space.METHODS if runs.where(rows, method=m)]:
         for objective in OBJECTIVES:
@@ -115,13 +116,15 @@ def _seeds(rows: Sequence[Row]) -> list[int]:
 
 def shape(method: str, t: np.ndarray) -> np.ndarray:
     """How the gap of a method goes with its steps by the theorems, up to a factor: log t/√t (Theorem 4.1) for ALRIGHT,
-    not at all (Theorem 3.3) for Sequential."""
+    not at all (Theorem 3.3) for Sequential.
+    """
     return np.ones_like(t) if method == "Sequential" else np.log(t) / np.sqrt(t)
 
 
 def fit(method: str, t: np.ndarray, gap: np.ndarray) -> float:
     """The factor of `shape` that is nearest to the gaps in logarithms, over the second half of the steps; NaN if fewer
-    than two gaps there are positive."""
+    than two gaps there are positive.
+    """
     late = (t > 1.0) & (2.0 * t >= t.max(initial=0.0)) & np.isfinite(gap)
     late[late] = gap[late] > 0.0
     if late.sum() < 2:

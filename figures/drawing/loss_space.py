@@ -81,7 +81,8 @@ def draw_paths(ax: Axes, data: Data, *, pale: bool = False) -> list[dict[str, np
 
 def draw_ends(ax: Axes, data: Data, *, join: bool) -> list[dict[str, np.ndarray]]:
     """The last points: of every seed small and pale, their means by λ, joined if asked for; a larger mark is a larger
-    λ. Returns the means."""
+    λ. Returns the means.
+    """
     found = []
     for method in METHODS:
         path, rows = select(data.extra, "path", method=method), chosen(data.table, method=method)
@@ -169,7 +170,8 @@ def _draw_far(ax: Axes) -> None:
 
 def draw_limits(ax: Axes, seen: Sequence[float], ends: Sequence[float]) -> None:
     """Show all values, and as much of their intervals as leaves the values room: with two seeds an interval is nine
-    times their distance. What is not negative begins at 0."""
+    times their distance. What is not negative begins at 0.
+    """
     values = np.array([0.0, *(v for v in seen if np.isfinite(v))])
     spread = np.array([v for v in ends if np.isfinite(v)])
     low, high = float(values.min()), float(values.max())

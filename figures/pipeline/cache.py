@@ -120,7 +120,8 @@ def _decode(stored: bytes, key: str) -> Computed:
 def _number_out(value: Any) -> Any:
     """A fact as JSON that gives back the very same value: floats in hexadecimal, so NaN and infinity too.
 
-    A tuple of them, or None, are a check's only."""
+    A tuple of them, or None, are a check's only.
+    """
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float):

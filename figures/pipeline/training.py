@@ -125,7 +125,8 @@ class Training:
 
     def reports(self) -> Iterator[Any]:
         """What it has said since the last look: a Needs, texts (notices), RunsProgress, at last a RunsEnd or, if it
-        failed, an exception."""
+        failed, an exception.
+        """
         while not self.ended and self._pipe.poll():
             try:
                 found = self._pipe.recv()

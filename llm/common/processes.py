@@ -16,7 +16,7 @@ from llm.common.forks import die_with
 
 @contextmanager
 def preserve_torch_state(model: Any) -> Iterator[None]:
-    """torch's generators and threads, and which parameters are trainable, are afterwards what they were."""
+    """Torch's generators and threads, and which parameters are trainable, are afterwards what they were."""
     import torch
 
     threads = torch.get_num_threads()
@@ -75,7 +75,8 @@ Start = Callable[[Sequence[str], Path, Mapping[str, str]], Child]
 
 def start_process(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> Child:
     """A process that writes both its streams at the end of `log`. Ctrl-C on the terminal does not reach it; on Linux
-    it is killed when this one ends."""
+    it is killed when this one ends.
+    """
     parent = os.getpid()
     with log.open("ab") as file:
         return subprocess.Popen(

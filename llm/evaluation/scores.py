@@ -40,7 +40,8 @@ def scores(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shots(name: str, found: Mapping[str, Any]) -> int | None:
     """A task's examples before a question; of a group its parts', if they agree. The harness leaves groups of groups
-    out, such as mmlu."""
+    out, such as mmlu.
+    """
     if name in found["n-shot"]:
         return int(found["n-shot"][name])
     parts = {_shots(part, found) for part in found.get("group_subtasks", {}).get(name, ())}

@@ -196,7 +196,8 @@ def closest(
 
 def summary(values: NDArray[np.float64], pairs: Sequence[Pair]) -> dict[str, Any]:
     """Plain values: "prompts" (of the preference set), "mean" and the "quantiles" of each one's largest cosine with an
-    SFT prompt, the means over the pairs as "top_...", and the "pairs" themselves."""
+    SFT prompt, the means over the pairs as "top_...", and the "pairs" themselves.
+    """
     shares = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
     means = {f"top_{n}": float(np.mean([getattr(p, n) for p in pairs])) for n in COSINES}
     return {

@@ -193,7 +193,7 @@ def decoder_start(model: Any) -> int:
 
 
 def _selected(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """log softmax(logits)[targets], summed in float32 whatever the model's dtype."""
+    """Log softmax(logits)[targets], summed in float32 whatever the model's dtype."""
     return -F.cross_entropy(logits.float(), targets, reduction="none")
 
 
@@ -255,7 +255,7 @@ def share_cores(model: nn.Module, threads: int = 0) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's generators of the CPU and of every GPU at `seed`; afterwards they are what they were."""
+    """Torch's generators of the CPU and of every GPU at `seed`; afterwards they are what they were."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

@@ -75,7 +75,8 @@ class _TableOptions(_Options):
 
 def study(argv: Sequence[str]) -> int:
     """Run a command; the exit status: 1 if a run failed, 130 if it was interrupted. Wrong input raises ValueError,
-    TypeError or FileNotFoundError in one line."""
+    TypeError or FileNotFoundError in one line.
+    """
     carry_out: dict[str, Callable[[list[str]], int]] = {
         "run": _run, "status": _status, "commands": _commands, "table": _table, "one": _one,
     }  # fmt: skip

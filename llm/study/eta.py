@@ -81,7 +81,8 @@ class Forecast:
 
     def length(self, run: StudyRun, wanted: Iterable[str] = ()) -> float:
         """About how many seconds a run takes from where it is, with what it has to make before; nan if nothing is
-        known."""
+        known.
+        """
         seconds = sum(self._measure(m) for m in measures.missing(run.folder(self.root), run.measures))
         if is_trained(run, self.root):
             return seconds

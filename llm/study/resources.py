@@ -58,7 +58,8 @@ class Need:
 
 def needs(grids: Sequence[Grid], root: str | Path) -> tuple[Need, ...]:
     """What the runs of these grids that are not finished in `root`, or not measured, need. Asks CUDA, the hub's local
-    cache, the hub (not if HF_HUB_OFFLINE is set) and the disk, but not the judge; loads and writes nothing."""
+    cache, the hub (not if HF_HUB_OFFLINE is set) and the disk, but not the judge; loads and writes nothing.
+    """
     runs = union(list(grids))
     open_runs = [run for run in runs if not is_finished(run, Path(root))]
     found = [Need("runs", f"{len(open_runs)} to be carried out", f"{len(runs) - len(open_runs)} finished")]
@@ -223,7 +224,8 @@ def _judge(runs: int) -> Need:
 
 def _disk(runs: Sequence[StudyRun], found: Sequence[Need], root: Path) -> Need:
     """Room for the runs (those on the embedded worlds are too small to count) and for what is to be downloaded, each
-    where it goes."""
+    where it goes.
+    """
     from huggingface_hub import constants
 
     runs = [run for run in runs if run.config.model != "embedded"]

@@ -159,7 +159,8 @@ class _Study:
 
     def _next(self) -> StudyRun | None:
         """The next run that need not wait for what another one makes: those that make something first, for others
-        wait for it, then the longest; so the cores are not idle in the end."""
+        wait for it, then the longest; so the cores are not idle in the end.
+        """
         making = {name for one in self.running for name in one.prepares} - self.there
         free = [run for run in self.waiting if not self.needs[run.name].all & making]
         size = self.forecast.size

@@ -39,7 +39,8 @@ def status(grids: Grids, root: str | Path) -> tuple[State, ...]:
 
 def commands(grids: Grids, root: str | Path) -> tuple[str, ...]:
     """A shell command for every run that is not finished, in any order and at the same time, on machines that share
-    the folder. Writes the configurations that they name. What runs share is computed by the first that needs it."""
+    the folder. Writes the configurations that they name. What runs share is computed by the first that needs it.
+    """
     root = Path(root)
     here = shlex.quote(str(Path.cwd()))
     runs = [run for run in union(grids) if not is_finished(run, root)]

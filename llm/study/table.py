@@ -53,7 +53,8 @@ def paths(grids: Grids, root: str | Path) -> list[Row]:
 
 def measure(grids: Grids, root: str | Path, name: str) -> list[tuple[Row, dict[str, Any]]]:
     """(what the run was, what the measure found) for every run that has been measured by it. ValueError if no grid
-    has such a measure."""
+    has such a measure.
+    """
     more, found = varied(grids), []
     known = merged([m for run in union(grids) for m in run.measures])
     wanted = next((m for m in known if name_of(m) == name), None)
@@ -69,7 +70,8 @@ def measure(grids: Grids, root: str | Path, name: str) -> list[tuple[Row, dict[s
 
 def fronts(grids: Grids, root: str | Path) -> list[Row]:
     """A row for all λ of a method with the same order, k, seed (and options in which the grids differ): the
-    hypervolume of their points from the start."""
+    hypervolume of their points from the start.
+    """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     same = ("method", "order", "k", "seed", *varied(grids))
     for row in table(grids, root):
@@ -88,7 +90,8 @@ def fronts(grids: Grids, root: str | Path) -> list[Row]:
 
 def hypervolume(points: Iterable[Sequence[float]], reference: Sequence[float]) -> float:
     """The area that the points dominate, up to the reference point: of all (x, y) below it in both coordinates that
-    some point is not above. Two objectives, both to be minimised. ValueError if a number is not finite."""
+    some point is not above. Two objectives, both to be minimised. ValueError if a number is not finite.
+    """
     places = [(float(x), float(y)) for x, y in points]
     right, top = (float(v) for v in reference)
     if not all(map(math.isfinite, (right, top, *(v for place in places for v in place)))):
@@ -103,7 +106,8 @@ def hypervolume(points: Iterable[Sequence[float]], reference: Sequence[float]) -
 
 def scale_free_distance(gaps: Sequence[float], start: Sequence[float], star: Sequence[float]) -> float:
     """hypot(gap_i / (f_i(start) - f_i*)): the distance to the ideal point, where each objective counts by how much of
-    it there was to gain. ValueError if there was nothing to gain."""
+    it there was to gain. ValueError if there was nothing to gain.
+    """
     if not all(s > best for s, best in zip(start, star, strict=True)):
         raise ValueError(f"start: must be above the optima {tuple(star)} in each objective, got {tuple(start)}")
     return math.hypot(*(g / (s - best) for g, s, best in zip(gaps, start, star, strict=True)))

@@ -148,7 +148,8 @@ def summary(
     preparation: Mapping[str, float | None],
 ) -> dict[str, Any]:
     """What `summary.json` holds, from a run's metrics; `gaps` are the optima that gaps were measured from,
-    `preparation` what it took to compute what the run relies on, also if that was in the cache."""
+    `preparation` what it took to compute what the run relies on, also if that was in the cache.
+    """
     lines = read_metrics(folder)
     last = [line for line in lines if "objective" in line][-1]
     evaluations = [line for line in lines if "evaluation" in line]

@@ -137,7 +137,8 @@ KINDS = ("seconds", "cpu_seconds")
 
 class Clock:
     """Seconds on the clock, and of the processor in all threads of this process; the latter do not count what other
-    programs take. `seconds` is both since it was made."""
+    programs take. `seconds` is both since it was made.
+    """
 
     def __init__(self) -> None:
         self._began = time.perf_counter(), time.process_time()
@@ -196,7 +197,8 @@ def of_cached_run(folder: Path) -> dict[str, float | None]:
 
 def preparation(costs: Mapping[Path, tuple[str, Mapping[str, float | None]]]) -> dict[str, float | None]:
     """By PREPARATIONS: the sums of what files and folders of the cache took to compute, given with what they are for.
-    0 for what is not among them, None where one is not known."""
+    0 for what is not among them, None where one is not known.
+    """
     found: dict[str, float | None] = dict.fromkeys(PREPARATIONS, 0.0)
     for what, cost in costs.values():
         for kind, seconds in cost.items():
@@ -207,7 +209,8 @@ def preparation(costs: Mapping[Path, tuple[str, Mapping[str, float | None]]]) ->
 
 def utilisation() -> int | None:
     """How busy the GPU is, in percent of the last moment; None where there is none, or where its library (pynvml) is
-    not there or does not tell."""
+    not there or does not tell.
+    """
     import torch
 
     if not torch.cuda.is_available():

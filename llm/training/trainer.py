@@ -69,7 +69,8 @@ class Trainer:
         keep: Callable[[Engine, Path], None] | None = None,
     ) -> None:
         """`open_session` makes the policy of a stage; `wanted` tells whether somebody asked to stop; `keep` writes the
-        adapter as it is into a folder."""
+        adapter as it is into a folder.
+        """
         self.plan, self.config, self.folder = plan, config, folder
         self.open_engine, self.report, self.wanted, self.save_stage = open_engine, report, wanted, save_stage
         self.control = Controller(plan.rule, 2)
@@ -261,7 +262,8 @@ class Trainer:
 
     def _keep(self) -> None:
         """The adapter, at the start, every so many steps, and in the end. Before a checkpoint of the same step, so that
-        a killed run does not go on behind an adapter that was not kept."""
+        a killed run does not go on behind an adapter that was not kept.
+        """
         t = self.control.t
         if self.keep is not None and (t % self.config.keep_every == 0 or t == self.plan.steps):
             self.keep(self.session, checkpoint.kept_folder(self.folder, t))

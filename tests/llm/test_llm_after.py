@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 from llm import (  # noqa: E402
     Result,
     TrainConfig,
-    train,  # noqa: E402
+    train,
 )
 from llm.data.tokenization import prompt_ids  # noqa: E402
 from llm.evaluation.evaluate import EvaluateConfig, evaluate  # noqa: E402

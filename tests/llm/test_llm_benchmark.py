@@ -20,8 +20,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval", reason="needs the extra `eval`")
 
 from llm import (
-    TrainConfig,  # noqa: E402
-    train,  # noqa: E402
+    TrainConfig,
+    train,
 )
 from llm.common.files import read_json  # noqa: E402
 from llm.evaluation.benchmark import BenchmarkConfig, benchmark, measure, table  # noqa: E402

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from llm import (  # noqa: E402
     Result,
     TrainConfig,
-    train,  # noqa: E402
+    train,
 )
 from llm.data.formats import load  # noqa: E402
 from llm.data.tokenization import tokenize  # noqa: E402

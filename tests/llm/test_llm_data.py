@@ -14,8 +14,8 @@ from support import tiny_models as tiny
 torch = pytest.importorskip("torch")
 
 from llm import (
-    TrainConfig,  # noqa: E402
-    train,  # noqa: E402
+    TrainConfig,
+    train,
 )
 from llm.data.splits import Datasets, load_datasets  # noqa: E402
 from llm.data.tokenization import TokenizedDataset  # noqa: E402

@@ -19,8 +19,8 @@ from support.judge_server import Answer, Body, outputs, serving
 torch = pytest.importorskip("torch")
 
 from llm import (
-    TrainConfig,  # noqa: E402
-    train,  # noqa: E402
+    TrainConfig,
+    train,
 )
 from llm.data.splits import load_datasets  # noqa: E402
 from llm.judging import items as asked  # noqa: E402

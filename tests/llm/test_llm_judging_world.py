@@ -14,8 +14,8 @@ from support.judge_server import outputs
 torch = pytest.importorskip("torch")
 
 from llm import (
-    TrainConfig,  # noqa: E402
-    train,  # noqa: E402
+    TrainConfig,
+    train,
 )
 from llm.embedded import EmbeddedConfig, Paths, prepare, read_world  # noqa: E402
 from llm.embedded.language import PLAIN, courteous, evasive, fact_of, fuller, neutral, question  # noqa: E402

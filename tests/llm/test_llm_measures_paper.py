@@ -16,8 +16,8 @@ from support.judge_server import Answer, Body, outputs, serving
 torch = pytest.importorskip("torch")
 
 from llm import (
-    TrainConfig,  # noqa: E402
-    train,  # noqa: E402
+    TrainConfig,
+    train,
 )
 from llm.common.files import read_json  # noqa: E402
 from llm.evaluation import benchmark  # noqa: E402

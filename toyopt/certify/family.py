@@ -28,12 +28,12 @@ class Family:
 
     @property
     def scale(self) -> Fraction:
-        """c as a fraction."""
+        """C as a fraction."""
         return Fraction(self.c)
 
     @property
     def x(self) -> Fraction:
-        """x = cθ_ref."""
+        """X = cθ_ref."""
         return self.scale * Fraction(self.theta_ref)
 
     @property

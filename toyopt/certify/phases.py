@@ -51,7 +51,7 @@ class Phases:
 
     @property
     def x(self) -> Fraction:
-        """x = cθ_ref."""
+        """X = cθ_ref."""
         return self.family.x
 
     @property

@@ -99,7 +99,7 @@ class Softmax:
         return weights[i] / sp.Add(*weights)
 
     def log_normaliser(self) -> sp.Expr:
-        """log Σ_y' exp(θᵀφ(y',x))."""
+        """Log Σ_y' exp(θᵀφ(y',x))."""
         return sp.log(sp.Add(*(sp.exp(x) for x in self.logits())))
 
     def grad(self, f: sp.Expr) -> sp.Matrix:

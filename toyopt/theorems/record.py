@@ -51,7 +51,7 @@ class Record:
 
     @property
     def verdict(self) -> Verdict:
-        """holds or fails; open if a side is NaN, or if the bound lies inside the confidence interval."""
+        """Holds or fails; open if a side is NaN, or if the bound lies inside the confidence interval."""
         if math.isnan(self.bound) or math.isnan(self.attained):
             return "open"
         if self.interval is None:

@@ -110,13 +110,13 @@ def explicit_horizon(D: float, C: float, alpha0: float, epsilon: float) -> int:
 
 
 def _coefficients(D: float, C: float, alpha0: float) -> tuple[float, float]:
-    """a and c of the bound (a + c (2 + log(T-1)))/√T."""
+    """A and c of the bound (a + c (2 + log(T-1)))/√T."""
     log_bound(D, C, alpha0, 3)  # checks them
     return D**2 / (2 * alpha0), C**2 * alpha0 / 2
 
 
 def _minus_w(log: float) -> float:
-    """y = -W_{-1}(-e^log) for log <= -1: the y >= 1 with y - log y = -log."""
+    """Y = -W_{-1}(-e^log) for log <= -1: the y >= 1 with y - log y = -log."""
     if log > -700:
         return float(-lambertw(-math.exp(log), -1).real)
     y = -log

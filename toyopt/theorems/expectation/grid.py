@@ -77,7 +77,7 @@ def derivative_bounds(
 
 
 def _level(m2: float, kappa: float) -> float:
-    """max over J in [0, 1] of m2 J² + κ J (1-J): inside if κ > 2 m2, else at J = 1."""
+    """Max over J in [0, 1] of m2 J² + κ J (1-J): inside if κ > 2 m2, else at J = 1."""
     return kappa**2 / (4 * (kappa - m2)) if kappa > 2 * m2 else m2
 
 

@@ -45,7 +45,7 @@ class MaxrightSetting:
 
     @cached_property
     def lowest(self) -> float:
-        """inf F - F(theta*): 0 if theta* is a minimiser."""
+        """Inf F - F(theta*): 0 if theta* is a minimiser."""
         found = minimise_worst(self.problem, self.lam, self.f_star)
         return min(found.lower - float(worst_gap(self.problem, self.lam, self.f_star, self.comparator)), 0.0)
 
@@ -56,7 +56,6 @@ class MaxrightSetting:
 
     def worst(self, theta: Array) -> Array:
         """(runs,) F(theta) - F(theta*) for theta of shape (runs, d)."""
-
         gaps = worst_gap(self.problem, self.lam, self.f_star, np.stack([*np.atleast_2d(theta), self.comparator]))
         return np.asarray(gaps[:-1] - gaps[-1])
 

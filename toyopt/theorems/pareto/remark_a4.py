@@ -182,7 +182,7 @@ def same_input_is_worst(
 
 
 def _at_angle(psi: float, c: float, theta_ref: Array) -> Problem:
-    """d = 2: DPO pulls along the first axis, SFT against the direction of angle psi to it."""
+    """D = 2: DPO pulls along the first axis, SFT against the direction of angle psi to it."""
     pull = c * np.array([math.cos(psi), math.sin(psi)])
     return Problem.dpo_sft(
         chosen=[[c, 0.0]],

@@ -72,7 +72,7 @@ class TwoPhases:
 
     @property
     def x(self) -> float:
-        """x = c theta_ref."""
+        """X = c theta_ref."""
         return self.c * self.theta_ref
 
     @property
