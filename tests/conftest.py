@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 
 # The workers share the cores, so torch takes one in each; nothing is looked up on a hub.
 for _name, _value in {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}.items():
@@ -15,8 +15,4 @@ for _name, _value in {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
 _COMMON = settings(database=None, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", parent=_COMMON, max_examples=40, derandomize=True)
 settings.register_profile("deep", parent=_COMMON, max_examples=400, derandomize=False)
-# `make mutants` only asks whether a test fails, not for the smallest example.
-settings.register_profile(
-    "mutants", settings.get_profile("quick"), phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False
-)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
