@@ -15,7 +15,7 @@ from benchmarks import __main__ as program  # noqa: E402
 from benchmarks import llm_authors, llm_memory, llm_ours, llm_rows, llm_speed, report  # noqa: E402
 from benchmarks.llm_rows import ALPACA_RESPONSE, HH_PROMPT, HH_RESPONSE, TINY  # noqa: E402
 from benchmarks.timing import Row  # noqa: E402
-from llm.training.objective import Task  # noqa: E402
+from llm.training.objective import Objective  # noqa: E402
 from toyopt.algorithms import DPO, SFT, Maxright, Mix, Sequential  # noqa: E402
 
 SHAPE = {"tiny": TINY}
@@ -58,9 +58,9 @@ def test_the_authors_way_has_the_same_losses() -> None:
     from llm.models.policy import Policy
 
     with torch.no_grad():
-        task = Task("dpo", pairs)
+        task = Objective("dpo", pairs)
         before = Policy(reference)(task.batch(np.array(chosen)).to(device)).view(-1, 2)
-        task = Task("dpo", pairs, 0.1, before.cpu())
+        task = Objective("dpo", pairs, 0.1, before.cpu())
         batch = task.batch(np.array(chosen)).to(device)
         ours, _ = task.measure(Policy(model)(batch), batch, np.array(chosen))
         assert float(llm_authors.dpo_loss(model, reference, both, 0.1)) == pytest.approx(
@@ -69,7 +69,7 @@ def test_the_authors_way_has_the_same_losses() -> None:
         assert abs(float(ours) / len(chosen) - np.log(2.0)) > 1e-4
 
         rows = list(range(len(answers)))
-        task = Task("sft", answers)
+        task = Objective("sft", answers)
         batch = task.batch(np.array(rows)).to(device)
         total, _ = task.measure(Policy(model)(batch), batch, np.array(rows))
         theirs = float(llm_authors.sft_loss(model, llm_authors.padded(answers, rows, 0, device)))
