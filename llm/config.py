@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import hashlib
-import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Literal
 from llm._checks import Method as Method
 from llm._checks import Schedule as Schedule
 from llm._checks import check, check_type
+from llm.common.cache import digest as digest
 
 
 @dataclass(frozen=True)
@@ -272,11 +271,6 @@ DATA = frozenset(
     "ignore_input bad_rows sft_rows preference_rows template max_length overflow eos held_out sft_held_out "
     "preference_held_out eval_on_train conflict overlap world_seed world_size world_family remote_code".split()
 )
-
-
-def digest(values: Any) -> str:
-    """A short name of plain values: the same for the same, on any machine."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read(path: str | Path) -> dict[str, Any]:

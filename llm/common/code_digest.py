@@ -1,87 +1,98 @@
-"""A name of the code that a run's result depends on."""
+"""Digest of the source code that a result depends on."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("llm", "toyopt")
-START = "llm.training.run"
-
-
-def training_digest() -> str:
-    """`code_digest` of what a run reaches."""
-    return code_digest(START)
 
 
 @cache
-def code_digest(start: str) -> str:
-    """A short name of the modules of `llm` and `toyopt` that one of them reaches by import, wherever the import stands.
+def code_digest(
+    *starts: str, packages: tuple[str, ...] = PACKAGES, skip: frozenset[str] = frozenset(), root: Path = ROOT
+) -> str:
+    """Return 16 hexadecimal digits that name the code of the modules that `starts` reach by import.
 
-    It changes with their syntax trees, not with comments, docstrings or layout. Read from the files, once a process:
-    nothing is imported. A package's `__init__` that is only passed through counts, but what it re-exports does not.
+    starts    full names of modules
+    packages  top-level packages whose modules count; imports of other libraries are not followed
+    skip      full names of modules that are neither counted nor followed
+    root      folder that contains the packages
+
+    An import counts wherever it stands, in a function as well. The digest changes with the syntax trees, not with
+    comments, docstrings or layout. Nothing is imported: the files are read, once per process. The `__init__` of a
+    package on the way to a module counts, but its own imports are not followed.
     """
     total = hashlib.sha256()
-    for name, path in sorted(modules(start).items()):
-        total.update(f"{name}\n{_plain(path)}\n".encode())
+    for name, path in sorted(reached_modules(*starts, packages=packages, skip=skip, root=root).items()):
+        total.update(f"{name}\n{_code(path)}\n".encode())
     return total.hexdigest()[:16]
 
 
-def modules(start: str = START) -> dict[str, Path]:
-    """The files of the modules that `start` reaches, by name."""
-    root = Path(__file__).resolve().parents[2]
-    found: dict[str, Path] = {}
-    followed: set[str] = set()
-    waiting = [start]
+def reached_modules(
+    *starts: str, packages: tuple[str, ...] = PACKAGES, skip: Collection[str] = (), root: Path = ROOT
+) -> dict[str, Path]:
+    """Return the files of the modules that `starts` reach, by full name; arguments as in `code_digest`.
+
+    Raises ModuleNotFoundError if one of `starts` is no module of these packages.
+    """
+    files: dict[str, Path] = {}
+    followed: set[str] = set(skip)
+    waiting = list(starts)
+    for start in starts:
+        if _file(root, start, packages) is None:
+            raise ModuleNotFoundError(f"{start} is no module of {', '.join(packages)} in {root}", name=start)
     while waiting:
         name = waiting.pop()
-        path = _file(root, name)
+        path = _file(root, name, packages)
         if path is None or name in followed:
             continue
         followed.add(name)
-        found[name] = path
+        files[name] = path
         parts = name.split(".")
-        for above in (".".join(parts[:n]) for n in range(1, len(parts))):
-            found[above] = root.joinpath(*above.split("."), "__init__.py")
-        waiting += _imported(ast.parse(path.read_text(encoding="utf-8")), name, path, root)
-    return found
+        for parent in (".".join(parts[:n]) for n in range(1, len(parts))):
+            files[parent] = root.joinpath(*parent.split("."), "__init__.py")
+        waiting += _imports(path, name, packages, root)
+    return files
 
 
-def _imported(tree: ast.AST, name: str, path: Path, root: Path) -> Iterator[str]:
-    """The names of modules, and of some that are none, that a module imports anywhere in it."""
-    for node in ast.walk(tree):
+def _imports(path: Path, name: str, packages: tuple[str, ...], root: Path) -> Iterator[str]:
+    """Yield the full names of the modules that the module `name` imports anywhere in its file."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            parent = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parent, *([node.module] if node.module else [])])
             for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                yield inner if _file(root, inner) else base
+                submodule = f"{base}.{alias.name}"
+                yield submodule if _file(root, submodule, packages) else base
 
 
-def _file(root: Path, name: str) -> Path | None:
-    """A module's file, if it is one of ours."""
+def _file(root: Path, name: str, packages: tuple[str, ...]) -> Path | None:
+    """Return the file of a module of these packages; None if there is none."""
     parts = name.split(".")
-    if parts[0] not in PACKAGES:
+    if parts[0] not in packages:
         return None
-    plain, package = root.joinpath(*parts).with_suffix(".py"), root.joinpath(*parts, "__init__.py")
-    return plain if plain.is_file() else package if package.is_file() else None
+    module, package = root.joinpath(*parts).with_suffix(".py"), root.joinpath(*parts, "__init__.py")
+    return module if module.is_file() else package if package.is_file() else None
 
 
-def _plain(path: Path) -> str:
-    """The code without comments and docstrings, in one layout."""
+def _code(path: Path) -> str:
+    """Return the code of a file without comments and docstrings, in one layout."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [s for s in body if not _is_text(s)] or [ast.ForwardResult()]  # type: ignore[attr-defined]
+            node.body = [s for s in body if not _is_text(s)] or [ast.Pass()]  # type: ignore[attr-defined]
     return ast.unparse(tree)
 
 
 def _is_text(node: ast.stmt) -> bool:
+    """Return whether a statement is a text and nothing else, as docstrings are."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

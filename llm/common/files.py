@@ -1,73 +1,178 @@
-"""What a run writes while it goes on: metrics.jsonl, and files that are there whole or not at all."""
+"""Files that are complete or absent: atomic writes, JSON, and locks between processes."""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+UNFINISHED = ".unfinished"  # suffix of temporary folders
 
-UNFINISHED = ".unfinished"  # ends the names of temporary folders
+
+class BusyError(Exception):
+    """A lock that another process holds."""
 
 
 @contextmanager
-def atomically(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write to; it becomes `path` if the block ends well, and is removed if not.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; a file or folder written there replaces `path` when the block ends.
 
-    A file or a folder; a folder that is there already is replaced.
+    Readers find the old content or the new content, complete, also after a crash: the content is on disk before the
+    rename. If the block raises, `path` is unchanged and the temporary content is removed; if the process is killed, the
+    temporary content stays for `remove_unfinished`. Several processes may write the same path, and the last rename
+    stays. A folder replaces a folder in two renames, between which `path` is absent.
+
+    Raises OSError if the folder of `path` is not writable or the disk is full; a full disk that safetensors reports
+    through an exception of its own is an OSError (ENOSPC) as well.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
-    inside = place / path.name
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
+    temporary = folder / path.name
     try:
-        yield inside
-        for written in [inside] if inside.is_file() else [p for p in inside.rglob("*") if p.is_file()]:
-            with written.open("rb") as file:
-                os.fsync(file.fileno())
-        if inside.is_dir() and path.is_dir():
-            shutil.move(path, place / "old")
-        inside.replace(path)
-    except SafetensorError as error:  # its writer has no errno of its own
-        if f"(os error {errno.ENOSPC})" in str(error):
+        yield temporary
+        _sync_content(temporary)
+        _replace(temporary, path, folder)
+        _sync(path.parent)
+    except Exception as error:
+        if type(error).__name__ == "SafetensorError" and f"(os error {errno.ENOSPC})" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder. Nobody else may be writing in it."""
-    for place in folder.glob(f".*{UNFINISHED}"):
-        shutil.rmtree(place, ignore_errors=True)
+def _sync_content(path: Path) -> None:
+    """Write a file, or all files and folders in a folder, through to the disk."""
+    if path.is_dir():
+        for inner in path.rglob("*"):
+            _sync(inner)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Write a file or a folder's entries through to the disk; file systems that cannot sync folders are left alone."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _replace(source: Path, target: Path, aside: Path) -> None:
+    """Rename `source` to `target`; a folder that is in the way is moved into the folder `aside` first."""
+    for attempt in itertools.count():
+        try:
+            source.replace(target)
+        except OSError as error:
+            if not source.is_dir() or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            with suppress(FileNotFoundError):  # another process has moved the folder meanwhile
+                target.replace(aside / f"old-{attempt}")
+        else:
+            return
+
+
+def remove_unfinished(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes left half-written under `name` (a glob) in a folder.
+
+    No other process may be writing these names: call it under the lock that guards them.
+    """
+    for temporary in folder.glob(f".{name}.*{UNFINISHED}"):
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically; see `atomic_path` for guarantees and errors."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, atomically; line ends stay as given."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Plain values, readable, atomically."""
-    with atomically(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+    """Write plain values as indented JSON, atomically; numbers that are not finite become NaN and Infinity."""
+    write_text(path, json.dumps(values, indent=2, allow_nan=True) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """What `write_json` wrote; ValueError in one line if it is damaged."""
+    """Return the values of a JSON file; ValueError, in one line, if the file is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove it and run again") from error
 
 
-def ensure_writable(name: str, folder: Path) -> None:
-    """Make a folder if it is not there; ValueError, naming the option, if it cannot be made or written to."""
+def ensure_writable(option: str, folder: Path) -> None:
+    """Make a folder if it is absent; ValueError, naming the option, if it cannot be made or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        why = "" if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
+        reason = "" if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
     except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        why = str(error.strerror).lower()
-    if why:
-        raise ValueError(f"{name}: {folder} cannot be written to ({why}); give another folder with --{name}")
+        reason = str(error.strerror).lower()
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        reason = str(error.strerror).lower()
+    if reason:
+        raise ValueError(f"{option}: {folder} cannot be written to ({reason}); give another folder with --{option}")
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = False, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock file `path`, made if it is absent, while the block lasts.
+
+    The operating system releases the lock when the process ends, however the process ends; the file stays.
+
+    wait     wait for another holder; False: raise BusyError at once
+    waiting  called once if another process holds the lock and `wait` is set
+
+    Raises OSError if the file cannot be made or written.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        if not wait:
+            raise BusyError(f"another process holds {path}") from error
+        if waiting is not None:
+            waiting()
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process, this one included, holds the lock file `path`.
+
+    An absent or unwritable lock file counts as free: nobody who could not write it can hold it.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with lock(path):
+            return False
+    except BusyError:
+        return True
+    except OSError:
+        return False
+
+
+atomically, sweep = atomic_path, remove_unfinished  # former names, still used in llm.training

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from llm.common.forks import die_with
 
+INTERRUPTED = 130  # exit status by which shells report Ctrl-C
+
 
 @contextmanager
 def preserve_torch_state(model: Any) -> Iterator[None]:
@@ -33,22 +35,38 @@ def preserve_torch_state(model: Any) -> Iterator[None]:
                 parameter.requires_grad_(trainable)
 
 
+class StopSignal:
+    """Count of the SIGTERM and SIGINT that this process was sent; calling the object returns whether there was one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> bool:
+        """Return whether a signal came."""
+        return self.count > 0
+
+
 @contextmanager
-def stop_requested() -> Iterator[Any]:
-    """A function that tells whether SIGTERM or Ctrl-C came; the second Ctrl-C interrupts at once."""
-    came: list[int] = []
+def stop_requested(*, interrupt: bool = True) -> Iterator[StopSignal]:
+    """Yield a `StopSignal`; while the block lasts, SIGTERM and Ctrl-C are counted instead of ending the process.
+
+    interrupt  a Ctrl-C after the first signal raises KeyboardInterrupt; False: further signals are only counted
+
+    Outside the main thread, where Python allows no signal handlers, signals keep their effect.
+    """
+    stop = StopSignal()
 
     def note(number: int, _: Any) -> None:
-        if came and number == signal.SIGINT:
+        if interrupt and stop() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        came.append(number)
+        stop.count += 1
 
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield stop
         return
     before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: bool(came)
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

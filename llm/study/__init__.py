@@ -7,9 +7,8 @@ run_study(grid, "runs/study", jobs=2)
 rows = table(grid, "runs/study")
 """
 
-from llm.common.code_digest import training_digest
 from llm.study.eta import Progress
-from llm.study.measures import MEASURES
+from llm.study.measures import MEASURES, training_digest
 from llm.study.scheduler import Failure, Outcome, run_study
 from llm.study.status import State, commands, status
 from llm.study.sweep import METHODS, Grid, StudyRun, describe

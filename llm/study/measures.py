@@ -24,6 +24,11 @@ MEASURES = {
 _OWN = re.compile(r"(?P<name>\w+)=(?P<place>[\w.]+:\w+)")
 
 
+def training_digest() -> str:
+    """Return the digest of the code that carries out a run."""
+    return code_digest("llm.training.run")
+
+
 class MeasureError(RuntimeError):
     """A measure failed; the run itself is finished."""
 

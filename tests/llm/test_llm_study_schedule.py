@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from llm import TrainConfig
-from llm.common import code_digest
-from llm.study import Grid, StudyRun, training_digest
+from llm.study import Grid, StudyRun
 from llm.study.dependencies import Rates, needs, preparation, work
 
 BASE = TrainConfig(f_star="compute", reference="chosen", steps=10)
@@ -85,63 +82,6 @@ def test_rates_are_of_the_nearest_run_that_is_known() -> None:
     rates.see(ours, {"step": 0, "seconds": 0.0})
     rates.see(ours, {"step": 10, "seconds": 5.0})
     assert rates.of(ours) == pytest.approx(0.5)
-
-
-# The name of the code.
-
-
-def test_the_digest_covers_what_a_run_imports_anywhere() -> None:
-    found = set(code_digest.modules())
-    assert {
-        "llm.training.run",
-        "llm.training.trainer",
-        "llm.training.objective",
-        "llm.embedded.base",
-        "toyopt.algorithms",
-        "toyopt._check",
-    } <= found
-    assert {"llm.study.sweep", "llm.cli", "toyopt.certify", "figures"}.isdisjoint(found)
-
-
-def test_the_digest_needs_no_torch() -> None:
-    code = "import sys; from llm.study import training_digest; print(training_digest(), 'torch' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.split() == [training_digest(), "False"]
-
-
-def test_the_digest_is_of_the_code_not_of_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(name: str, text: str) -> None:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-    for package in ("llm", "llm/study", "llm/deep", "toyopt"):
-        write(f"{package}/__init__.py", "from llm import aside\n")
-    write("llm/run.py", "def f():\n    from .deep import far\n    return far.g()\n")
-    write("llm/deep/far.py", "import toyopt.core as core\nimport os\ng = 1\n")
-    write("toyopt/core.py", "class A:\n    'Words.'\n    x: int = 1\n")
-    write("llm/aside.py", "a = 1\n")
-    monkeypatch.setattr(code_digest, "__file__", str(tmp_path / "llm/common/code_digest.py"))
-    digest = code_digest.code_digest.__wrapped__  # files do not change within a process but here
-    before = digest("llm.training.run")
-    assert set(code_digest.modules()) == {
-        "llm",
-        "llm.training.run",
-        "llm.deep",
-        "llm.deep.far",
-        "toyopt",
-        "toyopt.core",
-    }
-    write("llm/aside.py", "a = 2\n")
-    write("toyopt/core.py", "# A comment\nclass A:\n    'Others.'\n\n    x: int = (1)\n    'What x is.'\n")
-    write("llm/run.py", "def f():\n    'Do.'\n    from .deep import far\n    return far.g()\n")
-    assert digest("llm.training.run") == before
-    write("toyopt/core.py", "class A:\n    x: int = 2\n")
-    assert digest("llm.training.run") != before
-    write("toyopt/core.py", "class A:\n    x: int = 1\n")
-    assert digest("llm.training.run") == before
-    write("llm/deep/__init__.py", "from llm import aside\nprint('hm')\n")
-    assert digest("llm.training.run") != before
 
 
 def test_grids_know_which_of_their_runs_share() -> None:
