@@ -145,7 +145,7 @@ def _optima(argv: list[str]) -> None:
 
 
 def _evaluate(argv: list[str]) -> None:
-    from llm.evaluation.evaluate import EvaluateConfig, evaluate
+    from llm.evaluation.held_out import EvaluateConfig, evaluate
 
     chosen = parse(EvaluateConfig, argv, "evaluate", "f_DPO, f_SFT and gaps on held-out rows.")
     for name, value in evaluate(chosen).items():
@@ -189,7 +189,7 @@ def _benchmark(argv: list[str]) -> None:
 
 
 def _merge(argv: list[str]) -> None:
-    from llm.evaluation.merge import MergeConfig, merge
+    from llm.evaluation.generate import MergeConfig, merge
 
     print(merge(parse(MergeConfig, argv, "merge", "Put an adapter into its base model's weights.")))
 

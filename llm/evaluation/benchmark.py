@@ -15,7 +15,6 @@ from llm.common.files import ensure_writable, write_json
 from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.config import TrainConfig
-from llm.evaluation.scores import CONFIDENCE, scores
 from llm.training.run_folder import load_model, load_run
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
         "base": config.base,
         "harness": f"lm-eval {version}",
         "stderr": "lm-eval's own; for a mean: the sample standard deviation (n - 1) over the square root of n",
-        "interval": CONFIDENCE,
+        "interval": harness.CONFIDENCE,
         "limit": config.limit,
         "seed": config.seed,
         "tasks": {},
@@ -121,7 +120,7 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
                     found = harness.ask(lm, task, shots=config.shots, limit=config.limit, seed=config.seed)
                 else:
                     found = _asked(lm, name, manager, config)
-            record["tasks"] |= scores(found)
+            record["tasks"] |= harness.scores(found)
             if lm.cut:
                 say(
                     f"{name}: {lm.cut} prompts lost their beginning; the model takes {lm.max_length} tokens",

@@ -16,8 +16,7 @@ from llm.judging import items as asked
 from llm.judging import templates
 from llm.judging.endpoint import Endpoint, key_in
 from llm.judging.items import Item
-from llm.judging.pairwise import EndpointJudge, Judge, Pair, judge_pairs, outcome
-from llm.judging.refusals import judge_answers, rates
+from llm.judging.pairwise import EndpointJudge, Judge, Pair, judge_answers, judge_pairs, outcome, rates
 from llm.judging.statistics import WinRate, win_rate
 from llm.judging.verdicts import Verdicts, key_of, opened
 

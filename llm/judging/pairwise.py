@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,8 +11,8 @@ from typing import Any, Protocol
 
 from llm.judging import templates
 from llm.judging.endpoint import Asker, Endpoint
-from llm.judging.statistics import LOSS, TIE, WIN
-from llm.judging.templates import Messages
+from llm.judging.statistics import LOSS, TIE, WIN, rate
+from llm.judging.templates import Messages, Rubric
 from llm.judging.verdicts import Verdicts, key_of
 
 OURS, THEIRS = "answer", "reference"
@@ -185,3 +186,39 @@ def _read(reply: str, about: dict[str, Any]) -> dict[str, Any]:
     label = templates.better(reply)
     second = THEIRS if about["first"] == OURS else OURS
     return {"verdict": None if label is None else about["first"] if label == templates.FIRST else second}
+
+
+def judge_answers(
+    prompts: Sequence[str],
+    answers: Sequence[str],
+    rubric: Rubric,
+    endpoint: Endpoint,
+    kept: Verdicts,
+    *,
+    concurrency: int = 8,
+    report: Report | None = None,
+) -> list[str | None]:
+    """The label of every answer, None where the reply names none. Raises what `Asker` raises; verdicts are kept."""
+    keys, wanted = [], dict[str, tuple[Messages, dict[str, Any]]]()
+    for prompt, answer in zip(prompts, answers, strict=True):
+        messages = rubric.messages(prompt, answer)
+        keys.append(key_of(body=endpoint.body(messages), template=rubric.name))
+        wanted[keys[-1]] = messages, {"template": rubric.name, "prompt": prompt, "answer": answer}
+
+    def read(reply: str, _about: dict[str, Any]) -> dict[str, Any]:
+        return {"label": rubric.label(reply)}
+
+    ask_missing(endpoint, wanted, read, kept, concurrency=concurrency, report=report)
+    return [kept[key]["label"] for key in keys]
+
+
+def rates(labels: Sequence[str | None], groups: Sequence[str], rubric: Rubric) -> dict[str, dict[str, Any]]:
+    """Group -> {"n", "invalid", label -> its `Rate` over the valid ones}; one group "" if the set has none."""
+    found: dict[str, dict[str, Any]] = {}
+    for group in sorted(set(groups)):
+        inside = [label for label, own in zip(labels, groups, strict=True) if own == group]
+        valid = [label for label in inside if label is not None]
+        found[group] = {"n": len(inside), "invalid": len(inside) - len(valid)}
+        for name in rubric.labels:
+            found[group][name] = dataclasses.asdict(rate(valid.count(name), len(valid)))
+    return found

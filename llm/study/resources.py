@@ -211,7 +211,7 @@ def _questions(runs: int) -> tuple[Need, Need]:
 
 def _judge(runs: int) -> Need:
     """Who judges the answers, as far as the environment says; the judge itself is not asked."""
-    from llm.judging.endpoint_world import PROMPTS, endpoint
+    from llm.judging.world import PROMPTS, endpoint
 
     what = "judge: answers"
     amount = f"at most {2 * PROMPTS:,} requests a run, {runs} runs; what they cost, and their time, is not known here"

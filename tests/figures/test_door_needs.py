@@ -16,7 +16,7 @@ from support.pipeline_fakes import Door, door_in_process
 from figures.cli import main
 from figures.pipeline import training
 from llm import TrainConfig
-from llm.judging import endpoint_world
+from llm.judging import world as judged
 from llm.study import Grid, StudyRun, resources
 from llm.study.measures import _code as code_of
 
@@ -134,7 +134,7 @@ def test_finished_runs_and_embedded_ones_need_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def judge(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No judge is named, and none may be asked."""
-    for name in endpoint_world.URL, endpoint_world.MODEL, endpoint_world.KEY_FROM:
+    for name in judged.URL, judged.MODEL, judged.KEY_FROM:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("httpx2.Client.send", lambda *_, **__: pytest.fail("the judge was asked"))
     return monkeypatch
@@ -148,13 +148,13 @@ def test_measures_need_a_judge_and_mmlu(tmp_path: Path, judge: pytest.MonkeyPatc
     assert found["judge: answers"].amount.startswith("at most 1,280 requests a run, 2 runs")
     missing = found["judge: answers"].missing
     assert "the environment has no FORGET_NEITHER_JUDGE_URL and no FORGET_NEITHER_JUDGE_MODEL" in missing
-    assert endpoint_world.KEY_FROM in missing
+    assert judged.KEY_FROM in missing
     assert "\n" not in missing
     assert found["questions: MMLU, 1-shot"].there.startswith("lm-eval 0.")
     assert "cais/mmlu is not in the cache" in found["data: cais/mmlu"].missing
-    judge.setenv(endpoint_world.URL, "http://127.0.0.1:9/v1/")
-    judge.setenv(endpoint_world.MODEL, "gpt-4")
-    judge.setenv(endpoint_world.KEY_FROM, "THE_KEY")
+    judge.setenv(judged.URL, "http://127.0.0.1:9/v1/")
+    judge.setenv(judged.MODEL, "gpt-4")
+    judge.setenv(judged.KEY_FROM, "THE_KEY")
     judge.delenv("THE_KEY", raising=False)
     assert "the environment has no THE_KEY" in find(resources.needs([grid], tmp_path))["judge: answers"].missing
     judge.setenv("THE_KEY", "secret")

@@ -22,9 +22,8 @@ from llm import (  # noqa: E402
     train,
 )
 from llm.data.tokenization import prompt_ids  # noqa: E402
-from llm.evaluation.evaluate import EvaluateConfig, evaluate  # noqa: E402
-from llm.evaluation.generate import GenerateConfig, answer, generate  # noqa: E402
-from llm.evaluation.merge import MergeConfig, merge  # noqa: E402
+from llm.evaluation.generate import GenerateConfig, MergeConfig, answer, generate, merge  # noqa: E402  # noqa: E402
+from llm.evaluation.held_out import EvaluateConfig, evaluate  # noqa: E402
 from llm.training.optima import optima  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 

@@ -14,7 +14,7 @@ from support import tiny_models as tiny
 
 from llm import TrainConfig, train
 from llm.common.files import read_json
-from llm.evaluation.evaluate import EvaluateConfig, evaluate
+from llm.evaluation.held_out import EvaluateConfig, evaluate
 from llm.training.metrics import read_metrics
 
 torch = pytest.importorskip("torch")

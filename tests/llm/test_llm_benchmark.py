@@ -25,7 +25,7 @@ from llm import (
 )
 from llm.common.files import read_json  # noqa: E402
 from llm.evaluation.benchmark import BenchmarkConfig, benchmark, measure, table  # noqa: E402
-from llm.evaluation.scores import interval  # noqa: E402
+from llm.evaluation.harness import interval  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 
 CHOICES = 4

@@ -27,9 +27,8 @@ from llm.data.collate import Ids, collate
 from llm.data.formats import load
 from llm.data.splits import check_fits, load_datasets
 from llm.data.tokenization import prompt_ids, tokenize
-from llm.evaluation.evaluate import EvaluateConfig, evaluate
-from llm.evaluation.generate import answer
-from llm.evaluation.merge import MergeConfig, merge
+from llm.evaluation.generate import MergeConfig, answer, merge
+from llm.evaluation.held_out import EvaluateConfig, evaluate
 from llm.models.loading import add_adapter, load_base, load_tokenizer
 from llm.models.policy import Policy
 

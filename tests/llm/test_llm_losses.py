@@ -21,7 +21,7 @@ from llm import TrainConfig, train
 from llm.common.files import read_json
 from llm.data.formats import load
 from llm.data.tokenization import tokenize
-from llm.evaluation.evaluate import EvaluateConfig, evaluate
+from llm.evaluation.held_out import EvaluateConfig, evaluate
 from llm.losses import ReferenceFree, orpo, simpo
 from llm.models.policy import Policy
 from llm.training.metrics import read_metrics

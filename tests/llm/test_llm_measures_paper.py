@@ -22,7 +22,7 @@ from llm import (
 from llm.common.files import read_json  # noqa: E402
 from llm.evaluation import benchmark  # noqa: E402
 from llm.judging import answers as made  # noqa: E402
-from llm.judging import endpoint_world  # noqa: E402
+from llm.judging import world as judged  # noqa: E402
 from llm.judging.answers import Decoding, generated  # noqa: E402
 from llm.judging.world import measure  # noqa: E402
 from llm.study.measures import MeasureError, columns, file_of, result_of, take  # noqa: E402
@@ -70,14 +70,14 @@ def longer(body: Body, _number: int = 0) -> Answer:
 
 
 def named(patch: pytest.MonkeyPatch, url: str) -> None:
-    patch.setenv(endpoint_world.URL, url)
-    patch.setenv(endpoint_world.MODEL, "a-judge")
-    patch.setenv(endpoint_world.KEY_FROM, "KEY_OF_THE_JUDGE")
+    patch.setenv(judged.URL, url)
+    patch.setenv(judged.MODEL, "a-judge")
+    patch.setenv(judged.KEY_FROM, "KEY_OF_THE_JUDGE")
     patch.setenv("KEY_OF_THE_JUDGE", "secret")
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / endpoint_world.VERDICTS).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (run / judged.VERDICTS).read_text(encoding="utf-8").splitlines()]
 
 
 # answers
@@ -145,8 +145,8 @@ def test_a_stopped_measure_goes_on_and_asks_nothing_twice(run: Path, monkeypatch
 
 
 def test_no_more_prompts_than_the_papers(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert endpoint_world.PROMPTS == 640
-    monkeypatch.setattr(endpoint_world, "PROMPTS", 2)
+    assert judged.PROMPTS == 640
+    monkeypatch.setattr(judged, "PROMPTS", 2)
     with serving(longer) as server:
         named(monkeypatch, server.url)
         found = measure(run)
@@ -171,10 +171,10 @@ def test_what_has_no_valid_verdict_counts_in_no_rate(run: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({endpoint_world.URL: None}, "the environment has no FORGET_NEITHER_JUDGE_URL)"),
-        ({endpoint_world.MODEL: " "}, "the environment has no FORGET_NEITHER_JUDGE_MODEL)"),
+        ({judged.URL: None}, "the environment has no FORGET_NEITHER_JUDGE_URL)"),
+        ({judged.MODEL: " "}, "the environment has no FORGET_NEITHER_JUDGE_MODEL)"),
         ({"KEY_OF_THE_JUDGE": None}, "the environment has no KEY_OF_THE_JUDGE"),
-        ({endpoint_world.URL: "nowhere"}, "got 'nowhere'"),
+        ({judged.URL: "nowhere"}, "got 'nowhere'"),
     ],
 )
 def test_without_a_judge_nothing_is_begun(
@@ -188,14 +188,14 @@ def test_without_a_judge_nothing_is_begun(
         take(run, ["answers"])
     said = str(caught.value)
     assert why in said
-    assert all(name in said for name in (endpoint_world.URL, endpoint_world.MODEL, endpoint_world.KEY_FROM))
+    assert all(name in said for name in (judged.URL, judged.MODEL, judged.KEY_FROM))
     assert "\n" not in said
 
 
 def test_an_endpoint_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     named(monkeypatch, "http://127.0.0.1:9/v1")
-    monkeypatch.delenv(endpoint_world.KEY_FROM)
-    assert endpoint_world.endpoint().key == ""
+    monkeypatch.delenv(judged.KEY_FROM)
+    assert judged.endpoint().key == ""
 
 
 # questions

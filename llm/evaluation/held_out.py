@@ -54,7 +54,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
     if absent:
         raise ValueError(
             f"run: its {absent[0]} was given in memory and no name leads to it; give it once more, by "
-            f"llm.evaluation.evaluate.evaluate(EvaluateConfig(...), {absent[0]}=...)"
+            f"llm.evaluation.held_out.evaluate(EvaluateConfig(...), {absent[0]}=...)"
         )
     if config.adapter not in ("", "base") and not (Path(config.adapter) / "adapter_config.json").is_file():
         raise FileNotFoundError(f"adapter: {config.adapter} has no adapter_config.json; give a folder with an adapter")
