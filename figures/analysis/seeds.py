@@ -73,9 +73,15 @@ def measured(parameters: Mapping[str, Any], name: str) -> list[tuple[Row, dict[s
     ]
 
 
-def _every(parameters: Mapping[str, Any], read: Callable[..., list[Row]]) -> list[Row]:
+def _every(parameters: Mapping[str, Any], read: Callable[..., Any]) -> list[Row]:
     specs = parameters["grids"].items()
-    return [_named(row, name) for name, spec in specs for row in read(_grid(spec), parameters["root"])]
+    return [_named(row, name) for name, spec in specs for row in _records(read(_grid(spec), parameters["root"]))]
+
+
+def _records(frame: Any) -> list[Row]:
+    """Return the rows of a data frame as dicts, with None for missing values."""
+    records: list[Row] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return records
 
 
 def _grid(spec: Mapping[str, Any]) -> Any:

@@ -202,14 +202,14 @@ def _commands(argv: list[str]) -> int:
 
 def _table(argv: list[str]) -> int:
     grid, root, options = _parse(_TableOptions, argv, "table", "Results as CSV.")
-    make: dict[str, Callable[[Grid, Path], list[dict[str, Any]]]] = {"runs": table, "paths": paths, "fronts": fronts}
+    make: dict[str, Callable[[Grid, Path], Any]] = {"runs": table, "paths": paths, "fronts": fronts}
     rows = make[options["what"]](grid, root)
-    if not rows:
+    if rows.empty:
         raise ValueError(f"root: no run of this grid is finished in {root}; `study status` tells how far they are")
     if options["csv"]:
-        from llm.common.files import atomically
+        from llm.common.files import atomic_path
 
-        with atomically(Path(options["csv"])) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with atomic_path(Path(options["csv"])) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             write_csv(rows, file)
     else:
         write_csv(rows, sys.stdout)

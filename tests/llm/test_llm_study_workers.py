@@ -200,7 +200,7 @@ def test_real_runs_are_the_same_to_the_byte_as_in_processes_of_their_own(workers
             assert (run.folder(tmp_path / "warm") / name).read_bytes() == (
                 run.folder(tmp_path / "alone") / name
             ).read_bytes()
-    rows = table(grid, tmp_path / "warm")
+    rows = made.records(table(grid, tmp_path / "warm"))
     assert [(r["method"], r["size_dpo"] + r["size_sft"], r["size_text"]) for r in rows] == [
         ("mix", 8, "yes"), ("maxright", 4, "yes"), ("alright", 4, "yes"),
     ]  # fmt: skip

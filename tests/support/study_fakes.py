@@ -105,3 +105,9 @@ def finish(folder: Path, config: Mapping[str, Any]) -> None:
 
 def carry_out(grid: Grid, root: Path, world: World, **options: Any) -> Outcome:
     return run_study(grid, root, start=world, pause=0.0, **options)
+
+
+def records(frame: Any) -> list[dict[str, Any]]:
+    """The rows of a data frame, with None for what is missing."""
+    rows: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return rows

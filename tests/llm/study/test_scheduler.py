@@ -13,7 +13,7 @@ from support.wrong import fails
 
 pytest.importorskip("torch")
 
-from support.study_fakes import BASE, World, carry_out, finish, start_or_resume
+from support.study_fakes import BASE, World, carry_out, records
 
 from llm import TrainConfig
 from llm.common.processes import start_process
@@ -150,36 +150,6 @@ def test_never_two_studies_in_a_folder(tmp_path: Path) -> None:
     fails(lambda: run_study(Grid(BASE), tmp_path, jobs=1.5), TypeError, "jobs: ", "1.5")  # type: ignore[arg-type]
 
 
-def test_what_is_left_is_told_from_steps_and_finished_runs(tmp_path: Path) -> None:
-    grid, seen = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3)), []
-    first = grid.runs()[0]
-    finish(first.folder(tmp_path), first.placed(tmp_path).as_dict())  # 2 seconds a step
-    carry_out(grid, tmp_path, World(), report=seen.append)
-    assert seen[0].finished == 1
-    assert seen[0].running == ((grid.runs()[1].name, 0, 4),)
-    assert seen[0].left == pytest.approx(2 * 4 * 2.0)
-    assert 0.0 < seen[0].elapsed < seen[-1].elapsed < 60.0
-    assert seen[1].running == ((grid.runs()[1].name, 2, 4),)
-    assert seen[1].left == pytest.approx((2 + 4) * 2.0)
-    assert (seen[-1].finished, seen[-1].total, seen[-1].running, seen[-1].left) == (3, 3, (), 0.0)
-    seen.clear()
-    unknown = dataclasses.replace(BASE, model="some/model")
-    carry_out(Grid(unknown, methods=("mix", "alright")), tmp_path / "new", World(), report=seen.append, jobs=2)
-    assert seen[0].left is None
-
-
-def test_two_at_a_time_take_half_as_long_but_no_less_than_the_longest(tmp_path: Path) -> None:
-    grid, seen = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3, 0.4)), []
-    for run in grid.runs()[:2]:
-        start_or_resume(run.folder(tmp_path), steps=2)
-    carry_out(grid, tmp_path, World(), report=seen.append, jobs=2)
-    assert seen[0].left == pytest.approx((2 + 2 + 4 + 4) * 2.0 / 2)
-    grid, longest = dataclasses.replace(grid, lams=(0.1, 0.2)), []
-    start_or_resume(grid.runs()[0].folder(tmp_path / "uneven"), steps=3)
-    carry_out(grid, tmp_path / "uneven", World(), report=longest.append, jobs=2)
-    assert longest[0].left == pytest.approx(max((1 + 4) * 2.0 / 2, 4 * 2.0))
-
-
 def test_the_environment_of_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -238,7 +208,7 @@ def test_two_real_runs(tmp_path: Path) -> None:
     )
     assert outcome.failed == (), outcome.failed
     assert len(outcome.finished) == 2
-    rows = table(grid, tmp_path / "study")
+    rows = records(table(grid, tmp_path / "study"))
     assert [(r["method"], r["k"], r["steps"]) for r in rows] == [("mix", None, 4), ("maxright", 2, 4)]
     for row in rows:
         assert row["gap_dpo"] == pytest.approx(row["f_dpo"] - row["f_dpo_star"])
@@ -246,7 +216,7 @@ def test_two_real_runs(tmp_path: Path) -> None:
         assert (Path(row["folder"]) / "adapter_model.safetensors").is_file()
     assert rows[0]["f_dpo_start"] == rows[1]["f_dpo_start"] == pytest.approx(0.6931, abs=1e-3)
     assert rows[0]["f_sft_star"] == pytest.approx(rows[1]["f_sft_star"])
-    steps = [(r["method"], r["step"]) for r in paths(grid, tmp_path / "study")]
+    steps = [(r["method"], r["step"]) for r in records(paths(grid, tmp_path / "study"))]
     assert steps == [(m, t) for m in ("mix", "maxright") for t in (0, 2, 4)]
-    assert [f["points"] for f in fronts(grid, tmp_path / "study")] == [1, 1]
+    assert [f["points"] for f in records(fronts(grid, tmp_path / "study"))] == [1, 1]
     assert {s.state for s in status(grid, tmp_path / "study")} == {"finished"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,28 +86,3 @@ def test_rates_are_of_the_nearest_run_that_is_known() -> None:
 def test_grids_know_which_of_their_runs_share() -> None:
     runs = Grid(BASE, seeds=(1, 2)).runs()
     assert len({needs(run.config).all for run in runs}) == 2
-
-
-def test_what_takes_longer_than_thought_is_not_nearly_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llm.study import eta
-    from llm.study.scheduler import Running
-
-    (run,) = Grid(dataclasses.replace(BASE, world_size="small"), methods=("alright",)).runs()
-    wanted, now = needs(run.config), [100.0]
-    monkeypatch.setattr(eta.time, "monotonic", lambda: now[0])
-    one = Running(run, None, 0, now[0], 0.0, tmp_path, wanted.all)  # type: ignore[arg-type]
-    forecaster = eta.Forecast([run], tmp_path, 1, {run.name: wanted})
-
-    def left(seconds: float, there: frozenset[str] = frozenset()) -> float:
-        now[0] = 100.0 + seconds
-        found = forecaster.progress([], [one], there, 0)
-        assert found.elapsed == pytest.approx(seconds)
-        assert found.left is not None
-        return found.left
-
-    first = left(0.0)
-    assert left(1.0) == pytest.approx(first - 1.0)
-    assert first < left(10 * first) < 5 * first
-    fresh = left(10 * first, wanted.base)  # the base is there: what is made now has only begun
-    assert fresh == pytest.approx(forecaster.length(run, wanted.rest))
-    assert left(10 * first + 0.1, wanted.base) == pytest.approx(fresh - 0.1)
