@@ -1,0 +1,52 @@
+"""The benchmarks of `llm` compare like with like: the same rows, ids and losses. No times are asserted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from benchmarks import llm_ours, llm_speed  # noqa: E402
+from benchmarks.llm_rows import TINY  # noqa: E402
+from toyopt.algorithms import SFT, Maxright  # noqa: E402
+
+SHAPE = {"tiny": TINY}
+quiet_trl = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+@quiet_trl
+def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trl")
+    for name in ("HF_HUB_OFFLINE", "TQDM_DISABLE"):  # set by the benchmarks; afterwards as before
+        monkeypatch.setenv(name, "1")
+    rows = llm_speed.sft(SHAPE, 1) + llm_speed.dpo(SHAPE, 1) + llm_speed.authors(SHAPE, 1) + llm_speed.methods(TINY, 1)
+    names = [label for row in rows for label in row.times]
+    assert {
+        "TRL",
+        "TRL, precomputed",
+        "TRL, head on labels only",
+        "the authors' way",
+        "MAXRIGHT k=10",
+        "MAXRIGHT k=10, gap_rows 1/8 of the batch",
+        "Sequential",
+    } < set(names)
+    assert all(np.all(t > 0.0) for row in rows for t in row.times.values())
+    assert any(row.bars for row in rows)
+
+
+def test_different_rows_are_not_compared() -> None:
+    calls = {str(n): lambda n=n: llm_ours.Turn(1.0, 1.0, n, {SFT: 1}) for n in (5, 6)}
+    with pytest.raises(AssertionError, match="not the same rows"):
+        llm_speed.turns("x", calls, 1, {})
+
+
+def test_fewer_gap_rows_cost_fewer_operations() -> None:
+    sides = {"few": llm_ours.Ours(TINY, gap_rows=1), "whole": llm_ours.Ours(TINY)}
+    rule = Maxright(0.5, (0.0, 0.0), k=1)
+    for side in sides.values():
+        side.prepare()  # outside of what is counted
+    calls = {label: lambda side=side: side.run(rule, 6) for label, side in sides.items()}
+    row = llm_speed.operations("MAXRIGHT", calls, {"whole": 1.0})
+    assert row.ratio("whole")[0] < 1.0
+    assert row.quantity == "operations"

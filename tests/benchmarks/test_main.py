@@ -1,0 +1,24 @@
+"""The command line of the benchmarks: what it refuses, and with which status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as program
+
+
+def test_without_a_compiler_the_status_is_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program.main(["--only", "step"]) == 2
+    assert "gcc" in capsys.readouterr().err
+
+
+def test_half_a_part_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        program.main(["--write", "--only", "llm-sft"])
+    assert stopped.value.code == 2
+    assert "--only may name toyopt or llm" in capsys.readouterr().err
