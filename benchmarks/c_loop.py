@@ -53,7 +53,7 @@ class _Rule(ctypes.Structure):
 
 
 def compiler() -> str:
-    """The path of gcc. Raises NoCompilerError."""
+    """Return the path of gcc; raise NoCompilerError where there is none."""
     found = shutil.which("gcc")
     if found is None:
         raise NoCompilerError("gcc is not on the PATH; the C loops that the benchmarks compare with need it")
@@ -112,7 +112,7 @@ class CLoop:
     def __call__(
         self, *, theta0: ArrayLike, alpha: float, weight_decay: float, steps: int, stochastic: bool, seed: int
     ) -> NDArray[np.float64]:
-        """The last iterate after `steps` updates."""
+        """Return the last iterate after `steps` updates, shape (d,)."""
         theta = np.array(theta0, dtype=np.float64)
         counts = np.zeros(self.problem.n_obj, dtype=np.int64)
         rng = pcg64(seed)
@@ -142,7 +142,7 @@ def special_alright(
     steps: int,
     seed: int,
 ) -> NDArray[np.float64]:
-    """The last iterate of the loop that is written by hand for Table 3."""
+    """Return the last iterate of the loop written by hand for Table 3, shape (2,)."""
     dpo, sft = problem.objectives
     if problem.dim != 2 or len(dpo.rows) != 1 or len(sft.rows) != 1 or sft.origin.any():
         raise ValueError("problem: this loop is for Table 3 alone")
@@ -160,7 +160,7 @@ def special_alright(
 
 
 def pcg64(seed: int) -> NDArray[np.uint64]:
-    """The state and increment with which `numpy.random.default_rng(seed)` begins, as four 64-bit limbs, low first."""
+    """Return state and increment of a fresh `numpy.random.default_rng(seed)` as four 64-bit limbs, low first."""
     state = np.random.PCG64(seed).state["state"]
     limbs = [number >> shift & 0xFFFFFFFFFFFFFFFF for number in (state["state"], state["inc"]) for shift in (0, 64)]
     # __int128 wants an address that is a multiple of 16.

@@ -26,7 +26,7 @@ Padded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def padded(rows: TokenizedDataset, chosen: Sequence[int], answer: int, device: Any) -> Padded:
-    """(ids, attention mask, response mask), each (n, L), of prompts with their answer of this number."""
+    """Return (ids, attention mask, response mask), each (n, L), of prompts with their response of number `response`."""
     pairs = [(rows.prompts[i], rows.responses[i][answer]) for i in chosen]
     shape = len(pairs), max(len(p) + len(a) for p, a in pairs)
     ids, attention, response = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
@@ -39,12 +39,12 @@ def padded(rows: TokenizedDataset, chosen: Sequence[int], answer: int, device: A
 
 
 def pad(tensor: torch.Tensor, width: int) -> torch.Tensor:
-    """To a width, with zeros on the right."""
+    """Pad to a width with zeros on the right."""
     return F.pad(tensor, (0, width - tensor.shape[1]))
 
 
 def token_logps(model: Any, batch: Padded) -> torch.Tensor:
-    """(n, L-1) log-probabilities of the tokens, 0 where they are no response's."""
+    """Return log-probabilities of the tokens, shape (n, L-1), 0 outside the responses."""
     ids, attention, response = batch
     logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
     found = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
@@ -52,7 +52,7 @@ def token_logps(model: Any, batch: Padded) -> torch.Tensor:
 
 
 def alright(size: Size) -> Callable[[], Turn]:
-    """2 x `size.batches` steps, in turns DPO and SFT as `even_draw` says; every row is trained on once."""
+    """Return a call of 2 x `size.batches` steps, DPO and SFT alternating by `even_draw`; every row is used once."""
     settings = config_of(size)
     rows = {DPO: llm_rows.tokens(size, "preference"), SFT: llm_rows.tokens(size, "sft")}
     tokens = sum(llm_rows.count(t) for t in rows.values())
@@ -88,12 +88,12 @@ def alright(size: Size) -> Callable[[], Turn]:
 
 
 def sft_loss(model: Any, batch: Padded) -> torch.Tensor:
-    """Mean over response tokens."""
+    """Return the mean loss over response tokens."""
     return -token_logps(model, batch).sum() / batch[2][:, 1:].sum()
 
 
 def dpo_loss(model: Any, reference: Any, pairs: Sequence[Padded], beta: float) -> torch.Tensor:
-    """Chosen and rejected in one forward pass, padded to the longest of both."""
+    """Return the DPO loss; chosen and rejected share one forward pass, padded to the longest of both."""
     width = max(one[0].shape[1] for one in pairs)
     joined = [torch.cat([pad(tensor, width) for tensor in same]) for same in zip(*pairs, strict=True)]
     both: Padded = joined[0], joined[1], joined[2]

@@ -1,4 +1,4 @@
-"""The most memory that a side needs beyond imports, weights and rows: `python -m benchmarks.llm_memory SIDE SIZE`.
+"""Peak memory of a side beyond imports, weights and rows: `python -m benchmarks.llm_memory SIDE SIZE`.
 
 Every measurement has a process of its own. On a GPU it is what torch allocates; on a CPU the resident set, whose
 high-water mark Linux lets one reset.
@@ -24,7 +24,7 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 def side(name: str, size: Size) -> Callable[[], object]:
-    """A side by its name, ready to be called."""
+    """Return the side of a comparison by its name, ready to be called."""
     from benchmarks import llm_authors, llm_ours, llm_trl
     from toyopt.algorithms import DPO, SFT
 
@@ -48,13 +48,13 @@ def side(name: str, size: Size) -> Callable[[], object]:
 
 
 def resident(name: str) -> int:
-    """VmRSS or VmHWM, in bytes."""
+    """Return VmRSS or VmHWM of this process, in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def peak(call: Callable[[], object]) -> int:
-    """Bytes that the call needs at most, beyond what there is before it."""
+    """Return the peak memory of a call in bytes, less the memory held before the call."""
     import torch
 
     gc.collect()
@@ -71,7 +71,7 @@ def peak(call: Callable[[], object]) -> int:
 
 
 def measured(name: str, size: Size) -> int:
-    """`peak` of a side in a new process, with one thread."""
+    """Return `peak` of a side in bytes, measured in a new process with one thread."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.llm_memory", name, json.dumps(asdict(size))]
     environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)

@@ -25,7 +25,7 @@ from toyopt.algorithms import DPO, SFT, Alright, Rule, Sequential
 
 @dataclass(frozen=True)
 class Turn:
-    """One measurement: processor and clock seconds, real tokens trained on, the steps that trained each objective."""
+    """One measurement: CPU and wall-clock seconds, real tokens trained on, number of steps on each objective."""
 
     processor: float
     clock: float
@@ -34,14 +34,14 @@ class Turn:
 
 
 def clocks() -> tuple[float, float]:
-    """Processor and clock seconds, once all that was begun is done."""
+    """Return CPU and wall-clock seconds, after all work on the GPU has finished."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.process_time(), time.perf_counter()
 
 
 def config_of(size: Size, **options: Any) -> TrainConfig:
-    """The settings that all sides have."""
+    """Return the configuration that all sides share."""
     return TrainConfig(
         batch_sft=size.batch_sft, batch_preference=size.batch_preference, lora_rank=8, lora_alpha=8, eval_every=0,
         lora_targets=("query_key_value",), save_every=1_000_000, lr=1e-4, clip=1.0, **options,
@@ -49,7 +49,7 @@ def config_of(size: Size, **options: Any) -> TrainConfig:
 
 
 class Ours:
-    """Both tasks on one base; `run` trains a new adapter by a rule and throws it away."""
+    """Both objectives on one base; `run` trains a new adapter by a rule and discards the adapter."""
 
     def __init__(self, size: Size, **options: Any) -> None:
         self.config = config_of(size, **options)
@@ -63,13 +63,13 @@ class Ours:
         self.notes: list[str] = []
 
     def prepare(self) -> None:
-        """The reference's log-probabilities, which are computed once and are not a part of the loop."""
+        """Compute the reference's log-probabilities, which are not part of the timed loop."""
         session = Engine(self.accelerator, Policy(self.base.requires_grad_(False)), self.config, steps=1)
         self.tasks[DPO] = dataclasses.replace(self.tasks[DPO], reference=session.logps(self.tasks[DPO]))
         session.close()
 
     def run(self, rule: Rule, steps: int) -> Turn:
-        """So many steps, with everything that the loop does but evaluations and checkpoints."""
+        """Run `steps` steps of the training loop without evaluations and checkpoints."""
         if self.tasks[DPO].reference is None:
             self.prepare()
         with tempfile.TemporaryDirectory(prefix="llm-bench-") as folder:
@@ -95,7 +95,7 @@ class Ours:
 
 
 class _Timed(Trainer):
-    """Marks the time before every step and after the last, and counts what was trained on."""
+    """A trainer that records the time of every step and the number of steps on each objective."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -113,14 +113,14 @@ class _Timed(Trainer):
 
 
 def alright(size: Size, micro_tokens: int = 1024) -> Callable[[], Turn]:
-    """As many steps on each objective as an epoch has, in turns; larger batches than `micro_tokens` are accumulated."""
+    """Return a call that trains an epoch of each objective, alternating, `micro_tokens` padded tokens at a time."""
     ours = Ours(size, alternation="even", micro_tokens=micro_tokens)
     ours.prepare()
     return lambda: ours.run(Alright(0.5), 2 * size.batches)
 
 
 def single(size: Size, objective: int, **options: Any) -> Callable[[], Turn]:
-    """An epoch on one objective, as a run on it alone takes it."""
+    """Return a call that trains one epoch of one objective alone."""
     ours = Ours(size, **options)
     ours.prepare()
     return lambda: ours.run(Sequential((size.batches,), (objective,)), size.batches)

@@ -1,4 +1,4 @@
-"""Rows, a tokeniser and a model for the benchmarks of `llm`: nothing is downloaded, everything comes from a seed.
+"""Rows, a tokenizer and a model for the benchmarks of `llm`: nothing is downloaded, everything comes from a seed.
 
 What is random and what is not: ids and weights are random, since speed does not depend on them. Lengths are drawn to be
 like those of the two public sets of the paper (an assumption, in README.md): a lognormal each, cut off at both ends.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens: lognormal with this median and this deviation of the logarithm, from `least` to `most`."""
+    """Lengths in tokens: lognormal with a median and a deviation of the logarithm, from `least` to `most`."""
 
     median: float
     sigma: float
@@ -26,7 +26,7 @@ class Lengths:
     most: int
 
     def draw(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
-        """(n,) lengths."""
+        """Return n lengths, shape (n,)."""
         drawn = np.exp(rng.normal(np.log(self.median), self.sigma, n)).round()
         return np.clip(drawn, self.least, self.most).astype(np.int64)
 
@@ -61,7 +61,7 @@ LIGHT_HEAD = Size(vocabulary=2352, hidden=256, layers=6, heads=8)
 
 
 def model(size: Size) -> Any:
-    """A GPT-NeoX with random weights, in float32, on the GPU if there is one."""
+    """Return a GPT-NeoX with random weights in float32, on the GPU if there is one."""
     import torch
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -82,7 +82,7 @@ def model(size: Size) -> Any:
 
 
 def tokenizer(size: Size) -> Any:
-    """A word for every id, so that all sides make the same ids of the same text; `<eos>` is 0."""
+    """Return a tokenizer with one word for every id, so that all sides have the same ids; `<eos>` is 0."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -93,7 +93,7 @@ def tokenizer(size: Size) -> Any:
 
 
 def sft_texts(size: Size) -> list[dict[str, str]]:
-    """Prompts and completions like alpaca-gpt4's."""
+    """Return prompts and completions like alpaca-gpt4's."""
     rng, n = np.random.default_rng([size.seed, 1]), size.batches * size.batch_sft
     prompts, answers = ALPACA_PROMPT.draw(rng, n), ALPACA_RESPONSE.draw(rng, n)
     return [
@@ -103,7 +103,7 @@ def sft_texts(size: Size) -> list[dict[str, str]]:
 
 
 def preference_texts(size: Size) -> list[dict[str, str]]:
-    """Prompts with two responses like rm-hh-rlhf's."""
+    """Return prompts with two responses like rm-hh-rlhf's."""
     rng, n = np.random.default_rng([size.seed, 2]), size.batches * size.batch_preference
     drawn = HH_PROMPT.draw(rng, n), HH_RESPONSE.draw(rng, n), HH_RESPONSE.draw(rng, n)
     return [
@@ -113,7 +113,7 @@ def preference_texts(size: Size) -> list[dict[str, str]]:
 
 
 def tokens(size: Size, kind: str) -> TokenizedDataset:
-    """The rows ("sft" or "preference") as `llm` tokenises them."""
+    """Return the rows ("sft" or "preference") as `llm` tokenizes them."""
     from llm.data.formats import load
     from llm.data.tokenization import tokenize
 
@@ -122,7 +122,7 @@ def tokens(size: Size, kind: str) -> TokenizedDataset:
 
 
 def count(rows: TokenizedDataset) -> int:
-    """Real tokens as all sides count them: a prompt once for every response, and the responses."""
+    """Count real tokens: a prompt once for every response, and the responses."""
     return sum(len(p) + len(a) for p, r in zip(rows.prompts, rows.responses, strict=True) for a in r)
 
 

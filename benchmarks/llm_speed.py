@@ -1,4 +1,4 @@
-"""What is measured of `llm`: every function gives the rows of one benchmark, ours first."""
+"""The benchmarks of `llm`: one function a benchmark, which returns its rows with our side first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUICK_MEMORY = dict(list(QUICK.items())[1:])  # a process each, and the larger v
 
 
 def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars: Mapping[str, float]) -> list[Row]:
-    """Seconds a real token, in turns; each is called once before, which does not count.
+    """Measure seconds a real token in turns, after one unmeasured call of each side.
 
     The bars are on processor time, or on the clock where a GPU works. The other is shown beside it.
     """
@@ -57,7 +57,7 @@ def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars
 
 
 def operations(name: str, calls: Mapping[str, Callable[[], Turn]], bars: Mapping[str, float]) -> Row:
-    """Floating-point operations of matrix products, a token: what no busy machine disturbs. Counted once."""
+    """Count the floating-point operations of matrix products a token, which load on the machine cannot change."""
     from torch.utils.flop_counter import FlopCounterMode
 
     found = {}
@@ -69,7 +69,7 @@ def operations(name: str, calls: Mapping[str, Callable[[], Turn]], bars: Mapping
 
 
 def prepare() -> None:
-    """One thread, no network, no bars of other libraries."""
+    """Set one thread, no network and no progress bars of other libraries."""
     import datasets
     import torch
 
@@ -79,7 +79,7 @@ def prepare() -> None:
 
 
 def sft(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
-    """(h) SFT beside TRL's SFTTrainer."""
+    """Time (h) SFT beside TRL's SFTTrainer."""
     prepare()
     from benchmarks import llm_ours, llm_trl
     from toyopt.algorithms import SFT
@@ -100,7 +100,7 @@ def sft(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
 
 
 def dpo(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
-    """(i) DPO beside TRL's DPOTrainer, as it comes and with its reference computed before."""
+    """Time (i) DPO beside TRL's DPOTrainer, by default and with precomputed reference."""
     prepare()
     from benchmarks import llm_ours, llm_trl
     from toyopt.algorithms import DPO
@@ -124,7 +124,7 @@ def dpo(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
 
 
 def authors(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
-    """(j) ALRIGHT beside a loop in the authors' manner."""
+    """Time (j) ALRIGHT beside a loop in the authors' manner."""
     prepare()
     from benchmarks import llm_authors, llm_ours
 
@@ -136,7 +136,7 @@ def authors(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
 
 
 def methods(size: Size = METHODS, repeats: int = 9) -> list[Row]:
-    """(k) Every method beside Sequential with the same steps on the same rows."""
+    """Measure (k) every method beside Sequential with the same steps on the same rows."""
     prepare()
     from benchmarks.llm_ours import Ours
     from toyopt.algorithms import DPO, SFT, Alright, Maxright, Mix, Rule, Sequential
@@ -173,7 +173,7 @@ def methods(size: Size = METHODS, repeats: int = 9) -> list[Row]:
 
 
 def memory(shapes: Mapping[str, Size] = SHAPES, repeats: int = 3) -> list[Row]:
-    """(l) The most memory beyond imports, weights and rows, each in a process of its own."""
+    """Measure (l) peak memory beyond imports, weights and rows, each in a separate process."""
     compared = [
         ("SFT", "llm sft", {"trl sft": 1.0, "trl sft, head on labels only": 1.0}),
         ("DPO", "llm dpo", {"trl dpo": 1.0, "trl dpo precomputed": 1.0, "trl dpo, head on labels only": 1.0}),

@@ -32,7 +32,7 @@ class _Marks(TrainerCallback):  # type: ignore[misc]
 
 
 def _settings(kind: Any, size: Size, batch: int, **more: Any) -> Any:
-    """Its defaults, but for what is the same on both sides: precision, batch, optimiser, no files, no cut."""
+    """Return TRL's defaults, with precision, batch and optimizer as on our side, no files and no truncation."""
     ours = config_of(size)
     return kind(
         output_dir=tempfile.gettempdir(), num_train_epochs=1, per_device_train_batch_size=batch, bf16=False,
@@ -68,7 +68,7 @@ def _lora(size: Size) -> LoraConfig:
 
 
 def sft(size: Size, *, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
-    """SFTTrainer.
+    """Return a call that trains an epoch with SFTTrainer.
 
     checkpointing  of gradients, which is its default
     compact        its head on labelled positions alone, as it does on a GPU and not on a CPU: for a comparison whose
@@ -85,7 +85,7 @@ def sft(size: Size, *, checkpointing: bool = False, compact: bool = False) -> Ca
 
 
 def dpo(size: Size, *, precomputed: bool, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
-    """DPOTrainer; `precomputed`: its reference's log-probabilities, before anything is timed."""
+    """Return a call that trains an epoch with DPOTrainer; `precomputed`: with the reference before the clock starts."""
     settings = _settings(
         trl.DPOConfig, size, size.batch_preference, activation_checkpointing=checkpointing, beta=config_of(size).beta,
         precompute_ref_log_probs=precomputed,

@@ -1,4 +1,4 @@
-"""What a fresh process costs: imports, the first simulation, the door. The compile cache is warm throughout."""
+"""Times of fresh processes: imports, the first simulation, the CLI. The compile cache is warm throughout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST = (
 
 
 def python(*arguments: str) -> Callable[[], object]:
-    """A call that runs a fresh interpreter to its end. Raises CalledProcessError with its output if it fails."""
+    """Return a call that runs a fresh interpreter to its end and raises CalledProcessError if it fails."""
     command = [sys.executable, *arguments]
     return lambda: subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
 
@@ -44,7 +44,7 @@ def first() -> list[Row]:
     return [Row("first simulation", "process", interleave(calls, 7))]
 
 
-def door() -> list[Row]:
+def cli() -> list[Row]:
     """(g) `python paper_repro.py fig2` into an empty folder, so that nothing but compiled code is cached."""
 
     def fig2() -> object:

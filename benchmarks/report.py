@@ -1,4 +1,4 @@
-"""Print the rows, and write them into README.md between the markers of their part."""
+"""Tables of the results, on the terminal and in README.md between the markers of their part."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEADERS = ("what", "median", "ours / this (quartiles)", "bar", "met")
 
 
 def duration(seconds: float) -> str:
-    """Three digits, with a unit."""
+    """Format seconds with three digits and a unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
@@ -38,27 +38,27 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Three digits, in MiB or GiB."""
+    """Format bytes with three digits, in MiB or GiB."""
     return f"{count / 2**20:.3g} MiB" if count < 2**30 else f"{count / 2**30:.3g} GiB"
 
 
 def count(number: float) -> str:
-    """Four digits, in millions."""
+    """Format a count with four digits, in millions."""
     return f"{number / 1e6:.4g} million"
 
 
 def ratio(number: float) -> str:
-    """A ratio, or its inverse where that is large."""
+    """Format a ratio, or its inverse where the inverse is large."""
     return f"{number:.2f}" if number >= 0.05 else f"1/{1 / number:,.0f}"
 
 
 def share(number: float, bar: float | None) -> str:
-    """A ratio with three digits after the point where the bar is close to 1, else as `ratio` does."""
+    """Format a ratio with three digits after the point where the bar is close to 1, else as `ratio` does."""
     return f"{number:.3f}" if bar is not None and 1.0 < bar < 1.1 else ratio(number)
 
 
 def lines(row: Row) -> list[tuple[str, ...]]:
-    """A line for each side of a row, as HEADERS says."""
+    """Return one line for each side of a row, with the columns of HEADERS."""
     out = []
     shape = {"bytes": size, "operations": count}.get(row.quantity, duration)
     for label, times in row.times.items():
@@ -77,7 +77,7 @@ def lines(row: Row) -> list[tuple[str, ...]]:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """One table on the terminal."""
+    """Print one table on the terminal."""
     table = Table(*HEADERS)
     for row in rows:
         table.add_row(f"[bold]{row.name}[/bold]")
@@ -88,7 +88,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def machine(command: str, names: Sequence[str]) -> list[str]:
-    """What it was measured on and with: the command, and the packages whose versions are told."""
+    """Return lines on the machine, the command and the versions of `packages`."""
     cpu = platform.processor() or "unknown processor"
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -1,4 +1,4 @@
-"""What is measured: every function gives rows of one benchmark, ours first, and checks that both sides do the same."""
+"""The benchmarks of the toy world; every function checks that both sides take the same steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNS = RUN_STEPS = 10_000
 
 
 def rules(steps: int) -> dict[str, Rule]:
-    """Every rule; Sequential evaluates its thresholds at every step and never meets them, so that no step is saved."""
+    """Return every rule; Sequential's thresholds are evaluated at every step and never met: no step is saved."""
     return {
         "Sequential, thresholds": Sequential((steps // 2, steps // 2), thresholds=(-1.0, -1.0)),
         "Mix": Mix(0.5),
@@ -48,7 +48,7 @@ def same(ours: NDArray[np.float64], other: NDArray[np.float64], what: str, toler
 def ours_and_c(
     problem: Problem, rule: Rule, theta0: ArrayLike, *, steps: int, stochastic: bool
 ) -> tuple[Callable[[], NDArray[np.float64]], dict[str, Callable[[], NDArray[np.float64]]]]:
-    """The same run by the simulator and by the C loop."""
+    """Return calls of the same run by the simulator and by the C loop."""
 
     def simulated() -> NDArray[np.float64]:
         return simulate(
@@ -96,14 +96,14 @@ def _against_c(
 
 
 def by_hand(problem: Problem, theta0: ArrayLike, steps: int) -> Callable[[], NDArray[np.float64]]:
-    """ALRIGHT by the C loop that is written for Table 3 alone."""
+    """Return a call of ALRIGHT by the C loop written for Table 3 alone."""
     return lambda: special_alright(
         problem, 0.5, theta0=theta0, alpha=ALPHA, weight_decay=WEIGHT_DECAY, steps=steps, seed=SEED
     )
 
 
 def step() -> list[Row]:
-    """(a) A step on Table 3, every rule, full gradients and drawn data."""
+    """Time (a) a step on Table 3 for every rule, with full gradients and with drawn data."""
     settings = Figure2()
     return [
         row
@@ -115,13 +115,13 @@ def step() -> list[Row]:
 
 
 def large() -> list[Row]:
-    """(b) A full-gradient step with d = 16, 64 + 64 data, 4 outputs."""
+    """Time (b) a full-gradient step with d = 16, 64 + 64 data, 4 outputs."""
     problem = random_problem(np.random.default_rng(0), dim=16, n_dpo=64, n_sft=64, outputs=4)
     return _against_c(problem, np.zeros(16), title="d=16, 64+64", steps=4_000, repeats=11, stochastic=False)
 
 
 def autograd() -> list[Row]:
-    """(c) A step beside the loop that a user would write with torch: fewer steps of it are timed."""
+    """Time (c) a step beside a plain loop in torch, of which fewer steps are timed."""
     from benchmarks import torch_loop
 
     settings, problem = Figure2(), Figure2().problem()
@@ -151,7 +151,7 @@ def autograd() -> list[Row]:
 
 
 def many() -> list[Row]:
-    """(d) 10,000 ALRIGHT runs of 10,000 steps, two at a time, here and in C."""
+    """Time (d) 10,000 ALRIGHT runs of 10,000 steps, two at a time, here and in C."""
     settings = Figure2()
     problem, rule = settings.problem(), Alright(0.5)
     loop = CLoop(problem, rule)

@@ -1,4 +1,4 @@
-"""Interleaved timing: A B A B ..., so that what the machine does meanwhile falls on all alike."""
+"""Interleaved timing (A B A B ...), so that other load on the machine affects all sides alike."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Row:
 
     @property
     def ours(self) -> str:
-        """The label of what is measured; the others are what it is held against."""
+        """Return the label of our side; the other sides are compared with it."""
         return next(iter(self.times))
 
     def ratio(self, other: str) -> tuple[float, float, float]:
-        """Median, lower and upper quartile over the repetitions of ours/other."""
+        """Return median, lower and upper quartile of ours/other over the repetitions."""
         lower, median, upper = np.quantile(self.times[self.ours] / self.times[other], (0.25, 0.5, 0.75))
         return float(median), float(lower), float(upper)
 
     def holds(self) -> bool:
-        """Whether every bar is met by the median."""
+        """Return whether the median ratio meets every bar."""
         return all(
             (float(np.median(self.times[label])) if label == self.ours else self.ratio(label)[0]) <= bar
             for label, bar in self.bars.items()
@@ -50,7 +50,7 @@ def interleave(
     units: Mapping[str, int] | int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds a unit of every call, in every repetition; each is called once before, unmeasured."""
+    """Measure the seconds a unit of every call in every repetition, after one unmeasured call of each."""
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {label: [] for label in calls}

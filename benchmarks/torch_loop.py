@@ -38,7 +38,7 @@ def sft_loss(logps: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def table3(theta_ref: ArrayLike, beta: float = 1.0) -> list[Callable[[Policy], torch.Tensor]]:
-    """The two objectives of Table 3, f_DPO and f_SFT."""
+    """Return the two objectives of Table 3, f_DPO and f_SFT."""
     phi = {row.role: row.feature for row in TABLE3}
     pair = torch.tensor([[phi["chosen"], phi["rejected"]]], dtype=torch.float64)
     answers = torch.tensor([[phi["target"], phi["not trained on"]]], dtype=torch.float64)
@@ -58,7 +58,7 @@ def run(
     steps: int,
     seed: int,
 ) -> NDArray[np.float64]:
-    """The last iterate of full-gradient steps by Mix, ALRIGHT or MAXRIGHT with k = 1."""
+    """Return the last iterate of full-gradient steps by Mix, ALRIGHT or MAXRIGHT with k = 1, shape (2,)."""
     policy = Policy(theta0)
     optimiser = torch.optim.SGD(policy.parameters(), lr=alpha, weight_decay=weight_decay)
     rng = np.random.default_rng(seed)

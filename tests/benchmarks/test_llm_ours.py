@@ -11,6 +11,7 @@ from benchmarks.llm_rows import TINY  # noqa: E402
 from toyopt.algorithms import DPO, SFT, Mix, Sequential  # noqa: E402
 
 
+@pytest.mark.slow
 def test_sequential_takes_the_same_rows_as_mix() -> None:
     ours = llm_ours.Ours(TINY)
     mixed = ours.run(Mix(0.5), TINY.batches)

@@ -16,6 +16,8 @@ quiet_trl = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWar
 
 
 @quiet_trl
+@pytest.mark.slow
+@pytest.mark.oracle
 def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trl")
     for name in ("HF_HUB_OFFLINE", "TQDM_DISABLE"):  # set by the benchmarks; afterwards as before
