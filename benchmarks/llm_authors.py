@@ -26,7 +26,7 @@ Padded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def padded(rows: TokenizedDataset, chosen: Sequence[int], answer: int, device: Any) -> Padded:
-    """Return (ids, attention mask, response mask), each (n, L), of prompts with their response of number `response`."""
+    """Return (ids, attention mask, response mask), each (n, L), of prompts with the response of number `answer`."""
     pairs = [(rows.prompts[i], rows.responses[i][answer]) for i in chosen]
     shape = len(pairs), max(len(p) + len(a) for p, a in pairs)
     ids, attention, response = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
