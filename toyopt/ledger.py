@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -21,9 +21,8 @@ from toyopt.algorithms import InverseRootHorizon
 from toyopt.certify import Certificate
 from toyopt.examples import Figure2, random_problem, table2
 from toyopt.problem import Problem
-from toyopt.theorems.record import How, Record, Verdict
+from toyopt.record import EVIDENCE, Evidence, Record, Verdict
 
-STRENGTH: tuple[How, ...] = ("symbolic", "certified", "enumerated", "property", "statistical")
 WIDE = ("1/100", "99/100")
 _LAMS = (0.05, 0.3, 0.5, 0.8)
 
@@ -49,9 +48,9 @@ class Entry:
         return "fails" if "fails" in verdicts else "open" if "open" in verdicts else "holds"
 
     @property
-    def how(self) -> How:
+    def evidence(self) -> Evidence:
         """The strongest evidence among the records."""
-        return min((record.how for record in self.records), key=STRENGTH.index)
+        return min((record.evidence for record in self.records), key=EVIDENCE.index)
 
 
 def ledger(claims: Iterable[str] | None = None) -> Iterator[Entry]:
@@ -71,10 +70,8 @@ def ledger(claims: Iterable[str] | None = None) -> Iterator[Entry]:
 
 
 def of_proof(claim: str, certificate: Certificate) -> Record:
-    """A certificate without two sides as a record: 1 of 1 proven, or attained NaN, and so open, if it is not."""
-    text = certificate.statement if certificate.proven else f"not proven, stopped at {certificate.stopped_at}"
-    attained = 1.0 if certificate.proven else float("nan")
-    return Record(claim, text, "equal", 1.0, attained, certificate.source, how="certified", terms={"proofs": 1.0})
+    """Return a certificate's record under the name of a claim of the ledger."""
+    return replace(certificate.record, claim=claim)
 
 
 def tightest(records: Iterable[Record]) -> Record:
@@ -224,7 +221,7 @@ def _settings(T: int) -> Iterator[th.MaxrightSetting]:
 
 
 def _m() -> Iterator[Record]:
-    found = [th.maxright(setting) for T in (2, 20, 2000) for setting in _settings(T)]
+    found = [th.maxright_best_and_average(setting) for T in (2, 20, 2000) for setting in _settings(T)]
     yield from (tightest(kind) for kind in zip(*found, strict=True))
 
 
@@ -268,7 +265,7 @@ def _e() -> Iterator[Record]:
             bound=by_paths.mean,
             attained=by_grid.mean,
             source="beyond the paper, docs/theory.md",
-            how="enumerated",
+            evidence="enumerated",
             interval=by_grid.interval,
         )
 

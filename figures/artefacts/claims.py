@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from toyopt.ledger import Entry
+    from toyopt.record import Record
 
 
 EMPIRICAL = "Section 6, Appendix B"
@@ -41,7 +42,7 @@ def compute(parameters: dict[str, Any]) -> Data:
             entry.shown.bound,
             entry.shown.attained,
             entry.verdict,
-            entry.how,
+            entry.evidence,
             entry.shown.source,
         )
         for entry in entries
@@ -73,7 +74,7 @@ def _checks(entry: Entry) -> list[Check]:
     return [
         Check(
             name=f"{entry.claim}/{i}",
-            statement=f"{record.statement} [{record.how}]" + _suffix(record.verdict),
+            statement=f"{record.statement} [{record.evidence}{_within(record)}]" + _suffix(record),
             kind=record.kind,
             bound=record.bound,
             attained=record.attained,
@@ -84,8 +85,14 @@ def _checks(entry: Entry) -> list[Check]:
     ]
 
 
-def _suffix(verdict: str) -> str:
-    return " (open: not established)" if verdict == "open" else ""
+def _within(record: Record) -> str:
+    """Return the tolerance of a record's verdict as text; "" where there is none."""
+    return f", tolerance {record.tolerance:.1g}" if record.tolerance else ""
+
+
+def _suffix(record: Record) -> str:
+    """Return the reason why a record is open as text; "" where its verdict is another."""
+    return f" (open: {record.note or 'not established'})" if record.verdict == "open" else ""
 
 
 def draw(data: Data) -> Figure:

@@ -94,7 +94,7 @@ def _joint(parameters: dict[str, Any]) -> dict[str, np.ndarray]:
     from toyopt.examples import LowerBound
     from toyopt.optimum import lower_bound_minimiser
     from toyopt.theorems.alright.last_iterate import log_bound, total
-    from toyopt.theorems.lemma_a7 import noise_level
+    from toyopt.theorems.lemmas import noise_level
 
     family = LowerBound(parameters["c"], parameters["theta_ref"])
     problem, start, alpha0 = family.problem(), [float(parameters["theta_1"])], float(parameters["alpha0"])
@@ -140,7 +140,7 @@ def _certificates(parameters: dict[str, Any]) -> tuple[dict[str, np.ndarray], li
 
 def _said(proven: list[Any]) -> dict[str, str]:
     """What the certificates say."""
-    return {f"certificate_{k}": record.statement for k, record in enumerate(proven)}
+    return {f"certificate_{k}": f"{record.note or 'proven'}: {record.statement}" for k, record in enumerate(proven)}
 
 
 def _judge_sequential(table: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
@@ -199,7 +199,7 @@ def _judge_joint(extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
 
 def _judge_proofs(table: dict[str, np.ndarray], extra: dict[str, np.ndarray], proven: list[Any]) -> tuple[Check, ...]:
     """Every certificate is proven, and no run contradicts one."""
-    done = sum(record.verdict == "holds" and record.how == "certified" for record in proven)
+    done = sum(record.verdict == "holds" and record.evidence == "certified" for record in proven)
     margin = [
         table["gap"][table["T"] >= when].min() - g
         for when, g in zip(extra["proven_T0"], extra["proven_g"], strict=True)

@@ -111,10 +111,10 @@ def _rows(parameters: dict[str, Any], lam: float) -> Iterable[Row]:
     for T in sorted({*exact, *grid}):
         for steps, schedule in (("constant", InverseRootHorizon(alpha0, T)), ("linear decay", LinearDecay(D, C, T))):
             got = _gap(problem, lam, schedule, T, "paths" if T in exact else "grid", parameters)
-            yield (lam, steps, T, "gap", got.mean - value, got.low - value, got.high - value, got.how)
+            yield (lam, steps, T, "gap", got.mean - value, got.low - value, got.high - value, got.evidence)
     for T in sampled:
         got = _gap(problem, lam, InverseRootHorizon(alpha0, T), T, "runs", parameters)
-        yield (lam, "constant", T, "gap, runs", got.mean - value, max(got.low - value, 0.0), got.high - value, got.how)
+        yield (lam, "constant", T, "gap, runs", got.mean - value, max(got.low - value, 0.0), got.high - value, got.evidence)
 
 
 def _gap(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from toyopt import certify as cf
-from toyopt.certify.exact import exact, whole
+from toyopt.certify.certificate import Claim, Proof, certify
+from toyopt.certify.exact import exact, integer_text
 from toyopt.certify.family import minimiser
-from toyopt.certify.record import Claim, Sheet, certify
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +57,19 @@ def test_no_truth_value_frozen_and_picklable() -> None:
         c.status = "not proven"  # type: ignore[misc]
     copy = pickle.loads(pickle.dumps(cf.sequential_gap("1/2", 1)))
     assert copy.recheck().proven
-    assert cf.closed_form_minimiser("1/2").enclosure("θ*").startswith("2.5000")
+    assert cf.closed_form_minimiser("1/2").enclosure("θ*").text.startswith("2.5000")
     with pytest.raises(KeyError):
         c.enclosure("nothing")
 
 
 @pytest.mark.parametrize("answer", [None, False, 1, "yes"])
 def test_only_a_literal_true_goes_on(answer: Any) -> None:
-    def body(sheet: Sheet) -> None:
-        sheet.need(answer, "here")
+    def body(proof: Proof) -> None:
+        proof.require(answer, "here")
         raise AssertionError("the proof went on")
 
-    again = cf.logistic_variance
-    c = certify(Claim("x", "a claim", (), "none", ()), body, prec=64, again=again)
+    rerun = cf.logistic_variance
+    c = certify(Claim("x", "a claim", (), "none", ()), body, prec=64, rerun=rerun)
     assert (c.status, c.stopped_at) == ("not proven", "here")
 
 
@@ -146,8 +146,8 @@ def test_exact_numbers() -> None:
     assert exact("0.1", "a") == Fraction(1, 10) != Fraction(0.1)
     assert exact("1e-3", "a") == Fraction(1, 1000)
     assert exact(Fraction(2, 3), "a") == Fraction(2, 3)
-    assert whole(10**20) == "1e20"
-    assert whole(120) == "120"
+    assert integer_text(10**20) == "1e20"
+    assert integer_text(120) == "120"
     # A few thousand digits, beyond what str(int) allows.
-    assert len(whole(10**6000 + 1)) == 6001
+    assert len(integer_text(10**6000 + 1)) == 6001
     assert not minimiser(Fraction(1, 2), Fraction(5, 2), branch=-1).is_finite()

@@ -62,7 +62,7 @@ def test_paths_against_the_definition() -> None:
         expected += p * (0.3 * oracle_value(specs[0], theta) + 0.7 * oracle_value(specs[1], theta))
     got = expected_gap(build(specs), lam=0.3, schedule=schedule, T=4, theta_1=start)
     assert got.mean == pytest.approx(expected, rel=1e-13)
-    assert (got.how, got.size, got.interval, got.failure) == ("enumerated", 8, None, 0.0)
+    assert (got.evidence, got.size, got.interval, got.failure) == ("enumerated", 8, None, 0.0)
     swapped = expected_gap(build(specs), lam=0.7, schedule=schedule, T=4, theta_1=start)
     assert swapped.mean != pytest.approx(expected, rel=1e-3)
 
@@ -224,7 +224,7 @@ def test_the_interval_contains_the_exact_expectation(dim: int, stochastic: bool)
         got = expected_gap(p, method="runs", runs=2000, failure=1e-9, **options)
         assert got.low <= exact <= got.high
         assert got.interval == (got.low, got.high)
-        assert (got.how, got.failure, got.size) == ("statistical", 1e-9, 2000)
+        assert (got.evidence, got.failure, got.size) == ("statistical", 1e-9, 2000)
 
 
 def test_the_interval_shrinks_and_the_mean_is_the_runs_own() -> None:
@@ -296,8 +296,8 @@ def test_which_way_is_taken() -> None:
     assert expected_gap(table2(), T=6, **options).size == 32
     assert expected_gap(table2(), T=7, nodes=100, **options).interval is not None
     options["theta_1"] = [0.0, 1.0]
-    assert expected_gap(two, T=7, runs=50, **options).how == "statistical"
-    assert expected_gap(two, T=7, runs=50, **(options | {"lam": 1.0})).how == "enumerated"  # one path
+    assert expected_gap(two, T=7, runs=50, **options).evidence == "statistical"
+    assert expected_gap(two, T=7, runs=50, **(options | {"lam": 1.0})).evidence == "enumerated"  # one path
 
 
 def test_minus() -> None:

@@ -85,7 +85,7 @@ def asked(claim: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], li
     monkeypatch.setattr(book, "th", StandIn(th, log))
     algebra = tuple(Record("x", f"algebra.{part}", "equal", 0.0, 0.0, "source") for part in range(2))
     monkeypatch.setattr(book, "_derivations", lambda: algebra)  # SymPy takes a while
-    algebra = tuple(Record("x", f"algebra.{part}", "equal", 0.0, 0.0, "source", how="symbolic") for part in range(2))
+    algebra = tuple(Record("x", f"algebra.{part}", "equal", 0.0, 0.0, "source", evidence="symbolic") for part in range(2))
     monkeypatch.setattr(book, "_derivations", lambda: algebra)
     monkeypatch.setattr(book, "certify", StandIn(certify, log))
     return list(CLAIMS[claim][1]()), log
@@ -108,7 +108,7 @@ def summary(claim: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         varied = "".join(f" {k}:{len(v)}" for k, v in values.items() if len(v) > 1)
         texts = [", ".join(f"{k}={v}" for k, v in given.items()) for given in each]
         lines.append(f"{name} x{len(each)}{varied} {checksum(texts)}")
-    named = [r.statement if r.claim == "x" else f"{r.claim} {r.verdict} {r.how}" for r in records]
+    named = [r.statement if r.claim == "x" else f"{r.claim} {r.verdict} {r.evidence}" for r in records]
     return [*lines, ", ".join(named) if len(named) < 4 else f"{len(named)} records {checksum(named)}"]
 
 
@@ -242,7 +242,7 @@ def test_enumeration_and_induction_are_put_side_by_side(monkeypatch: pytest.Monk
     """Paths on the bound's side, the grid's mean and interval on the other."""
     records, _ = asked("E", monkeypatch)
     for r, (lam, T) in zip(records, ((0.3, 12), (0.5, 16), (0.8, 16)), strict=True):
-        assert (r.claim, r.kind, r.how) == ("E", "equal", "enumerated")
+        assert (r.claim, r.kind, r.evidence) == ("E", "equal", "enumerated")
         assert f"T = {T}, λ = {lam}:" in r.statement
         assert r.source == "beyond the paper, docs/theory.md"
         assert (r.bound, r.attained, r.interval) == (T + 0.25, T + 0.5, (lam, 100.0))
@@ -252,7 +252,7 @@ def test_a_proof_is_one_of_one() -> None:
     proven, stopped = sequential_gap("1/2", 1), sequential_gap("1/2", 1, T0=3)
     r = of_proof("S", proven)
     assert (r.claim, r.statement, r.kind, r.source) == ("S", proven.statement, "equal", proven.source)
-    assert (r.bound, r.attained, r.how, dict(r.terms)) == (1.0, 1.0, "certified", {"proofs": 1.0})
+    assert (r.bound, r.attained, r.evidence, dict(r.terms)) == (1.0, 1.0, "certified", {"proofs": 1.0})
     assert math.isnan(of_proof("S", stopped).attained)
 
 

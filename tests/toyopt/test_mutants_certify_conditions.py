@@ -14,10 +14,10 @@ import pytest
 from flint import arb, ctx
 
 from toyopt import certify as cf
+from toyopt.certify.certificate import Proof
 from toyopt.certify.constant import Constant, prove_constant
 from toyopt.certify.exact import ball
-from toyopt.certify.record import Sheet
-from toyopt.certify.sequential import Plan
+from toyopt.certify.sequential import PhaseLengths
 
 FIRST = "V(T0) >= 0"
 SECOND = "ηT0 + k > 1"
@@ -27,8 +27,8 @@ FALLS = "B(y)/y decreases from T0 on"
 ROOM = "ηT0 > B"
 
 
-class Credulous(Sheet):
-    """A sheet that goes on whatever fails, and keeps what did."""
+class Credulous(Proof):
+    """A proof that goes on whatever fails, and keeps what did."""
 
     def need(self, condition: bool, where: str) -> None:
         if condition is not True:
@@ -42,10 +42,10 @@ def start_at(x: Any, eta: Any, v: Any) -> cf.Phases:
 
 def constant(x: Any, eta: Any, v: Any, T0: int, mu: Any = "1/2") -> tuple[list[str], Constant]:
     """Which of the constant's conditions fail at T0, and what would be claimed without them."""
-    sheet = Credulous()
+    proof = Credulous()
     with ctx.workprec(128):
-        found = prove_constant(sheet, start_at(x, eta, v), Fraction(mu), T0)
-    return list(sheet.kept), found
+        found = prove_constant(proof, start_at(x, eta, v), Fraction(mu), T0)
+    return list(proof.kept), found
 
 
 def run(v: float, eta: float, steps: int) -> float:
@@ -138,10 +138,10 @@ RISES = "T -> R(T) increases beyond T0 = "
 
 def lower_end(phases: cf.Phases, ratio: Any, T0: int) -> tuple[list[str], arb, arb]:
     """Which conditions fail at T0, the first phase's upper end V, and the W that would be claimed."""
-    plan, sheet = Plan.of(phases, ratio, None), Credulous()
+    plan, proof = PhaseLengths.of(phases, ratio, None), Credulous()
     with ctx.workprec(128):
-        W = plan.lower_end(sheet, T0)
-        return list(sheet.kept), plan.second_start(T0)[0], W
+        W = plan.lower_end(proof, T0)
+        return list(proof.kept), plan.second_start(T0)[0], W
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_without_the_condition_on_V_a_later_T_ends_lower() -> None:
     later, _, late = lower_end(phases, ratio, T0 + 1)
     assert (failed, later) == ([f"{STEEP}{T0}"], [])
     assert late < early - arb("0.04")
-    line = Plan.of(phases, ratio, None).line((Fraction(lam), Fraction(lam)))
+    line = PhaseLengths.of(phases, ratio, None).line((Fraction(lam), Fraction(lam)))
     g = max(Fraction(n, 100) for n in range(1, 2000) if line.holds(early, ball(Fraction(n, 100))))
     assert cf.sequential_gap(lam, g, T0=T0, phases=phases, ratio=ratio).stopped_at == f"{STEEP}{T0}"
     denied = cf.sequential_gap(lam, g, T0=T0 + 1, phases=phases, ratio=ratio)

@@ -12,10 +12,10 @@ from flint import arb, ctx
 from toyopt import certify as cf
 from toyopt.certify import family as fam
 from toyopt.certify import scalar
-from toyopt.certify.exact import ball, weights, whole
+from toyopt.certify.certificate import Claim, Proof, UnprovenStep, certify
+from toyopt.certify.exact import ball, integer_text, weights
 from toyopt.certify.minimiser import max_ball, min_ball
-from toyopt.certify.record import Claim, Sheet, Stopped, certify
-from toyopt.certify.sequential import Plan, _floor, _proves, _round_up
+from toyopt.certify.sequential import PhaseLengths, _floor, _proves, _round_up
 from toyopt.certify.trajectory import enclose_phase
 
 WIDE = ("1/100", "99/100")
@@ -48,14 +48,14 @@ def test_a_message_names_the_argument(call: Callable[[], object], words: str) ->
 
 
 def test_a_long_whole_number_is_written_with_an_exponent() -> None:
-    assert whole(10**11) == "1" + 11 * "0"
-    assert whole(12 * 10**12) == "12e12"
+    assert integer_text(10**11) == "1" + 11 * "0"
+    assert integer_text(12 * 10**12) == "12e12"
 
 
 def test_the_claim_with_a_longest_first_phase() -> None:
     c = cf.sequential_gap("1/2", 1, T0=100, T_first=7)
     assert c.statement == "Sequential, DPO first, all T_SFT >= 100 and every T_DPO <= 7, λ = 1/2: G_Mix,λ(θ_T) >= 1"
-    assert c.inputs[-1] == ("T_first", "7")
+    assert c.inputs[-1] == ("T_first", 7)
     assert c.source == "beyond the paper (Theorem S)"
     assert cf.theorem_3_3(T0=1000).source == "arXiv 2410.15483v3, Theorem 3.3"
 
@@ -98,33 +98,33 @@ def test_what_is_proven_by_default() -> None:
         ],
     }
     assert all(c.proven and c.prec == prec for prec, some in made.items() for c in some)
-    assert [value for c in made[64] for _, value in c.inputs] == ["1/4", "4", "1", "4", "1/6", "2000"]
+    assert [value for c in made[64] for _, value in c.inputs] == [Fraction(1, 4), 4, 1, 4, Fraction(1, 6), 2000]
 
 
 def test_a_stopped_proof_states_no_more_than_the_claim() -> None:
-    def body(sheet: Sheet) -> None:
-        sheet.statement = "a claim, and what was found besides"
-        sheet.need(False, "here")
+    def body(proof: Proof) -> None:
+        proof.statement = "a claim, and what was found besides"
+        proof.require(False, "here")
 
-    c = certify(Claim("x", "a claim", (), "none", ()), body, prec=64, again=cf.logistic_variance)
+    c = certify(Claim("x", "a claim", (), "none", ()), body, prec=64, rerun=cf.logistic_variance)
     assert (c.statement, c.stopped_at) == ("a claim", "here")
 
 
 def test_the_ledger_shows_these_runs() -> None:
     inputs = [(c.claim, dict(c.inputs)) for c in cf.standard_certificates(steps=10)]
     assert [(i["steps"], i["theta_0"], i["theta_0_prime"]) for claim, i in inputs if claim == "A.3"] == [
-        ("1 ×200", "5", "-5")
+        ("1 ×200", 5, -5)
     ]
     lengths = [(i.get("ratio"), i.get("T_first")) for claim, i in inputs if claim == "S"]
-    assert lengths[-3:] == [("1", None), ("100", None), (None, "1000000")]
+    assert lengths[-3:] == [(1, None), (100, None), (None, 1000000)]
 
 
 # --- the minimiser ----------------------------------------------------------------------------------------------------
 
 
 def test_the_minimiser_claimed_by_default_and_again() -> None:
-    assert dict(cf.closed_form_minimiser("1/2").inputs)["tol"] == str(Fraction(1, 10**20))
-    assert dict(cf.closed_form_minimiser(("1/3", "1/2")).inputs)["tol"] == "1/4"
+    assert dict(cf.closed_form_minimiser("1/2").inputs)["tol"] == Fraction(1, 10**20)
+    assert dict(cf.closed_form_minimiser(("1/3", "1/2")).inputs)["tol"] == Fraction(1, 4)
     wrong = cf.closed_form_minimiser("1/2", branch=-1)
     assert "z the negative root of" in wrong.statement
     assert stop(wrong.recheck()) == stop(wrong) == "a positive root z, λ in [0.5, 0.5]"
@@ -211,7 +211,7 @@ def test_the_inverse_widens_its_ball_sixteenfold_up_to_five_times(
         # 16^5 times the last bits that are added to the first radius stay below 1e-8
         assert float(pot.inverse(arb(1)).rad()) == pytest.approx(6, rel=1e-6)
     else:
-        with pytest.raises(Stopped):
+        with pytest.raises(UnprovenStep):
             pot.inverse(arb(1))
 
 
@@ -265,7 +265,7 @@ def test_T0_may_be_1() -> None:
 
 
 def test_what_stops_is_no_proof() -> None:
-    assert not _proves(Plan.of(far(), 1, None), 2, arb(-1000))
+    assert not _proves(PhaseLengths.of(far(), 1, None), 2, arb(-1000))
 
 
 def test_how_far_the_search_goes() -> None:
@@ -279,7 +279,7 @@ def test_a_huge_T0_has_15_digits() -> None:
     for T in (1, 10**20 - 1, 10**20):
         assert _round_up(T) == T
     for T in (10**20 + 1, 123456789012345678901, 2**70, 10**40 - 1, 7 * 10**6000 + 1):
-        unit = 10 ** (len(whole(T).split("e")[0]) - 15)
+        unit = 10 ** (len(integer_text(T).split("e")[0]) - 15)
         assert T <= _round_up(T) < T + unit
         assert _round_up(T) % unit == 0
 
@@ -289,11 +289,11 @@ def test_the_greatest_g_of_three_decimals(lam: Any, T0: int, low: int) -> None:
     """At T0 = 438 it lies just below the power of two up to which the search doubles."""
     c = cf.theorem_3_3(lam, T0=T0)
     assert c.proven
-    assert dict(c.inputs)["g"] == str(Fraction(low, 1000))
+    assert dict(c.inputs)["g"] == Fraction(low, 1000)
     assert not cf.sequential_gap(lam, Fraction(low + 1, 1000), T0=T0).proven
 
 
 def test_where_nothing_holds_the_least_g_is_asked_for() -> None:
     c = cf.theorem_3_3("1/2", T0=3, phases=cf.Phases(theta_1=-60))
     assert not c.proven
-    assert dict(c.inputs)["g"] == "1/1000"
+    assert dict(c.inputs)["g"] == Fraction(1, 1000)

@@ -13,8 +13,8 @@ import pytest
 from toyopt.examples import table2
 from toyopt.problem import Problem
 from toyopt.theorems import Record, lemma_a3, lemma_a5, lemma_a6, lemma_a7, noise_level, prop_a1, prop_a2
-from toyopt.theorems.lemma_a5 import rounding
-from toyopt.theorems.prop_a2 import relative_eigenvalues
+from toyopt.theorems.lemmas import rounding
+from toyopt.theorems.propositions import relative_eigenvalues
 
 U = 2.0**-53
 PAPER = "arXiv 2410.15483v3, "
@@ -226,7 +226,7 @@ def test_verdict_and_slack(record: Record, verdict: str, slack: float) -> None:
 def test_a_record_in_print() -> None:
     plain = one("upper", 0.5, terms={"a": 0.25, "b": 0.75})
     assert str(plain) == "X: x  [s]\n  holds: attained 0.5 <= bound 1 (property)\n  bound from a 0.25, b 0.75"
-    drawn = one("lower", 1.5, interval=(1.25, 2.0), failure=1e-6, how="statistical")
+    drawn = one("lower", 1.5, interval=(1.25, 2.0), failure=1e-6, evidence="statistical")
     assert str(drawn) == (
         "X: x  [s]\n  holds: attained 1.5 >= bound 1 (statistical)\n  attained in [1.25, 2], but with probability 1e-06"
     )

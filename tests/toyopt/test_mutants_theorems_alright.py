@@ -37,7 +37,7 @@ from toyopt.theorems.alright.last_iterate import harmonic, odd_harmonic
 from toyopt.theorems.alright.remark_42 import _minus_w
 from toyopt.theorems.alright.thm_41 import LastIterate, comparator, path_rounding
 from toyopt.theorems.alright.worst_case import as_sft, resisting
-from toyopt.theorems.lemma_a5 import rounding
+from toyopt.theorems.lemmas import rounding
 
 U = 2.0**-53
 ALRIGHT: dict[str, Any] = {"lam": 0.3, "T": 3, "theta_1": [1.0], "theta_star": [0.0]}
@@ -265,7 +265,7 @@ def test_options_reach_the_expectation() -> None:
         assert function(stochastic=True, **options_all).attained != plain.attained
         assert function(constants=(3.0, 4.0), **options_all).terms["noise"] > plain.terms["noise"]
         drawn = function(method="runs", runs=200, failure=0.01, **options_all)
-        assert (drawn.how, drawn.failure) == ("statistical", 0.01)
+        assert (drawn.evidence, drawn.failure) == ("statistical", 0.01)
         assert drawn.interval is not None
         assert drawn.interval[0] <= drawn.attained <= drawn.interval[1]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
-from types import SimpleNamespace
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 import toyopt.certify
+from toyopt.certify.certificate import Certificate, Enclosure
+from toyopt.certify.sequential import LOWER_END
 from toyopt.theorems.sequential.thm_33 import certified_33, interval, level, of_certificate, thm_33
 from toyopt.theorems.sequential.two_phases import TwoPhases, theorem_s
 
@@ -263,17 +266,22 @@ def test_the_defaults_of_theorem_s(monkeypatch: pytest.MonkeyPatch) -> None:
     assert theorem_s(**short)[2].tolerance > theorem_s(**short, limit=1)[2].tolerance + 0.99
 
 
-def certificate(order: str = "dpo-first", proven: bool = True, **inputs: str) -> Any:
-    """As `toyopt.certify` would hand it back: c = 9/10, theta_ref = -1, alpha = 3, theta_1 = 2."""
-    given = {"c": "9/10", "theta_ref": "-1", "alpha": "3", "theta_1": "2", "order": order, "lam": "[1/5, 3/5]"}
-    return SimpleNamespace(
+def certificate(order: str = "dpo-first", proven: bool = True, without: str = "") -> Certificate:
+    """A certificate of `sequential_gap` with c = 9/10, theta_ref = -1, alpha = 3, theta_1 = 2, and one input less."""
+    inputs = {"c": Fraction(9, 10), "theta_ref": Fraction(-1), "alpha": Fraction(3), "theta_1": Fraction(2)}
+    inputs |= {"order": order, "lam": (Fraction(1, 5), Fraction(3, 5)), "g": Fraction(1, 8), "T0": 7}
+    return Certificate(
         claim="3.3",
         statement="so",
-        stopped_at="here",
-        proven=proven,
+        assumptions=(),
+        stopped_at=None if proven else "here",
+        prec=64,
+        seconds=0.0,
+        pieces=1,
+        enclosures=((LOWER_END, Enclosure(Decimal("4.5"), Decimal("1e-9"), "4.5 ± 1e-9")),),
+        inputs=tuple((name, value) for name, value in inputs.items() if name != without),
         source="there",
-        inputs=tuple((given | {"g": " 1/8", "T0": "7"} | inputs).items()),
-        enclosures=(("lower bound of the last iterate's w (or v) from T0 on", "4.5±1e-9"),),
+        _rerun=certificate,
     )
 
 
@@ -282,10 +290,10 @@ def test_a_certificate_as_a_record(order: str, deciding: float) -> None:
     run, record = TwoPhases(0.9, -1.0, 3.0, 2.0, order), of_certificate(certificate(order))  # type: ignore[arg-type]
     assert record.attained == float(run.gap(deciding, 4.5))
     assert record.tolerance == 2 * float(run.gap_rounding(4.5))
-    assert (record.claim, record.statement, record.kind) == ("3.3", "proven: so", "lower")
-    assert (record.source, record.how, record.bound, record.terms) == ("there", "certified", 0.125, {"g": 0.125})
+    assert (record.claim, record.statement, record.kind) == ("3.3", "so", "lower")
+    assert (record.source, record.evidence, record.bound, record.terms) == ("there", "certified", 0.125, {"g": 0.125})
     no = of_certificate(certificate(order, proven=False))
-    assert (no.statement, no.tolerance, no.verdict) == ("not proven, stopped at here: so", 0.0, "open")
+    assert (no.note, no.tolerance, no.verdict) == ("not proven, stopped at: here", 0.0, "open")
 
 
 def test_the_run_of_a_certificate_is_its_own() -> None:
@@ -298,10 +306,8 @@ def test_the_run_of_a_certificate_is_its_own() -> None:
 
 @pytest.mark.parametrize("missing", ["g", "T0"])
 def test_another_claims_certificate_is_refused(missing: str) -> None:
-    other = certificate()
-    other.inputs = tuple((name, value) for name, value in other.inputs if name != missing)
     with pytest.raises(ValueError, match=r"^certificate: one of `sequential_gap` is needed, got '3\.3'"):
-        of_certificate(other)
+        of_certificate(certificate(without=missing))
 
 
 def test_the_interval_may_be_a_point_but_holds_neither_0_nor_1() -> None:

@@ -117,7 +117,7 @@ def test_the_grids_interval_is_its_mean_and_the_stated_error(T: int) -> None:
     second = derivative_bounds(branches(p, 0.3), (0.3, 0.7), p.objectives, alphas)[1]
     error = ((ends.max() - ends.min()) / 20) ** 2 / 8 * second[1:].sum()
     assert (grid.high - grid.mean, grid.mean - grid.low) == pytest.approx((error, error), rel=1e-7)
-    assert (grid.failure, grid.how) == (0.0, "enumerated")
+    assert (grid.failure, grid.evidence) == (0.0, "enumerated")
 
 
 def test_one_iterate_needs_one_node_and_has_only_rounding() -> None:
@@ -174,7 +174,7 @@ def test_every_path_and_no_more_than_the_limit() -> None:
     assert enumerate_expectation(table2(), lambda theta: theta[:, 0], **options(limit=4)).size == 4
     with pytest.raises(ValueError, match=r"^T: 2\^2 paths are more than the limit of 3, got 3"):
         expected_gap(table2(), **options(limit=3, method="paths"))
-    assert expected_gap(table2(), **options(limit=3)).how == "enumerated"  # by the grid, as d = 1
+    assert expected_gap(table2(), **options(limit=3)).evidence == "enumerated"  # by the grid, as d = 1
 
 
 def test_each_datum_is_an_objective_with_a_name() -> None:

@@ -23,7 +23,13 @@ from toyopt.theorems.expectation.sampling import (
     value_range,
 )
 from toyopt.theorems.maxright import bounds
-from toyopt.theorems.maxright.claims import maxright, maxright_last, maxright_optima, maxright_scaled, maxright_stale
+from toyopt.theorems.maxright.claims import (
+    maxright_best_and_average,
+    maxright_last,
+    maxright_optima,
+    maxright_scaled,
+    maxright_stale,
+)
 from toyopt.theorems.maxright.setting import FAILURE, MaxrightSetting, maxright_setting
 
 claims = importlib.import_module("toyopt.theorems.maxright.claims")  # `toyopt.theorems.maxright` is also a function
@@ -177,7 +183,7 @@ def test_the_interval_is_the_better_of_the_two(problem, start, alpha, runs, stoc
         halves["differences"] = bounded_differences(squares, runs, failure / 2)
     assert min(halves, key=halves.__getitem__) == way
     mean = float(values.mean())
-    assert (got.mean, got.how, got.size, got.failure) == (mean, "statistical", runs, failure)
+    assert (got.mean, got.evidence, got.size, got.failure) == (mean, "statistical", runs, failure)
     assert got.low == pytest.approx(max(mean - halves[way], low), rel=1e-12)
     assert got.high == pytest.approx(min(mean + halves[way], high), rel=1e-12)
     assert low < got.low or got.high < high
@@ -214,7 +220,7 @@ def setting(**changes: Any) -> MaxrightSetting:
 
 def all_records(s: MaxrightSetting) -> dict[str, Any]:
     """By a label "claim section", each record that there is."""
-    best, average = maxright(s)
+    best, average = maxright_best_and_average(s)
     stale = maxright_stale(s, 3)
     minimiser, run = maxright_optima(s, s.f_star + np.array([0.4, -0.2]))
     return {
@@ -240,7 +246,7 @@ def test_what_every_record_says_of_itself(seeds):
         assert (r.claim, r.source, r.kind) == (claim, f"beyond the paper; docs/theory.md, M{section}", "upper"), label
         assert r.bound == pytest.approx(math.fsum(r.terms.values()), rel=1e-14), label
         exact = seeds is None or "minimiser" in label or "scaled" in label
-        assert (r.how, r.failure) == (("property", 0.0) if exact else ("statistical", 1e-6)), label
+        assert (r.evidence, r.failure) == (("property", 0.0) if exact else ("statistical", 1e-6)), label
         assert (r.interval is None) is exact
         assert r.statement.startswith("F(argmin" if "minimiser" in label else "F = max_i λ_i (f_i - f_i*): "), label
         assert claim != "M-stale" or r.statement.endswith("as for k = 1, and the staleness of k = 3")
@@ -249,12 +255,12 @@ def test_what_every_record_says_of_itself(seeds):
 
 
 def test_the_statement_of_the_best_iterate_is_the_weaker_one_for_stochastic_steps():
-    assert "max_i λ_i (D²/2α0 + α0 C_i²/2)" in maxright(setting())[0].statement
-    assert "λ̄ (D²/2α0 + α0 C²/2)" in maxright(setting(seeds=[0, 1]))[0].statement
+    assert "max_i λ_i (D²/2α0 + α0 C_i²/2)" in maxright_best_and_average(setting())[0].statement
+    assert "λ̄ (D²/2α0 + α0 C²/2)" in maxright_best_and_average(setting(seeds=[0, 1]))[0].statement
     s, noisy = setting(), setting(seeds=[0, 1])
     # At α0 = 2, D = 5: max(0.3 (25/4 + 9/4), 0.7 (25/4 + 1/4))/√5 against 0.7 (25/4 + 9/4)/√5.
-    assert maxright(s)[0].bound == pytest.approx(0.7 * 6.5 / math.sqrt(5), rel=1e-14)
-    assert maxright(noisy)[0].bound == maxright(s)[1].bound == pytest.approx(0.7 * 8.5 / math.sqrt(5), rel=1e-14)
+    assert maxright_best_and_average(s)[0].bound == pytest.approx(0.7 * 6.5 / math.sqrt(5), rel=1e-14)
+    assert maxright_best_and_average(noisy)[0].bound == maxright_best_and_average(s)[1].bound == pytest.approx(0.7 * 8.5 / math.sqrt(5), rel=1e-14)
 
 
 def test_the_tolerance_is_ulps_of_what_is_added_up():
@@ -279,12 +285,12 @@ def test_the_tolerance_is_ulps_of_what_is_added_up():
 def test_the_interval_of_few_runs_is_the_range():
     """Σ alpha C λC to both sides of F(θ_1) - F(θ*), and not below inf F - F(θ*)."""
     s = setting(seeds=[0, 1], alpha0=0.01)
-    best, *_ = maxright(s)
+    best, *_ = maxright_best_and_average(s)
     high = float(s.worst(s.theta_1)[0]) + 0.45 * 1.5 * 0.01 * math.sqrt(5)
     assert best.interval == pytest.approx((high - 2 * 0.45 * 1.5 * 0.01 * math.sqrt(5), high), rel=1e-12)
-    alone = maxright(setting(seeds=[0], alpha0=0.01))[0]
+    alone = maxright_best_and_average(setting(seeds=[0], alpha0=0.01))[0]
     assert alone.interval == pytest.approx(best.interval, rel=1e-12)
-    far = maxright(setting(seeds=[0, 1], alpha0=50.0))[0]
+    far = maxright_best_and_average(setting(seeds=[0, 1], alpha0=50.0))[0]
     found = minimise_worst(s.problem, 0.3, s.f_star)
     lowest = found.value - float(worst_gap(s.problem, 0.3, s.f_star, [2.0]))
     assert lowest < -0.1
@@ -524,7 +530,7 @@ def test_a_record_by_hand(size):
     at = max(0.3 * (math.log(2) - 0.25), 0.7 * (math.log1p(math.e) + 0.5))  # at 2
     gaps = np.array(f) - at
     plain = s.record("M", "words", "9", {"a": 0.25, "b": 0.5}, theta, reach)
-    assert (plain.claim, plain.bound, plain.interval, plain.failure, plain.how) == ("M", 0.75, None, 0.0, "property")
+    assert (plain.claim, plain.bound, plain.interval, plain.failure, plain.evidence) == ("M", 0.75, None, 0.0, "property")
     assert plain.terms == {"a": 0.25, "b": 0.5}
     assert plain.statement == "F = max_i λ_i (f_i - f_i*): words"
     assert plain.attained == pytest.approx(gaps[1:].mean(), rel=1e-12)
@@ -532,7 +538,7 @@ def test_a_record_by_hand(size):
     expected = eps * (5 * 0.45 * (7 + reach * 1.5) + 16 * (most + 0.45 * reach * 1.5))
     assert plain.tolerance == pytest.approx(expected, rel=1e-12, abs=0.0)
     noisy = dataclasses.replace(s, seeds=tuple(range(size))).record("M", "words", "9", {"a": 1.0}, theta, reach)
-    assert (noisy.how, noisy.failure) == ("statistical", 1e-6)
+    assert (noisy.evidence, noisy.failure) == ("statistical", 1e-6)
     high, low = gaps[0] + 0.45 * 1.5 * reach, gaps[0] - 0.45 * 1.5 * reach
     radius = math.inf if size == 1 else empirical_bernstein(gaps[1:], high - low, 1e-6)
     mean = gaps[1:].mean()

@@ -34,7 +34,7 @@ def value(x: float) -> float:
 
 def test_both_records_say_where_they_come_from():
     equal, upper = pareto_optimal(table2(), 0.3)
-    assert [(r.claim, r.kind, r.how) for r in (equal, upper)] == [
+    assert [(r.claim, r.kind, r.evidence) for r in (equal, upper)] == [
         ("4.3", "equal", "property"),
         ("4.3", "upper", "property"),
     ]
@@ -140,7 +140,7 @@ def test_the_solver_is_given_the_gradients(monkeypatch):
 
 def test_the_count_of_optimisations(monkeypatch):
     record = optima_once(table2(), [0.2, 0.6, 0.7])
-    assert (record.claim, record.kind, record.how, record.bound, record.attained) == (
+    assert (record.claim, record.kind, record.evidence, record.bound, record.attained) == (
         "4.3",
         "equal",
         "property",
@@ -182,7 +182,7 @@ def test_the_same_input_by_hand():
 
 def test_a_conflict_says_where_it_comes_from():
     record = conflict(same_input([1.0, 2.0, 0.0], [0.0, 0.5, 4.0], theta_ref=[0.0, 0.0, 0.0], beta=3.0))
-    assert (record.claim, record.kind, record.how, record.bound) == ("A.4", "equal", "property", -1.0)
+    assert (record.claim, record.kind, record.evidence, record.bound) == ("A.4", "equal", "property", -1.0)
     assert record.statement == "cos(∇f_DPO, ∇f_SFT) = -1 at every θ"
     assert record.source == "Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9"
     assert record.tolerance == 20 * 2.0**-53
@@ -204,7 +204,7 @@ def test_no_common_ground_by_hand(lam):
     assert level.terms == {"log(1+e^m)": level.bound}
     assert share.bound == pytest.approx(min(top, min(ratio, 1 / ratio) / (1 + math.exp(-m))), rel=1e-14)
     assert share.attained == pytest.approx(float(minimise(unequal(), lam).values.min()), rel=1e-12)
-    assert [(r.claim, r.how, r.verdict) for r in (level, share)] == [("A.4", "property", "holds")] * 2
+    assert [(r.claim, r.evidence, r.verdict) for r in (level, share)] == [("A.4", "property", "holds")] * 2
     assert [r.kind for r in (level, share)] == ["equal", "lower"]
     assert "min_θ max(f_DPO, f_SFT)" in level.statement
     assert "both gaps at argmin" in share.statement
@@ -279,7 +279,7 @@ def test_the_family_by_hand():
     closed = same_input([0.8], [0.0], theta_ref=[2.0])
     assert found[1].terms["floor"] == pytest.approx(minimise(closed, 0.3).value, rel=1e-10)
     for r, psi in zip(found, angles, strict=True):
-        assert (r.claim, r.kind, r.how) == ("A.4", "upper", "property")
+        assert (r.claim, r.kind, r.evidence) == ("A.4", "upper", "property")
         assert f"at ψ = {psi:.4g} <= " in r.statement
         assert r.source == "Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9"
         # 7 updates, each an ulp of |θ_1| + |θ_ref| + 4 steps of c alpha, and 1; f_Mix has slope c.

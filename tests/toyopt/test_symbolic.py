@@ -151,7 +151,7 @@ def test_a_problem_that_is_off_by_a_millionth_of_a_millionth_is_caught(monkeypat
 
 def test_records_hold_if_all_is_proven_and_are_open_if_not(derived):
     a1, a2 = records(derived)
-    assert [(r.claim, r.verdict, r.how, r.kind, r.bound, r.attained) for r in (a1, a2)] == [
+    assert [(r.claim, r.verdict, r.evidence, r.kind, r.bound, r.attained) for r in (a1, a2)] == [
         ("A.1", "holds", "symbolic", "equal", 0.0, 0.0),
         ("A.2", "holds", "symbolic", "equal", 0.0, 0.0),
     ]

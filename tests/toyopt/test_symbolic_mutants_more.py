@@ -353,7 +353,7 @@ def test_records_by_hand(monkeypatch):
     monkeypatch.setattr("toyopt.symbolic.derive_all", lambda: tuple(map(made, range(22, 34))))
     for found in (records(), records(map(made, range(22, 34)))):
         assert [r.claim for r in found] == ["A.1", "A.2"]
-        assert [(r.kind, r.bound, r.attained, r.how, r.verdict) for r in found] == [
+        assert [(r.kind, r.bound, r.attained, r.evidence, r.verdict) for r in found] == [
             ("equal", 0.0, 0.0, "symbolic", "holds")
         ] * 2
         assert [r.statement[:6] for r in found] == ["‖g_DPO", "∇²f_DP"]

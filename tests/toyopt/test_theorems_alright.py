@@ -224,7 +224,7 @@ def test_thm_41_by_hand_at_two() -> None:
     assert log.attained == pytest.approx(lam * f(ends[0]) + (1 - lam) * f(ends[1]) - f(star), rel=1e-13)
     assert log.terms == pytest.approx({"distance": 9 / (3.4 * math.sqrt(2)), "noise": 0.25 * alpha}, rel=1e-14)
     assert harm.terms == pytest.approx(dict(log.terms), rel=1e-14)  # H_1 = 1 = 1 + log 1
-    assert (log.how, log.claim, log.interval, log.verdict) == ("enumerated", "4.1", None, "holds")
+    assert (log.evidence, log.claim, log.interval, log.verdict) == ("enumerated", "4.1", None, "holds")
 
 
 @given(problems(objectives=(2,)), st.floats(0, 1), st.sampled_from([0.1, 1.0, 5.0]), st.integers(2, 7), st.booleans())

@@ -16,7 +16,7 @@ from support.strategies import EXTREME, points, problems
 from toyopt.examples import random_problem, table2
 from toyopt.problem import Problem
 from toyopt.theorems import lemma_a3, lemma_a5, lemma_a6, lemma_a7, mean_square_constants, noise_level, prop_a1, prop_a2
-from toyopt.theorems.prop_a2 import eigenvalue_tolerance, relative_eigenvalues
+from toyopt.theorems.propositions import eigenvalue_tolerance, relative_eigenvalues
 
 TWO = problems(objectives=(2,))
 
@@ -264,7 +264,7 @@ def test_a7_by_hand() -> None:
     assert r.terms["progress"] == pytest.approx((here - there) ** 2 / 2 - after / 2, rel=1e-13)
     assert r.terms["noise"] == pytest.approx(alpha**2 / 2 * 0.25, rel=1e-14)  # C1 = C2 = 1/2
     assert r.attained == pytest.approx(alpha * float(p.f_mix([here], lam) - p.f_mix([there], lam)), rel=1e-14)
-    assert r.how == "enumerated"
+    assert r.evidence == "enumerated"
     assert sum(r.terms.values()) == r.bound
 
 

@@ -15,7 +15,13 @@ from toyopt.algorithms import Constant
 from toyopt.examples import LowerBound, random_problem, table2
 from toyopt.minimax import minimise_worst, worst_gap
 from toyopt.theorems.maxright import bounds
-from toyopt.theorems.maxright.claims import maxright, maxright_last, maxright_optima, maxright_scaled, maxright_stale
+from toyopt.theorems.maxright.claims import (
+    maxright_best_and_average,
+    maxright_last,
+    maxright_optima,
+    maxright_scaled,
+    maxright_stale,
+)
 from toyopt.theorems.maxright.setting import maxright_setting
 
 
@@ -58,7 +64,7 @@ def settings(draw, n_objectives=(2, 3)):
 
 @given(setting=settings(), k=st.integers(1, 30))
 def test_every_claim_holds_on_random_problems_for_any_comparator(setting, k):
-    records = [*maxright(setting), maxright_last(setting), maxright_last(setting, "harmonic")]
+    records = [*maxright_best_and_average(setting), maxright_last(setting), maxright_last(setting, "harmonic")]
     records += maxright_stale(setting, k)
     estimates = setting.f_star + np.linspace(-0.3, 0.8, len(setting.f_star))
     records.append(maxright_optima(setting, estimates)[1])
@@ -72,8 +78,8 @@ def test_every_claim_holds_on_random_problems_for_any_comparator(setting, k):
 def test_k_1_is_maxright_itself():
     setting = maxright_setting(table2(), 0.3, T=70, alpha0=1.9, theta_1=[7.0])
     best, average, last = maxright_stale(setting, 1)
-    assert (best.bound, best.attained) == (maxright(setting)[0].bound, maxright(setting)[0].attained)
-    assert average.attained == maxright(setting)[1].attained
+    assert (best.bound, best.attained) == (maxright_best_and_average(setting)[0].bound, maxright_best_and_average(setting)[0].attained)
+    assert average.attained == maxright_best_and_average(setting)[1].attained
     harmonic = maxright_last(setting, "harmonic")
     assert (last.bound, last.attained) == (harmonic.bound, harmonic.attained)
 
@@ -88,7 +94,7 @@ def test_attained_values_are_those_of_the_t_th_iterate():
         thetas.append(theta)
     floor = minimise_worst(table2(), 0.3).value
     gaps = [float(worst_gap(table2(), 0.3, [0.0, 0.0], [x])) - floor for x in thetas]
-    best, average = maxright(setting)
+    best, average = maxright_best_and_average(setting)
     assert maxright_last(setting).attained == pytest.approx(gaps[-1], abs=1e-13)
     assert best.attained == pytest.approx(min(gaps), abs=1e-13)
     mean = float(worst_gap(table2(), 0.3, [0.0, 0.0], [sum(thetas) / 3])) - floor
@@ -182,13 +188,13 @@ def test_stochastic_records_have_an_interval_and_agree_with_the_enumeration():
     truth = every_draw(setting, 3)
     assert len(np.unique(setting.run(k=3).last[:, 0])) > 20  # the data are drawn
     for record, exact in zip(maxright_stale(setting, 3), truth, strict=True):
-        assert (record.how, record.failure) == ("statistical", 1e-6)
+        assert (record.evidence, record.failure) == ("statistical", 1e-6)
         low, high = record.interval
         assert low <= exact <= high  # each fails with probability 1e-6, and the seeds are fixed
         assert record.verdict == "holds"
-    assert maxright(setting)[0].bound == pytest.approx(total(setting.terms("average")), rel=1e-15)
+    assert maxright_best_and_average(setting)[0].bound == pytest.approx(total(setting.terms("average")), rel=1e-15)
     alone = maxright_setting(problem, 0.4, **shared, seeds=[5])
-    assert maxright(alone)[0].verdict == "open"
+    assert maxright_best_and_average(alone)[0].verdict == "open"
 
 
 # Wrong input.

@@ -10,6 +10,7 @@ The mathematics is in docs/theory.md, part S; the family is arXiv 2410.15483v3's
 True
 """
 
+from toyopt.certify.certificate import Certificate
 from toyopt.certify.constant import sequential_constant
 from toyopt.certify.exact import Exact
 from toyopt.certify.family import TABLE_2, Family
@@ -18,7 +19,6 @@ from toyopt.certify.level import gap_on_half_line
 from toyopt.certify.minimiser import closed_form_minimiser
 from toyopt.certify.phases import Phases
 from toyopt.certify.potential import Potential
-from toyopt.certify.record import Certificate
 from toyopt.certify.scalar import chord, exp_remainder, logistic_variance
 from toyopt.certify.sequential import find_T0, sequential_gap, theorem_3_3
 from toyopt.certify.standard import standard_certificates

@@ -18,9 +18,9 @@ from functools import partial
 from flint import arb
 
 from toyopt.certify import family as fam
-from toyopt.certify.exact import Exact, ball, count, positive, weights, whole
+from toyopt.certify.certificate import Certificate, Claim, Proof, certify
+from toyopt.certify.exact import Exact, ball, count, integer_text, positive, weights
 from toyopt.certify.phases import Phases
-from toyopt.certify.record import Certificate, Claim, Sheet, certify
 
 
 @dataclass(frozen=True)
@@ -49,44 +49,44 @@ def sequential_constant(
     mu = weight if run.order == "dpo-first" else 1 - weight
     claim = Claim(
         "S-constant",
-        f"Sequential, {run.order}: for λ = {weight} and all T_DPO = T_SFT = T >= {whole(when)}: "
+        f"Sequential, {run.order}: for λ = {weight} and all T_DPO = T_SFT = T >= {integer_text(when)}: "
         f"|G_Mix,λ(θ_T) - {mu} log T - κ| <= {bound}",
         (run.assumption,),
         "beyond the paper (Theorem S)",
-        (*run.inputs, ("lam", str(weight)), ("error", str(bound)), ("T0", whole(when))),
+        (*run.inputs, ("lam", weight), ("error", bound), ("T0", when)),
     )
 
-    def body(sheet: Sheet) -> None:
-        found = prove_constant(sheet, run, mu, when)
-        sheet.keep("κ", found.kappa)
-        sheet.keep("κ + μ log T0", found.kappa + ball(mu) * ball(when).log())
-        sheet.keep("error below at T0", found.below)
-        sheet.keep("error above at T0", found.above)
-        sheet.need(found.below >= -ball(bound), f"the lower error at T0 is not >= -{bound}")
-        sheet.need(found.above <= ball(bound), f"the upper error at T0 is not <= {bound}")
+    def body(proof: Proof) -> None:
+        found = prove_constant(proof, run, mu, when)
+        proof.keep("κ", found.kappa)
+        proof.keep("κ + μ log T0", found.kappa + ball(mu) * ball(when).log())
+        proof.keep("error below at T0", found.below)
+        proof.keep("error above at T0", found.above)
+        proof.require(found.below >= -ball(bound), f"the lower error at T0 is not >= -{bound}")
+        proof.require(found.above <= ball(bound), f"the upper error at T0 is not <= {bound}")
 
-    again = partial(sequential_constant, lam, error, T0=T0, phases=run)
-    return certify(claim, body, prec=prec, again=again)
+    rerun = partial(sequential_constant, lam, error, T0=T0, phases=run)
+    return certify(claim, body, prec=prec, rerun=rerun)
 
 
-def prove_constant(sheet: Sheet, run: Phases, mu: Fraction, T0: int) -> Constant:
+def prove_constant(proof: Proof, run: Phases, mu: Fraction, T0: int) -> Constant:
     """The six conditions of the theorem at T0 (each persists for T >= T0), then κ and the error there."""
     pot, eta, x = run.potential, ball(run.eta), ball(run.x)
     start, y, log2 = ball(run.first_start), ball(run.eta) * T0, arb(2).log()
     top, rest = pot.value(start) + pot.over(start), eta * log2 / 2
     k, at_0 = top + rest, 1 - rest  # at_0 is Ψ(0)
-    sheet.need(y + top >= at_0, "V(T0) >= 0")
-    sheet.need(y + k > 1, "ηT0 + k > 1")
+    proof.require(y + top >= at_0, "V(T0) >= 0")
+    proof.require(y + k > 1, "ηT0 + k > 1")
     V_lo = pot.inverse(pot.value(start) + y - pot.under(start))
     w0 = -x - V_lo
     delta = pot.over(arb(0)) * 2  # σ(0) = 1/2, so this is δ(1 + η/4)
-    sheet.need(w0 + w0.exp() + delta + rest <= 0, "the first phase is long enough: w_T <= log(ηT)")
+    proof.require(w0 + w0.exp() + delta + rest <= 0, "the first phase is long enough: w_T <= log(ηT)")
     B1 = x + (y + k).log() + eta * eta / 2
-    sheet.need(y - B1 >= at_0, "w_T >= 0 from T0 on")
+    proof.require(y - B1 >= at_0, "w_T >= 0 from T0 on")
     B = B1 + (1 - eta / 2) * y.log()
     growth = (y / (y + k)).max(arb(1)) + 1 - eta / 2
-    sheet.need(growth <= B, "B(y)/y decreases from T0 on")
-    sheet.need(y > B, "ηT0 > B")
+    proof.require(growth <= B, "B(y)/y decreases from T0 on")
+    proof.require(y > B, "ηT0 > B")
     K = x.exp()
     kappa = ball(mu) * (eta.log() + x) - fam.optimum(mu, run.x)
     return Constant(kappa, ball(mu) * (-B / y).log1p(), (ball(mu) / K + ball(1 - mu)) / (y - B))

@@ -65,13 +65,13 @@ def ball(value: Fraction | int) -> arb:
     return arb(fmpq(number.numerator, number.denominator))
 
 
-def whole(number: int) -> str:
+def integer_text(number: int) -> str:
     """An int as an exact string, trailing zeros of a huge one as an exponent; no limit on the digits."""
     text: str = fmpz(number).str()
     short = text.rstrip("0")
     return f"{short}e{len(text) - len(short)}" if len(text) - len(short) >= 12 else text
 
 
-def said(lo: Fraction, hi: Fraction) -> str:
+def describe_weights(lo: Fraction, hi: Fraction) -> str:
     """λ in words: 'λ = 1/2' or 'every λ in [1/100, 99/100]'."""
     return f"λ = {lo}" if lo == hi else f"every λ in [{lo}, {hi}]"

@@ -37,14 +37,14 @@ class Family:
         return self.scale * Fraction(self.theta_ref)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The family, in words."""
         return f"f_DPO = log(1+e^(-c(θ-θ_ref))), f_SFT = log(1+e^(cθ)), c = {self.scale}, cθ_ref = {self.x}"
 
     @property
-    def inputs(self) -> tuple[tuple[str, str], ...]:
+    def inputs(self) -> tuple[tuple[str, Fraction], ...]:
         """For the certificate."""
-        return (("c", str(self.scale)), ("theta_ref", str(Fraction(self.theta_ref))))
+        return (("c", self.scale), ("theta_ref", Fraction(self.theta_ref)))
 
 
 TABLE_2 = Family()

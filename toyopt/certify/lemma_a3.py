@@ -7,8 +7,8 @@ from fractions import Fraction
 from functools import partial
 from itertools import groupby
 
+from toyopt.certify.certificate import Certificate, Claim, Proof, certify
 from toyopt.certify.exact import Exact, ball, exact
-from toyopt.certify.record import Certificate, Claim, Sheet, certify
 from toyopt.certify.trajectory import enclose_phase
 
 
@@ -35,30 +35,30 @@ def lemma_a3(
         (f"c = {scale}, a_t in [{min(sizes)}, {max(sizes)}], c a_t <= 4",),
         "arXiv 2410.15483v3, Lemma A.3",
         (
-            ("c", str(scale)),
-            ("theta_0", str(high)),
-            ("theta_0_prime", str(low)),
-            ("divisor", str(d)),
+            ("c", scale),
+            ("theta_0", high),
+            ("theta_0_prime", low),
+            ("divisor", d),
             ("steps", ", ".join(f"{a} ×{len(list(same))}" for a, same in groupby(sizes))),
         ),
     )
 
-    def body(sheet: Sheet) -> None:
+    def body(proof: Proof) -> None:
         v, v_prime = ball(scale * high), ball(scale * low)
         bound = ball(high - low)
         for a in sizes:
             v, v_prime = (enclose_phase(s, scale * a, 1) for s in (v, v_prime))
             bound *= 1 - ball(scale * a / d)
-        sheet.pieces += 2 * len(sizes)
+        proof.pieces += 2 * len(sizes)
         apart = (v - v_prime) / ball(scale)
-        sheet.keep("θ_T - θ'_T", apart)
-        sheet.keep("bound", bound)
-        sheet.need(high == low or apart >= bound, "θ_T - θ'_T >= (θ_0-θ'_0) Π(1 - c a_t/d)")
+        proof.keep("θ_T - θ'_T", apart)
+        proof.keep("bound", bound)
+        proof.require(high == low or apart >= bound, "θ_T - θ'_T >= (θ_0-θ'_0) Π(1 - c a_t/d)")
         # A factor 1 - c a_t/4 is >= 0 by assumption; a product of balls at c a_t = 4 is exactly 0.
-        sheet.need(bound >= 0, "the product is >= 0")
+        proof.require(bound >= 0, "the product is >= 0")
 
-    again = partial(lemma_a3, c, steps, theta_0, theta_0_prime, divisor=divisor)
-    return certify(claim, body, prec=prec, again=again)
+    rerun = partial(lemma_a3, c, steps, theta_0, theta_0_prime, divisor=divisor)
+    return certify(claim, body, prec=prec, rerun=rerun)
 
 
 def _checked(

@@ -10,9 +10,9 @@ from typing import Literal
 from flint import arb
 
 from toyopt.certify import family as fam
-from toyopt.certify.exact import Exact, Weights, ball, exact, positive, said, weights
+from toyopt.certify.certificate import Certificate, Claim, Proof, UnprovenStep, certify
+from toyopt.certify.exact import Exact, Weights, ball, describe_weights, exact, positive, weights
 from toyopt.certify.family import TABLE_2, Family
-from toyopt.certify.record import Certificate, Claim, Sheet, Stopped, certify
 
 Side = Literal["left", "right"]
 
@@ -32,24 +32,24 @@ class HalfLine:
         """The half-line problem in the left-hand form."""
         return HalfLine(family.x, lam[0] if side == "left" else 1 - lam[1])
 
-    def prove(self, sheet: Sheet, w: arb, g: arb) -> None:
-        """For every λ in [lo, 1) and every u <= -w: G_Mix,λ(u) >= g; raises `Stopped` where it cannot."""
+    def prove(self, proof: Proof, w: arb, g: arb) -> None:
+        """For every λ in [lo, 1) and every u <= -w: G_Mix,λ(u) >= g; raises `UnprovenStep` where it cannot."""
         a, x, lo = -w, ball(self.x), ball(self.lo)
         where = f"λ = {float(self.lo):.10g} (in the left-hand form)"
         # f'_Mix,λ(a) decreases in λ, so it is negative from lo on; convexity then gives f_Mix(u) >= f_Mix(a).
-        sheet.need(fam.slope(a, lo, x) < 0, f"f'_Mix(a) < 0 at {where}")
+        proof.require(fam.slope(a, lo, x) < 0, f"f'_Mix(a) < 0 at {where}")
         # Any b is a witness: G_Mix,λ(a) >= f_Mix,λ(a) - f_Mix,λ(b).  If b > a, f_DPO falls and f_SFT rises from
         # a to b, so the right side increases in λ, and λ = lo decides for all.  The minimiser is the best b;
         # b > a needs no check: with b <= a, f'_Mix(a) < 0 would give f_Mix(b) >= f_Mix(a), and gap >= g > 0 fail.
         b = fam.minimiser(self.lo, self.x).mid()
         gap = fam.f_mix(a, lo, x) - fam.f_mix(b, lo, x)
-        sheet.need(gap >= g, f"G_Mix(a) >= g at {where}")
+        proof.require(gap >= g, f"G_Mix(a) >= g at {where}")
 
     def holds(self, w: arb, g: arb) -> bool:
         """Whether `prove` succeeds; for searches."""
         try:
-            self.prove(Sheet(), w, g)
-        except Stopped:
+            self.prove(Proof(), w, g)
+        except UnprovenStep:
             return False
         return True
 
@@ -73,16 +73,16 @@ def gap_on_half_line(
     relation = "<=" if side == "left" else ">="
     claim = Claim(
         "half-line",
-        f"for {said(lo, hi)} and every θ {relation} {point}: G_Mix,λ(θ) >= {level}",
-        (family.words,),
+        f"for {describe_weights(lo, hi)} and every θ {relation} {point}: G_Mix,λ(θ) >= {level}",
+        (family.description,),
         "beyond the paper; G_Mix: arXiv 2410.15483v3, eq. (6)",
-        (*family.inputs, ("a", str(point)), ("g", str(level)), ("lam", f"[{lo}, {hi}]"), ("side", side)),
+        (*family.inputs, ("a", point), ("g", level), ("lam", (lo, hi)), ("side", side)),
     )
 
-    def body(sheet: Sheet) -> None:
+    def body(proof: Proof) -> None:
         u = family.scale * point
         w = -u if side == "left" else u - family.x
-        HalfLine.of(family, (lo, hi), side).prove(sheet, ball(w), ball(level))
+        HalfLine.of(family, (lo, hi), side).prove(proof, ball(w), ball(level))
 
-    again = partial(gap_on_half_line, a, g, lam, side=side, family=family)
-    return certify(claim, body, prec=prec, again=again)
+    rerun = partial(gap_on_half_line, a, g, lam, side=side, family=family)
+    return certify(claim, body, prec=prec, rerun=rerun)

@@ -8,9 +8,9 @@ from functools import partial
 from flint import arb, fmpq_mpoly_ctx
 
 from toyopt.certify import family as fam
-from toyopt.certify.exact import Exact, Weights, ball, positive, said, weights
+from toyopt.certify.certificate import Certificate, Claim, Proof, certify
+from toyopt.certify.exact import Exact, Weights, ball, describe_weights, positive, weights
 from toyopt.certify.family import TABLE_2, Family
-from toyopt.certify.record import Certificate, Claim, Sheet, certify, show
 
 
 def closed_form_minimiser(
@@ -42,34 +42,35 @@ def closed_form_minimiser(
     sign = "positive" if branch == 1 else "negative"
     claim = Claim(
         "minimiser",
-        f"for {said(lo, hi)}: f_Mix,λ has exactly one minimiser, log(z)/c with z the {sign} root of "
+        f"for {describe_weights(lo, hi)}: f_Mix,λ has exactly one minimiser, log(z)/c with z the {sign} root of "
         f"(1-λ)z² + (1-2λ)Kz - λK, enclosed to {width}",
-        (family.words + ", K = e^(cθ_ref)",),
+        (family.description + ", K = e^(cθ_ref)",),
         "beyond the paper; f_Mix: arXiv 2410.15483v3, eq. (6)",
-        (*family.inputs, ("lam", f"[{lo}, {hi}]"), ("tol", str(width)), ("branch", str(branch))),
+        (*family.inputs, ("lam", (lo, hi)), ("tol", width), ("branch", branch)),
     )
 
-    def body(sheet: Sheet) -> None:
-        _identity(sheet)
-        ends = _cover(sheet, family, (lo, hi), width * family.scale, branch, max_pieces)
+    def body(proof: Proof) -> None:
+        _identity(proof)
+        ends = _cover(proof, family, (lo, hi), width * family.scale, branch, max_pieces)
         c = ball(family.scale)
-        sheet.keep("θ*", ends[0].union(ends[1]) / c)
-        sheet.kept["θ* at the ends"] = ", ".join(show(fam.minimiser(w, family.x) / c) for w in (lo, hi))
+        proof.keep("θ*", ends[0].union(ends[1]) / c)
+        for w in (lo, hi):
+            proof.keep(f"θ* at λ = {w}", fam.minimiser(w, family.x) / c)
 
-    again = partial(closed_form_minimiser, lam, family=family, tol=tol, branch=branch, max_pieces=max_pieces)
-    return certify(claim, body, prec=prec, again=again)
+    rerun = partial(closed_form_minimiser, lam, family=family, tol=tol, branch=branch, max_pieces=max_pieces)
+    return certify(claim, body, prec=prec, rerun=rerun)
 
 
-def _identity(sheet: Sheet) -> None:
+def _identity(proof: Proof) -> None:
     """(1-λ)z(K+z) - λK(1+z) is the quadratic that the code solves, as polynomials over Q."""
     lam, K, z = fmpq_mpoly_ctx.get(("lam", "K", "z")).gens()
     a, b, d = fam.quadratic(lam, K)
     numerator = (1 - lam) * z * (K + z) - lam * K * (1 + z)
-    sheet.need(bool(numerator == a * z * z + b * z + d), "f'_Mix(θ)(K+z)(1+z)/c is not the quadratic in z")
+    proof.require(bool(numerator == a * z * z + b * z + d), "f'_Mix(θ)(K+z)(1+z)/c is not the quadratic in z")
 
 
 def _cover(
-    sheet: Sheet, family: Family, lam: tuple[Fraction, Fraction], width: Fraction, branch: int, max_pieces: int
+    proof: Proof, family: Family, lam: tuple[Fraction, Fraction], width: Fraction, branch: int, max_pieces: int
 ) -> tuple[arb, arb]:
     """Sign changes of f'_Mix on every piece of λ; returns the outermost ends in u = cθ."""
     x, margin = ball(family.x), ball(width) / 8
@@ -79,17 +80,17 @@ def _cover(
         left = fam.minimiser(lo, family.x, branch) - margin
         right = fam.minimiser(hi, family.x, branch) + margin
         where = f"λ in [{float(lo):.8g}, {float(hi):.8g}]"
-        sheet.need(left.is_finite() and right.is_finite(), f"a positive root z, {where}")
+        proof.require(left.is_finite() and right.is_finite(), f"a positive root z, {where}")
         if not right - left <= ball(width):
-            sheet.need(lo < hi and sheet.pieces < max_pieces, f"width of the enclosure of θ*, {where}")
+            proof.require(lo < hi and proof.pieces < max_pieces, f"width of the enclosure of θ*, {where}")
             mid = (lo + hi) / 2
             todo += [(mid, hi), (lo, mid)]
             continue
-        sheet.need(fam.slope(left, ball(lo), x) < 0, f"f'_Mix < 0 left of θ*, {where}")
-        sheet.need(fam.slope(right, ball(hi), x) > 0, f"f'_Mix > 0 right of θ*, {where}")
+        proof.require(fam.slope(left, ball(lo), x) < 0, f"f'_Mix < 0 left of θ*, {where}")
+        proof.require(fam.slope(right, ball(hi), x) > 0, f"f'_Mix > 0 right of θ*, {where}")
         u, weight = left.union(right), ball(lo).union(ball(hi))
         bend = weight * fam.curvature(x - u) + (1 - weight) * fam.curvature(u)
-        sheet.need(bend > 0, f"f''_Mix > 0 near θ*, {where}")
+        proof.require(bend > 0, f"f''_Mix > 0 near θ*, {where}")
         ends += [left, right]
     return min_ball(ends), max_ball(ends)
 

@@ -80,13 +80,13 @@ class Phases:
         return u / ball(self.family.scale)
 
     @property
-    def inputs(self) -> tuple[tuple[str, str], ...]:
+    def inputs(self) -> tuple[tuple[str, Fraction | str], ...]:
         """For the certificate."""
         start = self.family.theta_ref if self.theta_1 is None else self.theta_1
         return (
             *self.family.inputs,
-            ("alpha", str(Fraction(self.alpha))),
-            ("theta_1", str(Fraction(start))),
+            ("alpha", Fraction(self.alpha)),
+            ("theta_1", Fraction(start)),
             ("order", self.order),
         )
 

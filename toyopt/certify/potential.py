@@ -15,9 +15,9 @@ from fractions import Fraction
 
 from flint import arb, ctx
 
+from toyopt.certify.certificate import UnprovenStep
 from toyopt.certify.exact import ball
 from toyopt.certify.family import sigma, softplus
-from toyopt.certify.record import Stopped
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Potential:
             if self.value(v - radius) <= y and y <= self.value(v + radius):
                 return (v - radius).union(v + radius)
             radius *= 16
-        raise Stopped("the sign check that encloses the inverse of the potential Ψ")
+        raise UnprovenStep("the sign check that encloses the inverse of the potential Ψ")
 
     def _newton(self, y: arb) -> arb:
         """A point near Ψ^{-1}(y); nothing is proven here."""

@@ -7,8 +7,8 @@ from functools import partial
 
 from flint import arb, fmpq, fmpq_poly
 
+from toyopt.certify.certificate import Certificate, Claim, Proof, certify
 from toyopt.certify.exact import Exact, ball, exact, positive
-from toyopt.certify.record import Certificate, Claim, Sheet, certify
 
 BEYOND = "beyond the paper"
 TERMS = 40  # of the series in `exp_tail_slope`
@@ -28,16 +28,16 @@ def logistic_variance(bound: Exact = "1/4", *, prec: int = 64) -> Certificate:
         f"σ(v)(1-σ(v)) <= {b} for every real v",
         (),
         "arXiv 2410.15483v3, Lemma A.3",
-        (("bound", str(b)),),
+        (("bound", b),),
     )
 
-    def body(sheet: Sheet) -> None:
+    def body(proof: Proof) -> None:
         s, spare = fmpq_poly([0, 1]), fmpq(b.numerator, b.denominator) - fmpq(1, 4)
         left = fmpq_poly([fmpq(b.numerator, b.denominator)]) - s * (1 - s)
-        sheet.need(bool(left == (s - fmpq(1, 2)) ** 2 + spare), "the square (s - 1/2)² does not complete")
-        sheet.need(bool(spare >= 0), f"bound - 1/4 = {spare} is not >= 0")
+        proof.require(bool(left == (s - fmpq(1, 2)) ** 2 + spare), "the square (s - 1/2)² does not complete")
+        proof.require(bool(spare >= 0), f"bound - 1/4 = {spare} is not >= 0")
 
-    return certify(claim, body, prec=prec, again=partial(logistic_variance, bound))
+    return certify(claim, body, prec=prec, rerun=partial(logistic_variance, bound))
 
 
 def chord(eta_max: Exact = 4, factor: Exact = 1, *, prec: int = 64) -> Certificate:
@@ -55,14 +55,14 @@ def chord(eta_max: Exact = 4, factor: Exact = 1, *, prec: int = 64) -> Certifica
         f"e^s <= 1 + {k} s(e^η-1)/η for all 0 <= s <= η, 0 < η <= {top}",
         (),
         BEYOND,
-        (("eta_max", str(top)), ("factor", str(k))),
+        (("eta_max", top), ("factor", k)),
     )
 
-    def body(sheet: Sheet) -> None:
-        sheet.need(ball(top).expm1() > 0, f"e^η - 1 > 0 at η = {top}")
-        sheet.need(k - 1 >= 0, f"at s = η the difference is (factor - 1)(e^η - 1), factor - 1 = {k - 1}")
+    def body(proof: Proof) -> None:
+        proof.require(ball(top).expm1() > 0, f"e^η - 1 > 0 at η = {top}")
+        proof.require(k - 1 >= 0, f"at s = η the difference is (factor - 1)(e^η - 1), factor - 1 = {k - 1}")
 
-    return certify(claim, body, prec=prec, again=partial(chord, eta_max, factor))
+    return certify(claim, body, prec=prec, rerun=partial(chord, eta_max, factor))
 
 
 def exp_tail(s: arb, order: int, terms: int) -> arb:
@@ -97,22 +97,22 @@ def exp_remainder(eta_max: Exact = 4, least: Exact = "1/6", *, prec: int = 64, m
         f"φ(s) = (e^s-1-s-s²/2)/s³ is increasing on [0, {top}] and at least {low} there",
         (),
         BEYOND,
-        (("eta_max", str(top)), ("least", str(low)), ("max_pieces", str(max_pieces))),
+        (("eta_max", top), ("least", low), ("max_pieces", max_pieces)),
     )
 
-    def body(sheet: Sheet) -> None:
-        sheet.need(Fraction(1, 6) >= low, f"φ(0) = 1/6 is not >= {low}")
+    def body(proof: Proof) -> None:
+        proof.require(Fraction(1, 6) >= low, f"φ(0) = 1/6 is not >= {low}")
         todo = [(Fraction(0), top)]
         while todo:
             lo, hi = todo.pop()
             s = ball(lo).union(ball(hi))
             if exp_tail_slope(s) > 0:
-                sheet.pieces += 1
+                proof.pieces += 1
                 continue
-            sheet.need(sheet.pieces + len(todo) < max_pieces, f"φ' > 0 on [{float(lo):.6g}, {float(hi):.6g}]")
+            proof.require(proof.pieces + len(todo) < max_pieces, f"φ' > 0 on [{float(lo):.6g}, {float(hi):.6g}]")
             mid = (lo + hi) / 2
             todo += [(mid, hi), (lo, mid)]
-        sheet.keep(f"φ({top})", exp_tail(ball(top), 3, 60))
+        proof.keep(f"φ({top})", exp_tail(ball(top), 3, 60))
 
-    again = partial(exp_remainder, eta_max, least, max_pieces=max_pieces)
-    return certify(claim, body, prec=prec, again=again)
+    rerun = partial(exp_remainder, eta_max, least, max_pieces=max_pieces)
+    return certify(claim, body, prec=prec, rerun=rerun)

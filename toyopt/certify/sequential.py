@@ -14,15 +14,17 @@ from functools import partial
 
 from flint import arb, ctx, fmpz
 
-from toyopt.certify.exact import Exact, Weights, ball, count, positive, said, weights, whole
+from toyopt.certify.certificate import Certificate, Claim, Proof, UnprovenStep, certify, check_prec
+from toyopt.certify.exact import Exact, Weights, ball, count, describe_weights, integer_text, positive, weights
 from toyopt.certify.family import sigma
 from toyopt.certify.level import HalfLine
 from toyopt.certify.phases import Phases
-from toyopt.certify.record import Certificate, Claim, Sheet, Stopped, certify, check_prec
+
+LOWER_END = "lower bound of the last iterate's w (or v) from T0 on"  # the name of an enclosure
 
 
 @dataclass(frozen=True)
-class Plan:
+class PhaseLengths:
     """A run with its allowed first-phase lengths: T_1 <= ratio T_2, or T_1 <= T_first whatever T_2."""
 
     run: Phases
@@ -30,10 +32,10 @@ class Plan:
     T_first: int | None
 
     @staticmethod
-    def of(phases: Phases | None, ratio: Exact, T_first: int | None) -> Plan:
+    def of(phases: Phases | None, ratio: Exact, T_first: int | None) -> PhaseLengths:
         """Checked input."""
         longest = None if T_first is None else count(T_first, "T_first", least=0)
-        return Plan(Phases() if phases is None else phases, positive(ratio, "ratio"), longest)
+        return PhaseLengths(Phases() if phases is None else phases, positive(ratio, "ratio"), longest)
 
     def second_start(self, T0: int) -> tuple[arb, arb]:
         """(V, w_0): the first phase's upper end for its longest length at T_2 = T0, and what follows from it."""
@@ -42,14 +44,14 @@ class Plan:
         V = pot.inverse(pot.value(start) + ball(self.run.eta * steps) + pot.over(start))
         return V, self.run.second_start(V)
 
-    def lower_end(self, sheet: Sheet, T0: int) -> arb:
-        """W with w_{T_2} >= W for all T_2 >= T0 and all allowed T_1; raises `Stopped` if not proven."""
+    def lower_end(self, proof: Proof, T0: int) -> arb:
+        """W with w_{T_2} >= W for all T_2 >= T0 and all allowed T_1; raises `UnprovenStep` if not proven."""
         pot, eta = self.run.potential, self.run.eta
         V, w0 = self.second_start(T0)
         if self.T_first is None:  # else w_0 does not depend on T_2 and R increases with y
-            sheet.need((1 + V.exp()) ** 2 >= ball(eta / 2), f"(1+e^V)² >= η/2 at T0 = {whole(T0)}")
+            proof.require((1 + V.exp()) ** 2 >= ball(eta / 2), f"(1+e^V)² >= η/2 at T0 = {integer_text(T0)}")
             left, right = 1 + V.exp() - ball(eta / 2) * sigma(V), ball(self.ratio) * (1 + w0.exp())
-            sheet.need(left >= right, f"T -> R(T) increases beyond T0 = {whole(T0)}")
+            proof.require(left >= right, f"T -> R(T) increases beyond T0 = {integer_text(T0)}")
         W = pot.inverse(pot.value(w0) + ball(eta) * T0 - ball(eta**2 / 2))
         return W.lower()
 
@@ -61,7 +63,7 @@ class Plan:
         """The quantifiers over T_1, T_2, in words."""
         first, second = ("DPO", "SFT") if self.run.order == "dpo-first" else ("SFT", "DPO")
         factor = "" if self.ratio == 1 else f"{self.ratio} "
-        longest = f"{factor}T_{second}" if self.T_first is None else whole(self.T_first)
+        longest = f"{factor}T_{second}" if self.T_first is None else integer_text(self.T_first)
         return f"Sequential, {first} first, all T_{second} >= {T0} and every T_{first} <= {longest}"
 
 
@@ -80,37 +82,37 @@ def sequential_gap(
 
     T_1, T_2 are the lengths of the first and the second phase (T_1 = T_2 = T is the paper's case); with
     T_first, every T_1 <= T_first instead.  g may be any positive number: each has its T0, the gap diverges.
-    Method: `Plan.lower_end` (potential, one check at T0, monotone beyond it), then `HalfLine.prove`.
+    Method: `PhaseLengths.lower_end` (potential, one check at T0, monotone beyond it), then `HalfLine.prove`.
     If T0 is None, about the least T0 that this method proves is searched for first (`find_T0`).
     Source: arXiv 2410.15483v3, Theorem 3.3; the constants and the divergence are beyond the paper.
     Arguments: lam, a point or (lo, hi); g > 0, ratio > 0, exact; phases, the run.
     Raises TypeError for floats, ValueError for lam outside (0, 1), g or ratio <= 0, T0 < 1, prec < 24.
     """
-    (lo, hi), level, plan = weights(lam), positive(g, "g"), Plan.of(phases, ratio, T_first)
+    (lo, hi), level, plan = weights(lam), positive(g, "g"), PhaseLengths.of(phases, ratio, T_first)
     check_prec(prec)
     when = _search(plan, (lo, hi), level, prec) if T0 is None else count(T0, "T0")
-    shown = "some T0" if when is None else whole(when)
+    shown = "some T0" if when is None else integer_text(when)
     claim = Claim(
         claim_id,
-        f"{plan.lengths(shown)}, {said(lo, hi)}: G_Mix,λ(θ_T) >= {level}",
+        f"{plan.lengths(shown)}, {describe_weights(lo, hi)}: G_Mix,λ(θ_T) >= {level}",
         (plan.run.assumption,),
         "arXiv 2410.15483v3, Theorem 3.3" if claim_id == "3.3" else "beyond the paper (Theorem S)",
         (
             *plan.run.inputs,
-            *(("lam", f"[{lo}, {hi}]"), ("g", str(level)), ("T0", shown)),
-            ("ratio", str(plan.ratio)) if T_first is None else ("T_first", whole(T_first)),
+            *(("lam", (lo, hi)), ("g", level), ("T0", when)),
+            ("ratio", plan.ratio) if T_first is None else ("T_first", T_first),
         ),
     )
 
-    def body(sheet: Sheet) -> None:
+    def body(proof: Proof) -> None:
         if when is None:
-            raise Stopped("the search for a T0 at this precision")
-        W = plan.lower_end(sheet, when)
-        sheet.keep("lower bound of the last iterate's w (or v) from T0 on", W)
-        plan.line((lo, hi)).prove(sheet, W, ball(level))
+            raise UnprovenStep("the search for a T0 at this precision")
+        W = plan.lower_end(proof, when)
+        proof.keep(LOWER_END, W)
+        plan.line((lo, hi)).prove(proof, W, ball(level))
 
-    again = partial(sequential_gap, lam, g, T0=when, phases=plan.run, ratio=ratio, T_first=T_first, claim_id=claim_id)
-    return certify(claim, body, prec=prec, again=again)
+    rerun = partial(sequential_gap, lam, g, T0=when, phases=plan.run, ratio=ratio, T_first=T_first, claim_id=claim_id)
+    return certify(claim, body, prec=prec, rerun=rerun)
 
 
 def find_T0(
@@ -126,14 +128,14 @@ def find_T0(
 
     From 10^20 on it is rounded up to 15 digits.  Raises as `sequential_gap`, and ValueError if none is found.
     """
-    plan = Plan.of(phases, ratio, T_first)
+    plan = PhaseLengths.of(phases, ratio, T_first)
     found = _search(plan, weights(lam), positive(g, "g"), check_prec(prec))
     if found is None:
         raise ValueError(f"no T0 was found for lam = {lam!r}, g = {g!r} at prec = {prec}")
     return found
 
 
-def _search(plan: Plan, lam: tuple[Fraction, Fraction], g: Fraction, prec: int) -> int | None:
+def _search(plan: PhaseLengths, lam: tuple[Fraction, Fraction], g: Fraction, prec: int) -> int | None:
     with ctx.workprec(prec):
         W = _least_w(plan.line(lam), ball(g))
         if W is None:
@@ -145,7 +147,7 @@ def _search(plan: Plan, lam: tuple[Fraction, Fraction], g: Fraction, prec: int) 
                 old, y = y, (goal - pot.value(plan.second_start(_floor(y / eta))[1])).mid()
                 if abs(old - y) < eta / 4:
                     break
-        except Stopped:
+        except UnprovenStep:
             return None
         T = _floor(y / eta)
         step = max(1, T >> 60)
@@ -170,10 +172,10 @@ def _round_up(T: int) -> int:
     return -(-T // unit) * unit
 
 
-def _proves(plan: Plan, T: int, W: arb) -> bool:
+def _proves(plan: PhaseLengths, T: int, W: arb) -> bool:
     try:
-        return bool(plan.lower_end(Sheet(), T) >= W)
-    except Stopped:
+        return bool(plan.lower_end(Proof(), T) >= W)
+    except UnprovenStep:
         return False
 
 
@@ -202,18 +204,18 @@ def theorem_3_3(
     Source: arXiv 2410.15483v3, Theorem 3.3.  Raises as `sequential_gap`; a T0 too small for every g >= 0.001
     gives 'not proven'.
     """
-    plan = Plan.of(phases, 1, None)
+    plan = PhaseLengths.of(phases, 1, None)
     with ctx.workprec(check_prec(prec)):
         g = _best_g(plan, plan.line(weights(lam)), count(T0, "T0"))
     return sequential_gap(lam, g, T0=T0, phases=phases, prec=prec, claim_id="3.3")
 
 
-def _best_g(plan: Plan, line: HalfLine, T0: int) -> Fraction:
+def _best_g(plan: PhaseLengths, line: HalfLine, T0: int) -> Fraction:
     """The largest g with three decimals that the half-line proof reaches at T0; 1/1000 if none does."""
     low, high = 1, 2
     try:
-        W = plan.lower_end(Sheet(), T0)
-    except Stopped:
+        W = plan.lower_end(Proof(), T0)
+    except UnprovenStep:
         return Fraction(1, 1000)
     while line.holds(W, ball(Fraction(high, 1000))):
         low, high = high, 2 * high

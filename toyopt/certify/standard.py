@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from toyopt.certify.certificate import Certificate
 from toyopt.certify.constant import sequential_constant
 from toyopt.certify.lemma_a3 import lemma_a3
 from toyopt.certify.level import gap_on_half_line
 from toyopt.certify.minimiser import closed_form_minimiser
 from toyopt.certify.phases import Phases
-from toyopt.certify.record import Certificate
 from toyopt.certify.scalar import chord, exp_remainder, logistic_variance
 from toyopt.certify.sequential import sequential_gap, theorem_3_3
 from toyopt.certify.trajectory import sequential_trajectory

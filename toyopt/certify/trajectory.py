@@ -13,9 +13,9 @@ from functools import partial
 from flint import arb
 
 from toyopt.certify import family as fam
+from toyopt.certify.certificate import Certificate, Claim, Proof, certify, decimal
 from toyopt.certify.exact import Exact, ball, count, exact, weights
 from toyopt.certify.phases import Phases
-from toyopt.certify.record import Certificate, Claim, Sheet, certify, show
 
 
 def enclose_phase(start: arb, eta: Fraction, steps: int) -> arb:
@@ -52,25 +52,25 @@ def sequential_trajectory(
     goal = None if within is None else (exact(within[0], "within"), exact(within[1], "within"))
     claim = _claim(run, weight, (first, second), goal)
 
-    def body(sheet: Sheet) -> None:
+    def body(proof: Proof) -> None:
         start = ball(run.first_start)
         v = enclose_phase(start, run.eta, first)
-        _inside(sheet, run, start, first, v, "first")
+        _inside(proof, run, start, first, v, "first")
         w0 = run.second_start(v)
         w = enclose_phase(w0, run.eta, second)
-        _inside(sheet, run, w0, second, w, "second")
-        sheet.pieces += first + second
+        _inside(proof, run, w0, second, w, "second")
+        proof.pieces += first + second
         theta = run.theta(w)
         gap = gap_at(run, weight, w)
-        sheet.keep("θ_T", theta)
-        sheet.keep("gap", gap)
+        proof.keep("θ_T", theta)
+        proof.keep("gap", gap)
         if goal is not None:
             inside = ball(goal[0]) <= gap and gap <= ball(goal[1])
-            sheet.need(inside, f"the gap {show(gap, 12)} in [{goal[0]}, {goal[1]}]")
-        sheet.statement = f"{claim.statement}: θ_T = {show(theta, 12)}, gap = {show(gap, 12)}"
+            proof.require(inside, f"the gap {decimal(gap, 12)} in [{goal[0]}, {goal[1]}]")
+        proof.statement = f"{claim.statement}: θ_T = {decimal(theta, 12)}, gap = {decimal(gap, 12)}"
 
-    again = partial(sequential_trajectory, lam, T_first, T_second, phases=run, within=within)
-    return certify(claim, body, prec=prec, again=again)
+    rerun = partial(sequential_trajectory, lam, T_first, T_second, phases=run, within=within)
+    return certify(claim, body, prec=prec, rerun=rerun)
 
 
 def gap_at(run: Phases, lam: Fraction, w: arb) -> arb:
@@ -79,11 +79,12 @@ def gap_at(run: Phases, lam: Fraction, w: arb) -> arb:
     return fam.f_mix(-w, ball(mu), ball(run.x)) - fam.optimum(mu, run.x)
 
 
-def _inside(sheet: Sheet, run: Phases, start: arb, steps: int, end: arb, phase: str) -> None:
+def _inside(proof: Proof, run: Phases, start: arb, steps: int, end: arb, phase: str) -> None:
     """The enclosure meets the envelope: lower bound <= v_T <= upper bound is not refuted by either ball."""
     low, high = run.potential.envelope(start, steps)
-    sheet.need(bool(not end < low and not end > high), f"the {phase} phase's end {show(end, 10)} in its envelope")
-    sheet.kept[f"{phase} phase's envelope"] = f"{show(low, 12)} .. {show(high, 12)}"
+    proof.require(bool(not end < low and not end > high), f"the {phase} phase's end {decimal(end, 10)} in its envelope")
+    proof.keep(f"{phase} phase's lower envelope", low, 12)
+    proof.keep(f"{phase} phase's upper envelope", high, 12)
 
 
 def _claim(run: Phases, weight: Fraction, lengths: tuple[int, int], goal: tuple[Fraction, Fraction] | None) -> Claim:
@@ -95,9 +96,9 @@ def _claim(run: Phases, weight: Fraction, lengths: tuple[int, int], goal: tuple[
         "arXiv 2410.15483v3, Algorithm 1, eqs. (7), (8)",
         (
             *run.inputs,
-            ("lam", str(weight)),
-            ("T_first", str(lengths[0])),
-            ("T_second", str(lengths[1])),
-            ("within", "None" if goal is None else f"[{goal[0]}, {goal[1]}]"),
+            ("lam", weight),
+            ("T_first", lengths[0]),
+            ("T_second", lengths[1]),
+            ("within", goal),
         ),
     )

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from toyopt.record import Record
 from toyopt.symbolic import convexity, table2
 from toyopt.symbolic.derivation import Derivation, Equation, Identity, same
 from toyopt.symbolic.numeric import Agreement, against_problem
-from toyopt.theorems.record import Record
 
 __all__ = [
     "Agreement",

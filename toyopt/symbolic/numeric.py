@@ -29,7 +29,7 @@ Quantity = tuple[str, str]  # ("dpo" or "sft", "value" or "grad" or "hess")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well float64 agrees with the formulas: the largest error of an entry over the largest entry of all data.
+    """Evidence well float64 agrees with the formulas: the largest error of an entry over the largest entry of all data.
 
     problems   how many random problems
     value, grad, hess   the worst over the problems, both objectives, and both sides of every identity

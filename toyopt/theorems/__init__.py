@@ -1,5 +1,6 @@
 """Every claim as a function that computes both of its sides."""
 
+from toyopt.record import Evidence, Kind, Record, Verdict
 from toyopt.theorems.alright.claims import alright_exact, alright_linear_decay
 from toyopt.theorems.alright.last_iterate import (
     defazio_bound,
@@ -20,18 +21,16 @@ from toyopt.theorems.alright.worst_case import (
     worst_case,
     zamani_glineur,
 )
+from toyopt.theorems.expectation.choose import expected_gap
 from toyopt.theorems.expectation.grid import backward_expectation
-from toyopt.theorems.expectation.paths import Expectation, enumerate_expectation, enumerate_paths, expected_gap
+from toyopt.theorems.expectation.paths import Expectation, enumerate_expectation, enumerate_paths
 from toyopt.theorems.expectation.sampling import (
     bounded_differences,
     empirical_bernstein,
     estimate_expectation,
     value_range,
 )
-from toyopt.theorems.lemma_a3 import lemma_a3
-from toyopt.theorems.lemma_a5 import lemma_a5
-from toyopt.theorems.lemma_a6 import lemma_a6
-from toyopt.theorems.lemma_a7 import lemma_a7, mean_square_constants, noise_level
+from toyopt.theorems.lemmas import lemma_a3, lemma_a5, lemma_a6, lemma_a7, mean_square_constants, noise_level
 from toyopt.theorems.maxright.bounds import (
     Staleness,
     average_terms,
@@ -43,7 +42,7 @@ from toyopt.theorems.maxright.bounds import (
     staleness,
 )
 from toyopt.theorems.maxright.claims import (
-    maxright,
+    maxright_best_and_average,
     maxright_last,
     maxright_optima,
     maxright_scaled,
@@ -52,15 +51,13 @@ from toyopt.theorems.maxright.claims import (
 from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
 from toyopt.theorems.pareto.remark_43 import optima_once, pareto_optimal
 from toyopt.theorems.pareto.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
-from toyopt.theorems.prop_a1 import prop_a1
-from toyopt.theorems.prop_a2 import prop_a2
-from toyopt.theorems.record import How, Kind, Record, Verdict
+from toyopt.theorems.propositions import prop_a1, prop_a2
 from toyopt.theorems.sequential.thm_33 import certified_33, thm_33
 from toyopt.theorems.sequential.two_phases import TwoPhases, theorem_s
 
 __all__ = [
+    "Evidence",
     "Expectation",
-    "How",
     "Kind",
     "MaxrightSetting",
     "Record",
@@ -96,7 +93,7 @@ __all__ = [
     "lemma_a7",
     "linear_decay_bound",
     "log_bound",
-    "maxright",
+    "maxright_best_and_average",
     "maxright_last",
     "maxright_optima",
     "maxright_scaled",

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 from toyopt import _check
 from toyopt.algorithms import InverseRootHorizon, LinearDecay, Schedule
 from toyopt.problem import Problem
+from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import defazio_bound, exact_bound, half_log_bound, linear_decay_bound
 from toyopt.theorems.alright.thm_41 import LastIterate, comparator
 from toyopt.theorems.expectation.paths import steps_of
-from toyopt.theorems.lemma_a7 import noise_level
-from toyopt.theorems.record import Record
+from toyopt.theorems.lemmas import noise_level
 
 
 def alright_linear_decay(
@@ -27,7 +27,7 @@ def alright_linear_decay(
     theta_1: ArrayLike,
     theta_star: ArrayLike | None = None,
     constants: Sequence[float] | None = None,
-    **how: Any,
+    **options: Any,
 ) -> Record:
     """ALRIGHT with linearly decaying steps: no logarithm.
 
@@ -35,7 +35,7 @@ def alright_linear_decay(
     Statement: E f_Mix(theta_T) - f_Mix(theta*) <= D C/√T, C² = λC1² + (1-λ)C2².
     Kind: upper; tight, and no step sizes have a better worst case (`no_schedule_is_better`).
     Source: beyond the paper, docs/theory.md, A6; arXiv 2310.07831; arXiv 2307.11134.
-    Arguments: lam; T; theta_1 (d,); theta_star, constants and `how` as in `thm_41`.
+    Arguments: lam; T; theta_1 (d,); theta_star, constants and `options` as in `thm_41`.
     Returns: a Record; terms "distance" and "noise". Raises: ValueError if theta_1 is theta*; as `thm_41` otherwise.
     """
     start = _check.theta("theta_1", theta_1, problem.dim)
@@ -46,7 +46,7 @@ def alright_linear_decay(
     if C == 0.0:
         raise ValueError("problem: its gradients vanish everywhere, C = 0")
     schedule = LinearDecay(D, C, _check.whole("T", T, low=2))
-    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=start, theta_star=star, **how)
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=start, theta_star=star, **options)
     return gap.record(
         "A",
         "linear decay: E f_Mix(θ_T) - f_Mix(θ*) <= DC/√T",
@@ -64,7 +64,7 @@ def alright_exact(
     theta_1: ArrayLike,
     theta_star: ArrayLike | None = None,
     constants: Sequence[float] | None = None,
-    **how: Any,
+    **options: Any,
 ) -> tuple[Record, ...]:
     """ALRIGHT's last iterate for any positive step sizes: the sharpest bound there is in D, C and the steps.
 
@@ -73,7 +73,7 @@ def alright_exact(
         alpha_t = alpha0/√T at most `half_log_bound`, Theorem 4.1 with both of its terms about halved.
     Kind: upper; the first is tight (`last_iterate_is_exact`), and so at most each of the others.
     Source: beyond the paper, docs/theory.md, A3 and A4; arXiv 2310.07831, Theorem 10.
-    Arguments: lam; schedule; T; theta_1 (d,); theta_star, constants and `how` as in `thm_41`. In Defazio's bound the
+    Arguments: lam; schedule; T; theta_1 (d,); theta_star, constants and `options` as in `thm_41`. In Defazio's bound the
         free alpha_T is the last step taken, alpha_{T-1}.
     Returns: two Records, or three for `InverseRootHorizon` with the same T. Raises: as `thm_41`; ValueError for C = 0.
     """
@@ -81,7 +81,7 @@ def alright_exact(
     C = math.sqrt(noise_level(problem, lam, constants))
     if C == 0.0:
         raise ValueError("problem: its gradients vanish everywhere, C = 0")
-    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **how)
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **options)
     out = [
         gap.record(
             "A",

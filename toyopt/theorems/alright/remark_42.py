@@ -11,10 +11,10 @@ from scipy.special import lambertw
 
 from toyopt import _check
 from toyopt.problem import Problem
+from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import log_bound, total
 from toyopt.theorems.alright.thm_41 import comparator
-from toyopt.theorems.lemma_a7 import noise_level
-from toyopt.theorems.record import Record
+from toyopt.theorems.lemmas import noise_level
 
 _LARGEST = 2**1000  # beyond it T does not fit a float
 

@@ -14,11 +14,11 @@ from toyopt._check import Array
 from toyopt.algorithms import InverseRootHorizon, Schedule
 from toyopt.optimum import minimise
 from toyopt.problem import Problem
+from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import Terms, harmonic_bound, log_bound, orabona_bound, total
-from toyopt.theorems.expectation.paths import Expectation, expected_gap
-from toyopt.theorems.lemma_a5 import rounding
-from toyopt.theorems.lemma_a7 import noise_level
-from toyopt.theorems.record import Record
+from toyopt.theorems.expectation.choose import expected_gap
+from toyopt.theorems.expectation.paths import Expectation
+from toyopt.theorems.lemmas import noise_level, rounding
 
 
 def thm_41(
@@ -30,7 +30,7 @@ def thm_41(
     theta_1: ArrayLike,
     theta_star: ArrayLike | None = None,
     constants: Sequence[float] | None = None,
-    **how: Any,
+    **options: Any,
 ) -> tuple[Record, Record]:
     """ALRIGHT's last iterate with the paper's step size, in the paper's form and with the harmonic number.
 
@@ -41,13 +41,13 @@ def thm_41(
     Kind: upper; not tight (see `alright_exact` for what is).
     Source: arXiv 2410.15483v3, Theorem 4.1; Theorem A.8.
     Arguments: lam; alpha0 > 0; T; theta_1 (d,); theta_star (d,) any comparator, by default the minimiser nearest to
-        theta_1; constants: (C1, C2) in place of the data's own (the paper's are 2βΦ and 2Φ); `how`: stochastic, method,
+        theta_1; constants: (C1, C2) in place of the data's own (the paper's are 2βΦ and 2Φ); `options`: stochastic, method,
         limit, nodes, runs, seed, failure of `expected_gap`.
-    Returns: two Records; how "enumerated" or "statistical"; terms "distance" and "noise".
+    Returns: two Records; evidence "enumerated" or "statistical"; terms "distance" and "noise".
     Raises: ValueError where f_Mix has no minimiser and no theta_star is given; as usual otherwise.
     """
     schedule = InverseRootHorizon(alpha0, _check.whole("T", T, low=2))
-    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **how)
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **options)
     C = math.sqrt(noise_level(problem, lam, constants))
     forms = (
         ("D²/(2α0√T) + (2 + log(T-1)) C²α0/(2√T)", log_bound, "Theorem 4.1"),
@@ -71,7 +71,7 @@ def thm_41_schedule(
     theta_1: ArrayLike,
     theta_star: ArrayLike | None = None,
     constants: Sequence[float] | None = None,
-    **how: Any,
+    **options: Any,
 ) -> Record:
     """ALRIGHT's last iterate for any non-increasing step sizes, as the proof of Theorem A.8 gives it.
 
@@ -85,7 +85,7 @@ def thm_41_schedule(
     alphas = np.asarray(schedule.at(np.arange(1, T + 1)), dtype=np.float64)
     C = math.sqrt(noise_level(problem, lam, constants))
     orabona_bound(alphas, 1.0, C)  # a schedule that will not do is refused before anything is run
-    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **how)
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **options)
     return gap.record(
         "4.1",
         "α_T E[f_Mix(θ_T) - f_Mix(θ*)] <= D²/(2T) + (C²/2)(α_T² + Σ α_t²/(T-t))",
@@ -119,15 +119,15 @@ class LastIterate:
         T: int,
         theta_1: ArrayLike,
         theta_star: ArrayLike | None = None,
-        **how: Any,
+        **options: Any,
     ) -> LastIterate:
-        """Compute the expectation; see `expected_gap` for `how`."""
+        """Compute the expectation; see `expected_gap` for `options`."""
         start = _check.theta("theta_1", theta_1, problem.dim)
         if start.ndim != 1:
             raise ValueError(f"theta_1: shape ({problem.dim},) is needed, got {start.shape}")
         star = comparator(problem, lam, start, theta_star)
         value = float(problem.f_mix(star, lam))
-        gap = expected_gap(problem, lam=lam, schedule=schedule, T=T, theta_1=start, value=value, **how)
+        gap = expected_gap(problem, lam=lam, schedule=schedule, T=T, theta_1=start, value=value, **options)
         alphas = np.asarray(schedule.at(np.arange(1, T)), dtype=np.float64)
         C = max(o.grad_bound for o in problem.objectives)
         far = C * float(alphas.sum())
@@ -146,7 +146,7 @@ class LastIterate:
             bound=total(terms),
             attained=e.mean,
             source=source,
-            how=e.how,
+            evidence=e.evidence,
             terms=terms,
             tolerance=self.tolerance,
             interval=e.interval,

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 from toyopt import _check
 from toyopt._check import Array
 from toyopt.problem import Problem
+from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import exact_bound, linear_decay_bound, positive, potentials, total
-from toyopt.theorems.record import Record
 
 _U = 2.0**-53
 _MOST = 5000  # iterates; T² numbers are kept

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +17,7 @@ from toyopt import _check
 from toyopt._check import Array
 from toyopt.algorithms import Schedule
 from toyopt.problem import Objective, Problem
-from toyopt.theorems.record import How
+from toyopt.record import Evidence
 
 PATHS = 2**20  # paths kept at once unless the caller says otherwise: 8 MiB a dimension and as much for each row
 
@@ -29,8 +28,8 @@ class Expectation:
 
     mean       the value, or its estimate
     low, high  contain the expectation but with probability `failure`; both are `mean` where every path was summed
-    failure    0 unless `how` is "statistical"
-    how        "enumerated" (all paths, or all of them at once on a grid), or "statistical"
+    failure    0 unless the evidence is "statistical"
+    evidence   "enumerated" (all paths, or all paths at once on a grid), or "statistical"
     size       paths, nodes of the grid, or runs
     """
 
@@ -38,7 +37,7 @@ class Expectation:
     low: float
     high: float
     failure: float
-    how: How
+    evidence: Evidence
     size: int
 
     @property
@@ -48,7 +47,9 @@ class Expectation:
 
     def minus(self, shift: float) -> Expectation:
         """The same of the function less a constant."""
-        return Expectation(self.mean - shift, self.low - shift, self.high - shift, self.failure, self.how, self.size)
+        return Expectation(
+            self.mean - shift, self.low - shift, self.high - shift, self.failure, self.evidence, self.size
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,74 +133,6 @@ def enumerate_expectation(
     )
     mean = float(probability @ np.asarray(function(theta)))
     return Expectation(mean, mean, mean, 0.0, "enumerated", len(theta))
-
-
-Method = Literal["auto", "paths", "grid", "runs"]
-
-
-def expected_gap(
-    problem: Problem,
-    *,
-    lam: float | Sequence[float],
-    schedule: Schedule,
-    T: int,
-    theta_1: ArrayLike,
-    value: float = 0.0,
-    stochastic: bool = False,
-    method: Method = "auto",
-    limit: int = 2**16,
-    nodes: int = 20_000,
-    runs: int = 20_000,
-    seed: int = 0,
-    failure: float = 1e-9,
-) -> Expectation:
-    """E f_Mix,λ(theta_T) - value under ALRIGHT, by the strongest way that the problem's size admits.
-
-    Statement: E over the coins (and data) of f_Mix(theta_T), less `value`, which is f_Mix(theta*) or the infimum.
-    Kind: exact up to rounding (paths), an interval that contains it (grid, d = 1), or a confidence interval (runs).
-    Source: docs/theory.md, A8 and A9.
-    Arguments: value to subtract; method: "auto" takes paths up to `limit` of them, else the grid if d = 1, else runs;
-        nodes, for the grid, across what theta can reach; runs, seed and failure for the runs.
-    Returns: an Expectation. Raises: ValueError or TypeError naming the argument.
-    """
-    from toyopt.theorems.expectation.grid import backward_expectation
-    from toyopt.theorems.expectation.sampling import estimate_expectation
-
-    if method not in ("auto", "paths", "grid", "runs"):
-        raise ValueError(f"method: 'auto', 'paths', 'grid' or 'runs' is needed, got {method!r}")
-    value = _check.real("value", value)
-    if method == "auto":
-        count = len(branches(problem, lam, stochastic=stochastic)) ** (_check.whole("T", T, low=1) - 1)
-        method = "paths" if count <= limit else "grid" if problem.dim == 1 else "runs"
-    if method == "paths":
-        exact = enumerate_expectation(
-            problem,
-            lambda theta: problem.f_mix(theta, lam),
-            lam=lam,
-            schedule=schedule,
-            T=T,
-            theta_1=theta_1,
-            stochastic=stochastic,
-            limit=limit,
-        )
-        return exact.minus(value)
-    if method == "grid":
-        grid = backward_expectation(
-            problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, stochastic=stochastic, nodes=nodes
-        )
-        return grid.minus(value)
-    estimate = estimate_expectation(
-        problem,
-        lam=lam,
-        schedule=schedule,
-        T=T,
-        theta_1=theta_1,
-        stochastic=stochastic,
-        runs=runs,
-        seed=seed,
-        failure=failure,
-    )
-    return estimate.minus(value)
 
 
 def _data(objective: Objective) -> tuple[Objective, ...]:

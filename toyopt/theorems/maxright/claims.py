@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike
 
 from toyopt.algorithms import InverseRootHorizon, LinearDecay, Schedule
 from toyopt.minimax import minimise_worst, optima, worst_gap
+from toyopt.record import Record
 from toyopt.theorems.maxright import bounds
 from toyopt.theorems.maxright.setting import SOURCE, MaxrightSetting
-from toyopt.theorems.record import Record
 
 
-def maxright(setting: MaxrightSetting) -> tuple[Record, Record]:
+def maxright_best_and_average(setting: MaxrightSetting) -> tuple[Record, Record]:
     """M: the best and the average iterate of MAXRIGHT.
 
     Problem    convex objectives with bounded gradients, weights λ_i > 0, α = α0/√T
@@ -60,7 +60,7 @@ def maxright(setting: MaxrightSetting) -> tuple[Record, Record]:
 def maxright_last(setting: MaxrightSetting, bound: Literal["exact", "harmonic", "linear decay"] = "exact") -> Record:
     """M-last: the last iterate of MAXRIGHT, for any λ in (0, 1).
 
-    Problem    as for `maxright`; for "linear decay" the step is (D/(C√T))(1 - t/T) and alpha0 is not used
+    Problem    as for `maxright_best_and_average`; for "linear decay" the step is (D/(C√T))(1 - t/T) and alpha0 is not used
     Statement  exact: `bounds.last_exact_terms` with the constant step; harmonic: the closed form
                `bounds.last_terms`; linear decay: `last_exact_terms` with that schedule, λ̄ D C/√T
     Kind       upper; exact and linear decay are tight
@@ -98,7 +98,7 @@ def _positive_distance(setting: MaxrightSetting) -> float:
 def maxright_stale(setting: MaxrightSetting, k: int) -> tuple[Record, Record, Record]:
     """M-stale: the price of evaluating the gaps only every k steps.
 
-    Problem    as for `maxright`; exact gaps, each datum's gradient at most C_i in norm (here they are)
+    Problem    as for `maxright_best_and_average`; exact gaps, each datum's gradient at most C_i in norm (here they are)
     Statement  the bounds of M and M-last, and the terms of `bounds.staleness` on top
     Kind       upper
     Source     beyond the paper, docs/theory.md, M6; the algorithm is arXiv 2410.15483v3, (18), (19), App. C
@@ -129,7 +129,7 @@ def maxright_stale(setting: MaxrightSetting, k: int) -> tuple[Record, Record, Re
 def maxright_optima(setting: MaxrightSetting, estimates: ArrayLike) -> tuple[Record, Record]:
     """M-opt: MAXRIGHT with estimates in place of the optima.
 
-    Problem    as for `maxright`; the algorithm compares λ_i (f_i - estimate_i), F is measured with f_i*
+    Problem    as for `maxright_best_and_average`; the algorithm compares λ_i (f_i - estimate_i), F is measured with f_i*
     Statement  a minimiser of the estimated F, and the last iterate: at most `bounds.optimum_error_terms`
                above inf F, and above the bound of M-last
     Kind       upper
@@ -171,7 +171,7 @@ def maxright_optima(setting: MaxrightSetting, estimates: ArrayLike) -> tuple[Rec
 def maxright_scaled(setting: MaxrightSetting) -> Record:
     """M-scaled: MAXRIGHT with steps multiplied by λ_i, linear decay, full gradients; for comparison.
 
-    Problem    as for `maxright`; theta_{t+1} = theta_t - α_t λ_i ∇f_i(theta_t), i the lagging objective,
+    Problem    as for `maxright_best_and_average`; theta_{t+1} = theta_t - α_t λ_i ∇f_i(theta_t), i the lagging objective,
                α_t = (D/(L√T))(1 - t/T), L = max_i λ_i C_i
     Statement  F(theta_T) - F(theta*) <= D L/√T
     Kind       upper

@@ -16,10 +16,10 @@ from toyopt.algorithms import InverseRootHorizon, Maxright, Schedule
 from toyopt.minimax import minimise_worst, optima, positive_weights, worst_gap
 from toyopt.optimum import ideal_point
 from toyopt.problem import Problem
+from toyopt.record import Evidence, Record
 from toyopt.simulate import Merit, Simulation, simulate
 from toyopt.theorems.expectation.sampling import empirical_bernstein
 from toyopt.theorems.maxright import bounds
-from toyopt.theorems.record import How, Record
 
 SOURCE = "beyond the paper; docs/theory.md, M"
 FAILURE = 1e-6  # the probability that a stochastic record's interval misses
@@ -89,9 +89,10 @@ class MaxrightSetting:
         # Each update rounds theta by an ulp, which moves F by its slope; values and optima are right to some ulp.
         size = float(np.abs(self.problem.values(self.theta_1)).max() + np.abs(self.f_star).max())
         moved = float(np.abs(self.theta_1).max()) + reach * steep
-        interval, failure, how = None, 0.0, "property"
+        interval, failure = None, 0.0
+        evidence: Evidence = "property"
         if self.seeds is not None:
-            failure, how = FAILURE, "statistical"
+            failure, evidence = FAILURE, "statistical"
             # Surely |F(theta) - F(theta_1)| <= slope steep reach, for the average and the best iterate too; F >= inf F.
             high = float(self.worst(self.theta_1)[0]) + slope * steep * reach
             low = max(self.lowest, high - 2.0 * slope * steep * reach)
@@ -104,16 +105,12 @@ class MaxrightSetting:
             bound=math.fsum(terms.values()),
             attained=float(attained.mean()),
             source=SOURCE + section,
-            how=_how(how),
+            evidence=evidence,
             terms=terms,
             tolerance=np.finfo(np.float64).eps * (self.T * slope * moved + 16.0 * (size + slope * reach * steep)),
             interval=interval,
             failure=failure,
         )
-
-
-def _how(name: str) -> How:
-    return "statistical" if name == "statistical" else "property"
 
 
 def maxright_setting(

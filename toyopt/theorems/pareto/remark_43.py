@@ -14,7 +14,7 @@ from toyopt._check import Array
 from toyopt.minimax import minimise_worst, positive_weights
 from toyopt.optimum import Optimum, minimise
 from toyopt.problem import Problem
-from toyopt.theorems.record import Record
+from toyopt.record import Record
 
 _REMARK = "Remark 4.3 of arXiv 2410.15483v3; docs/theory.md, M8"
 

@@ -19,8 +19,8 @@ from toyopt.algorithms import DPO, SFT, Constant, Sequential
 from toyopt.minimax import minimise_worst
 from toyopt.optimum import minimise
 from toyopt.problem import Objective, Problem
+from toyopt.record import Record
 from toyopt.simulate import simulate
-from toyopt.theorems.record import Record
 
 _REMARK = "Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9"
 

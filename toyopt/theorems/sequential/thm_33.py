@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from toyopt import _check
-from toyopt.theorems.record import Record
+from toyopt.record import Record
 from toyopt.theorems.sequential.two_phases import Order, TwoPhases
 
 if TYPE_CHECKING:
     from toyopt.certify import Certificate, Exact, Phases
 
 _SOURCE = "arXiv 2410.15483v3, Theorem 3.3"
-_ENDS_AT = "lower bound of the last iterate's w (or v) from T0 on"
 
 
 def thm_33(
@@ -105,25 +106,21 @@ def of_certificate(certificate: Certificate) -> Record:
     A certificate that is not proven has attained nan and verdict "open", and the statement says where it stopped.
     Raises: ValueError if it is another claim's.
     """
-    inputs, enclosures = dict(certificate.inputs), dict(certificate.enclosures)
+    from toyopt.certify.sequential import LOWER_END
+
+    inputs: dict[str, Any] = dict(certificate.inputs)
     if "g" not in inputs or "T0" not in inputs:
         raise ValueError(f"certificate: one of `sequential_gap` is needed, got {certificate.claim!r}")
-    bound = _number(inputs["g"])
-    statement, attained, tolerance = f"proven: {certificate.statement}", math.nan, 0.0
+    bound, attained, tolerance = float(inputs["g"]), math.nan, 0.0
     if certificate.proven:
         run, deciding = _run_of(inputs)
-        W = float(enclosures[_ENDS_AT].split("±")[0])
+        W = float(certificate.enclosure(LOWER_END).mid)
         attained, tolerance = float(run.gap(deciding, W)), 2 * float(run.gap_rounding(W))
-    else:
-        statement = f"not proven, stopped at {certificate.stopped_at}: {certificate.statement}"
-    return Record(
-        claim=certificate.claim,
-        statement=statement,
+    return replace(
+        certificate.record,
         kind="lower",
         bound=bound,
         attained=attained,
-        source=certificate.source,
-        how="certified",
         terms={"g": bound},
         tolerance=tolerance,
     )
@@ -140,16 +137,9 @@ def interval(lam: Any) -> tuple[float, float]:
     return low, high
 
 
-def _run_of(inputs: dict[str, str]) -> tuple[TwoPhases, float]:
-    """The run that a certificate is about, in floats, and the λ that decides."""
-    c, theta_ref, alpha, theta_1 = (_number(inputs[name]) for name in ("c", "theta_ref", "alpha", "theta_1"))
-    order: Order = "dpo-first" if inputs["order"] == "dpo-first" else "sft-first"
-    low, high = (_number(end) for end in inputs["lam"].strip("[]").split(","))
+def _run_of(inputs: Mapping[str, Any]) -> tuple[TwoPhases, float]:
+    """Return the run of a certificate with these inputs, in floats, and the deciding λ."""
+    c, theta_ref, alpha, theta_1 = (float(inputs[name]) for name in ("c", "theta_ref", "alpha", "theta_1"))
+    order: Order = inputs["order"]
+    low, high = (float(end) for end in inputs["lam"])
     return TwoPhases(c, theta_ref, alpha, theta_1, order), low if order == "dpo-first" else high
-
-
-def _number(text: str) -> float:
-    """A fraction as a float."""
-    from fractions import Fraction
-
-    return float(Fraction(text.strip()))

@@ -20,7 +20,7 @@ from toyopt import _check
 from toyopt._check import Array
 from toyopt.examples import LowerBound
 from toyopt.optimum import lower_bound_minimiser
-from toyopt.theorems.record import Record
+from toyopt.record import Record
 from toyopt.theorems.sequential.potential import (
     advance,
     delta,
@@ -254,9 +254,9 @@ def theorem_s(
     run = TwoPhases(c, theta_ref, alpha, theta_1, order)
     T_DPO, T_SFT = _check.whole("T_DPO", T_DPO, low=0), _check.whole("T_SFT", T_SFT, low=0)
     below, above = (float(e) for e in run.remainder(lam, T_DPO, T_SFT))
-    how = "Lemma P"
+    derivation = "Lemma P"
     if T_DPO == T_SFT and not math.isnan(float(run.limit_error(lam, T_DPO)[0])):
-        (below, above), how = (float(e) for e in run.limit_error(lam, T_DPO)), "(S.6)"
+        (below, above), derivation = (float(e) for e in run.limit_error(lam, T_DPO)), "(S.6)"
     low, high = (float(g) for g in run.gap_bounds(lam, T_DPO, T_SFT))
     attained, rounding = math.nan, 0.0
     if max(T_DPO, T_SFT) <= limit:
@@ -279,7 +279,7 @@ def theorem_s(
         record("upper", f"G_Mix,λ(θ_T) <= max G_Mix,λ {where}", high, rounding),
         record(
             "equal",
-            f"|G_Mix,λ(θ_T) - {mu} log {last} - κ_λ| <= {error:.3g} by {how}",
+            f"|G_Mix,λ(θ_T) - {mu} log {last} - κ_λ| <= {error:.3g} by {derivation}",
             growth + run.constant(lam),
             error + rounding,
         ),
