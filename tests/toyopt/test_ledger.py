@@ -21,8 +21,8 @@ NAMES = [
 QUICK = ("A.3", "A.5", "A.6", "3.3", "4.2", "A.4", "E")
 
 
-def _record(bound: float, attained: float, kind: str = "upper", how: str = "property", **rest) -> Record:
-    return Record("A.6", "a statement", kind, bound, attained, "a source", evidence=how, **rest)  # type: ignore[arg-type]
+def _record(bound: float, attained: float, kind: str = "upper", evidence: str = "property", **rest) -> Record:
+    return Record("A.6", "a statement", kind, bound, attained, "a source", evidence=evidence, **rest)  # type: ignore[arg-type]
 
 
 def test_the_claims_are_those_of_the_paper_and_beyond_in_order():
@@ -65,7 +65,7 @@ def test_one_failing_record_fails_its_claim_and_an_open_one_opens_it():
 
 
 def test_the_strongest_evidence_counts():
-    kinds = [_record(1, 0, evidence=how) for how in ("statistical", "property", "enumerated", "certified", "symbolic")]
+    kinds = [_record(1, 0, evidence=kind) for kind in ("statistical", "property", "enumerated", "certified", "symbolic")]
     for n in range(1, 6):
         assert Entry("A.6", "", tuple(kinds[:n]), 0.0).evidence == kinds[n - 1].evidence
 

@@ -145,8 +145,8 @@ EVIDENCE: dict[str, list[str]] = {
         "certified_33.0 #1, certified_33.0 #2, thm_33.0 #3",
     ],
     "4.1": [
-        "theorems.thm_41 x17 lam:4 alpha0:2 T:5 theta_1:2 how:2 1eb20f00",
-        "theorems.thm_41_schedule x1 7aadca09",
+        "theorems.thm_41 x17 lam:4 alpha0:2 T:5 theta_1:2 options:2 9e3f7e64",
+        "theorems.thm_41_schedule x1 65dac63f",
         "34 records e55cf288",
     ],
     "4.2": [
@@ -173,8 +173,8 @@ EVIDENCE: dict[str, list[str]] = {
     ],
     "M": [
         "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",
-        "theorems.maxright x21 setting:21 fd9dfb9a",
-        "maxright.0 #42, maxright.1 #22",
+        "theorems.maxright_best_and_average x21 setting:21 fd9dfb9a",
+        "maxright_best_and_average.0 #42, maxright_best_and_average.1 #22",
     ],
     "M-last": [
         "theorems.maxright_setting x63 problem:4 lam:4 T:3 alpha0:2 theta_1:2 b23ceee7",
@@ -192,8 +192,8 @@ EVIDENCE: dict[str, list[str]] = {
         "maxright_optima.0 #42, maxright_optima.1 #22",
     ],
     "A": [
-        "theorems.alright_linear_decay x12 lam:4 T:3 1c42272a",
-        "theorems.alright_exact x3 schedule:3 T:3 25984a62",
+        "theorems.alright_linear_decay x12 lam:4 T:3 4a0a59ce",
+        "theorems.alright_exact x3 schedule:3 T:3 322517f4",
         "theorems.zamani_glineur x1 3a4c131d",
         "theorems.last_iterate_is_exact x1 cbf20410",
         "11 records c7148b67",

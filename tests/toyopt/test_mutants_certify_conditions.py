@@ -7,6 +7,7 @@ claim would be wrong without the condition, that is shown too.
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from flint import arb, ctx
 
 from toyopt import certify as cf
-from toyopt.certify.certificate import Proof
+from toyopt.certify.certificate import Enclosure, Proof
 from toyopt.certify.constant import Constant, prove_constant
 from toyopt.certify.exact import ball
 from toyopt.certify.sequential import PhaseLengths
@@ -27,12 +28,15 @@ FALLS = "B(y)/y decreases from T0 on"
 ROOM = "ηT0 > B"
 
 
+FAILED = Enclosure(Decimal(0), Decimal(0), "failed")
+
+
 class Credulous(Proof):
     """A proof that goes on whatever fails, and keeps what did."""
 
-    def need(self, condition: bool, where: str) -> None:
+    def require(self, condition: bool, step: str) -> None:
         if condition is not True:
-            self.kept[where] = "failed"
+            self.kept[step] = FAILED
 
 
 def start_at(x: Any, eta: Any, v: Any) -> cf.Phases:
