@@ -24,8 +24,8 @@ def code_digest(
     root      folder that contains the packages
 
     An import counts wherever it stands, in a function as well. The digest changes with the syntax trees, not with
-    comments, docstrings or layout. Nothing is imported: the files are read, once per process. The `__init__` of a
-    package on the way to a module counts, but its own imports are not followed.
+    comments, docstrings or layout; imports for type checkers are not followed. Nothing is imported: the files are read,
+    once per process. The `__init__` of a package on the way to a module counts, but its imports are not followed.
     """
     total = hashlib.sha256()
     for name, path in sorted(reached_modules(*starts, packages=packages, skip=skip, root=root).items()):
@@ -63,7 +63,7 @@ def reached_modules(
 def _imports(path: Path, name: str, packages: tuple[str, ...], root: Path) -> Iterator[str]:
     """Yield the full names of the modules that the module `name` imports anywhere in its file."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _executed(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -72,6 +72,14 @@ def _imports(path: Path, name: str, packages: tuple[str, ...], root: Path) -> It
             for alias in node.names:
                 submodule = f"{base}.{alias.name}"
                 yield submodule if _file(root, submodule, packages) else base
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a syntax tree without the blocks `if TYPE_CHECKING:`, which only type checkers follow."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
+            yield from _executed(child)
 
 
 def _file(root: Path, name: str, packages: tuple[str, ...]) -> Path | None:

@@ -48,6 +48,11 @@ def name_of(measure: str) -> str:
     return own["name"]
 
 
+def module_of(measure: str) -> str:
+    """Return the full name of the module that holds a measure's function."""
+    return MEASURES.get(measure, measure.partition("=")[2]).partition(":")[0]
+
+
 def merged(measures: Sequence[str]) -> tuple[str, ...]:
     """Every measure once, in the order in which they first come. ValueError if one name stands for two functions."""
     found: dict[str, str] = {}

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from llm.common.files import ensure_writable, write_json
-from llm.common.processes import Child, Start, start_process, stop_requested
-from llm.common.workers import Workers
+from llm.common.processes import Child, ForkServer, Start, start_process, stop_requested
 from llm.study.dependencies import NOTHING, Needs, needs
 from llm.study.eta import Forecast, Progress
+from llm.study.preload import preload
 from llm.study.status import command, failure_file, has_base, has_begun, is_finished, is_trained, last_step
 from llm.study.sweep import Grids, StudyRun, union
 
@@ -101,7 +101,7 @@ def run_study(
             if start is None and (_has_gpu(runs) if isolate is None else isolate):
                 start = start_process
             elif start is None:
-                start = Workers()
+                start = ForkServer(preload(dict.fromkeys(m for run in runs for m in run.measures)))
                 stack.callback(start.close)
             return _Study(runs, root, jobs, start).carry_out(report, wanted, pause)
     except Timeout as error:

@@ -1,4 +1,4 @@
-"""Measures for the tests of studies: what they find is what a child of `llm.study.workers` finds around it."""
+"""Measures for the tests of studies: what they find is the state in which a fork finds its process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def look(_: Path) -> dict[str, Any]:
         "pid": os.getpid(), "parent": os.getppid(), "mark": os.environ.get("MARK"), "argv": sys.argv[1:4],
         "torch": torch.initial_seed(), "numpy": float(np.random.random()), "random": random.random(),  # noqa: NPY002
         "threads": torch.get_num_threads(), "grad": torch.is_grad_enabled(), "filters": len(warnings.filters),
-        "imported": "zipapp" in sys.modules, "spoilt": "SPOILT" in os.environ,
+        "spoilt": "SPOILT" in os.environ,
         "signals": [repr(signal.getsignal(s)) for s in (signal.SIGTERM, signal.SIGCHLD)],
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "files": _files() if sys.platform == "linux" else [],
@@ -52,8 +52,6 @@ def _files() -> list[str]:
 
 def spoil(_: Path) -> dict[str, Any]:
     """Change whatever a process has for itself."""
-    import zipapp  # noqa: F401 (another one finds it)
-
     import numpy as np
     import torch
 
