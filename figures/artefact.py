@@ -39,6 +39,8 @@ class Check:
     verdict   of an empirical claim, which no theorem says: seen, mixed or not seen; "" for all others. Such claims
               need not hold, and are counted apart.
     interval  the confidence interval of `attained` that the verdict is read from
+    place     the setting that an empirical claim is about ("SFT first", the name of a grid); "" if there is one only
+    claim     of an empirical claim, the statement without its place and without the number of seeds
     """
 
     name: str
@@ -50,6 +52,8 @@ class Check:
     must_hold: bool = True
     verdict: str = ""
     interval: tuple[float, float] | None = None
+    place: str = ""
+    claim: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict not in ("", *VERDICTS):
@@ -85,11 +89,16 @@ def empirical(
     interval: tuple[float, float],
     bound: float,
     kind: Literal["upper", "lower"],
+    *,
+    place: str = "",
+    seeds: int = 0,
 ) -> Check:
-    """An empirical claim: `value` is at most (upper) or at least (lower) the bound, as far as its interval tells.
+    """Return an empirical claim: `value` is at most (upper) or at least (lower) `bound`, judged by its interval.
 
-    seen if the whole interval is on that side, not seen if it is wholly on the other, else mixed; mixed also where a
-    number is NaN. Raises ValueError for another kind, and for an interval that ends before it begins.
+    The verdict is `seen` if the whole interval lies on the claimed side of the bound, `not seen` if the whole interval
+    lies on the other side, else `mixed`; `mixed` also where a number is NaN. The statement of the check begins with
+    the place and ends with the number of seeds, where these are given. Raises ValueError for another kind, and for an
+    interval whose ends are in the wrong order.
     """
     low, high = interval
     if kind not in ("upper", "lower"):
@@ -101,7 +110,7 @@ def empirical(
     verdict = ("seen" if right else "not seen" if wrong else "mixed") if known else "mixed"
     return Check(
         name,
-        statement,
+        (f"{place}: " if place else "") + statement + (f" [{seeds} seeds]" if seeds else ""),
         kind,
         bound,
         value,
@@ -109,6 +118,8 @@ def empirical(
         must_hold=False,
         verdict=verdict,
         interval=(float(low), float(high)),
+        place=place,
+        claim=statement,
     )
 
 

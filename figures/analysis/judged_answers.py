@@ -1,6 +1,6 @@
-"""What the samples and Figure 9 share: the answers of finished runs, and the world that knows which are good.
+"""Answers of finished runs on the embedded world, and the world that scores them; for the samples and Figure 9.
 
-Which runs and which prompts is settled beforehand: λ = 1/2, the first seed, the first held-out rows of either set.
+The choice of runs and prompts is fixed in advance: λ = 1/2, the first seed, the first held-out rows of each set.
 """
 
 from __future__ import annotations
@@ -19,29 +19,32 @@ LAM = 0.5
 
 
 def grids(request: Request, methods: Sequence[str]) -> dict[str, Any]:
-    """The runs of `methods` with λ = 1/2 and the first seed, DPO first; on the embedded world at every scale."""
+    """Return the grid of `methods` with λ = 1/2, the first seed, DPO first; on the embedded world at every scale."""
     scale = "embedded" if request.scale == "paper" else request.scale
     one = replace(request, scale=scale, seeds=1)
     return {"first": sweeps.grid(one, list(methods), lams=[LAM], orders=["dpo-sft"], measures=["answers"])}
 
 
 def answers(parameters: Mapping[str, Any]) -> dict[str, tuple[seeds.Row, list[seeds.Row]]]:
-    """Method -> (what its run was, its answers in the order of the held-out rows). ValueError if there is no run."""
-    found = {
+    """Return method -> (description of its run, its answers in the order of the held-out rows).
+
+    Raises ValueError if no run has answers.
+    """
+    by_method = {
         about["method"]: (about, list(result["answers"])) for about, result in seeds.measured(parameters, "answers")
     }
-    if not found:
+    if not by_method:
         raise ValueError(f"runs: none in {parameters['root']} has its answers; make them first")
-    return found
+    return by_method
 
 
 def first(rows: Sequence[seeds.Row], name: str, count: int) -> list[seeds.Row]:
-    """The first answers to prompts of the set `name`: preference or sft."""
+    """Return the first `count` answers to prompts of the set `name` (preference or sft)."""
     return [row for row in rows if row["set"] == name][:count]
 
 
 def world_of(folder: str) -> World:
-    """The world that a run was on, from its configuration alone."""
+    """Return the embedded world of a run, rebuilt from the run's configuration."""
     from llm.embedded import EmbeddedConfig
     from llm.training.run_folder import load_run
 
@@ -50,7 +53,7 @@ def world_of(folder: str) -> World:
 
 
 def scale(parameters: Mapping[str, Any], about: seeds.Row) -> str:
-    """What and how large, in words."""
+    """Return world size, steps, λ and seed of a run as text."""
     (spec,) = parameters["grids"].values()
     options = spec["options"]
     return (

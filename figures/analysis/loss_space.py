@@ -1,30 +1,34 @@
-"""What Figures 1, 3, 4, 7 and 8 share of computing: the evaluations as a table, mean paths, and means by method and λ.
+"""Shared computations of Figures 1, 3, 4, 7, 8: evaluations as a table, mean paths, means by method and λ.
 
-Every number is that of a run's held-out rows. `Data.table` holds the evaluations as they are; what is drawn of them,
-means over seeds with their intervals, is in `Data.extra` as small tables, whose columns are named PREFIX_COLUMN:
+All losses are those of held-out rows. `Data.table` holds the evaluations. Means over seeds with their intervals are
+in `Data.extra` as small tables (see `figures.analysis.small_tables`):
 
-path  a row a step of (method, λ, k): f_dpo, f_sft, ideal_distance, forward_tokens; _low and _high of the distance
-bar   a row a quantity of (method, λ, k): value, low, high
-dot   a row a seed of it: value
+path  one row per step of (method, λ, k): f_dpo, f_sft, forward_tokens, ideal_distance with its _low and _high
+bar   one row per quantity of (method, λ, k): value, low, high
+dot   one row per quantity and seed of (method, λ, k): value
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from figures.analysis import seeds as runs
-from figures.analysis.seeds import Row
+from figures.analysis import seeds
+from figures.analysis.methods import order
+from figures.analysis.seeds import numeric
+from figures.analysis.small_tables import pack
 from figures.artefact import Check, Data, equal, lower
+from figures.pipeline.training import grid_of
 
-METHODS = ("Sequential", "Mix", "ALRIGHT", "MAXRIGHT")
+if TYPE_CHECKING:
+    import pandas as pd
+
 GAPS = ("gap_dpo", "gap_sft", "ideal_distance")
 KEY = ("method", "lam", "k")
-# of an evaluation, and of a whole run: these stand on its last evaluation
+# columns of an evaluation, and those of a whole run, which stand on its last evaluation
 EVALUATION = (
     "method", "lam", "order", "k", "seed", "step", "f_dpo", "f_sft", *GAPS,
     "tokens", "forward_tokens", "seconds", "cpu_seconds",
@@ -33,210 +37,171 @@ RUN = ("steps_dpo", "steps", "scale_free_distance", "hypervolume_share", "utilis
 
 
 @dataclass(frozen=True)
-class Found:
-    """Finished runs, each once, and their evaluations in the order of the steps.
+class FinishedRuns:
+    """Finished runs, one row each, and their evaluations in the order of the steps.
 
-    runtime  the column that time is read from: the processor's seconds on a CPU, which other programs change less
-             than the clock's; the clock's where there is a GPU
+    runtime  the column with the training time: CPU time on a CPU, which other programs affect less than wall-clock
+             time; wall-clock time on a GPU
     """
 
-    results: list[Row]
-    paths: list[Row]
+    results: pd.DataFrame
+    paths: pd.DataFrame
     runtime: str
 
-
-def find(parameters: Mapping[str, Any]) -> Found:
-    """What the runs of `parameters["grids"]` left."""
-    results = list({row["run"]: row for row in runs.results(parameters)}.values())
-    known = {row["run"] for row in results}
-    paths = {(row["run"], row["step"]): row for row in runs.paths(parameters) if row["run"] in known}
-    on_cpu = all(str(row.get("device") or "").startswith("CPU") for row in results)
-    return Found(results, [paths[key] for key in sorted(paths)], "cpu_seconds" if on_cpu else "seconds")
+    def path(self, run: str) -> pd.DataFrame:
+        """Return the evaluations of one run."""
+        return self.paths[self.paths["run"] == run]
 
 
-def number(row: Mapping[str, Any], column: str) -> float:
-    """The value as a float; NaN for what is not known."""
-    value = row.get(column)
-    return math.nan if value is None else float(value)
+def read_runs(parameters: Mapping[str, Any]) -> FinishedRuns:
+    """Return the finished runs of `parameters["grids"]`, each once."""
+    results = seeds.results(parameters).drop_duplicates("run", ignore_index=True)
+    paths = seeds.paths(parameters)
+    paths = paths.reindex(columns=list(dict.fromkeys([*paths, *EVALUATION, "run"])))
+    paths = paths[paths["run"].isin(results["run"])].drop_duplicates(["run", "step"]).sort_values(["run", "step"])
+    return FinishedRuns(results, paths.reset_index(drop=True), runtime_column(results))
 
 
-def evaluations(found: Found) -> dict[str, np.ndarray]:
-    """The CSV: a row an evaluation, with what is said of the whole run on its last one."""
-    ends = {(row["run"], row["steps"]): row for row in found.results}
-    rows = []
-    for line in sorted(found.paths, key=_place):
-        end = ends.get((line["run"], line["step"]), {})
-        rows.append({**line, **{name: end.get(name) for name in RUN}})
-    return runs.columns(rows, (*EVALUATION, *RUN))
+def runtime_column(results: pd.DataFrame) -> str:
+    """Return the column with the training time: cpu_seconds if all runs were on a CPU, else seconds."""
+    on_cpu = "device" in results and all(str(device or "").startswith("CPU") for device in results["device"])
+    return "cpu_seconds" if on_cpu else "seconds"
 
 
-def _place(row: Row) -> tuple[Any, ...]:
-    return METHODS.index(row["method"]), row["lam"], row["k"] or 0, row["seed"], row["step"]
+def evaluations(runs: FinishedRuns) -> dict[str, np.ndarray]:
+    """Return the CSV's table: one row per evaluation; the columns of whole runs are filled on their last rows."""
+    ends = runs.results.reindex(columns=["run", *RUN]).assign(step=runs.results["steps"])
+    own = runs.paths.drop(columns=[name for name in RUN if name in runs.paths])
+    rows = own.merge(ends, on=["run", "step"], how="left")
+    keys = with_integer_k(rows)[[*KEY, "seed", "step"]]
+    return seeds.columns(rows.loc[sort_by_method(keys).index], (*EVALUATION, *RUN))
 
 
-def grouped(rows: Iterable[Row]) -> dict[tuple[str, float, int], list[Row]]:
-    """The rows of every (method, λ, k), in the order of METHODS; k is 0 for what has none."""
-    groups: dict[tuple[str, float, int], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["method"], row["lam"], row["k"] or 0), []).append(row)
-    return {key: groups[key] for key in sorted(groups, key=lambda key: (METHODS.index(key[0]), *key[1:]))}
+def with_integer_k(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with k as integers, 0 for methods without a k."""
+    return frame.assign(k=numeric(frame, "k").fillna(0).astype(int))
 
 
-def mean_paths(paths: Sequence[Row]) -> list[Row]:
-    """A row a step of every (method, λ, k) that all its seeds were evaluated at."""
-    found = []
-    for key, rows in grouped(paths).items():
-        seeds = {row["seed"] for row in rows}
-        for step in sorted({row["step"] for row in rows}):
-            here = [row for row in rows if row["step"] == step]
-            if {row["seed"] for row in here} != seeds:
-                continue
-            means = {n: runs.mean(number(row, n) for row in here) for n in ("f_dpo", "f_sft", "forward_tokens")}
-            away = runs.mean(number(row, "ideal_distance") for row in here)
-            ends = {"ideal_distance": away.value, "ideal_distance_low": away.low, "ideal_distance_high": away.high}
-            row = {**dict(zip(KEY, key, strict=True)), "step": step, **{n: m.value for n, m in means.items()}, **ends}
-            found.append(row)
-    return found
+def sort_by_method(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sort by the method, in the order of METHODS, then by all further columns from left to right."""
+    names = ["method", *(name for name in frame if name != "method")]
+    return frame.sort_values(names, key=lambda c: c.map(order) if c.name == "method" else c, kind="stable")
 
 
-def bars(results: Sequence[Row], values: Mapping[str, Callable[[Row], float]]) -> tuple[list[Row], list[Row]]:
-    """(a row a quantity of every (method, λ, k), a row a seed of it); `values` says how a run tells a quantity."""
-    means, dots = [], []
-    for key, rows in grouped(results).items():
-        about = dict(zip(KEY, key, strict=True))
-        for quantity, value in values.items():
-            by_seed = {row["seed"]: value(row) for row in rows}
-            found = runs.mean(by_seed.values())
-            means.append({**about, "quantity": quantity, "value": found.value, "low": found.low, "high": found.high})
-            dots += [{**about, "quantity": quantity, "seed": s, "value": v} for s, v in by_seed.items()]
-    return means, dots
+def mean_paths(paths: pd.DataFrame) -> pd.DataFrame:
+    """Return the table `path`: means over seeds at every step of (method, λ, k) at which all seeds were evaluated."""
+    paths = with_integer_k(paths)
+    count = paths.groupby(list(KEY))["seed"].transform("nunique")
+    complete = paths[paths.groupby([*KEY, "step"])["seed"].transform("nunique") == count]
+    complete = complete.loc[sort_by_method(complete[[*KEY, "step"]]).index]
+    by = [*KEY, "step"]
+    distance = seeds.summarize(complete.assign(value=numeric(complete, "ideal_distance")), by)
+    distance = distance.rename(columns={"value": "ideal_distance", "low": "ideal_distance_low"})
+    distance = distance.rename(columns={"high": "ideal_distance_high"}).drop(columns="n")
+    names = ["f_dpo", "f_sft", "forward_tokens"]
+    means = complete.astype(dict.fromkeys(names, float)).groupby(by, as_index=False, sort=False)[names].mean()
+    return means.merge(distance, on=by)
 
 
-def column(name: str) -> Callable[[Row], float]:
-    """How a run tells a quantity that is a column of its own."""
-    return lambda row: number(row, name)
+def bars(
+    results: pd.DataFrame, quantities: Mapping[str, pd.Series[float]], by: Sequence[str] = KEY
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables `bar` and `dot`: means with intervals over seeds, and the values of the seeds, by group.
 
-
-def increase(results: Sequence[Row], name: str) -> Callable[[Row], float]:
-    """By how many per cent a run's column is above that of Sequential with the same λ and seed; NaN without one."""
-    base = {(row["lam"], row["seed"]): number(row, name) for row in results if row["method"] == "Sequential"}
-
-    def value(row: Row) -> float:
-        other = base.get((row["lam"], row["seed"]), math.nan)
-        return 100.0 * (number(row, name) / other - 1.0) if other else math.nan
-
-    return value
-
-
-def resources(found: Found) -> dict[str, Callable[[Row], float]]:
-    """Increases over Sequential: of the runtime, and of the GPU's utilisation where it was recorded, else of the tokens
-    that went through the model.
+    quantities  name -> one value per row of `results`; a group has one row per seed
     """
-    recorded = all(row.get("utilisation") is not None for row in found.results)
+    rows = with_integer_k(results)[[*by, "seed"]].assign(**quantities)
+    rows = rows.loc[sort_by_method(rows[[*by, "seed"]]).index]
+    dots = rows.melt(id_vars=[*by, "seed"], value_vars=list(quantities), var_name="quantity")
+    return seeds.summarize(dots, [*by, "quantity"]).drop(columns="n"), dots
+
+
+def increase(results: pd.DataFrame, name: str) -> pd.Series[float]:
+    """Return the increase of a column over Sequential with the same λ and seed, in %; NaN without such a run."""
+    base = seeds.select(results, method="Sequential").drop_duplicates(["lam", "seed"], keep="last")
+    values = numeric(base, name).set_axis(base.set_index(["lam", "seed"]).index)
+    other = values.reindex(list(zip(results["lam"], results["seed"], strict=True))).replace(0.0, np.nan).to_numpy()
+    return 100.0 * (numeric(results, name) / other - 1.0)
+
+
+def resources(runs: FinishedRuns) -> dict[str, pd.Series[float]]:
+    """Return the increases over Sequential, in %, of runtime and of utilization.
+
+    The utilization is the GPU's where all runs recorded it, else the number of tokens that passed the model.
+    """
+    recorded = bool(numeric(runs.results, "utilisation").notna().all())
     use = ("utilisation_increase", "utilisation") if recorded else ("tokens_increase", "forward_tokens")
-    columns = {"runtime_increase": found.runtime, use[0]: use[1]}
-    return {quantity: increase(found.results, name) for quantity, name in columns.items()}
+    return {"runtime_increase": increase(runs.results, runs.runtime), use[0]: increase(runs.results, use[1])}
 
 
-def packed(prefix: str, rows: Sequence[Row]) -> dict[str, np.ndarray]:
-    """The rows as columns PREFIX_NAME of `Data.extra`; `select` takes them out again."""
-    return {f"{prefix}_{name}": values for name, values in runs.columns(rows, list(rows[0])).items()} if rows else {}
-
-
-def select(arrays: Mapping[str, np.ndarray], prefix: str, **wanted: Any) -> dict[str, np.ndarray]:
-    """The columns of one of `packed`'s tables, at the rows that have the wanted values; none if there is no such
-    table.
-    """
-    table = {name.removeprefix(f"{prefix}_"): a for name, a in arrays.items() if name.startswith(f"{prefix}_")}
-    return chosen(table, **wanted) if table else {}
-
-
-def chosen(table: Mapping[str, np.ndarray], **wanted: Any) -> dict[str, np.ndarray]:
-    """The columns at the rows that have the wanted values."""
-    keep = np.logical_and.reduce([table[name] == value for name, value in wanted.items()])
-    return {name: values[keep] for name, values in table.items()} if wanted else dict(table)
-
-
-def points(results: Sequence[Row]) -> dict[str, np.ndarray]:
-    """The start and the ideal point, means over seeds: each is (f_SFT, f_DPO), NaN where not known."""
-    first = {row["seed"]: row for row in results}.values()
+def points(results: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return `start` and `ideal` as (f_SFT, f_DPO), means over seeds; NaN where unknown."""
+    first = results.drop_duplicates("seed")
     return {
-        name: np.array([np.mean([number(row, f"f_{i}_{of}") for row in first]) for i in ("sft", "dpo")])
+        name: np.array([numeric(first, f"f_{objective}_{of}").to_numpy().mean() for objective in ("sft", "dpo")])
         for name, of in (("start", "start"), ("ideal", "star"))
     }
 
 
-def scale(parameters: Mapping[str, Any], results: Sequence[Row]) -> str:
-    """At what scale the runs are, in words: `embedded world (small), 200 steps, 3 seeds`."""
+def scale(parameters: Mapping[str, Any], results: pd.DataFrame) -> str:
+    """Return the scale of the runs as text: `embedded world (small), 200 steps, 3 seeds`."""
     spec = next(iter(parameters["grids"].values()))
     options = spec.get("options", {})
     details = [options.get("world_size", "standard")]
     details += [options["world_family"]] if "world_family" in options else []
-    what = f"embedded world ({', '.join(details)})" if spec.get("preset") == "embedded" else str(spec.get("preset"))
-    steps = " and ".join(map(str, sorted({row["steps"] for row in results})))
-    seeds = len({row["seed"] for row in results})
-    return f"{what}, {steps} steps, {seeds} seed{'s' if seeds > 1 else ''}"
+    model = f"embedded world ({', '.join(details)})" if spec.get("preset") == "embedded" else str(spec.get("preset"))
+    steps = " and ".join(map(str, sorted(set(results["steps"]))))
+    count = results["seed"].nunique()
+    return f"{model}, {steps} steps, {count} seed{'s' if count > 1 else ''}"
 
 
-def facts(parameters: Mapping[str, Any], found: Found) -> dict[str, float | int | str | bool]:
-    """Where the numbers come from."""
-    devices = sorted({str(row.get("device")) for row in found.results})
-    return {"scale": scale(parameters, found.results), "device": ", ".join(devices), "runtime": found.runtime}
+def facts(parameters: Mapping[str, Any], runs: FinishedRuns) -> dict[str, float | int | str | bool]:
+    """Return scale, devices and the column of the runtime, for the JSON."""
+    devices = sorted({str(device) for device in runs.results["device"]})
+    return {"scale": scale(parameters, runs.results), "device": ", ".join(devices), "runtime": runs.runtime}
 
 
 def front_data(parameters: Mapping[str, Any]) -> Data:
-    """The data of Figures 1, 3, 7 and 8: paths, and for every method and λ the gaps, the ideal distance and, over
-    Sequential, the runtime and the use of the machine.
-    """
-    found = find(parameters)
-    means, dots = bars(found.results, {n: column(n) for n in GAPS} | resources(found))
-    extra = packed("path", mean_paths(found.paths)) | packed("bar", means) | packed("dot", dots)
+    """Return the data of Figures 1, 3, 7 and 8: paths, and by method and λ the gaps, distances and resources."""
+    runs = read_runs(parameters)
+    means, dots = bars(runs.results, {name: numeric(runs.results, name) for name in GAPS} | resources(runs))
+    extra = pack("path", mean_paths(runs.paths)) | pack("bar", means) | pack("dot", dots)
     return Data(
-        table=evaluations(found),
-        extra=extra | points(found.results),
-        facts=facts(parameters, found),
-        checks=sound(parameters, found),
+        table=evaluations(runs),
+        extra=extra | points(runs.results),
+        facts=facts(parameters, runs),
+        checks=consistency_checks(parameters, runs),
     )
 
 
-def sound(parameters: Mapping[str, Any], found: Found) -> tuple[Check, ...]:
-    """That the runs are all there and their numbers agree with each other; nothing about what came out."""
-    expected = len({name for spec in parameters["grids"].values() for name in _wanted(spec)})
-    ends = {(row["run"], row["step"]): row for row in found.paths}
-    apart, hypot, split, above = [0.0], [0.0], [0.0], []
-    for row in found.results:
-        last = ends.get((row["run"], row["steps"]), {})
-        apart += [abs(number(row, f"f_{i}") - number(last, f"f_{i}")) for i in ("dpo", "sft")]
-        if row.get("ideal_distance") is not None:
-            hypot.append(abs(row["ideal_distance"] - math.hypot(row["gap_dpo"], row["gap_sft"])))
-            above += [number(row, f"f_{i}_start") - number(row, f"f_{i}_star") for i in ("dpo", "sft")]
-        if row["method"] == "Sequential":
-            split.append(abs(row["steps_dpo"] - row["lam"] * row["steps"]))
+def consistency_checks(parameters: Mapping[str, Any], runs: FinishedRuns) -> tuple[Check, ...]:
+    """Check that all runs exist and that their numbers agree with each other; no claim about the methods."""
+    results = runs.results
+    expected = len({run for spec in parameters["grids"].values() for run in _expected(spec)})
+    last = results[["run", "steps"]].merge(runs.paths, left_on=["run", "steps"], right_on=["run", "step"], how="left")
+    ends = [np.abs(numeric(results, f"f_{i}") - numeric(last, f"f_{i}").to_numpy()) for i in ("dpo", "sft")]
+    known = results[numeric(results, "ideal_distance").notna()]
+    hypotenuse = np.abs(known["ideal_distance"] - np.hypot(*(numeric(known, f"gap_{i}") for i in ("dpo", "sft"))))
+    sequential = seeds.select(results, method="Sequential")
+    split = np.abs(sequential["steps_dpo"] - sequential["lam"] * sequential["steps"])
     checks = [
-        equal("runs", "every method, λ, k and seed is there", expected, len(found.results), tolerance=0.0),
-        equal("ends", "every path ends where its run's result says, exactly", 0.0, _worst(apart), tolerance=0.0),
-        equal("hypot", "the ideal distance is that of the gaps, within 1e-9", 0.0, _worst(hypot), tolerance=1e-9),
-        equal("split", "Sequential gives DPO λT steps, within one", 0.0, _worst(split), tolerance=1.0),
+        equal("runs", "every method, λ, k and seed has a finished run", expected, len(results), tolerance=0.0),
+        equal("ends", "the last evaluation of each run equals its result", 0.0, _largest(*ends), tolerance=0.0),
+        equal("hypot", "ideal distance² = gap_DPO² + gap_SFT², within 1e-9", 0.0, _largest(hypotenuse), tolerance=1e-9),
+        equal("split", "Sequential takes λT steps on DPO, within 1 step", 0.0, _largest(split), tolerance=1.0),
     ]
-    if above:
+    if len(known):
+        gains = [numeric(known, f"f_{i}_start") - numeric(known, f"f_{i}_star") for i in ("dpo", "sft")]
         statement = "both objectives start above their optima f*, for every seed"
-        checks.append(lower("start", statement, 0.0, float(np.min(above))))
+        checks.append(lower("start", statement, 0.0, float(np.min([np.min(gain.to_numpy()) for gain in gains]))))
     return tuple(checks)
 
 
-def _worst(values: Iterable[float]) -> float:
-    """The largest; NaN if one is, for `max` would hide it."""
-    return float(np.max(list(values)))
+def _largest(*columns: pd.Series[float]) -> float:
+    """Return the largest entry, at least 0; NaN if an entry is NaN, which `max` would hide."""
+    return float(np.max(np.concatenate([np.zeros(1), *(column.to_numpy(dtype=float) for column in columns)])))
 
 
-def _wanted(spec: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """What tells the runs of a grid apart; k matters to MAXRIGHT alone."""
-    options = spec.get("options", {})
-    lams, ks = spec.get("lams") or [None], spec.get("ks") or [options.get("k")]
-    return [
-        (method, lam, k if method == "maxright" else None, seed)
-        for method in spec["methods"]
-        for lam in lams
-        for k in ks
-        for seed in spec["seeds"]
-    ]
+def _expected(spec: Mapping[str, Any]) -> list[str]:
+    """Return the names of a grid's runs."""
+    return [run.name for run in grid_of(spec).runs()]

@@ -1,7 +1,7 @@
-"""The numbers that the paper's authors published, to stand beside ours; never a target.
+"""Results published by the paper's authors, shown beside ours and never used as a target.
 
 FIGURE3  read off the published bar chart (arXiv 2410.15483v3, Figure 3: pythia-1b, DPO before SFT), with an error of
-         about 0.006 for gaps and distances and 0.7 for percentages; bars that are too small to be read are 0
+         about 0.006 for gaps and distances and 0.7 for percentages; bars too small to read are 0
 TABLE1   the published table (Llama3-8B, SFT before DPO); MMLU by DeepEval 1.3.0, win rate by AlpacaEval 0.5.4 with
          the judge gpt-4-1106-preview, on at most 640 prompts, answers sampled at temperature 1
 """

@@ -1,23 +1,28 @@
-"""What artefacts read of the runs: tidy rows by grid, and means over seeds with their intervals."""
+"""Results of finished runs as data frames, and means over seeds with their confidence intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from figures.analysis.methods import NAMES
+from figures.pipeline.training import grid_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 Row = dict[str, Any]
 
-NAMES = {"sequential": "Sequential", "mix": "Mix", "alright": "ALRIGHT", "maxright": "MAXRIGHT"}
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds with the ends of its Student-t interval, which are NaN for one seed."""
+    """A mean over seeds with the ends of its confidence interval, which are NaN for a single seed."""
 
     value: float
     low: float
@@ -26,91 +31,94 @@ class Mean:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Both ends."""
+        """Both ends of the confidence interval."""
         return self.low, self.high
 
 
 def mean(values: Iterable[float]) -> Mean:
-    """The mean of one value a seed, and its 95 % interval (Student's t: the values are taken for normal draws)."""
-    found = np.array([float(v) for v in values])
-    if not len(found):
-        raise ValueError("values: none to take a mean of")
-    centre = float(found.mean())
-    if len(found) < 2:
+    """Return the mean of one value per seed with its 95 % interval (Student's t, which assumes normal values).
+
+    Raises ValueError without values.
+    """
+    sample = np.array([float(value) for value in values])
+    if not len(sample):
+        raise ValueError("values: at least one is needed for a mean, got none")
+    centre = float(sample.mean())
+    if len(sample) < 2:
         return Mean(centre, math.nan, math.nan, 1)
     from scipy.stats import t
 
-    half = float(t.ppf((1.0 + CONFIDENCE) / 2.0, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found)))
-    return Mean(centre, centre - half, centre + half, len(found))
+    half = float(t.ppf((1.0 + CONFIDENCE) / 2.0, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample)))
+    return Mean(centre, centre - half, centre + half, len(sample))
 
 
-def results(parameters: Mapping[str, Any]) -> list[Row]:
-    """A row a finished run of every grid of `parameters`, as `llm.study.table` gives it, with the grid's name.
+def results(parameters: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per finished run of every grid in `parameters`: the columns of `llm.study.table`, and `grid`.
 
-    A run that is in two grids is there twice. `method` is in the spelling of the figures.
+    A run that belongs to two grids has two rows. `method` holds the printed names.
     """
     from llm.study import table
 
-    return _every(parameters, table)
+    return _read(parameters, table)
 
 
-def paths(parameters: Mapping[str, Any]) -> list[Row]:
-    """A row an evaluation, as `llm.study.paths` gives it, with the grid's name."""
-    from llm.study import paths as found
+def paths(parameters: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per evaluation of every run: the columns of `llm.study.paths`, and `grid`."""
+    from llm.study import paths as evaluations
 
-    return _every(parameters, found)
+    return _read(parameters, evaluations)
 
 
 def measured(parameters: Mapping[str, Any], name: str) -> list[tuple[Row, dict[str, Any]]]:
-    """(about the run, what the measure `name` found) for every run of the grids that have this measure."""
+    """Return (description of the run, result of the measure `name`) for every run of the grids with this measure."""
     from llm.study import measure
 
     return [
-        (_named(about, grid), result)
+        ({"grid": grid, **about, "method": NAMES[about["method"]]}, result)
         for grid, spec in parameters["grids"].items()
         if name in spec["measures"]
-        for about, result in measure(_grid(spec), parameters["root"], name)
+        for about, result in measure(grid_of(spec), parameters["root"], name)
     ]
 
 
-def _every(parameters: Mapping[str, Any], read: Callable[..., Any]) -> list[Row]:
-    specs = parameters["grids"].items()
-    return [_named(row, name) for name, spec in specs for row in _records(read(_grid(spec), parameters["root"]))]
+def _read(parameters: Mapping[str, Any], reader: Callable[..., Any]) -> pd.DataFrame:
+    """Return what `reader` returns for every grid, as one frame."""
+    import pandas as pd
+
+    frames = [
+        pd.DataFrame(reader(grid_of(spec), parameters["root"])).assign(grid=name)
+        for name, spec in parameters["grids"].items()
+    ]
+    frame = pd.concat([one for one in frames if len(one)] or frames[:1], ignore_index=True)
+    return frame.assign(method=frame["method"].map(NAMES)) if len(frame) else frame
 
 
-def _records(frame: Any) -> list[Row]:
-    """Return the rows of a data frame as dicts, with None for missing values."""
-    records: list[Row] = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return records
+def select(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Return the rows whose columns have these values."""
+    for column, value in values.items():
+        frame = frame[frame[column] == value]
+    return frame
 
 
-def _grid(spec: Mapping[str, Any]) -> Any:
-    from figures.pipeline.training import grid_of
+def numeric(frame: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Return a column as floats: NaN for unknown values, and everywhere if the frame lacks the column."""
+    import pandas as pd
 
-    return grid_of(spec)
-
-
-def _named(row: Row, grid: str) -> Row:
-    return {"grid": grid, **row, "method": NAMES[row["method"]]}
-
-
-def where(rows: Sequence[Row], **wanted: Any) -> list[Row]:
-    """The rows whose columns have these values; a value may be a tuple of several."""
-    return [r for r in rows if all(r[k] in v if isinstance(v, tuple) else r[k] == v for k, v in wanted.items())]
+    if column not in frame:
+        return pd.Series(math.nan, index=frame.index, dtype=float)
+    return frame[column].astype(float)
 
 
-def by_seed(rows: Sequence[Row], column: str) -> dict[int, float]:
-    """Seed -> the column's mean over the rows of that seed."""
-    found: dict[int, list[float]] = {}
-    for row in rows:
-        found.setdefault(row["seed"], []).append(float(row[column]))
-    return {seed: float(np.mean(values)) for seed, values in found.items()}
+def by_seed(frame: pd.DataFrame, column: str) -> dict[int, float]:
+    """Return seed -> mean of the column over the rows of that seed."""
+    values = numeric(frame, column)
+    return {int(seed): float(own.to_numpy().mean()) for seed, own in values.groupby(frame["seed"], sort=False)}
 
 
-def difference(ours: Sequence[Row], theirs: Sequence[Row], column: str) -> Mean:
-    """The mean over seeds of ours minus theirs, seed by seed: each seed's rows are averaged first.
+def difference(ours: pd.DataFrame, theirs: pd.DataFrame, column: str) -> Mean:
+    """Return the mean over seeds of the paired difference ours − theirs; the rows of each seed are averaged first.
 
-    ValueError if the seeds differ.
+    Raises ValueError if the seeds differ or there are none.
     """
     a, b = by_seed(ours, column), by_seed(theirs, column)
     if a.keys() != b.keys() or not a:
@@ -118,26 +126,43 @@ def difference(ours: Sequence[Row], theirs: Sequence[Row], column: str) -> Mean:
     return mean(a[seed] - b[seed] for seed in a)
 
 
-def swing(lines: Sequence[Row]) -> float:
-    """How far a run moves in loss space between two evaluations of its second half, on average.
+def summarize(values: pd.DataFrame, by: Sequence[str], column: str = "value") -> pd.DataFrame:
+    """Return mean and interval of a column for each group of `by`: the columns of `by`, value, low, high, n.
 
-    lines  its evaluations in the order of the steps; NaN if there are not two in the second half
+    values  one row per seed of each group; the groups keep the order of their first rows
     """
-    last = max((line["step"] for line in lines), default=0)
-    late = [line for line in lines if 2 * line["step"] >= last]
-    places = np.array([[float(line["f_dpo"]), float(line["f_sft"])] for line in late])
-    return float(np.hypot(*np.diff(places, axis=0).T).mean()) if len(late) > 1 else math.nan
+    import pandas as pd
+
+    rows = []
+    for key, group in values.groupby(list(by), sort=False, dropna=False):
+        centre = mean(group[column])
+        rows.append((*key, centre.value, centre.low, centre.high, centre.n))
+    return pd.DataFrame(rows, columns=[*by, "value", "low", "high", "n"])
 
 
-def columns(rows: Sequence[Row], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The rows as a table of `Data`: numbers with NaN for what is not known, or texts."""
-    found: dict[str, np.ndarray] = {}
+def mean_move(path: pd.DataFrame) -> float:
+    """Return the mean distance in loss space between successive evaluations in the second half of a run.
+
+    path  the evaluations of one run in the order of their steps; NaN with fewer than two in the second half
+    """
+    late = path[2 * path["step"] >= path["step"].max()] if len(path) else path
+    if len(late) < 2:
+        return math.nan
+    return float(np.hypot(*np.diff(late[["f_dpo", "f_sft"]].to_numpy(dtype=float), axis=0).T).mean())
+
+
+def columns(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the named columns as a table of `Data`: texts ("" where unknown), integers, or floats (NaN).
+
+    A name that the frame lacks becomes a column of NaN.
+    """
+    table: dict[str, np.ndarray] = {}
     for name in names:
-        values = [row.get(name) for row in rows]
-        if any(isinstance(v, str) for v in values):
-            found[name] = np.array(["" if v is None else str(v) for v in values])
-        elif all(isinstance(v, int) and not isinstance(v, bool) for v in values):
-            found[name] = np.array(values, dtype=np.int64)
+        values = list(frame[name]) if name in frame else [math.nan] * len(frame)
+        if any(isinstance(value, str) for value in values):
+            table[name] = np.array([value if isinstance(value, str) else "" for value in values])
+        elif name in frame and values and frame[name].dtype.kind == "i":
+            table[name] = frame[name].to_numpy()
         else:
-            found[name] = np.array([math.nan if v is None else float(v) for v in values])
-    return found
+            table[name] = np.array([math.nan if value is None else float(value) for value in values])
+    return table

@@ -1,10 +1,11 @@
-"""What the artefacts beyond the paper share of computing: runs by grid, also in units of what there was to gain.
+"""Shared computations of the artefacts that compare several grids: forgetting, gaps, and gaps normalized.
 
-`Data.table` has a row a run. What is drawn of them is in `Data.extra` as small tables, as figures.tradeoff has them:
+A normalized gap is divided by the initial gap f(θ₀) − f*. `Data.table` has one row per run. Means are in `Data.extra`
+as small tables (see `figures.analysis.small_tables`):
 
-bar    a row a quantity of (grid, method, λ, k): value, low, high
-dot    a row a seed of it: value
-panel  a row a place of a panel, in its order: panel, place, label, grid; what a dial is at in which grid
+bar    one row per quantity of (grid, method, λ, k): value, low, high
+dot    one row per quantity and seed of (grid, method, λ, k): value
+panel  one row per position of a panel, in order: panel, place, label, grid (the grid at this value of the setting)
 """
 
 from __future__ import annotations
@@ -12,181 +13,190 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from figures.analysis import loss_space, seeds
-from figures.analysis.seeds import Mean, Row
+from figures.analysis.loss_space import FinishedRuns
+from figures.analysis.seeds import Mean, numeric, select
+from figures.analysis.small_tables import pack
 from figures.artefact import Check, empirical, equal
 from figures.pipeline.training import grid_of
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ABSOLUTE = ("forgetting", "gap_dpo", "gap_sft", "ideal_distance")
-SHARES = ("forgetting_share", "gap_dpo_share", "gap_sft_share", "scale_free_distance")  # the same, in that order
+SHARES = ("forgetting_share", "gap_dpo_share", "gap_sft_share", "scale_free_distance")  # the same, normalized
 RUN = (
     "grid", "method", "lam", "order", "k", "seed", "steps", "f_dpo", "f_sft", "f_dpo_start", "f_sft_start",
     "f_dpo_star", "f_sft_star", *ABSOLUTE, *SHARES,
 )  # fmt: skip
-DISTANCES = {"ideal_distance": "", "scale_free_distance": ", in units of what there was to gain"}
-RIVALS = (("MAXRIGHT", "Sequential"), ("ALRIGHT", "Sequential"))
-FORGOTTEN = 0.1  # of what there was to gain: what counts as forgetting
+DISTANCES = {"ideal_distance": "", "scale_free_distance": ", gaps normalized by f(θ₀) − f*"}
+COMPARED = (("MAXRIGHT", "Sequential"), ("ALRIGHT", "Sequential"))
+FORGOTTEN = 0.1  # of the initial gap: a rise of the loss by so much counts as forgetting
+KEY = ("grid", *loss_space.KEY)
 
-Found = Mapping[str, loss_space.Found]
-
-
-def find(parameters: Mapping[str, Any]) -> dict[str, loss_space.Found]:
-    """What the runs of every grid left, by its name."""
-    return {
-        name: loss_space.find({**parameters, "grids": {name: spec}}) for name, spec in parameters["grids"].items()
-    }  # fmt: skip
+RunsByGrid = Mapping[str, FinishedRuns]
 
 
-def rows(found: Found) -> list[Row]:
-    """A row a run of every grid, with what it forgot, and its gaps as shares of what there was to gain.
+def read_grids(parameters: Mapping[str, Any]) -> dict[str, FinishedRuns]:
+    """Return the finished runs of every grid by its name."""
+    grids = parameters["grids"].items()
+    return {name: loss_space.read_runs({**parameters, "grids": {name: spec}}) for name, spec in grids}
 
-    forgetting  how far f_DPO is above its least value on the way, at the end; NaN without evaluations
-    ..._share   of f_i(start) - f_i*: NaN where that is not known, or nothing was to be gained
+
+def all_results(runs: RunsByGrid, settings: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return one row per run of every grid, with its forgetting, its normalized gaps, and the settings of its grid.
+
+    settings    the options of every grid, as `options` returns them
+
+    forgetting  final f_DPO minus the minimum of f_DPO over the evaluations; NaN without evaluations
+    ..._share   divided by the initial gap f(θ₀) − f*: NaN where the gap is unknown or not positive
     """
-    return [_row(grid, result, here.paths) for grid, here in found.items() for result in here.results]
+    import pandas as pd
+
+    frames = []
+    for grid, own in runs.items():
+        minimum = numeric(own.paths, "f_dpo").groupby(own.paths["run"]).min()
+        frame = own.results.reindex(columns=list(dict.fromkeys([*own.results, *RUN]))).assign(grid=grid)
+        frame["forgetting"] = numeric(frame, "f_dpo") - minimum.reindex(frame["run"]).to_numpy()
+        for name, objective in (("forgetting", "dpo"), ("gap_dpo", "dpo"), ("gap_sft", "sft")):
+            frame[f"{name}_share"] = numeric(frame, name) / initial_gap(frame, objective)
+        frames.append(frame if settings is None else frame.assign(**settings.loc[grid].to_dict()))
+    return pd.concat(frames, ignore_index=True)
 
 
-def _row(grid: str, result: Row, paths: Sequence[Row]) -> Row:
-    way = [loss_space.number(line, "f_dpo") for line in paths if line["run"] == result["run"]]
-    row: Row = {name: result.get(name) for name in RUN} | {"grid": grid}
-    for name in ("gap_dpo", "gap_sft", "ideal_distance", "scale_free_distance"):
-        row[name] = loss_space.number(result, name)
-    row["forgetting"] = loss_space.number(result, "f_dpo") - min(way, default=math.nan)
-    for name, objective in (("forgetting", "dpo"), ("gap_dpo", "dpo"), ("gap_sft", "sft")):
-        row[f"{name}_share"] = row[name] / to_gain(result, objective)
-    return row
+def initial_gap(results: pd.DataFrame, objective: str) -> pd.Series[float]:
+    """Return f(θ₀) − f* of "dpo" or "sft" for every run; NaN if unknown or not positive."""
+    gap = numeric(results, f"f_{objective}_start") - numeric(results, f"f_{objective}_star")
+    return gap.where(gap > 0.0)
 
 
-def to_gain(row: Row, objective: str) -> float:
-    """f(start) - f*, of "dpo" or "sft"; NaN if that is not known or not positive."""
-    gain = loss_space.number(row, f"f_{objective}_start") - loss_space.number(row, f"f_{objective}_star")
-    return gain if gain > 0.0 else math.nan
+def gap_bars(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables `bar` and `dot` of the initial gaps: quantities gain_dpo and gain_sft, once per grid and seed.
 
-
-def gains(found: Found) -> tuple[list[Row], list[Row]]:
-    """Bars and dots of what there was to gain in every grid: quantities gain_dpo and gain_sft, method "", of each seed
-    once, for it is that of all methods.
+    All methods start from the same model, so `method` is "".
     """
-    means, dots = [], []
-    for grid, here in found.items():
-        first = {row["seed"]: row for row in here.results}
-        for objective in ("dpo", "sft"):
-            about = {"grid": grid, "method": "", "lam": math.nan, "k": 0, "quantity": f"gain_{objective}"}
-            by_seed = {seed: to_gain(row, objective) for seed, row in first.items()}
-            mean = seeds.mean(by_seed.values())
-            means.append({**about, "value": mean.value, "low": mean.low, "high": mean.high})
-            dots += [{**about, "seed": seed, "value": value} for seed, value in by_seed.items()]
-    return means, dots
+    first = results.drop_duplicates(["grid", "seed"], keep="last")
+    gaps = {f"gain_{objective}": initial_gap(first, objective) for objective in ("dpo", "sft")}
+    rows = first[["grid", "seed"]].assign(method="", lam=math.nan, k=0, **gaps)
+    dots = rows.melt(id_vars=[*KEY, "seed"], var_name="quantity")
+    return seeds.summarize(dots, [*KEY, "quantity"]).drop(columns="n"), dots
 
 
-def bars(run_rows: Sequence[Row], quantities: Sequence[str]) -> tuple[list[Row], list[Row]]:
-    """(a row a quantity of every (grid, method, λ, k), a row a seed of it)."""
-    means: list[Row] = []
-    dots: list[Row] = []
-    for grid in dict.fromkeys(row["grid"] for row in run_rows):
-        own = seeds.where(run_rows, grid=grid)
-        one, many = loss_space.bars(own, {name: loss_space.column(name) for name in quantities})
-        means += [{"grid": grid, **row} for row in one]
-        dots += [{"grid": grid, **row} for row in many]
-    return means, dots
+def packed_bars(
+    results: pd.DataFrame, quantities: Sequence[str], *, initial_gaps: bool = False
+) -> dict[str, np.ndarray]:
+    """Return the packed tables `bar` and `dot` of some columns of `all_results`, and of the initial gaps on request."""
+    import pandas as pd
+
+    tables = loss_space.bars(results, {name: numeric(results, name) for name in quantities}, KEY)
+    if initial_gaps:
+        tables = tuple(pd.concat(pair, ignore_index=True) for pair in zip(tables, gap_bars(results), strict=True))
+    return pack("bar", tables[0]) | pack("dot", tables[1])
 
 
-def options(parameters: Mapping[str, Any], names: Sequence[str]) -> dict[str, Row]:
-    """Grid -> these options of its configuration."""
+def options(parameters: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame:
+    """Return the values of some training options for every grid, which is the index."""
+    import pandas as pd
+
     bases = {grid: grid_of(spec).base for grid, spec in parameters["grids"].items()}
-    return {grid: {name: getattr(base, name) for name in names} for grid, base in bases.items()}
+    values = [[getattr(base, name) for name in names] for base in bases.values()]
+    return pd.DataFrame(values, columns=list(names), index=list(bases))
 
 
-def panels(parameters: Mapping[str, Any], dials: Mapping[str, Sequence[str]], centre: Mapping[str, Any]) -> list[Row]:
-    """Which grids are beside each other: those in which all options are at the centre but the ones of one dial.
+def panels(settings: pd.DataFrame, dials: Mapping[str, Sequence[str]], centre: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the table `panel`: the grids of each panel, in which only the options of one dial differ from the centre.
 
-    dials   name of a panel -> the options that it changes
-    centre  option -> where it is in all other panels
+    settings  the options of every grid, as `options` returns them
+    dials     name of a panel -> the options that change in it
+    centre    option -> its value in all other panels
 
     A panel with fewer than two grids is left out.
     """
-    known = options(parameters, tuple(centre))
-    found: list[Row] = []
+    import pandas as pd
+
+    rows = []
     for panel, names in dials.items():
         fixed = [option for option in centre if option not in names]
-        here = {
-            grid: tuple(values[name] for name in names)
-            for grid, values in known.items()
-            if all(values[option] == centre[option] for option in fixed)
-        }
-        for place, (grid, values) in enumerate(sorted(here.items(), key=lambda item: item[1])):
+        own = settings[(settings[fixed] == [centre[option] for option in fixed]).all(axis=1)].sort_values(list(names))
+        for place, (grid, *values) in enumerate(own[list(names)].itertuples(name=None)):
             texts = [value if isinstance(value, str) else f"{value:g}" for value in values]
             label = texts[0] if len(set(texts)) == 1 else "+".join(texts)
-            if len(here) > 1:
-                found.append({"panel": panel, "place": place, "label": label, "grid": grid})
-    return found
+            if len(own) > 1:
+                rows.append({"panel": panel, "place": place, "label": label, "grid": grid})
+    return pd.DataFrame(rows)
 
 
-def sound(parameters: Mapping[str, Any], found: Found) -> tuple[Check, ...]:
-    """`tradeoff.sound` of all grids, every statement once: counts are added, of the rest the worst stands."""
+def consistency_checks(parameters: Mapping[str, Any], runs: RunsByGrid) -> tuple[Check, ...]:
+    """Return `loss_space.consistency_checks` of all grids, each statement once: counts are added, else the worst one.
+
+    The result of a check that fails in any grid is that of the first such grid.
+    """
     groups: dict[str, list[Check]] = {}
-    for name, here in found.items():
-        for check in loss_space.sound({**parameters, "grids": {name: parameters["grids"][name]}}, here):
+    for name, own in runs.items():
+        for check in loss_space.consistency_checks({**parameters, "grids": {name: parameters["grids"][name]}}, own):
             groups.setdefault(check.name, []).append(check)
-    return tuple(_all_of(group) for group in groups.values())
+    return tuple(_combined(group) for group in groups.values())
 
 
-def _all_of(group: Sequence[Check]) -> Check:
+def _combined(group: Sequence[Check]) -> Check:
+    """Return one check for the same statement about several grids."""
     first = group[0]
+    statement = f"in every grid, {first.statement}"
     if first.name == "runs":
         bound, attained = (float(np.sum([getattr(c, side) for c in group])) for side in ("bound", "attained"))
-        statement = f"in every grid, {first.statement}"
         if all(check.holds for check in group):
             return equal(first.name, statement, bound, attained, tolerance=0.0)
         return dataclasses.replace(first, statement=statement, bound=bound, attained=attained, holds=False)
     failing = [check for check in group if not check.holds]
     extreme = min if first.kind == "lower" else max
     worst = failing[0] if failing else extreme(group, key=lambda check: check.attained)
-    return dataclasses.replace(worst, statement=f"in every grid, {first.statement}")
+    return dataclasses.replace(worst, statement=statement)
 
 
-def nearer(run_rows: Sequence[Row], names: Mapping[str, str]) -> tuple[Check, ...]:
-    """Whether MAXRIGHT and ALRIGHT are nearer to the ideal point than Sequential, in every grid that has both: by the
-    distance as it is, and by the scale-free one, which may tell another story.
+def distance_claims(results: pd.DataFrame, names: Mapping[str, str]) -> tuple[Check, ...]:
+    """Return the claims that MAXRIGHT and ALRIGHT end nearer to the ideal point than Sequential, in every grid.
 
-    names  grid -> what it is called in the statement
+    Each is judged by the ideal distance and by the scale-free distance, whose verdicts may differ. Grids that lack one
+    of the two methods are left out.
+
+    names  grid -> its name in the statement
     """
-    found = []
-    for grid, what in names.items():
-        for ours, other in RIVALS:
-            near, far = (seeds.where(run_rows, grid=grid, method=method) for method in (ours, other))
-            for column, units in DISTANCES.items() if near and far else ():
-                gap = seeds.difference(near, far, column)
-                statement = f"{what}: {ours} is nearer to the ideal point than {other}{units} (the difference)"
-                name = f"{key(column)}/{key(what)}/{key(ours)}-{key(other)}"
-                found.append(claim(name, statement, gap, 0.0, "upper"))
-    return tuple(found)
+    claims = []
+    for grid, place in names.items():
+        for ours, other in COMPARED:
+            near, far = (select(results, grid=grid, method=method) for method in (ours, other))
+            for column, unit in DISTANCES.items() if len(near) and len(far) else ():
+                difference = seeds.difference(near, far, column)
+                statement = f"{ours} ends nearer to the ideal point than {other}{unit} (difference of the distances)"
+                name = f"{key(column)}/{key(place)}/{key(ours)}-{key(other)}"
+                claims.append(claim(name, place, statement, difference, 0.0, "upper"))
+    return tuple(claims)
 
 
-def forgets(run_rows: Sequence[Row], names: Mapping[str, str]) -> tuple[Check, ...]:
-    """Whether Sequential forgets f_DPO, in every grid; `names` as for `nearer`."""
-    found = []
-    for grid, what in names.items():
-        own = seeds.where(run_rows, grid=grid, method="Sequential")
-        if own:
+def forgetting_claims(results: pd.DataFrame, names: Mapping[str, str]) -> tuple[Check, ...]:
+    """Return the claim that Sequential forgets f_DPO, for every grid; `names` as for `distance_claims`."""
+    claims = []
+    statement = (
+        "Sequential forgets: f_DPO rises from its minimum during the run to the end by at least "
+        f"{FORGOTTEN:g} of the initial gap f(θ₀) − f* (the rise, normalized)"
+    )
+    for grid, place in names.items():
+        own = select(results, grid=grid, method="Sequential")
+        if len(own):
             rise = seeds.mean(seeds.by_seed(own, "forgetting_share").values())
-            statement = (
-                f"{what}: Sequential forgets: f_DPO at the end is above its least value on the way, by a tenth of what "
-                "there was to gain (the rise, as a share of that)"
-            )
-            found.append(claim(f"forgetting/{key(what)}", statement, rise, FORGOTTEN, "lower"))
-    return tuple(found)
+            claims.append(claim(f"forgetting/{key(place)}", place, statement, rise, FORGOTTEN, "lower"))
+    return tuple(claims)
 
 
-def claim(name: str, statement: str, found: Mean, bound: float, kind: Any) -> Check:
-    """An empirical claim about a mean over seeds."""
-    return empirical(name, statement, found.value, found.interval, bound, kind)
+def claim(name: str, place: str, statement: str, value: Mean, bound: float, kind: Any) -> Check:
+    """Return an empirical claim about a mean over seeds, made for one setting (`place`)."""
+    return empirical(name, statement, value.value, value.interval, bound, kind, place=place, seeds=value.n)
 
 
 def key(text: str) -> str:
-    """A text as a part of a check's name."""
+    """Return a text in the spelling of check names: lower case, with hyphens."""
     return text.lower().replace(" ", "-").replace("_", "-")

@@ -1,10 +1,10 @@
-"""The runs that the figures are made of, as data: which grids at which scale.
+"""Grids of training runs that the figures need, as data, for each scale.
 
 `smoke` and `embedded` train on the small embedded world. Its settings were chosen (on held-out rows of one seed) so
-that the objectives contend: half of the preference prompts are worded as SFT's prompts are, and half of the rejected
-answers are in the manner that SFT teaches. How the picture changes with both dials, the learning rate and the batch is
-what the artefacts `conflict` and `sensitivity` are about. `paper` stands for the authors' models and data, with the
-settings of their published scripts (llm.presets); what goes beyond the paper is of the embedded world there, too.
+that the two objectives conflict: half of the preference prompts use the wording of SFT's prompts, and half of the
+rejected answers have the style that SFT teaches. The artefacts `conflict` and `sensitivity` vary these settings, the
+learning rate and the batch size. `paper` uses the authors' models and data with the settings of their published scripts
+(llm.presets); artefacts beyond the paper use the embedded world at this scale, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Spec = dict[str, Any]
 
-ALL = ["sequential", "mix", "alright", "maxright"]
+PAPER_METHODS = ["sequential", "mix", "alright", "maxright"]
 SMALL: dict[str, Any] = {
     "world_size": "small", "conflict": 0.5, "overlap": 0.5, "lr": 2e-3, "beta": 1.0, "batch_sft": 8,
     "batch_preference": 8, "f_star": "compute", "k": 10,
@@ -30,13 +30,13 @@ LAMS = {
     "paper": [0.01, 0.25, 0.5, 0.75, 0.99],
 }
 FEW_LAMS = {"smoke": [0.5], "embedded": [0.25, 0.5, 0.75], "paper": [0.25, 0.5, 0.75]}
-# The paper's are up to a sixth of its 6000 steps; so here, and one larger still.
+# The paper's k are up to a sixth of its 6000 steps; so are ours, and one is larger.
 KS = {"smoke": [1, 10, 30], "embedded": [1, 10, 30, 75], "paper": [1, 10, 100, 1000]}
-BLOCKS = {"smoke": [10], "embedded": [5, 25]}  # steps for which ALRIGHT's draw holds, besides 1
+BLOCKS = {"smoke": [10], "embedded": [5, 25]}  # number of consecutive steps that share one draw of ALRIGHT, besides 1
 
 
 def seeds(request: Request) -> list[int]:
-    """As many as were asked for, from the first."""
+    """Return the training seeds: consecutive integers, as many as requested or as usual at the scale."""
     count = request.seeds or SEEDS[request.scale]
     first = 42 if request.scale == "paper" else 1
     return [first + request.seed + i for i in range(count)]
@@ -45,9 +45,11 @@ def seeds(request: Request) -> list[int]:
 def grid(
     request: Request, methods: list[str], *, preset: str = "pythia-1b", measures: Any = (), **options: Any
 ) -> Spec:
-    """A grid of `methods` at the scale; `options` are TrainConfig's, or the axes lams, orders, ks.
+    """Return the specification of a grid of `methods` at the requested scale.
 
-    preset  of the scale `paper`
+    preset    the preset at scale `paper`; the other scales use `embedded`
+    measures  measures of the finished runs
+    options   options of TrainConfig, or the axes lams, orders, ks
     """
     axes: Spec = {axis: options.pop(axis) for axis in ("lams", "orders", "ks") if axis in options}
     spec: Spec = {"methods": methods, "seeds": seeds(request), "measures": list(measures), **axes}
@@ -59,37 +61,37 @@ def grid(
 
 
 def _embedded(request: Request) -> Request:
-    """The same at the scale `embedded`, where the paper's is asked for."""
+    """Return the request with scale `embedded` in place of `paper`."""
     return replace(request, scale="embedded") if request.scale == "paper" else request
 
 
 def joint(request: Request) -> Spec:
-    """Mix, ALRIGHT and MAXRIGHT for all λ; the order of the objectives does not matter to them at the small scales."""
+    """Return the grid of Mix, ALRIGHT and MAXRIGHT for all λ; at small scales the order does not affect these."""
     lams = LAMS[request.scale]
     return grid(request, ["mix", "alright", "maxright"], lams=lams, orders=["dpo-sft"])
 
 
 def sequential(request: Request, order: str) -> Spec:
-    """Sequential for all λ in one order."""
+    """Return the grid of Sequential for all λ in one order."""
     return grid(request, ["sequential"], lams=LAMS[request.scale], orders=[order])
 
 
 def in_order(request: Request, order: str) -> dict[str, Spec]:
-    """The grids of Figure 3 (DPO first) or Figure 7 (SFT first)."""
-    if request.scale == "paper":  # whose reference, and with it f_DPO, depends on what comes first
-        return {"all": grid(request, ALL, lams=LAMS["paper"], orders=[order])}
+    """Return the grids of Figure 3 (DPO first) or Figure 7 (SFT first)."""
+    if request.scale == "paper":  # the reference model, and with it f_DPO, depends on the order
+        return {"all": grid(request, PAPER_METHODS, lams=LAMS["paper"], orders=[order])}
     return {"sequential": sequential(request, order), "joint": joint(request)}
 
 
 def one_lam(request: Request) -> dict[str, Spec]:
-    """The grid of Figure 1."""
-    return {"all": grid(request, ALL, lams=[0.5], orders=["dpo-sft"])}
+    """Return the grid of Figure 1."""
+    return {"all": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"])}
 
 
 def stale(request: Request) -> dict[str, Spec]:
-    """The grid of Figure 4: MAXRIGHT for all k, and the others to compare with."""
+    """Return the grids of Figure 4: MAXRIGHT for all k, and Sequential and ALRIGHT for comparison."""
     often: Spec = {}
-    if request.scale != "paper":  # often enough, and not in time with k, that an oscillation is seen
+    if request.scale != "paper":  # often enough, and not a divisor of k, to show an oscillation
         often = {"eval_every": 7}
     return {
         "k": grid(request, ["maxright"], lams=[0.5], ks=KS[request.scale], orders=["dpo-sft"], **often),
@@ -98,32 +100,33 @@ def stale(request: Request) -> dict[str, Spec]:
 
 
 def llama(request: Request) -> dict[str, Spec]:
-    """The grid of Figure 8: the Llama family with adapters on q and v and gradient checkpointing, SFT first."""
+    """Return the grid of Figure 8: the Llama family, adapters on q and v, gradient checkpointing, SFT first."""
     lams = FEW_LAMS[request.scale]
     if request.scale == "paper":
-        return {"all": grid(request, ALL, preset="llama3-8b", lams=lams, orders=["sft-dpo"])}
+        return {"all": grid(request, PAPER_METHODS, preset="llama3-8b", lams=lams, orders=["sft-dpo"])}
     own: Spec = {"world_family": "llama", "lora_targets": ["q_proj", "v_proj"], "gradient_checkpointing": True}
-    return {"all": grid(request, ALL, lams=lams, orders=["sft-dpo"], **own)}
+    return {"all": grid(request, PAPER_METHODS, lams=lams, orders=["sft-dpo"], **own)}
 
 
 def judged(request: Request) -> dict[str, Spec]:
-    """The grid of Table 1: answers and questions of the finished adapters.
+    """Return the grids of Table 1, whose finished adapters answer prompts and multiple-choice questions.
 
-    Those of the embedded world have its own questions and judge. At the scale `paper` they are MMLU's and an endpoint's
-    that the environment names (llm.judging.measured), and all methods have SFT first, as in the paper.
+    The embedded world has its own questions and judge. At scale `paper` the questions are MMLU's, the judge is a
+    language model at an endpoint that environment variables name (llm.judging), and all methods have SFT first, as in
+    the paper.
     """
     lams, measures = FEW_LAMS[request.scale], ["answers", "questions"]
     if request.scale == "paper":
         own: Spec = {"preset": "llama3-8b", "measures": measures}
-        return {"all": grid(request, ALL, lams=lams, orders=["sft-dpo"], **own)}
+        return {"all": grid(request, PAPER_METHODS, lams=lams, orders=["sft-dpo"], **own)}
     return {
-        "dpo_first": grid(request, ALL, lams=lams, orders=["dpo-sft"], measures=measures),
+        "dpo_first": grid(request, PAPER_METHODS, lams=lams, orders=["dpo-sft"], measures=measures),
         "sft_first": grid(request, ["sequential"], lams=lams, orders=["sft-dpo"], measures=measures),
     }
 
 
 def others(request: Request) -> dict[str, Spec]:
-    """What people compare with: SimPO after SFT, ORPO on the pairs alone, the mean of two adapters."""
+    """Return the grids of the baselines: SimPO after SFT, ORPO on the pairs alone, the mean of two adapters."""
     common: Spec = {"measures": ["answers", "questions"]} if request.scale != "paper" else {}
     return {
         "average": grid(request, ["sequential"], lams=[0.5], orders=["dpo-sft"], average=True, **common),
@@ -131,24 +134,26 @@ def others(request: Request) -> dict[str, Spec]:
             request, ["sequential"], lams=[0.5], orders=["sft-dpo"], preference_loss="simpo", simpo_beta=2.0, **common
         ),
         "orpo": grid(request, ["sequential"], lams=[1.0], orders=["dpo-sft"], preference_loss="orpo", **common),
-        "ours": grid(request, ALL, lams=[0.5], orders=["dpo-sft"], **common),
+        "ours": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], **common),
         "sft_first": grid(request, ["sequential"], lams=[0.5], orders=["sft-dpo"], **common),
     }
 
 
 def conflict(request: Request) -> dict[str, Spec]:
-    """The four methods against the dials of the embedded world: labels that contradict, and prompts that are alike."""
+    """Return the grids of the four methods for several values of label conflict and prompt overlap."""
     request = _embedded(request)
     dials = [(0.0, 0.5), (0.5, 0.5), (1.0, 0.5), (0.5, 0.0), (0.5, 1.0)]
     dials = dials[:3] if request.scale == "smoke" else dials
     return {
-        f"conflict {c:g} overlap {o:g}": grid(request, ALL, lams=[0.5], orders=["dpo-sft"], conflict=c, overlap=o)
+        f"conflict {c:g} overlap {o:g}": grid(
+            request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], conflict=c, overlap=o
+        )
         for c, o in dials
     }
 
 
 def sensitivity(request: Request) -> dict[str, Spec]:
-    """Half and double the learning rate and the batches; ALRIGHT's coin thrown less often, or without chance."""
+    """Return the grids with half and twice the learning rate and batch sizes, and other alternations of ALRIGHT."""
     request = _embedded(request)
     lr, batch = SMALL["lr"], SMALL["batch_sft"]
     changes: dict[str, dict[str, Any]] = {
@@ -160,20 +165,22 @@ def sensitivity(request: Request) -> dict[str, Spec]:
     }
     kept = list(changes)[:3] if request.scale == "smoke" else list(changes)
     methods = ["sequential", "alright", "maxright"]  # Mix does not alternate, and costs twice as much
-    found = {name: grid(request, methods, lams=[0.5], orders=["dpo-sft"], **changes[name]) for name in kept}
+    grids = {name: grid(request, methods, lams=[0.5], orders=["dpo-sft"], **changes[name]) for name in kept}
     own: dict[str, dict[str, Any]] = {"even": {"alternation": "even"}}
     own |= {f"blocks of {n}": {"block": n} for n in BLOCKS[request.scale]}
-    return found | {name: grid(request, ["alright"], lams=[0.5], orders=["dpo-sft"], **o) for name, o in own.items()}
+    return grids | {name: grid(request, ["alright"], lams=[0.5], orders=["dpo-sft"], **o) for name, o in own.items()}
 
 
 def curved(request: Request) -> dict[str, Spec]:
-    """Runs whose adapters are kept along the way."""
+    """Return the grid of runs that keep intermediate adapters, whose curvature is measured."""
     request = _embedded(request)
     keep = STEPS[request.scale] // 5
-    return {"all": grid(request, ALL, lams=[0.5], orders=["dpo-sft"], keep_every=keep, measures=["curvature"])}
+    return {
+        "all": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], keep_every=keep, measures=["curvature"])
+    }
 
 
 def encoder_decoder(request: Request) -> dict[str, Spec]:
-    """An encoder-decoder model."""
+    """Return the grid of the encoder-decoder family."""
     request = _embedded(request)
-    return {"all": grid(request, ALL, lams=[0.5], orders=["dpo-sft"], world_family="t5")}
+    return {"all": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], world_family="t5")}

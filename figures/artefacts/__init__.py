@@ -1,1 +1,1 @@
-"""The figures and tables, one a file."""
+"""The figures and tables, one module each: parameters, computation, caption."""

@@ -1,4 +1,4 @@
-"""Figure 5: the reference objective of the lower-bound example and the reference parameter chosen on it."""
+"""Figure 5: the reference objective of the lower-bound example, and the reference parameter."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures.artefact import Artefact, Check, Data, Request, equal
+from figures.drawing.fig5 import draw
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 
 def parameters(_: Request) -> dict[str, Any]:
-    """The range of theta; the curve is exact, so neither scale nor seeds enter."""
+    """Return the range of θ; the curve is exact, so that scale and seeds have no effect."""
     from toyopt.examples import LowerBound
 
     return {"c": LowerBound().c, "theta_ref": LowerBound().theta_ref, "low": -10.0, "high": 15.0, "points": 501}
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """The objective on a grid that contains the chosen point."""
+    """Return the objective on a grid that contains the chosen point."""
     from toyopt.examples import TABLE2, reference_problem
 
     chosen = float(parameters["theta_ref"])
@@ -45,7 +46,7 @@ def compute(parameters: dict[str, Any]) -> Data:
             ),
             Check(
                 "decreasing",
-                "The objective decreases, strictly, from each point to the next (largest change)",
+                "The objective decreases strictly from each point to the next (largest change)",
                 "upper",
                 0.0,
                 largest,
@@ -55,35 +56,6 @@ def compute(parameters: dict[str, Any]) -> Data:
     )
 
 
-def draw(data: Data) -> Figure:
-    """The curve with the chosen point."""
-    from matplotlib.figure import Figure
-
-    from figures.drawing.style import ACCENT, COLUMN, INK, QUIET
-
-    theta, values = data.table["theta"], data.table["f_ref"]
-    chosen, at = float(data.facts["theta_ref"]), float(data.facts["value_at_theta_ref"])
-    figure = Figure(figsize=(COLUMN, 2.3))
-    axes = figure.subplots()
-    axes.plot(theta, values, color=INK)
-    axes.axhline(0.0, color=QUIET, linewidth=0.7, linestyle=(0, (4, 3)))
-    axes.plot([chosen], [at], "o", color=ACCENT, markersize=6, markeredgecolor="white", zorder=5)
-    axes.annotate(
-        rf"$\theta_{{\mathrm{{ref}}}} = {chosen:g}$" + f"\nvalue {at:.4f}",
-        (chosen, at),
-        xytext=(chosen + 0.4, 1.55),
-        ha="left",
-        va="bottom",
-        arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.7, "shrinkB": 4},
-    )
-    axes.text(theta[0] + 0.4, -0.12, "infimum 0, not attained", color=QUIET, fontsize=7.5, va="top")
-    axes.set_xlim(theta[0], theta[-1])
-    axes.set_ylim(-0.6, values.max() * 1.03)
-    axes.set_xlabel(r"$\theta$")
-    axes.set_ylabel(r"$-\log\,\pi_\theta(y_w\,|\,x_{\mathrm{DPO}})$")
-    return figure
-
-
 ARTEFACT = Artefact(
     name="fig5",
     title="The reference objective of the lower-bound example",
@@ -91,7 +63,7 @@ ARTEFACT = Artefact(
     cost="instant",
     caption="The objective on which the reference policy of Theorem 3.3's example is trained, "
     "−log π_θ(y_w | x_DPO) = log(1 + exp(−θ/2)). It decreases towards 0 without a minimiser; θ_ref = 5 optimises it "
-    "reasonably well, which is all that the example asks.",
+    "reasonably well, as the example requires.",
     reconstructed="The features of the example, and with them the slope 1/2 and θ_ref = 5, were chosen to have every "
     "property that the text states; they are not the paper's printed numbers.",
     parameters=parameters,

@@ -1,4 +1,4 @@
-"""Figure 8: as Figure 7, with a model of the Llama family (arXiv 2410.15483v3, App. D)."""
+"""Figure 8: the trade-off with a model of the Llama family, SFT before DPO (arXiv 2410.15483v3, App. D)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import Any
 
 from figures.analysis import loss_space, sweeps
 from figures.artefact import Artefact, Data, Request
-from figures.artefacts.fig3 import WHAT
-from figures.drawing.loss_space import draw_fronts
+from figures.drawing.loss_space import FRONT_CAPTION, draw_fronts
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """The runs of all methods on the Llama family, Sequential with SFT first."""
+    """Return the runs of all methods on the Llama family, Sequential with SFT first."""
     return {"grids": sweeps.llama(request)}
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """Paths, last points, and what each method and λ came to."""
+    """Return paths, final points, gaps and costs of each method and λ."""
     return loss_space.front_data(parameters)
 
 
@@ -27,7 +26,8 @@ ARTEFACT = Artefact(
     cost="seconds, after its runs",
     caption=(
         "As Figure 7, but the model is of the Llama family, with adapters on the query and value projections only and "
-        f"with gradient checkpointing, which costs every method a further forward pass. {WHAT}"
+        "with gradient checkpointing, which costs every method an additional forward pass. "
+        f"{FRONT_CAPTION}"
     ),
     parameters=parameters,
     compute=compute,

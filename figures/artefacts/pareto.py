@@ -1,4 +1,4 @@
-"""The Pareto fronts of the two toy problems, and where each of the four methods lands for each λ."""
+"""The Pareto fronts of the two toy problems, and the final points of the four methods for each λ."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures.artefact import Artefact, Check, Data, Request, lower, upper
+from figures.drawing.pareto import draw
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from toyopt.algorithms import Rule
 
 METHODS = ("Sequential", "Mix", "ALRIGHT", "MAXRIGHT")
-PANELS = ("table2", "table3")
 STEPS = {"smoke": 20_000, "embedded": 100_000, "paper": 400_000}
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """Both problems; the weight decay of Figure 2 for Table 3, without which its objectives have no minimisers."""
+    """Return both problems; Table 3 has the weight decay of Figure 2, without which no objective has a minimizer."""
     return {
         "lams": [0.1, 0.3, 0.5, 0.7, 0.9],
         "front": [1e-5, 0.99999, 121],
@@ -33,7 +30,7 @@ def parameters(request: Request) -> dict[str, Any]:
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """Fronts by scalarisation, endpoints by simulation; ALRIGHT's is the mean over the coins of its losses."""
+    """Return the fronts by scalarization and the final points by simulation; ALRIGHT's losses are means over coins."""
     from toyopt import minimise
     from toyopt.examples import Figure2, table2
 
@@ -49,22 +46,22 @@ def compute(parameters: dict[str, Any]) -> Data:
         extra[f"front_{name}"] = np.stack([minimise(problem, w, weight_decay=decay).values for w in lams])
         ends = [row for lam in parameters["lams"] for row in _endpoints(problem, lam, parameters, parameters[name])]
         rows += [{"problem": name} | row for row in ends]
-        checks += _judge(name, ends)
+        checks += _checks(name, ends)
     table = {column: np.array([row[column] for row in rows]) for column in rows[0]}
     return Data(table=table, extra=extra, facts={"steps": parameters["steps"]}, checks=tuple(checks))
 
 
 def _endpoints(problem: Any, lam: float, shared: dict[str, Any], own: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where each method ends for this λ: its losses, and what it was to minimise beside the least possible."""
+    """Return the final losses of each method for this λ, its gap to inf f_Mix,λ, and its largest weighted gap."""
     from toyopt import Alright, Constant, Maxright, Mix, Sequential, minimise, simulate
 
     steps, decay = shared["steps"], own["weight_decay"]
-    first = round(lam * steps)  # Sequential's split is that of λ
+    first = round(lam * steps)  # λ is the share of Sequential's steps on DPO
     rules: dict[str, Rule] = {
         "Sequential": Sequential((first, steps - first)),
         "Mix": Mix(lam),
         "ALRIGHT": Alright(lam),
-        "MAXRIGHT": Maxright(lam, (0.0, 0.0)),  # every infimum is 0, and approached only
+        "MAXRIGHT": Maxright(lam, (0.0, 0.0)),  # every infimum is 0 and not attained
     }
     least = minimise(problem, lam, weight_decay=decay).value
     out = []
@@ -95,7 +92,8 @@ def _endpoints(problem: Any, lam: float, shared: dict[str, Any], own: dict[str, 
     return out
 
 
-def _judge(name: str, ends: list[dict[str, Any]]) -> list[Check]:
+def _checks(name: str, ends: list[dict[str, Any]]) -> list[Check]:
+    """Check the order of the methods by both merit functions on one problem."""
     by = {method: [row for row in ends if row["method"] == method] for method in METHODS}
 
     def column(method: str, key: str) -> np.ndarray:
@@ -119,92 +117,32 @@ def _judge(name: str, ends: list[dict[str, Any]]) -> list[Check]:
         ),
         upper(
             f"{name}-maxright",
-            f"{name}: no method's largest weighted gap is less than 0.97 of MAXRIGHT's, for any λ",
+            f"{name}: MAXRIGHT's largest weighted gap is at most 1/0.97 times that of any method, for every λ",
             1 / 0.97,
             float((column("MAXRIGHT", "worst") / best).max()),
         ),
         upper(
             f"{name}-ray",
-            f"{name}: MAXRIGHT ends with weighted gaps that differ by 5% at most, for every λ",
+            f"{name}: the weighted gaps of MAXRIGHT's final point differ by at most 5 %, for every λ",
             0.05,
             float((np.abs(ray - other) / np.maximum(ray, other)).max()),
         ),
     ]
 
 
-def draw(data: Data) -> Figure:
-    """Two panels in loss space, logarithmic: the front, the rays of equal weighted gaps, the four methods."""
-    from matplotlib.figure import Figure
-
-    from figures.drawing import style
-
-    figure = Figure(figsize=(style.PAGE, 3.9))
-    axes = figure.subplots(1, 2)
-    titles = ("(a) Table 2: opposite pulls", "(b) Table 3, with weight decay")
-    for ax, name, title in zip(axes, PANELS, titles, strict=True):
-        _draw_panel(ax, data, name)
-        ax.set_title(title)
-        ax.set_xlabel(r"$f_{\mathrm{DPO}}$")
-    axes[0].set_ylabel(r"$f_{\mathrm{SFT}}$")
-    _draw_legend(figure)
-    return figure
-
-
-def _draw_panel(ax: Axes, data: Data, name: str) -> None:
-    from figures.drawing import style
-
-    front = data.extra[f"front_{name}"]
-    ax.plot(front[:, 0], front[:, 1], color="#c4c4c4", linewidth=4.0, zorder=1, solid_capstyle="round")
-    here = data.table["problem"] == name
-    for method in METHODS:
-        chosen = here & (data.table["method"] == method)
-        looks = style.METHODS[method].kwargs(linewidth=0.7, markersize=6)
-        ax.plot(data.table["f_dpo"][chosen], data.table["f_sft"][chosen], **looks)
-    chosen = here & (data.table["method"] == "MAXRIGHT")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    left, low = 0.6 * data.table["f_dpo"][here].min(), 0.4 * data.table["f_sft"][here].min()
-    right, high = 2.5 * data.table["f_dpo"][here].max(), 2.5 * data.table["f_sft"][here].max()
-    for lam, f_dpo, f_sft in zip(*(data.table[c][chosen] for c in ("lam", "f_dpo", "f_sft")), strict=True):
-        ax.axline((f_dpo, f_sft), (2 * f_dpo, 2 * f_dpo * lam / (1 - lam)), color=style.GRID, linewidth=0.6, zorder=0)
-        ax.annotate(
-            f"{lam:g}",
-            (f_dpo, f_sft),
-            xytext=(6, 5),
-            textcoords="offset points",
-            fontsize=7.0,
-            color=style.QUIET,
-        )
-    ax.set_xlim(left, right)
-    ax.set_ylim(low, high)
-    ax.grid(visible=False)
-
-
-def _draw_legend(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
-
-    from figures.drawing import style
-
-    handles = {
-        method: Line2D([], [], **style.METHODS[method].kwargs(linewidth=0.7, markersize=6)) for method in METHODS
-    }
-    handles["Pareto front"] = Line2D([], [], color="#c4c4c4", linewidth=4.0)
-    style.legend_above(figure, list(handles.values()), list(handles), columns=5)
-
-
 ARTEFACT = Artefact(
     name="pareto",
-    title="The Pareto front, and where each method lands on it",
+    title="The Pareto front and the final points of each method",
     paper="beyond the paper",
     cost="seconds",
     caption=(
-        "Where the methods end after the same number of steps, for λ = 0.1, 0.3, 0.5, 0.7, 0.9 (the small numbers, "
-        "beside MAXRIGHT's marks); thin lines join the λ of a method. The broad grey line is the front: the optima "
-        "of f_Mix,λ for all λ. ALRIGHT's marks are means over its coins. Sequential spends the share λ of its steps "
-        "on DPO first. (a) In one dimension every θ is Pareto optimal, so all marks lie on the front; but "
-        "Sequential lands at its far end, whatever λ is. (b) With weight decay the objectives of the plane have "
-        "minimisers. Mix and ALRIGHT land where f_Mix,λ is least, MAXRIGHT where the weighted gaps are equal, on "
-        "the grey rays, as problem (15) asks."
+        "Final points of the methods after the same number of steps, for λ = 0.1, 0.3, 0.5, 0.7, 0.9 (the small "
+        "numbers beside MAXRIGHT's marks); thin lines join the points of a method. The broad grey line is the front: "
+        "the optima of f_Mix,λ for all λ. ALRIGHT's marks are means over its coins. Sequential takes a share λ of "
+        "its steps on DPO, first. (a) In one dimension every θ is Pareto optimal, so that all marks lie on the "
+        "front; but Sequential ends near the end of the front for every λ. (b) With weight decay the objectives in "
+        "the plane have minimizers. Mix and ALRIGHT end at the minimum of f_Mix,λ; MAXRIGHT ends where the weighted "
+        "gaps are equal, on the grey rays, as problem (15) requires."
     ),
     reconstructed=(
         "The data (Tables 2 and 3), the start and the weight decay are reconstructed: the paper's text at hand has "

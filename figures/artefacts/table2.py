@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from figures.analysis.toy_tables import RECONSTRUCTED, specification
 from figures.artefact import Artefact, Data, Request
-from figures.drawing.toy_tables import RECONSTRUCTED, compute_rows, draw_rows
+from figures.drawing.toy_tables import draw
 
 
 def parameters(_: Request) -> dict[str, Any]:
-    """The feature bound of the example; the rows themselves are a part of the sources."""
+    """Return the feature bound of the example; the rows themselves are part of the sources."""
     return {"phi": 1.0}
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """The rows from which the problem is built."""
+    """Return the rows that build the problem."""
     from toyopt.examples import TABLE2
 
-    return compute_rows(TABLE2, parameters["phi"])
+    return specification(TABLE2, parameters["phi"])
 
 
 ARTEFACT = Artefact(
@@ -26,10 +27,10 @@ ARTEFACT = Artefact(
     paper="Table 2",
     cost="instant",
     caption="One preference pair and one demonstration with different inputs and different labels. DPO raises θ "
-    "and SFT lowers it, by the same slope 1/2, so the two pull in opposite directions.",
+    "and SFT lowers it, by the same slope 1/2, so that the two objectives pull in opposite directions.",
     reconstructed=RECONSTRUCTED,
     parameters=parameters,
     compute=compute,
-    draw=draw_rows,
+    draw=draw,
     is_table=True,
 )

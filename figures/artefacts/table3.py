@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from figures.analysis.toy_tables import RECONSTRUCTED, specification
 from figures.artefact import Artefact, Data, Request
-from figures.drawing.toy_tables import RECONSTRUCTED, compute_rows, draw_rows
+from figures.drawing.toy_tables import draw
 
 
 def parameters(_: Request) -> dict[str, Any]:
-    """The feature bound √2; the rows themselves are a part of the sources."""
+    """Return the feature bound √2; the rows themselves are part of the sources."""
     return {"phi": math.sqrt(2.0)}
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """The rows from which the problem is built."""
+    """Return the rows that build the problem."""
     from toyopt.examples import TABLE3
 
-    return compute_rows(TABLE3, parameters["phi"])
+    return specification(TABLE3, parameters["phi"])
 
 
 ARTEFACT = Artefact(
@@ -26,12 +27,11 @@ ARTEFACT = Artefact(
     title="The data of the toy illustration",
     paper="Table 3",
     cost="instant",
-    caption="One preference pair and one demonstration in two dimensions. The two pulls are at an angle of 135°: "
-    "they conflict, yet a region of the plane is good for both. The output y′ is there only so that the "
-    "policy can be normalised.",
+    caption="One preference pair and one demonstration in two dimensions. The two pulls form an angle of 135°: "
+    "they conflict, yet a region of the plane is good for both. The output y′ exists only to normalize the policy.",
     reconstructed=RECONSTRUCTED,
     parameters=parameters,
     compute=compute,
-    draw=draw_rows,
+    draw=draw,
     is_table=True,
 )

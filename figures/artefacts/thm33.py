@@ -1,4 +1,4 @@
-"""Theorem 3.3 made sharp: Sequential's gap grows like λ log T, between envelopes, where Mix's and ALRIGHT's vanish."""
+"""Theorem 3.3, sharpened: Sequential's gap grows like λ log T between envelopes; Mix's and ALRIGHT's vanish."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures.artefact import Artefact, Check, Data, Request, equal, lower, upper
+from figures.drawing.thm33 import draw
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 LAMS = (0.1, 0.5, 0.9)
-PROVEN_FOR = ("1/10", "9/10")  # exact: a proof starts from no float
-DECADES = {"smoke": (5, 4), "embedded": (8, 6), "paper": (8, 6)}  # Sequential; Mix and ALRIGHT
+PROVEN_FOR = ("1/10", "9/10")  # exact fractions, since a proof must not start from floats
+DECADES = {"smoke": (5, 4), "embedded": (8, 6), "paper": (8, 6)}  # of Sequential; of Mix and ALRIGHT
 SEEDS = {"smoke": 10, "embedded": 24, "paper": 200}
-SMALL = 0.04  # what Mix's and ALRIGHT's gap must end below
+SMALL = 0.04  # upper limit of the final gaps of Mix and ALRIGHT
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """The run, the lengths, the coins' seeds and the levels that are proven."""
+    """Return the problem, the numbers of steps, the seeds of the coins, and the λ interval of the certificates."""
     sequential, joint = DECADES[request.scale]
     return {
         "c": 0.5,
@@ -39,7 +40,7 @@ def parameters(request: Request) -> dict[str, Any]:
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """The gaps with their envelopes, the certificates, and the two other methods on the same data."""
+    """Return the gaps with their envelopes, the certificates, and the gaps of Mix and ALRIGHT on the same data."""
     from toyopt.theorems.sequential.two_phases import TwoPhases
 
     c, theta_ref, alpha, theta_1 = (float(parameters[name]) for name in ("c", "theta_ref", "alpha", "theta_1"))
@@ -64,16 +65,26 @@ def compute(parameters: dict[str, Any]) -> Data:
     facts |= {f"alright_gap_{lam:g}": float(g[-1]) for lam, g in zip(each, joint["alright"], strict=True)}
     facts |= {"T": int(T[-1]), "joint_T": int(joint["joint_T"][-1]), "seeds": int(parameters["seeds"])}
     checks = (*_judge_sequential(table, extra), *_judge_joint(extra), *_judge_proofs(table, extra, proven))
-    return Data(table=table, extra=extra, facts=facts | _said(proven), checks=checks)
+    return Data(
+        table=table,
+        extra=extra,
+        facts=facts | {f"certificate_{k}": _certificate(record) for k, record in enumerate(proven)},
+        checks=checks,
+    )
+
+
+def _certificate(record: Any) -> str:
+    """Return a certificate as text: its proof and its statement."""
+    return f"{record.note or 'proven'}: {record.statement}"
 
 
 def _lengths(decades: int, per_decade: int) -> np.ndarray:
-    """1 .. 10^decades, log-spaced whole numbers."""
+    """Return log-spaced integers from 1 to 10^decades."""
     return np.unique(np.round(np.logspace(0, decades, decades * per_decade + 1))).astype(np.int64)
 
 
 def _sequential(run: Any, lam: float, T: np.ndarray, w: np.ndarray) -> dict[str, np.ndarray]:
-    """The gap after T and T steps, its envelope (widened by the run's own rounding), and the way to the limit."""
+    """Return the gap after T + T steps, its envelope (widened by rounding), and its distance to the limit."""
     gap, rounding = run.gap(lam, w), run.run_rounding(T, T) + run.gap_rounding(w)
     low, high = run.gap_bounds(lam, T, T)
     below, above = run.limit_error(lam, T)
@@ -89,7 +100,10 @@ def _sequential(run: Any, lam: float, T: np.ndarray, w: np.ndarray) -> dict[str,
 
 
 def _joint(parameters: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Mix's gap, ALRIGHT's (mean, 10% and 90% over the coins) and Theorem 4.1's bound: (λ, T), α = α0/√(T+1)."""
+    """Return Mix's gap, ALRIGHT's (mean, 10% and 90% over the coins) and Theorem 4.1's bound, each (λ, T).
+
+    The step size is α = α0/√(T+1).
+    """
     from toyopt import Alright, Constant, Mix, simulate
     from toyopt.examples import LowerBound
     from toyopt.optimum import lower_bound_minimiser
@@ -122,7 +136,7 @@ def _joint(parameters: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _certificates(parameters: dict[str, Any]) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """For T0 = 100, 1000, ... a g that is proven to stay below the gap for all T >= T0 and every λ in the interval."""
+    """Return for T0 = 100, 1000, ... a proven lower bound g on the gap for all T >= T0 and every λ in the interval."""
     from fractions import Fraction
 
     from toyopt.certify import Family, Phases
@@ -138,20 +152,21 @@ def _certificates(parameters: dict[str, Any]) -> tuple[dict[str, np.ndarray], li
     return {"proven_T0": np.array(T0), "proven_g": g, "proven_for": ends}, records
 
 
-def _said(proven: list[Any]) -> dict[str, str]:
-    """What the certificates say."""
-    return {f"certificate_{k}": f"{record.note or 'proven'}: {record.statement}" for k, record in enumerate(proven)}
-
-
 def _judge_sequential(table: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
-    """The envelopes at every T, and the constant in the limit."""
+    """Check the envelopes at every T, and the constant in the limit."""
     gap, lams, T = table["gap"], np.unique(table["lam"]), table["T"]
     checks = [
         upper(
-            "lower-envelope", "lower − gap, at its largest over all T and λ", 0.0, float((table["lower"] - gap).max())
+            "lower-envelope",
+            "The gap is above its lower envelope (largest lower − gap over all T and λ)",
+            0.0,
+            float((table["lower"] - gap).max()),
         ),
         upper(
-            "upper-envelope", "gap − upper, at its largest over all T and λ", 0.0, float((gap - table["upper"]).max())
+            "upper-envelope",
+            "The gap is below its upper envelope (largest gap − upper over all T and λ)",
+            0.0,
+            float((gap - table["upper"]).max()),
         ),
     ]
     for k, lam in enumerate(lams):
@@ -160,7 +175,7 @@ def _judge_sequential(table: dict[str, np.ndarray], extra: dict[str, np.ndarray]
             equal(
                 f"constant-{lam:g}",
                 f"For λ = {lam:g} and the last T, gap − λ log T is λ(log η + cθ_ref) − f* within {error:.2g}, "
-                "which is proven for all later T",
+                "proven for all larger T",
                 kappa,
                 kappa + float(extra["away"][k, -1]),
                 tolerance=error,
@@ -174,31 +189,31 @@ def _judge_sequential(table: dict[str, np.ndarray], extra: dict[str, np.ndarray]
 
 
 def _judge_joint(extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
-    """Mix and ALRIGHT forget neither objective."""
+    """Check that the gaps of Mix and ALRIGHT vanish."""
     checks = []
-    for name, said in (("mix", "Mix's gap"), ("alright", "ALRIGHT's mean gap")):
+    for name, gap in (("mix", "Mix's gap"), ("alright", "ALRIGHT's mean gap")):
         first, last = extra[name][:, 0], extra[name][:, -1]
         checks += [
             upper(
                 f"{name}-small",
-                f"{said} at the last T, at its largest over λ, is below {SMALL:g}",
+                f"{gap} at the last T is below {SMALL:g} for every λ (largest value)",
                 SMALL,
                 float(last.max()),
             ),
             upper(
                 f"{name}-decreases",
-                f"{said} at the last T is below a quarter of that at the first, for every λ (largest ratio)",
+                f"{gap} at the last T is below a quarter of that at the first T, for every λ (largest ratio)",
                 0.25,
                 float((last / first).max()),
             ),
         ]
     ratio = float((extra["alright"] / extra["bound"]).max())
-    checks.append(upper("theorem-4.1", "ALRIGHT's mean gap over Theorem 4.1's bound, at its largest", 1.0, ratio))
+    checks.append(upper("theorem-4.1", "ALRIGHT's mean gap is at most Theorem 4.1's bound (largest ratio)", 1.0, ratio))
     return tuple(checks)
 
 
 def _judge_proofs(table: dict[str, np.ndarray], extra: dict[str, np.ndarray], proven: list[Any]) -> tuple[Check, ...]:
-    """Every certificate is proven, and no run contradicts one."""
+    """Check that every certificate is proven and that no run contradicts a certificate."""
     done = sum(record.verdict == "holds" and record.evidence == "certified" for record in proven)
     margin = [
         table["gap"][table["T"] >= when].min() - g
@@ -209,34 +224,33 @@ def _judge_proofs(table: dict[str, np.ndarray], extra: dict[str, np.ndarray], pr
     return (
         lower(
             "certified",
-            f"Theorem 3.3 for every λ in [{low:g}, {high:g}] and all T >= T0: certificates, one for each T0, proven",
+            f"Theorem 3.3 is proven for every λ in [{low:g}, {high:g}] and all T >= T0 (number of proven T0)",
             float(len(proven)),
             float(done),
         ),
-        lower("certified-levels", "gap − g over all T >= T0, at its least", 0.0, float(min(margin, default=np.nan))),
+        lower(
+            "certified-levels",
+            "The gap is at least g for all T >= T0 (smallest gap − g)",
+            0.0,
+            float(min(margin, default=np.nan)),
+        ),
     )
-
-
-def draw(data: Data) -> Figure:
-    """A column for each λ; the rows are in `figures.thm33_drawing`."""
-    from figures.drawing import thm33
-
-    return thm33.draw(data)
 
 
 ARTEFACT = Artefact(
     name="thm33",
-    title="What Sequential training forgets: the gap grows like λ log T",
+    title="Forgetting of Sequential training: the gap grows like λ log T",
     paper="Theorem 3.3, sharpened beyond the paper",
     cost="about 15 s",
     caption=(
-        "The lower-bound example of Theorem 3.3, with T full-gradient updates on DPO and then T on SFT. (a) Sequential "
-        "passes by the optimum and goes on: its gap stays between a lower and an upper envelope (Lemma P), too close "
-        "to be told apart here, and approaches λ log T + κ, κ = λ(log η + cθ_ref) − f*. The hatched region is empty "
-        "for every λ from 0.1 to 0.9, as ball arithmetic proves. (b) The gap in logarithms; on the same data, with T "
-        "updates of step α0/√(T+1), α0 = 4, the gaps of Mix (full gradients) and of ALRIGHT go to 0. (c) The gap's "
-        "distance from λ log T + κ, under the error that is proven for all later T, and how far apart the two "
-        "envelopes are. The CSV holds Sequential; the last values of Mix and ALRIGHT are among the facts in the JSON."
+        "The lower-bound example of Theorem 3.3, with T full-gradient updates on DPO and then T on SFT. (a) "
+        "Sequential overshoots the optimum: its gap stays between a lower and an upper envelope (Lemma P), which are "
+        "too close to be distinguished here, and approaches λ log T + κ, κ = λ(log η + cθ_ref) − f*. The hatched "
+        "region contains no gap for any λ from 0.1 to 0.9, as ball arithmetic proves. (b) The gap on a logarithmic "
+        "axis; on the same data, with T updates of step α0/√(T+1), α0 = 4, the gaps of Mix (full gradients) and of "
+        "ALRIGHT converge to 0. (c) The gap's distance from λ log T + κ, the proven bound on this distance for all "
+        "larger T, and the distance between the two envelopes. The CSV contains Sequential; the final values of Mix "
+        "and ALRIGHT are facts in the JSON."
     ),
     parameters=parameters,
     compute=compute,

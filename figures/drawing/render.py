@@ -1,4 +1,4 @@
-"""A figure as the bytes of its files: the same figure gives the same bytes."""
+"""Rendering of a figure to the bytes of its files; the same figure gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ DOTS_PER_INCH = 200  # of the PNG
 
 
 def render(draw: Callable[[Data], Figure], data: Data) -> dict[str, bytes]:
-    """`{"pdf": ..., "png": ...}` of `draw(data)` in the project's style. Raises whatever `draw` raises.
+    """Return `{"pdf": ..., "png": ...}` of `draw(data)` in the project's style. Raises any error of `draw`.
 
-    No date goes into the PDF. Its subset fonts are named by `hash()`, in some versions of matplotlib of
-    strings, so its bytes are sure to repeat only under a fixed PYTHONHASHSEED, which `figures.workers` sets.
+    The PDF has no date. Some versions of matplotlib name subset fonts by the `hash()` of a string, so that equal bytes
+    require a fixed PYTHONHASHSEED, which the jobs of the pipeline set.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
 
-    settings: dict[Any, Any] = {**mpl.rcParamsDefault, **rc()}  # whatever the user's matplotlibrc says
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, **rc()}  # independent of the user's matplotlibrc
     with warnings.catch_warnings(), mpl.rc_context(settings):
         warnings.filterwarnings("error", message="Glyph .* missing")  # an empty box in a figure is an error
         figure = draw(data)

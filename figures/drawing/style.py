@@ -1,7 +1,7 @@
-"""The looks of every figure, in one place; nothing here decides a number.
+"""Style of all figures: sizes, colours, markers and matplotlib's settings.
 
-A method keeps its colour, marker and line style in all figures, so that they read in grey and to colour-blind
-eyes (colours from the Okabe-Ito palette). Figures are made as `matplotlib.figure.Figure`, never by pyplot.
+A method keeps its colour, marker and line style in all figures, which stay legible in grey and to colour-blind readers
+(colours from the Okabe-Ito palette). Figures are made as `matplotlib.figure.Figure`, never by pyplot.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from figures.analysis.methods import NAMES
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
@@ -25,16 +26,18 @@ ACCENT = "#D55E00"
 
 
 @dataclass(frozen=True)
-class Method:
-    """How one of the four methods is drawn."""
+class MethodStyle:
+    """Colour, marker, line, hatch and short label of a method; equal in all figures."""
 
     colour: str
     marker: str
     line: str | tuple[int, tuple[float, ...]]
     zorder: float
+    hatch: str
+    short: str
 
     def kwargs(self, **changes: Any) -> dict[str, Any]:
-        """Keyword arguments for `Axes.plot`; `changes` override or add."""
+        """Return keyword arguments for `Axes.plot`; `changes` override or add."""
         looks: dict[str, Any] = {
             "color": self.colour,
             "marker": self.marker,
@@ -45,16 +48,23 @@ class Method:
         }
         return looks | changes
 
+    def bar(self) -> dict[str, Any]:
+        """Return keyword arguments for `Axes.bar`."""
+        return {"facecolor": self.colour, "hatch": self.hatch, "edgecolor": "white", "linewidth": 0.0}
 
-METHODS: dict[str, Method] = {
-    "Sequential": Method("#D55E00", "s", (0, (5.0, 1.6)), 3.0),
-    "Mix": Method("#7a7a7a", "D", (0, (1.0, 1.3)), 2.5),
-    "ALRIGHT": Method("#0072B2", "o", "-", 4.0),
-    "MAXRIGHT": Method("#009E73", "^", (0, (6.0, 1.4, 1.0, 1.4)), 5.0),
+
+# One line per decision rule, by its key; the printed names are the rules' own (toyopt.algorithms).
+_STYLES = {
+    "sequential": MethodStyle("#D55E00", "s", (0, (5.0, 1.6)), 3.0, "", "Seq."),
+    "mix": MethodStyle("#7a7a7a", "D", (0, (1.0, 1.3)), 2.5, "......", "Mix"),
+    "alright": MethodStyle("#0072B2", "o", "-", 4.0, "/////", "ALR."),
+    "maxright": MethodStyle("#009E73", "^", (0, (6.0, 1.4, 1.0, 1.4)), 5.0, "xxxxx", "MAXR."),
+    "replay": MethodStyle("#CC79A7", ">", (0, (3.0, 1.2)), 3.5, "\\\\\\\\\\", "Repl."),
 }
+METHODS: dict[str, MethodStyle] = {NAMES[key]: style for key, style in _STYLES.items()}
 
 
-# What is not a method: contours, regions and single points.
+# Contours, regions and single points.
 CONTOUR_DPO, CONTOUR_SFT, GOOD = "#9ebfd6", "#d6a9c0", "#e6f0d8"
 START: dict[str, Any] = {"marker": "P", "color": INK, "markersize": 6, "markeredgecolor": "white"}
 IDEAL: dict[str, Any] = {"marker": "*", "color": INK, "markersize": 9, "markeredgecolor": "white"}
@@ -66,9 +76,9 @@ OPTIMA: dict[str, dict[str, Any]] = {
 
 
 def rc() -> dict[str, Any]:
-    """Settings that hold while a figure is drawn and written; see `figures.render`.
+    """Return matplotlib's settings for drawing and writing a figure (see `figures.drawing.render`).
 
-    The fonts come with matplotlib, so that a figure looks the same on every machine.
+    The fonts are part of matplotlib, so that a figure is the same on every machine.
     """
     return {
         "font.family": "STIXGeneral",
@@ -113,11 +123,6 @@ def rc() -> dict[str, Any]:
 def legend_above(
     figure: Figure, handles: Sequence[Artist], labels: Sequence[str], columns: int | None = None
 ) -> Legend:
-    """A legend above all axes of `figure`, where it covers no data (the layout makes room for it)."""
+    """Add a legend above all axes of `figure`, where it covers no data; the layout reserves its height."""
     count = len(labels) if columns is None else columns
     return figure.legend(handles, labels, loc="outside upper center", ncols=count)
-
-
-def legend_beside(axes: Axes, **changes: Any) -> Legend:
-    """A legend to the right of `axes`, outside of it."""
-    return axes.legend(**({"loc": "center left", "bbox_to_anchor": (1.01, 0.5)} | changes))

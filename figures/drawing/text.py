@@ -1,4 +1,4 @@
-"""Tables and texts as drawings: a sheet measured in inches from its top left, and lines that fit their room."""
+"""Tables and texts as drawings: a sheet measured in inches from its top left, and lines wrapped to a width."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 LINE = 1.32  # the height of a line over the size of its letters
 INCH = 72.0  # points
-SAFETY = 0.98  # of the room: letters are put on whole pixels when they are drawn
-UNKNOWN = "?"  # in place of what the font has no letter for
+SAFETY = 0.98  # share of the width that is filled, since letters are placed on whole pixels
+UNKNOWN = "?"  # replaces characters that the font lacks
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A text of a table's row.
+    """A cell of a table's row.
 
-    right  it ends at its place, rather than begins there
+    right  aligned at the right: the text ends at its position, instead of beginning there
     """
 
     text: str
@@ -33,11 +33,11 @@ class Cell:
 
 
 def sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty figure of this size in inches, and axes over all of it in inches: x from the left, y from the top."""
+    """Return an empty figure of this size in inches and its axes in inches: x from the left, y from the top."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
-    figure.set_layout_engine("none")  # the places are given, and there is nothing to make room for
+    figure.set_layout_engine("none")  # the positions are fixed
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0.0, width)
@@ -46,41 +46,41 @@ def sheet(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def height_of(lines: int, size: float) -> float:
-    """Of so many lines with letters of `size` points, in inches."""
+    """Return the height of `lines` lines of `size` points, in inches."""
     return lines * LINE * size / INCH
 
 
-def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> list[str]:
-    """The text in lines that are at most `room` inches wide; its own line ends are kept, white space is one blank.
+def wrapped(text: str, width: float, size: float, *, bold: bool = False) -> list[str]:
+    """Wrap a text into lines at most `width` inches wide; line ends are kept, other white space becomes one blank.
 
-    A word that is wider than the room is broken. At least one line, which is empty for an empty text.
+    A word wider than `width` is broken. An empty text gives one empty line.
     """
-    found: list[str] = []
+    lines: list[str] = []
     for paragraph in text.splitlines() or [""]:
         line = ""
         for word in _known(" ".join(paragraph.split())).split(" "):
             longer = f"{line} {word}" if line else word
-            if width_of(longer, size, bold=bold) <= SAFETY * room:
+            if width_of(longer, size, bold=bold) <= SAFETY * width:
                 line = longer
                 continue
-            found += [line] if line else []
-            *full, line = _broken(word, room, size, bold=bold)
-            found += full
-        found.append(line)
-    return found
+            lines += [line] if line else []
+            *full, line = _broken(word, width, size, bold=bold)
+            lines += full
+        lines.append(line)
+    return lines
 
 
 def width_of(text: str, size: float, *, bold: bool = False) -> float:
-    """The width of a line in the figures' font, in inches."""
+    """Return the width of a line in the figures' font, in inches."""
     from matplotlib.textpath import text_to_path
 
     return float(text_to_path.get_text_width_height_descent(text, _font(size, bold), False)[0]) / INCH
 
 
 def draw_lines(ax: Axes, x: float, y: float, lines: Iterable[str], *, size: float, **looks: Any) -> float:
-    """Write lines on a sheet from (x, y), the top left of the first (`ha="right"`: the top right); the y below them.
+    """Write lines on a sheet, the first with its top left at (x, y), and return the y below the last line.
 
-    The texts are taken as they are: no sign in them is mathematics.
+    With `ha="right"`, (x, y) is the top right. Characters such as $ are literal, not mathematics.
     """
     for line in lines:
         ax.text(x, y + height_of(1, size) / 2, line, fontsize=size, va="center_baseline", parse_math=False, **looks)
@@ -89,29 +89,29 @@ def draw_lines(ax: Axes, x: float, y: float, lines: Iterable[str], *, size: floa
 
 
 def draw_row(ax: Axes, y: float, cells: Sequence[Cell], places: Sequence[float], *, size: float) -> None:
-    """One line of a table: every cell at its place."""
+    """Draw one row of a table, each cell at its position."""
     for cell, x in zip(cells, places, strict=True):
         looks: dict[str, Any] = {"ha": "right" if cell.right else "left", "weight": "bold" if cell.bold else "normal"}
         draw_lines(ax, x, y, [cell.text], size=size, color=style.QUIET if cell.quiet else style.INK, **looks)
 
 
 def draw_rule(ax: Axes, y: float, start: float, end: float, *, thick: bool = False) -> None:
-    """A rule across a table; the thick ones are above and below all of it."""
+    """Draw a rule across a table; thick rules stand above and below the whole table."""
     ax.plot([start, end], [y, y], color=style.INK, linewidth=1.0 if thick else 0.5, marker="", solid_capstyle="butt")
 
 
-def _broken(word: str, room: float, size: float, *, bold: bool) -> list[str]:
-    """A word in pieces that fit."""
+def _broken(word: str, width: float, size: float, *, bold: bool) -> list[str]:
+    """Break a word into pieces at most `width` inches wide."""
     pieces = [""]
     for letter in word:
-        if pieces[-1] and width_of(pieces[-1] + letter, size, bold=bold) > SAFETY * room:
+        if pieces[-1] and width_of(pieces[-1] + letter, size, bold=bold) > SAFETY * width:
             pieces.append("")
         pieces[-1] += letter
     return pieces
 
 
 def _known(text: str) -> str:
-    """The text with UNKNOWN for what the font does not have."""
+    """Replace characters that the font lacks by UNKNOWN."""
     return "".join(letter if _has(letter) else UNKNOWN for letter in text)
 
 

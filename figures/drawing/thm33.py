@@ -1,4 +1,4 @@
-"""How `figures.thm33` is drawn."""
+"""Drawing of Theorem 3.3: the gap with its envelopes, other methods, and the error of the limit."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from figures.drawing import style
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from figures.artefact import Data
 
-FLOOR = 1e-12  # smaller gaps are not drawn: they are rounding
+
+FLOOR = 1e-12  # smaller gaps are rounding errors and not drawn
 _ENVELOPE: dict[str, Any] = {"color": "#8a3c00", "linewidth": 0.7, "linestyle": "-", "zorder": 6.0}
 _WIDTH: dict[str, Any] = {"color": "#8a3c00", "linewidth": 1.2, "linestyle": (0, (1.0, 1.0))}
-_LIMIT: dict[str, Any] = {"color": "#1a1a1a", "linewidth": 0.8, "linestyle": (0, (4.0, 2.5)), "zorder": 2.0}
+_LIMIT: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": (0, (4.0, 2.5)), "zorder": 2.0}
 _PROVEN: dict[str, Any] = {"facecolor": "#ececec", "edgecolor": "#767676", "hatch": "////", "linewidth": 0.0}
-_ERROR: dict[str, Any] = {"color": "#1a1a1a", "linewidth": 0.8, "linestyle": "-", "zorder": 6.0}
-_BOUND: dict[str, Any] = {"color": "#0072B2", "linewidth": 0.8, "linestyle": (0, (4.0, 2.5)), "zorder": 2.0}
+_ERROR: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": "-", "zorder": 6.0}
+_BOUND: dict[str, Any] = {
+    "color": style.METHODS["ALRIGHT"].colour,
+    "linewidth": 0.8,
+    "linestyle": (0, (4.0, 2.5)),
+    "zorder": 2.0,
+}
 
 
 def draw(data: Data) -> Figure:
-    """A column for each λ; rows: the gap, the gap in logarithms beside Mix's and ALRIGHT's, the way to the limit."""
+    """Draw one column per λ: the gap; the gap beside Mix's and ALRIGHT's, logarithmic; the distance to the limit."""
     from matplotlib.figure import Figure
-
-    from figures.drawing import style
 
     lams = np.unique(data.table["lam"])
     figure = Figure(figsize=(style.PAGE, 6.6))
@@ -50,9 +56,7 @@ def draw(data: Data) -> Figure:
 
 
 def _points(name: str) -> dict[str, Any]:
-    """A method's looks with smaller markers, as there are many."""
-    from figures.drawing import style
-
+    """Return a method's style with smaller markers, since there are many."""
     return style.METHODS[name].kwargs(markersize=3.4, linewidth=1.0, markeredgewidth=0.3)
 
 
@@ -69,7 +73,9 @@ def _draw_gap(ax: Axes, data: Data, path: dict[str, np.ndarray], lam: float, k: 
 
 def _draw_methods(ax: Axes, data: Data, path: dict[str, np.ndarray], k: int) -> None:
     T, extra = data.extra["joint_T"], data.extra
-    ax.fill_between(T, extra["low"][k], extra["high"][k], color="#0072B2", alpha=0.18, linewidth=0.0)
+    ax.fill_between(
+        T, extra["low"][k], extra["high"][k], color=style.METHODS["ALRIGHT"].colour, alpha=0.18, linewidth=0.0
+    )
     ax.plot(T, extra["bound"][k], **_BOUND)
     ax.plot(path["T"], path["gap"], **_points("Sequential"))
     mix = np.where(extra["mix"][k] > FLOOR, extra["mix"][k], np.nan)
@@ -90,13 +96,11 @@ def _draw_legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    from figures.drawing import style
-
     handles = {
         "Sequential (DPO, then SFT)": Line2D([], [], **_points("Sequential")),
         "Mix": Line2D([], [], **_points("Mix")),
         "ALRIGHT, mean of coins": Line2D([], [], **_points("ALRIGHT")),
-        "ALRIGHT, 10% to 90%": Patch(facecolor="#0072B2", alpha=0.18),
+        "ALRIGHT, 10% to 90%": Patch(facecolor=style.METHODS["ALRIGHT"].colour, alpha=0.18),
         "lower and upper envelope": Line2D([], [], **_ENVELOPE),
         r"$\lambda\log T+\kappa_\lambda$": Line2D([], [], **_LIMIT),
         "Theorem 4.1's bound": Line2D([], [], **_BOUND),

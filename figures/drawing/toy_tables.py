@@ -1,53 +1,18 @@
-"""What Table 2 and Table 3 share: the data specification of a toy problem, from the rows that build it."""
+"""Drawing of Tables 2 and 3: the data specification of a toy problem as a printed table."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from figures.artefact import Data, upper
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from toyopt.examples import DataRow
-
-RECONSTRUCTED = (
-    "The numerals of this table were chosen to have every property that the text states; "
-    "they are not the paper's printed numbers."
-)
+    from figures.artefact import Data
 
 
-def compute_rows(rows: Sequence[DataRow], bound: float) -> Data:
-    """The rows as columns, and the check that their features keep within `bound` (Assumption 3.2)."""
-    features = np.array([row.feature for row in rows], dtype=float)
-    table: dict[str, np.ndarray] = {
-        "input": np.array([row.input for row in rows]),
-        "output": np.array([row.output for row in rows]),
-        "label": np.array([row.label for row in rows]),
-        "role": np.array([row.role for row in rows]),
-    }
-    table |= {f"feature_{i + 1}": features[:, i] for i in range(features.shape[1])}
-    largest = max(math.hypot(*row.feature) for row in rows)
-    return Data(
-        table=table,
-        facts={"dimension": features.shape[1], "largest_feature_norm": largest},
-        checks=(
-            upper(
-                "bounded",
-                "Assumption 3.2 holds with the stated Φ: the largest norm of a feature is at most Φ",
-                bound,
-                largest,
-            ),
-        ),
-    )
-
-
-def draw_rows(data: Data) -> Figure:
-    """The table as on paper: rules above, below the head, between the two inputs, and at the end."""
+def draw(data: Data) -> Figure:
+    """Draw the table with rules above it, below its head, between the two inputs, and at its end."""
     from matplotlib.figure import Figure
 
     from figures.drawing.style import COLUMN, INK, QUIET
@@ -65,7 +30,7 @@ def draw_rows(data: Data) -> Figure:
     ]
     height = 0.21 * (len(body) + 1) + 0.12
     figure = Figure(figsize=(COLUMN, height))
-    figure.set_layout_engine("none")  # the places are given, and there are no axes to make room for
+    figure.set_layout_engine("none")  # the positions are fixed
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0.0, 1.0)
@@ -84,7 +49,7 @@ def draw_rows(data: Data) -> Figure:
 
 
 def _symbol(text: str) -> str:
-    """`x_DPO`, `y_w`, `y'` in the paper's letters."""
+    """Return `x_DPO`, `y_w`, `y'` as mathematics in the paper's letters."""
     base, _, index = text.partition("_")
     return rf"${base}_{{\mathrm{{{index}}}}}$" if len(index) > 1 else f"${text}$"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -102,22 +101,15 @@ def command(record: Mapping[str, Any]) -> str:
 
 
 def verdicts(claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Empirical claims as a table: what is claimed down, where across.
+    """Return empirical claims as a table: one row per claim, one column per place; "" is the place of claims without.
 
-    A claim called `what/place/more` whose statement begins with that place, `Place: ...`, is of a place; others are of
-    the place "". {"places": [...], "rows": [{"label", "cells": place -> claim}]}, both in the order of the claims.
+    {"places": [...], "rows": [{"label", "cells": place -> claim}]}, both in the order of the claims.
     """
-    places: dict[str, None] = {}
     rows: dict[str, dict[str, Any]] = {}
     for claim in claims:
-        place, separator, label = claim["statement"].partition(": ")
-        parts = claim["name"].split("/")
-        if not separator or len(parts) < 2 or parts[1] != place.lower().replace(" ", "-"):
-            place, label = "", claim["statement"]
-        label = re.sub(r" \[\d+ seeds\]$", "", label)
-        places.setdefault(place)
-        rows.setdefault(label, {"label": label, "cells": {}})["cells"][place] = claim
-    return {"places": list(places), "rows": list(rows.values())}
+        label = claim["claim"]
+        rows.setdefault(label, {"label": label, "cells": {}})["cells"][claim["place"]] = claim
+    return {"places": list(dict.fromkeys(claim["place"] for claim in claims)), "rows": list(rows.values())}
 
 
 def beside(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

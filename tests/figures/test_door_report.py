@@ -102,15 +102,14 @@ def test_cells_of_tables_are_shown_with_six_digits_and_short_ones_as_they_stand(
 
 
 def test_verdicts_stand_by_claim_and_place() -> None:
-    def claim(name: str, statement: str, verdict: str) -> dict[str, str]:
-        return {"name": name, "statement": statement, "verdict": verdict}
+    def claim(place: str, text: str, seeds: int = 3) -> dict[str, Any]:
+        return asdict(empirical("name", text, 1.0, (0.5, 1.5), 0.0, "lower", place=place, seeds=seeds))
 
-    first = claim("far/dpo-first/a-b", "DPO first: a is nearer than b: much [3 seeds]", "seen")
-    second = claim("far/sft-first/a-b", "SFT first: a is nearer than b: much [5 seeds]", "mixed")
-    other = claim("far/dpo-first/b-c", "Elsewhere: b is nearer", "seen")  # not the place of its name
+    first, second, other = claim("DPO first", "a is: near"), claim("SFT first", "a is: near", 5), claim("", "b is near")
+    assert first["statement"] == "DPO first: a is: near [3 seeds]"
     table = report.verdicts([first, second, other])
     assert table["places"] == ["DPO first", "SFT first", ""]
-    assert [row["label"] for row in table["rows"]] == ["a is nearer than b: much", "Elsewhere: b is nearer"]
+    assert [row["label"] for row in table["rows"]] == ["a is: near", "b is near"]
     assert table["rows"][0]["cells"] == {"DPO first": first, "SFT first": second}
     assert table["rows"][1]["cells"] == {"": other}
 
