@@ -76,7 +76,7 @@ def _forgetting(runs: PlaceRuns) -> list[Check]:
     rise = (evaluations.last() - evaluations.min()).reindex(own["run"]).to_numpy()
     statement = (
         "Sequential forgets: the loss of the first objective rises from its minimum during the run to the end by at "
-        f"least {FORGOTTEN:g} of the initial gap f(θ₀) − f*"
+        f"least {FORGOTTEN:g} of the initial gap"
     )
     gain = float(np.mean(runs.results[f"{first}_start"] - runs.results[f"{first}_star"]))
     rises = seeds.mean(seeds.by_seed(own.assign(rise=rise), "rise").values())

@@ -90,6 +90,8 @@ def sort_by_method(frame: pd.DataFrame) -> pd.DataFrame:
 
 def mean_paths(paths: pd.DataFrame) -> pd.DataFrame:
     """Return the table `path`: means over seeds at every step of (method, λ, k) at which all seeds were evaluated."""
+    if not len(paths):
+        return paths
     paths = with_integer_k(paths)
     count = paths.groupby(list(KEY))["seed"].transform("nunique")
     complete = paths[paths.groupby([*KEY, "step"])["seed"].transform("nunique") == count]
@@ -180,7 +182,7 @@ def consistency_checks(parameters: Mapping[str, Any], runs: FinishedRuns) -> tup
     expected = len({run for spec in parameters["grids"].values() for run in _expected(spec)})
     last = results[["run", "steps"]].merge(runs.paths, left_on=["run", "steps"], right_on=["run", "step"], how="left")
     ends = [np.abs(numeric(results, f"f_{i}") - numeric(last, f"f_{i}").to_numpy()) for i in ("dpo", "sft")]
-    known = results[numeric(results, "ideal_distance").notna()]
+    known = results[np.logical_or.reduce([numeric(results, name).notna() for name in GAPS])]
     hypotenuse = np.abs(known["ideal_distance"] - np.hypot(*(numeric(known, f"gap_{i}") for i in ("dpo", "sft"))))
     sequential = seeds.select(results, method="Sequential")
     split = np.abs(sequential["steps_dpo"] - sequential["lam"] * sequential["steps"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from toyopt.algorithms import RULES
-
-NAMES: dict[str, str] = {key: rule.name for key, rule in RULES.items()}  # "alright" -> "ALRIGHT"
+NAMES: dict[str, str] = {"sequential": "Sequential", "mix": "Mix", "alright": "ALRIGHT", "maxright": "MAXRIGHT"}
 METHODS: tuple[str, ...] = tuple(NAMES.values())  # in the order of rows, bars and legends
-NEEDS_OPTIMA: tuple[str, ...] = tuple(rule.name for rule in RULES.values() if rule.needs_optima)
+NEEDS_OPTIMA: tuple[str, ...] = ("MAXRIGHT",)
 
 
 def order(method: str) -> int:

@@ -49,8 +49,8 @@ FRONT_CAPTION = (  # of the figures that `draw_fronts` draws
 
 
 def methods_of(data: Data) -> list[str]:
-    """Return the methods with rows in the table, in the order of METHODS."""
-    present = set(data.table["method"])
+    """Return the methods with rows in the table or with bars, in the order of METHODS."""
+    present = {*data.table["method"], *data.extra.get("bar_method", ())}
     return [method for method in METHODS if method in present]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.pipeline_fakes import Door, door_in_process, strict
 
+from figures.artefact import empirical
 from figures.cli import main
 from figures.pipeline import report
 

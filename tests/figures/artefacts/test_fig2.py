@@ -64,7 +64,7 @@ def test_checks_can_fail(data):
     alright = np.stack([_path(data, "ALRIGHT")["f_dpo"], _path(data, "ALRIGHT")["f_sft"]], axis=-1)
     maxright = np.stack([_path(data, "MAXRIGHT")["f_dpo"], _path(data, "MAXRIGHT")["f_sft"]], axis=-1)
     swapped = values | {"ALRIGHT": maxright, "MAXRIGHT": alright}
-    _, checks = fig2._judge(swapped, [maxright], np.zeros(2), values["Sequential"][100], 0.05)
+    _, checks = fig2.checks_of(swapped, [maxright], np.zeros(2), values["Sequential"][100], 0.05)
     failed = {c.name for c in checks if not c.holds}
     assert {"dpo-learnt", "maxright-nearer", "maxright-straighter"} <= failed
 
@@ -81,7 +81,7 @@ def test_drawing_reads_only_the_data(data):
     from figures.drawing import style
 
     with rc_context(style.rc()):
-        figure = fig2.draw(data)
+        figure = fig2.ARTEFACT.draw(data)
         FigureCanvasAgg(figure).draw()
     assert len(figure.axes) == 6
     legend = figure.legends[0].get_window_extent()

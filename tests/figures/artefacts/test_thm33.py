@@ -128,7 +128,7 @@ def test_drawing(data):
     from figures.drawing import style
 
     with rc_context(style.rc()):
-        figure = thm33.draw(data)
+        figure = thm33.ARTEFACT.draw(data)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         legend = figure.legends[0].get_window_extent(canvas.get_renderer())

@@ -1,0 +1,37 @@
+"""The grids of the figures at every scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from figures.analysis import empirical_claims, sweeps
+from figures.artefact import Request
+from figures.pipeline.training import grid_of
+
+
+@pytest.mark.parametrize("scale", ["smoke", "embedded", "paper"])
+def test_every_specification_is_a_grid_with_its_seeds(scale: Any) -> None:
+    request = Request(scale=scale)
+    specs = [
+        empirical_claims.parameters(request)["grids"],
+        sweeps.one_lam(request),
+        sweeps.others(request),
+        sweeps.conflict(request),
+    ]
+    specs += [sweeps.sensitivity(request), sweeps.curved(request), sweeps.encoder_decoder(request)]
+    for spec in (s for found in specs for s in found.values()):
+        runs = grid_of(spec).runs()
+        assert runs
+        assert len({run.config.seed for run in runs}) == len(spec["seeds"])
+
+
+def test_the_joint_methods_are_shared_between_both_orders() -> None:
+    request = Request()
+    names = [
+        {run.name for spec in sweeps.in_order(request, order).values() for run in grid_of(spec).runs()}
+        for order in ("dpo-sft", "sft-dpo")
+    ]
+    assert len(names[0]) == len(names[1]) == 60
+    assert len(names[0] & names[1]) == 45

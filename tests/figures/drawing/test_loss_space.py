@@ -1,0 +1,53 @@
+"""Limits, scales and bars of the loss-space drawings."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from matplotlib.figure import Figure
+from support.made_up_runs import MadeUpRuns, bar, data_of, front_data
+
+from figures.analysis.methods import METHODS
+from figures.artefacts import fig3, fig4
+from figures.drawing.loss_space import draw_far, draw_limits
+from figures.drawing.render import render
+
+
+def test_bars_have_the_heights_of_the_data(monkeypatch):
+    MadeUpRuns(monkeypatch)
+    data = front_data(scale="smoke")
+    axes = {ax.get_title(): ax for ax in fig3.ARTEFACT.draw(data).axes}
+    assert len(axes) == 7
+    (distance,) = (ax for title, ax in axes.items() if title.endswith("ideal distance"))
+    wanted = [bar(data, "ideal_distance", m, lam=v)[0] for v in (0.25, 0.75) for m in list(METHODS)[:4]]
+    assert [patch.get_height() for patch in distance.patches] == pytest.approx(wanted)
+    assert len({patch.get_hatch() for patch in distance.patches}) == 4  # they differ in grey
+    assert axes["(a) final points"].get_ylabel() == r"$f_{\mathrm{DPO}}$"
+
+
+def test_limits_show_all_values_and_a_part_of_long_intervals():
+    ax = Figure().subplots()
+    draw_limits(ax, [1.0, 2.0], [-50.0, 50.0, math.nan])
+    assert ax.get_ylim() == pytest.approx((0.0, 2.0 + 0.4 * 2.0 + 0.06 * 2.0))
+    draw_limits(ax, [-1.0, 1.0], [-1.2, math.nan])
+    low, high = ax.get_ylim()
+    assert low == pytest.approx(-1.2 - 0.08)
+    assert high == pytest.approx(1.0 + 0.12)
+    draw_limits(ax, [math.nan], [math.nan])
+    assert ax.get_ylim()[0] == 0.0
+
+
+def test_an_axis_is_logarithmic_only_where_one_value_would_dwarf_the_others():
+    scales = {}
+    for name, values in {"near": [0.2, 0.3, 0.9], "far": [0.2, 0.3, -4.0], "tiny": [0.001, 0.001, 0.09]}.items():
+        ax = Figure().subplots()
+        draw_far(ax, [*values, math.nan])
+        scales[name] = ax.get_yscale()
+    assert scales == {"near": "linear", "far": "symlog", "tiny": "linear"}
+
+
+def test_a_figure_is_written_without_a_warning(monkeypatch):
+    MadeUpRuns(monkeypatch)
+    files = render(fig4.draw, data_of(fig4, scale="embedded"))
+    assert files["png"][:4] == b"\x89PNG"
