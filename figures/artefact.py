@@ -66,19 +66,19 @@ class Check:
 
 
 def upper(name: str, statement: str, bound: float, attained: float, *, must_hold: bool = True) -> Check:
-    """A check that `attained <= bound`; it does not hold where either is NaN."""
+    """Return the check that `attained <= bound`, which fails where either is NaN."""
     return Check(name, statement, "upper", bound, attained, bool(attained <= bound), must_hold)
 
 
 def lower(name: str, statement: str, bound: float, attained: float, *, must_hold: bool = True) -> Check:
-    """A check that `attained >= bound`; it does not hold where either is NaN."""
+    """Return the check that `attained >= bound`, which fails where either is NaN."""
     return Check(name, statement, "lower", bound, attained, bool(attained >= bound), must_hold)
 
 
 def equal(
     name: str, statement: str, bound: float, attained: float, *, tolerance: float, must_hold: bool = True
 ) -> Check:
-    """A check that `|attained - bound| <= tolerance` (absolute); `statement` should name the tolerance."""
+    """Return the check that `|attained - bound| <= tolerance` (absolute); `statement` should name the tolerance."""
     return Check(name, statement, "equal", bound, attained, bool(abs(attained - bound) <= tolerance), must_hold)
 
 

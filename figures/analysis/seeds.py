@@ -81,16 +81,22 @@ def measured(parameters: Mapping[str, Any], name: str) -> list[tuple[Row, dict[s
     ]
 
 
-def _read(parameters: Mapping[str, Any], reader: Callable[..., Any]) -> pd.DataFrame:
-    """Return what `reader` returns for every grid, as one frame."""
+def _read(parameters: Mapping[str, Any], reader: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables that `reader` returns for every grid, as one frame with the grid's name."""
     import pandas as pd
 
-    frames = [
-        pd.DataFrame(reader(grid_of(spec), parameters["root"])).assign(grid=name)
-        for name, spec in parameters["grids"].items()
-    ]
+    root = parameters["root"]
+    frames = [_plain(reader(grid_of(spec), root)).assign(grid=name) for name, spec in parameters["grids"].items()]
     frame = pd.concat([one for one in frames if len(one)] or frames[:1], ignore_index=True)
     return frame.assign(method=frame["method"].map(NAMES)) if len(frame) else frame
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with NumPy's integers, or floats where an integer is missing, in place of pandas' own."""
+    import pandas as pd
+
+    integers = [name for name in frame if isinstance(frame[name].dtype, pd.Int64Dtype)]
+    return frame.astype({name: "int64" if frame[name].notna().all() else "float64" for name in integers})
 
 
 def select(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:

@@ -96,8 +96,8 @@ ARTEFACT = Artefact(
         "first record; the checks are all of its records, with the evidence of each in brackets. Many are shown on "
         "Tables 2 and 3, which are reconstructed. Then the empirical claims of Section 6 and Appendix B, on the runs "
         "of this scale: seen if the whole 95 % interval over seeds lies on the claimed side of the bound, not seen "
-        "if the whole interval lies on the other side, else mixed. The initial gap of an objective is f(θ₀) − f*. The empirical claims need not hold here, since a "
-        "small model is not the paper's."
+        "if the whole interval lies on the other side, else mixed. The initial gap of an objective is f(θ₀) − f*. "
+        "The empirical claims need not hold here, since a small model is not the paper's."
     ),
     parameters=parameters,
     compute=compute,
