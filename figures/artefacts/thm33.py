@@ -64,7 +64,7 @@ def compute(parameters: dict[str, Any]) -> Data:
     facts |= {f"mix_gap_{lam:g}": float(g[-1]) for lam, g in zip(each, joint["mix"], strict=True)}
     facts |= {f"alright_gap_{lam:g}": float(g[-1]) for lam, g in zip(each, joint["alright"], strict=True)}
     facts |= {"T": int(T[-1]), "joint_T": int(joint["joint_T"][-1]), "seeds": int(parameters["seeds"])}
-    checks = (*_judge_sequential(table, extra), *_judge_joint(extra), *_judge_proofs(table, extra, proven))
+    checks = (*sequential_checks(table, extra), *joint_checks(extra), *proof_checks(table, extra, proven))
     return Data(
         table=table,
         extra=extra,
@@ -152,7 +152,7 @@ def _certificates(parameters: dict[str, Any]) -> tuple[dict[str, np.ndarray], li
     return {"proven_T0": np.array(T0), "proven_g": g, "proven_for": ends}, records
 
 
-def _judge_sequential(table: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
+def sequential_checks(table: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
     """Check the envelopes at every T, and the constant in the limit."""
     gap, lams, T = table["gap"], np.unique(table["lam"]), table["T"]
     checks = [
@@ -188,7 +188,7 @@ def _judge_sequential(table: dict[str, np.ndarray], extra: dict[str, np.ndarray]
     return tuple(checks)
 
 
-def _judge_joint(extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
+def joint_checks(extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
     """Check that the gaps of Mix and ALRIGHT vanish."""
     checks = []
     for name, gap in (("mix", "Mix's gap"), ("alright", "ALRIGHT's mean gap")):
@@ -212,7 +212,7 @@ def _judge_joint(extra: dict[str, np.ndarray]) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _judge_proofs(table: dict[str, np.ndarray], extra: dict[str, np.ndarray], proven: list[Any]) -> tuple[Check, ...]:
+def proof_checks(table: dict[str, np.ndarray], extra: dict[str, np.ndarray], proven: list[Any]) -> tuple[Check, ...]:
     """Check that every certificate is proven and that no run contradicts a certificate."""
     done = sum(record.verdict == "holds" and record.evidence == "certified" for record in proven)
     margin = [

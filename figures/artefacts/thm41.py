@@ -113,7 +113,16 @@ def _rows(parameters: dict[str, Any], lam: float) -> Iterable[Row]:
             yield (lam, steps, T, "gap", got.mean - value, got.low - value, got.high - value, got.evidence)
     for T in sampled:
         got = _gap(problem, lam, InverseRootHorizon(alpha0, T), T, "runs", parameters)
-        yield (lam, "constant", T, "gap, runs", got.mean - value, max(got.low - value, 0.0), got.high - value, got.evidence)
+        yield (
+            lam,
+            "constant",
+            T,
+            "gap, runs",
+            got.mean - value,
+            max(got.low - value, 0.0),
+            got.high - value,
+            got.evidence,
+        )
 
 
 def _gap(

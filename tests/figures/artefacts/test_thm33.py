@@ -83,15 +83,15 @@ def failing(checks):
 def test_checks_of_sequential_can_fail(data):
     table = dict(data.table)
     swapped = table | {"gap": np.concatenate([table["gap"][table["lam"] == lam] for lam in (0.9, 0.5, 0.1)])}
-    assert failing(thm33._judge_sequential(swapped, data.extra)) == {"lower-envelope", "upper-envelope"}
+    assert failing(thm33.sequential_checks(swapped, data.extra)) == {"lower-envelope", "upper-envelope"}
     late = np.concatenate([np.append(g[1:], g[-1]) for g in np.split(table["gap"], 3)])
-    assert "upper-envelope" in failing(thm33._judge_sequential(table | {"gap": late}, data.extra))
+    assert "upper-envelope" in failing(thm33.sequential_checks(table | {"gap": late}, data.extra))
     # κ without its c θ_ref, and with the growth 1% too small.
     lams, T = np.array([[0.1], [0.5], [0.9]]), float(data.facts["T"])
     for off in (2.5 * lams, np.log(T) * 1e-2 * lams):
         wrong = dict(data.extra) | {"away": data.extra["away"] - off}
         names = {"constant-0.1", "constant-0.5", "constant-0.9"}
-        assert failing(thm33._judge_sequential(table, wrong)) == names
+        assert failing(thm33.sequential_checks(table, wrong)) == names
 
 
 def test_the_known_value_is_checked_where_it_is_reached(data):
@@ -99,26 +99,26 @@ def test_the_known_value_is_checked_where_it_is_reached(data):
         table = {"lam": np.array([0.5]), "T": np.array([10**7])}
         table |= {name: np.array([gap]) for name in ("gap", "lower", "upper")}
         away = {name: data.extra[name][1:2] for name in ("kappa", "away", "error")}
-        assert failing(thm33._judge_sequential(table, away)) == fails
+        assert failing(thm33.sequential_checks(table, away)) == fails
 
 
 def test_checks_of_the_others_can_fail(data):
     sequential = np.stack(np.split(data.table["gap"], 3))[:, : data.extra["mix"].shape[1]]
     for name in ("mix", "alright"):
-        failed = failing(thm33._judge_joint(dict(data.extra) | {name: sequential}))
+        failed = failing(thm33.joint_checks(dict(data.extra) | {name: sequential}))
         assert {f"{name}-small", f"{name}-decreases"} <= failed
-    assert failing(thm33._judge_joint(dict(data.extra) | {"bound": data.extra["low"]})) == {"theorem-4.1"}
+    assert failing(thm33.joint_checks(dict(data.extra) | {"bound": data.extra["low"]})) == {"theorem-4.1"}
 
 
 def test_an_unproven_certificate_fails_the_check(data):
     _, proven = thm33._certificates(thm33.parameters(Request(scale="smoke")))
-    assert not failing(thm33._judge_proofs(data.table, data.extra, proven))
+    assert not failing(thm33.proof_checks(data.table, data.extra, proven))
     opened = [dataclasses.replace(proven[0], attained=float("nan")), *proven[1:]]
-    assert failing(thm33._judge_proofs(data.table, data.extra, opened)) == {"certified"}
-    floats = [dataclasses.replace(record, how="property") for record in proven]
-    assert failing(thm33._judge_proofs(data.table, data.extra, floats)) == {"certified"}
+    assert failing(thm33.proof_checks(data.table, data.extra, opened)) == {"certified"}
+    floats = [dataclasses.replace(record, evidence="property") for record in proven]
+    assert failing(thm33.proof_checks(data.table, data.extra, floats)) == {"certified"}
     higher = dict(data.extra) | {"proven_g": data.extra["proven_g"] + 0.01}
-    assert failing(thm33._judge_proofs(data.table, higher, proven)) == {"certified-levels"}
+    assert failing(thm33.proof_checks(data.table, higher, proven)) == {"certified-levels"}
 
 
 def test_drawing(data):
