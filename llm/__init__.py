@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
-    from llm.training.train import Result, train
+    from llm.training.run import Result, train
 
 __all__ = ["Result", "TrainConfig", "train"]
 
@@ -33,4 +33,4 @@ def __getattr__(name: str) -> Any:
     check_installed()
     from importlib import import_module
 
-    return getattr(import_module("llm.config" if name == "TrainConfig" else "llm.training.train"), name)
+    return getattr(import_module("llm.config" if name == "TrainConfig" else "llm.training.run"), name)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llm.common.progress import calm
+from llm.common.arguments import parse, take_option
 from llm.config import TrainConfig, configure, read
 from llm.presets import PRESETS
 
@@ -78,22 +77,6 @@ def _fail(what: Any, status: int) -> int:
     return status
 
 
-def parse(kind: Any, argv: list[str], command: str, description: str, default: dict[str, Any] | None = None) -> Any:
-    """A dataclass from the command line; tyro writes the help, and exits with 2 on what it cannot read.
-
-    default  option names to values, of which some may be out of range as long as the command line puts them right
-    """
-    import tyro
-
-    # Checked is what is put together in the end, by the class itself: tyro would box the errors of its checks.
-    unchecked = type(kind.__name__, (kind,), {"__post_init__": lambda _: None, "__doc__": kind.__doc__})
-    more = {} if default is None else {"default": unchecked(**default)}
-    found = tyro.cli(unchecked, args=argv, prog=f"python -m llm {command}", description=description, **more)
-    checked = kind(**{f.name: getattr(found, f.name) for f in dataclasses.fields(kind)})
-    calm()
-    return checked
-
-
 def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
     """The configuration: defaults, --preset, --config, and the options in `argv`."""
     preset, argv = take_option(argv, "--preset")
@@ -110,24 +93,8 @@ def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
     return parse(TrainConfig, argv, command, text, default=default)  # type: ignore[no-any-return]
 
 
-def take_option(argv: list[str], name: str) -> tuple[str, list[str]]:
-    """The value of `name VALUE` or `name=VALUE`, and the arguments without it."""
-    rest, value, i = [], "", 0
-    while i < len(argv):
-        if argv[i] == name:
-            if i + 1 == len(argv):
-                raise ValueError(f"{name}: a value is missing")
-            value, i = argv[i + 1], i + 2
-        elif argv[i].startswith(name + "="):
-            value, i = argv[i].partition("=")[2], i + 1
-        else:
-            rest.append(argv[i])
-            i += 1
-    return value, rest
-
-
 def _train(argv: list[str]) -> None:
-    from llm.training.train import train
+    from llm.training.run import train
 
     config = config_from(argv, "train", "Train one adapter on an SFT set and a preference set.")
     result = train(config)

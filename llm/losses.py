@@ -1,34 +1,36 @@
-"""The objectives, as functions of log-probabilities and never of models.
+"""The objectives' losses, as functions of log-probabilities and never of models.
 
-Letters and equations of arXiv 2410.15483v3: eq. (1) is f_DPO, eq. (2) is f_SFT. Log-probabilities are float32 or
-better, natural logarithms, summed over a response's tokens. SimPO and ORPO may be trained on in DPO's place.
+Letters and equations of arXiv 2410.15483v3: eq. (1) is f_DPO, eq. (4) and (5) are f_SFT and its gradient.
+Log-probabilities are float32 or better, natural logarithms, summed over a response's tokens. A preference loss is one
+frozen dataclass in `PREFERENCE_LOSSES`; SimPO and ORPO can replace DPO on training rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-import torch.nn.functional as F
+if TYPE_CHECKING:
+    import torch
 
 
 def sft_losses(logps: torch.Tensor) -> torch.Tensor:
-    """-log π_θ(y|x) of each response, eq. (2) before it is averaged. (S,) -> (S,), nats.
+    """Return -log π_θ(y|x) of each response, eq. (4) before the mean: (S,) -> (S,), nats.
 
     The trainer divides the sum by the number of response tokens in the step, as every public trainer does; the paper's
-    mean over examples differs from that by the weights of long answers.
+    mean over examples weighs long answers differently.
     """
     return -logps
 
 
 @dataclass(frozen=True)
-class Preference:
-    """What a batch of n pairs gives; each (n,).
+class PreferenceTerms:
+    """Losses and rewards of a batch of n pairs; each (n,).
 
-    losses            before they are averaged; for DPO -log σ(h), eq. (1)
-    rewards_chosen    of the chosen responses; for DPO β (log π_θ(y_w|x) - log π_ref(y_w|x))
-    rewards_rejected  the same of the rejected responses
+    losses            before the mean; for DPO -log σ(h), eq. (1)
+    rewards_chosen    rewards of the chosen responses; for DPO β (log π_θ(y_w|x) - log π_ref(y_w|x))
+    rewards_rejected  rewards of the rejected responses
     """
 
     losses: torch.Tensor
@@ -36,53 +38,125 @@ class Preference:
     rewards_rejected: torch.Tensor
 
 
-def dpo(logps: torch.Tensor, reference: torch.Tensor, *, beta: float) -> Preference:
-    """DPO of pairs that stand in turn: logps[0::2] are the chosen, logps[1::2] the rejected responses.
+class PreferenceLoss:
+    """A loss on pairs; subclasses are frozen dataclasses of their numbers.
 
-    logps, reference  (2n,) summed log-probabilities under the policy and under the reference
+    name             option value and the suffix of `f_NAME` in metrics
+    title            display name
+    needs_reference  whether `reference` must be given
     """
-    rewards = beta * (logps - reference)
-    chosen, rejected = rewards[0::2], rewards[1::2]
-    return Preference(-F.logsigmoid(chosen - rejected), chosen, rejected)
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    needs_reference: ClassVar[bool] = False
+
+    @classmethod
+    def from_options(cls, options: Any) -> PreferenceLoss:
+        """Return the loss with the numbers of a configuration (`llm.options.LossOptions`)."""
+        raise NotImplementedError
+
+    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
+        """Return the terms of n pairs in alternating order: [0::2] are the chosen, [1::2] the rejected responses.
+
+        logps      (2n,) summed log-probabilities under the policy
+        counts     (2n,) response tokens |y|
+        reference  (2n,) summed log-probabilities under the reference; None unless `needs_reference`
+        """
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Return the name and numbers of the loss in words, for a model card."""
+        numbers = ", ".join(f"{_LETTERS.get(name, name)} = {value:g}" for name, value in self.numbers().items())
+        return f"{self.title}, {numbers}"
+
+    def numbers(self) -> dict[str, float]:
+        """Return the fields of the dataclass by name."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+_LETTERS = {"beta": "β", "gamma": "γ", "lam": "λ"}
 
 
 @dataclass(frozen=True)
-class ReferenceFree:
-    """A preference loss that needs no reference.
+class DPO(PreferenceLoss):
+    """DPO, eq. (1) and (3): -log σ(h) with h = r_w - r_l and r = β (log π_θ(y|x) - log π_ref(y|x))."""
 
-    name  "simpo" or "orpo"
-    of    `simpo` or `orpo` with its numbers
+    beta: float
+
+    name = "dpo"
+    title = "DPO"
+    needs_reference = True
+
+    @classmethod
+    def from_options(cls, options: Any) -> DPO:
+        """Return DPO with `beta`."""
+        return cls(options.beta)
+
+    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
+        """Return -log σ of the reward margin; `counts` is not used."""
+        from torch.nn import functional
+
+        assert reference is not None
+        rewards = self.beta * (logps - reference)
+        chosen, rejected = rewards[0::2], rewards[1::2]
+        return PreferenceTerms(-functional.logsigmoid(chosen - rejected), chosen, rejected)
+
+
+@dataclass(frozen=True)
+class SimPO(PreferenceLoss):
+    """SimPO, arXiv 2405.14734 eq. (6): -log σ(r_w - r_l - γ) with r = β/|y| log π_θ(y|x)."""
+
+    beta: float
+    gamma: float
+
+    name = "simpo"
+    title = "SimPO"
+
+    @classmethod
+    def from_options(cls, options: Any) -> SimPO:
+        """Return SimPO with `simpo_beta` (0: `beta`) and `simpo_gamma`."""
+        return cls(options.simpo_beta or options.beta, options.simpo_gamma)
+
+    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
+        """Return -log σ of the length-normalised margin less γ; `reference` is not used."""
+        from torch.nn import functional
+
+        rewards = self.beta * logps / counts
+        chosen, rejected = rewards[0::2], rewards[1::2]
+        return PreferenceTerms(-functional.logsigmoid(chosen - rejected - self.gamma), chosen, rejected)
+
+
+@dataclass(frozen=True)
+class ORPO(PreferenceLoss):
+    """ORPO, arXiv 2403.07691 eq. (6), (7): -1/|y_w| log π_θ(y_w|x) - λ log σ(log odds(y_w|x)/odds(y_l|x)).
+
+    odds = p/(1-p) with log p = 1/|y| log π_θ(y|x). Rewards are λ log p, as TRL's are. The first term is a mean over a
+    response's tokens and over pairs. A p that rounding makes 1 has infinite odds; it counts as 1 - eps of its
+    precision, where the loss is flat.
     """
 
-    name: str
-    of: partial[Preference]
+    lam: float
+
+    name = "orpo"
+    title = "ORPO"
+
+    @classmethod
+    def from_options(cls, options: Any) -> ORPO:
+        """Return ORPO with `orpo_lambda`."""
+        return cls(options.orpo_lambda)
+
+    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
+        """Return the likelihood term plus λ times the odds-ratio term; `reference` is not used."""
+        import torch
+        from torch.nn import functional
+
+        mean = logps / counts
+        below = mean.clamp(max=-torch.finfo(mean.dtype).eps)
+        # log(1-p). One branch suffices: where p is small, log p is large beside the rounding error of this branch.
+        odds = below - torch.log(-torch.expm1(below))
+        losses = -mean[0::2] - self.lam * functional.logsigmoid(odds[0::2] - odds[1::2])
+        rewards = self.lam * mean
+        return PreferenceTerms(losses, rewards[0::2], rewards[1::2])
 
 
-def simpo(logps: torch.Tensor, counts: torch.Tensor, *, beta: float, gamma: float) -> Preference:
-    """SimPO of pairs that stand in turn, arXiv 2405.14734 eq. (6): -log σ(r_w - r_l - γ) with r = β/|y| log π_θ(y|x).
-
-    logps   (2n,) summed log-probabilities
-    counts  (2n,) |y|, response tokens
-    """
-    rewards = beta * logps / counts
-    chosen, rejected = rewards[0::2], rewards[1::2]
-    return Preference(-F.logsigmoid(chosen - rejected - gamma), chosen, rejected)
-
-
-def orpo(logps: torch.Tensor, counts: torch.Tensor, *, lam: float) -> Preference:
-    """ORPO of pairs that stand in turn, arXiv 2403.07691 eq. (6) and (7): -1/|y_w| log π_θ(y_w|x) - λ log σ(the log of
-    odds(y_w|x)/odds(y_l|x)), where odds = p/(1-p) with log p = 1/|y| log π_θ(y|x). Rewards are λ log p, as TRL's are.
-
-    logps   (2n,) summed log-probabilities
-    counts  (2n,) |y|, response tokens
-
-    The first term is a mean over a response's tokens and over pairs. A p that rounding makes 1 has infinite odds; it is
-    taken for 1 - eps of its precision, where the loss is flat.
-    """
-    mean = logps / counts
-    below = mean.clamp(max=-torch.finfo(mean.dtype).eps)
-    # log(1-p). One branch is enough: where p is small, log p is large beside what this loses.
-    odds = below - torch.log(-torch.expm1(below))
-    losses = -mean[0::2] - lam * F.logsigmoid(odds[0::2] - odds[1::2])
-    rewards = lam * mean
-    return Preference(losses, rewards[0::2], rewards[1::2])
+PREFERENCE_LOSSES: Mapping[str, type[PreferenceLoss]] = {loss.name: loss for loss in (DPO, SimPO, ORPO)}

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm.common.files import ensure_writable, write_json
-from llm.common.processes import preserve_torch_state, stop_requested
+from llm.common.processes import stop_requested
 from llm.common.progress import Line
 from llm.training.run_folder import FinishedRun, load_run
 from toyopt.algorithms import DPO, SFT
@@ -30,8 +30,8 @@ from toyopt.algorithms import DPO, SFT
 if TYPE_CHECKING:
     from llm.config import TrainConfig
     from llm.evaluation.hessian import Surface, Vector
+    from llm.training.inputs import Inputs
     from llm.training.objective import Objective
-    from llm.training.run import Run
 
 OBJECTIVES = ("dpo", "sft", "mix")
 
@@ -101,17 +101,12 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
         )
     if config.out:
         ensure_writable("out", Path(config.out).parent)
-    from llm.training.run import Run
+    from llm.training.inputs import GivenInputs, open_inputs
 
     spread = np.linspace(0, len(steps) - 1, min(config.points, len(steps)))
     chosen = [steps[int(j)] for j in spread.round()]
-    model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
-    with stop_requested() as wanted, preserve_torch_state(model):
-        run = Run(past.config, past.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
-        try:
-            rows, sizes = _measured(run, past, config, chosen)
-        finally:
-            run.give_back()
+    with stop_requested() as stop, open_inputs(past.config, GivenInputs(**given), quiet=quiet, stop=stop) as inputs:
+        rows, sizes = _measured(inputs, past, config, chosen)
     result = {"rows": rows, **_shares(rows), "lam": past.config.lam, "points": len(chosen), **sizes}
     result |= {"tolerance": config.tolerance, "seed": config.seed}
     if config.out:
@@ -126,20 +121,20 @@ def kept_steps(folder: str | Path) -> list[int]:
 
 
 def _measured(
-    run: Run, past: FinishedRun, config: CurvatureConfig, steps: list[int]
+    inputs: Inputs, past: FinishedRun, config: CurvatureConfig, steps: list[int]
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The records of all points, and how many rows and weights they are about."""
     from llm.training.checkpoint import kept_folder
 
-    _check_unchanged(run, past)
-    most = min(len(run.sets.sft), len(run.sets.preference))
+    _check_unchanged(inputs, past)
+    most = min(len(inputs.datasets.sft), len(inputs.datasets.preference))
     if config.rows > most:
         raise ValueError(f"rows: the run has {most} training rows in its smaller set, got {config.rows}")
-    tasks = _draw(run, config)
+    tasks = _draw(inputs, config)
     rows: list[dict[str, Any]] = []
-    with _plain_base(run) as base, Line("curvature", active=not run.quiet) as line:
+    with _plain_base(inputs) as base, Line("curvature", active=not inputs.quiet) as line:
         for step in steps:
-            with _surfaces(base, kept_folder(past.folder, step), tasks, run.config) as surfaces:
+            with _surfaces(base, kept_folder(past.folder, step), tasks, inputs.config) as surfaces:
                 for name in OBJECTIVES:
                     rows.append({"step": step, "objective": name, **_at(name, surfaces, past.config.lam, config)})
                     line(len(rows), len(OBJECTIVES) * len(steps), f"step {step}  f_{name.upper()}")
@@ -147,40 +142,41 @@ def _measured(
     return rows, {"rows_used": config.rows, "weights": weights}
 
 
-def _check_unchanged(run: Run, past: FinishedRun) -> None:
+def _check_unchanged(inputs: Inputs, past: FinishedRun) -> None:
     for name, digest in past.rows.items():
-        if run.sets.digests.get(name) != digest:
+        if inputs.datasets.digests.get(name) != digest:
             raise ValueError(f"run: its {name} set has changed since; put it back, or train again on what it is now")
-    if run.base_name != past.base:
+    if inputs.base.fingerprint != past.base:
         raise ValueError("run: its base model has changed since; put it back, or train again on what it is now")
 
 
-def _draw(run: Run, config: CurvatureConfig) -> dict[str, Objective]:
+def _draw(inputs: Inputs, config: CurvatureConfig) -> dict[str, Objective]:
     """Both objectives on the drawn training rows, with the reference's log-probabilities of these."""
-    whole, _ = run.tasks()
+    from llm.training.objectives import load_objectives
+
+    whole = load_objectives(inputs).train
     tasks = {}
     for i, name in ((DPO, "dpo"), (SFT, "sft")):
         task, rng = whole[i], np.random.default_rng([config.seed, i])
         rows = np.sort(rng.choice(len(task), config.rows, replace=False))
-        logps = None if task.reference is None else task.reference[rows]
-        tasks[name] = dataclasses.replace(task, tokens=task.tokens.select(rows), reference=logps)
+        tasks[name] = task.select(rows)
     return tasks
 
 
 @contextmanager
-def _plain_base(run: Run) -> Iterator[Any]:
+def _plain_base(inputs: Inputs) -> Iterator[Any]:
     """The run's base model in float32 on the run's device, with attention that can be differentiated twice."""
     import torch
 
     from llm.evaluation.hessian import twice_differentiable
     from llm.models.policy import share_cores
 
-    base = run.base
+    base = inputs.base.model
     if base.dtype != torch.float32:
         base = copy.deepcopy(base).float()
-    if run.accelerator.device.type == "cpu":
-        share_cores(base, run.config.threads)
-    base = base.to(run.accelerator.device)
+    if inputs.accelerator.device.type == "cpu":
+        share_cores(base, inputs.config.threads)
+    base = base.to(inputs.accelerator.device)
     with twice_differentiable(base):
         yield base
 
@@ -202,7 +198,7 @@ def _surfaces(
         policy.direct = False  # its head's own backward pass cannot be differentiated once more
         found = {}
         for name, task in tasks.items():
-            task, rows = dataclasses.replace(task, shared=policy.shared), np.arange(len(task), dtype=np.int64)
+            task, rows = dataclasses.replace(task, share_prompt=policy.shared), np.arange(len(task), dtype=np.int64)
             found[name] = Surface(policy, task, rows, most=config.micro_tokens)
         yield found
     finally:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm.common.files import ensure_writable, write_json
-from llm.common.processes import preserve_torch_state, stop_requested
+from llm.common.processes import stop_requested
 from llm.data.splits import check_fits, load_held_out
 from llm.training.run_folder import FinishedRun, load_run
 from toyopt.algorithms import DPO, SFT
 
 if TYPE_CHECKING:
-    from llm.training.run import Run
+    from llm.training.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,10 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
         raise FileNotFoundError(f"adapter: {config.adapter} has no adapter_config.json; give a folder with an adapter")
     if config.out:
         ensure_writable("out", Path(config.out).parent)
-    from llm.training.run import Run
+    from llm.training.inputs import GivenInputs, open_inputs
 
-    model, tokenizer = given.pop("model", None), given.pop("tokenizer", None)
-    with stop_requested() as wanted, preserve_torch_state(model):
-        run = Run(past.config, past.folder, model=model, tokenizer=tokenizer, given=given, quiet=quiet, wanted=wanted)
-        try:
-            result = _measured(run, past, config)
-        finally:
-            run.give_back()
+    with stop_requested() as stop, open_inputs(past.config, GivenInputs(**given), quiet=quiet, stop=stop) as inputs:
+        result = _measured(inputs, past, config)
     optima = past.summary.get("f_star") or {}
     for name in ("dpo", "sft"):
         if optima.get(name) is not None and past.config.f_star != "estimate":
@@ -80,30 +75,33 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
     return result
 
 
-def _measured(run: Run, past: FinishedRun, config: EvaluateConfig) -> dict[str, float]:
+def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict[str, float]:
     """The objectives' values on the run's held-out rows, or on the sets that are named instead."""
+    from llm.training.objectives import load_objectives
+
     # The run's own rows are needed for other sets as well: its reference may have been trained on them.
     for name, digest in past.rows.items():
-        if run.sets.digests.get(name) != digest:
+        if inputs.datasets.digests.get(name) != digest:
             raise ValueError(f"run: its {name} set has changed since; put it back, or train again on what it is now")
-    if run.base_name != past.base:
+    if inputs.base.fingerprint != past.base:
         raise ValueError("run: its base model has changed since; put it back, or train again on what it is now")
     named = {"sft": config.sft, "preference": config.preference}
     others: dict[str, Any] = {
-        f"{k}_held_out": load_held_out(run.config, run.tokenizer, k, v, encoder=run.encoder)
+        f"{k}_held_out": load_held_out(inputs.config, inputs.tokenizer, k, v, encoder=inputs.is_encoder_decoder)
         for k, v in named.items()
         if v
     }
-    run.sets = dataclasses.replace(run.sets, **others)
-    check_fits(run.sets, run.base, run.config)
-    _, evals = run.tasks(config.rows)
+    inputs.datasets = dataclasses.replace(inputs.datasets, **others)
+    check_fits(inputs.datasets, inputs.base.model, inputs.config)
+    evals = load_objectives(inputs, config.rows).held_out
     if len(evals) < 2:
         raise ValueError("run: it held no rows out; say --sft and --preference to evaluate on")
-    session = run.open_saved(None if config.adapter == "base" else Path(config.adapter or past.folder))
+    adapter = None if config.adapter == "base" else Path(config.adapter or past.folder)
+    engine = inputs.base.open_for_evaluation(inputs.config, adapter)
     result: dict[str, float] = {}
     for i, name in ((DPO, "dpo"), (SFT, "sft")):
-        task = dataclasses.replace(evals[i], shared=session.raw.shared)
-        sums = session.evaluate(task, np.arange(len(task), dtype=np.int64))
+        task = dataclasses.replace(evals[i], share_prompt=engine.raw.shared)
+        sums = engine.evaluate(task, np.arange(len(task), dtype=np.int64))
         result |= {f"f_{name}": task.value(sums), **task.metrics(sums)}
-    run.close(session)
+    engine.close()
     return result

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm.common.progress import calm
-from llm.config import Method, TrainConfig, configure, read
+from llm.config import TrainConfig, configure, read
+from llm.options import Method
 from llm.study.eta import Progress
 from llm.study.measures import MEASURES, MeasureError, merged, missing, take
 from llm.study.scheduler import Outcome, run_study
@@ -92,7 +93,7 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
     """The grid, its folder, and the other options: from the file and from the command line."""
     import tyro
 
-    from llm.cli import parse
+    from llm.common.arguments import parse
 
     text = f"{description}\n\nAll options of `python -m llm train` may stand here as well, for every run."
     own, rest = tyro.cli(kind, args=argv, prog=f"python -m llm study {command}", description=text,
@@ -127,7 +128,7 @@ def _run(argv: list[str]) -> int:
 
 def _one(argv: list[str]) -> int:
     """Train, unless it is done, and measure what is not measured."""
-    from llm.cli import take_option
+    from llm.common.arguments import take_option
 
     file, argv = take_option(argv, "--config")
     if argv[:1] in (["-h"], ["--help"]):
@@ -141,7 +142,7 @@ def _one(argv: list[str]) -> int:
     measures = merged(argv[1:])
     config = TrainConfig(**configure("", read(file), file))
     if not (config.folder / "summary.json").is_file():
-        from llm.training.train import train
+        from llm.training.run import train
 
         print(f"{train(config).folder}: trained")
     try:

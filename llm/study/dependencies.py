@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm.config import DATA, METHOD, NOT_THE_RESULT, TrainConfig, digest, reference_kind
+from llm.common.cache import digest
+from llm.config import INPUTS, SINGLE_OBJECTIVE, TrainConfig
 from llm.study.sweep import StudyRun
 
 # The work of a step beside that of a step on one objective; and of MAXRIGHT's look at the objective it does not choose.
@@ -42,14 +43,19 @@ NOTHING = Needs(frozenset(), frozenset())
 
 def needs(config: TrainConfig) -> Needs:
     """What a run shares with others; the larger part of a run's time may go into it."""
-    values = config.as_dict()
-    data = {k: values[k] for k in DATA}
+    data = config.values_of(*INPUTS)
     world = {k: v for k, v in data.items() if k.startswith("world_")}
     base = {f"base {digest(world)}"} if config.model == "embedded" else set()
     # The rows that are held out depend on the seed, and so does everything that is computed on the others.
     common = {**data, "seed": config.seed, "held_out": config.held_out, "precision": config.precision}
-    alone = {k: v for k, v in values.items() if k not in NOT_THE_RESULT | METHOD | {"keep_every"}} | common
-    kind = reference_kind(config)
+    alone = {
+        **config.values_of(*SINGLE_OBJECTIVE),
+        "keep_every": 0,
+        "beta": config.beta,
+        "mean": config.sft_mean,
+        **common,
+    }
+    kind = config.reference_kind
     reference: dict[str, Any] = {**common, "kind": kind}
     if kind in ("chosen", "sft"):
         steps = config.reference_steps or config.steps
@@ -78,7 +84,7 @@ def preparation(config: TrainConfig, wanted: Iterable[str]) -> float:
             units += _PRETRAINING * _size(config)
         elif kind == "optima":
             units += 2.0 * (config.optima_steps or config.steps) * _size(config)
-        elif reference_kind(config) in ("chosen", "sft"):
+        elif config.reference_kind in ("chosen", "sft"):
             units += (config.reference_steps or config.steps) * _size(config)
     return units
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm.config import TrainConfig, reference_kind
+from llm.config import TrainConfig
 from llm.study import Grid, StudyRun
 from llm.study.dependencies import needs as shared
 from llm.study.measures import missing as not_measured
@@ -118,8 +118,8 @@ def _shared(config: TrainConfig, name: str, tokens: Sequence[float], step: int) 
     dpo, sft = tokens
     if name.startswith("optima"):
         return (config.optima_steps or config.steps) * step * (dpo + sft)
-    trained = config.reference_steps or config.steps if reference_kind(config) in ("chosen", "sft") else 0
-    batch = dpo / 2 if reference_kind(config) == "chosen" else sft
+    trained = config.reference_steps or config.steps if config.reference_kind in ("chosen", "sft") else 0
+    batch = dpo / 2 if config.reference_kind == "chosen" else sft
     return trained * step * batch + FORWARD * config.preference_rows * TOKENS_PAIR
 
 

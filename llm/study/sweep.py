@@ -8,22 +8,15 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from llm.config import NOT_THE_RESULT, Method, TrainConfig, digest
+from llm.common.cache import digest
+from llm.config import RESULT, TrainConfig, unused_options
 from llm.study.measures import merged, name_of
+from toyopt.algorithms import RULES
 
-METHODS: tuple[str, ...] = get_args(Method)
+METHODS: tuple[str, ...] = tuple(RULES)
 AXES = {"methods": "method", "lams": "lam", "orders": "order", "ks": "k", "seeds": "seed"}
-# Options that only one method reads. For the others they are put back to the default, so that they make no new run.
-_ONLY = {
-    "stack": "sequential",
-    "stage_reset": "sequential",
-    "alternation": "alright",
-    "block": "alright",
-    "k": "maxright",
-}
-_ONLY |= {"average": "sequential", "mix_one_graph": "mix"}
 _DATA_OR_WEIGHTS = ("sft", "preference", "sft_held_out", "preference_held_out", "model", "adapter", "reference")
 _WORDS = frozenset(("", "embedded", "base", "chosen", "sft", "paper"))  # that are no files, whatever the folder holds
 _LARGE = 64_000_000  # bytes
@@ -106,7 +99,7 @@ class Grid:
         found = []
         for seed, order, method, k, lam in itertools.product(self.seeds, self.orders, self.methods, self.ks, self.lams):
             values: dict[str, Any] = {"method": method, "lam": lam, "order": order, "k": k, "seed": seed}
-            values |= {n: _default(n) for n, only in _ONLY.items() if only != method}
+            values |= unused_options(method)
             config = dataclasses.replace(self.base, **values)
             found.append(config if _ordered(config) else dataclasses.replace(config, order=_default("order")))
         return found
@@ -137,15 +130,15 @@ def union(grids: Grids) -> tuple[StudyRun, ...]:
 def varied(grids: Grids) -> tuple[str, ...]:
     """The options, beside the axes, in which the grids differ."""
     first, *rest = (grid.base for grid in as_grids(grids))
-    names = (f.name for f in dataclasses.fields(TrainConfig) if f.name not in {*AXES.values(), *NOT_THE_RESULT})
+    names = (name for name in first.values_of(*RESULT) if name not in AXES.values())
     return tuple(name for name in names if any(getattr(base, name) != getattr(first, name) for base in rest))
 
 
 def describe(grid: Grid) -> dict[str, Any]:
     """A grid as plain values: its axes, its measures, how many runs, and the options that are not the defaults."""
-    values = grid.base.as_dict()
+    values = grid.base.values_of(*RESULT)
     plain = TrainConfig().as_dict()
-    skip = {*AXES.values(), *NOT_THE_RESULT}
+    skip = set(AXES.values())
     return {
         **{axis: list(getattr(grid, axis)) for axis in AXES},
         "measures": [name_of(m) for m in grid.measures],
@@ -164,7 +157,7 @@ def _default(name: str) -> Any:
 
 
 def _named(config: TrainConfig, files: dict[str, str]) -> StudyRun:
-    options = {k: v for k, v in config.as_dict().items() if k not in NOT_THE_RESULT}
+    options = config.values_of(*RESULT)
     k = f"-k{config.k}" if config.method == "maxright" else ""
     order = f"-{config.order}" if _ordered(config) else ""
     readable = f"{config.method}-lam{config.lam:g}{k}{order}-seed{config.seed}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llm.common.files import atomically, read_json, sweep, write_json
+from llm.common.files import atomic_path, read_json, remove_unfinished, write_json
 
 if TYPE_CHECKING:
     from llm.training.engine import Engine
@@ -70,7 +70,7 @@ def save(folder: Path, state: dict[str, Any], session: Engine) -> None:
         tensors |= {f"optimizer.{k}.{name}": v for name, values in moments["state"].items() for k, v in values.items()}
         tensors = {k: v.detach().contiguous().cpu() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
         path = _folder(folder) / f"step-{state['step']:08d}"
-        with atomically(path) as temporary:
+        with atomic_path(path) as temporary:
             temporary.mkdir()
             save_file(_by_one_name(tensors), temporary / "tensors.safetensors", metadata={"format": "pt"})
             digest = _sha256(temporary / "tensors.safetensors")
@@ -79,7 +79,7 @@ def save(folder: Path, state: dict[str, Any], session: Engine) -> None:
             )
         for old in _all(folder)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
-        sweep(_folder(folder))
+        remove_unfinished(_folder(folder))
     session.accelerator.wait_for_everyone()
 
 
@@ -119,7 +119,7 @@ def kept_folder(folder: Path, step: int) -> Path:
 
 def forget_kept(folder: Path, *, after: int) -> None:
     """Remove the kept adapters of later steps, which the run will take once more, and what is half-written."""
-    sweep(folder / "kept")
+    remove_unfinished(folder / "kept")
     for path in (folder / "kept").glob("step-*"):
         if int(path.name.removeprefix("step-")) > after:
             shutil.rmtree(path)

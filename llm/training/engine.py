@@ -1,4 +1,4 @@
-"""A policy, its optimiser and its schedule on this machine's processes, as accelerate prepares them."""
+"""A policy, its optimizer and its schedule on this machine's processes, as accelerate prepares them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """What runs the processes; `accelerate launch` decides how many and whether DDP or FSDP."""
+    """Return accelerate's handle of the processes; `accelerate launch` decides their number, and DDP or FSDP.
+
+    Raises ValueError for a tracker that is not installed.
+    """
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
     from accelerate.utils import TorchDynamoPlugin
@@ -43,8 +46,26 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     )
 
 
+def main_decides(accelerator: Accelerator, value: bool) -> bool:
+    """Return the main process's value on all processes."""
+    from accelerate.utils import broadcast_object_list
+
+    values = [value]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(values)
+    return bool(values[0])
+
+
+def any_process(accelerator: Accelerator, value: bool) -> bool:
+    """Return whether the value is true on any process."""
+    if accelerator.num_processes == 1:
+        return value
+    mine = torch.tensor([float(value)], device=accelerator.device)
+    return bool(accelerator.reduce(mine, reduction="sum") > 0)
+
+
 class Engine:
-    """A prepared policy. `step` is one optimiser step; `look` evaluates the next batch of an objective."""
+    """A prepared policy with its optimizer and schedule; a policy without trainable parameters is only evaluated."""
 
     def __init__(self, accelerator: Accelerator, policy: Policy, config: TrainConfig, *, steps: int) -> None:
         from transformers import get_scheduler
@@ -54,12 +75,9 @@ class Engine:
         self.policy: Any
         self.optimizer: Any
         self.scheduler: Any
-        if not parameters:  # only to be evaluated
-            self.policy, self.optimizer, self.scheduler = (
-                accelerator.prepare_model(policy, evaluation_mode=True),
-                None,
-                None,
-            )
+        if not parameters:
+            self.policy = accelerator.prepare_model(policy, evaluation_mode=True)
+            self.optimizer = self.scheduler = None
             return
         with warnings.catch_warnings():  # torch 2.13 has a new name for it, which accelerate does not know yet
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
@@ -71,17 +89,17 @@ class Engine:
         self.scheduler = self._schedule(steps)
 
     def call(self, batch: Batch) -> torch.Tensor:
-        """The prepared policy on a batch that lies on the CPU."""
-        found: torch.Tensor = self.policy(batch.to(self.accelerator.device))
-        return found
+        """Return (S,) summed log-probabilities of the prepared policy on a batch that lies on the CPU."""
+        logps: torch.Tensor = self.policy(batch.to(self.accelerator.device))
+        return logps
 
     @property
     def world(self) -> int:
-        """Processes."""
+        """The number of processes."""
         return int(self.accelerator.num_processes)
 
-    def start_afresh(self, steps: int) -> None:
-        """The optimiser and the schedule as they were at first, for so many steps; the weights stay."""
+    def reset_optimizer(self, steps: int) -> None:
+        """Reset the optimizer and its schedule of `steps` steps; the weights stay."""
         self.optimizer.optimizer.state.clear()
         for group in self.optimizer.optimizer.param_groups:
             group["lr"] = group.get("initial_lr", group["lr"])
@@ -89,53 +107,55 @@ class Engine:
         self.scheduler = self._schedule(steps)
 
     def close(self) -> None:
-        """Let go of everything on the device."""
+        """Release everything on the device."""
         self.accelerator.free_memory()
         del self.policy, self.optimizer, self.scheduler
 
     def reshard(self) -> None:
-        """Under FSDP2, let go of weights that a forward pass gathered and kept; state dicts need the shards."""
+        """Release weights that a forward pass under FSDP2 gathered and kept; state dicts need the shards."""
         for module in self.policy.modules():
             if hasattr(module, "reshard"):
                 module.reshard()
 
-    def parts(self, task: Objective, rows: Indices) -> list[Indices]:
-        """This process's share of a batch, cut into micro-batches; as many on every process."""
-        count = micro_batches(rows, task.lengths, world=self.world, most=self.config.micro_tokens)
-        mine = share(rows, task.lengths, rank=self.accelerator.process_index, world=self.world)
+    def parts(self, objective: Objective, rows: Indices) -> list[Indices]:
+        """Return this process's shard of a batch, split into micro-batches; equally many on every process."""
+        count = micro_batches(rows, objective.lengths, world=self.world, most=self.config.micro_tokens)
+        mine = share(rows, objective.lengths, rank=self.accelerator.process_index, world=self.world)
         return cut(mine, count)
 
-    def look(self, task: Objective, rows: Indices, *, graph: bool) -> ForwardResult:
-        """The objective on a batch at the present weights; with `graph`, ready for a backward pass (one part only)."""
-        parts = self.parts(task, rows)
+    def forward(self, objective: Objective, rows: Indices, *, graph: bool) -> ForwardResult:
+        """Return the objective on a batch; with `graph`, ready for a backward pass (if the batch is one part)."""
+        parts = self.parts(objective, rows)
         graph = graph and len(parts) == 1
         sums, loss = self._zeros(), None
         with nullcontext() if graph else torch.no_grad():
             for part in parts:
-                total, more = self._forward(task, part)
+                total, more = self._forward(objective, part)
                 sums = sums + more
                 loss = total if graph else None
-        found = self.added(sums)
-        scaled = None if loss is None else loss * self._scale(task, rows, parts, parts[0])
-        return ForwardResult(task, rows, found, scaled)
+        scaled = None if loss is None else loss * self._scale(objective, rows, parts, parts[0])
+        return ForwardResult(objective, rows, self.reduce(sums), scaled)
 
-    def backward(self, task: Objective, rows: Indices, weight: float) -> ForwardResult:
-        """Add weight times the objective's gradient on a batch, part after part."""
-        parts = self.parts(task, rows)
+    def backward(self, objective: Objective, rows: Indices, weight: float) -> ForwardResult:
+        """Accumulate `weight` times the objective's gradient on a batch, part after part."""
+        parts = self.parts(objective, rows)
         sums = self._zeros()
         for j, part in enumerate(parts):
             last = j == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.policy):
-                total, more = self._forward(task, part)
-                self.accelerator.backward(total * (weight * self._scale(task, rows, parts, part)))
+                total, more = self._forward(objective, part)
+                self.accelerator.backward(total * (weight * self._scale(objective, rows, parts, part)))
             sums = sums + more
-        return ForwardResult(task, rows, self.added(sums), None)
+        return ForwardResult(objective, rows, self.reduce(sums), None)
 
     def update(self) -> float:
-        """Clip, step, next learning rate; the gradient's norm before. FloatingPointError if it is not finite."""
+        """Clip, step, and advance the schedule; return the gradient's norm before clipping.
+
+        Raises FloatingPointError if the norm is not finite.
+        """
         parameters = [p for p in self.policy.parameters() if p.requires_grad]
-        most = self.config.clip if self.config.clip > 0 else float("inf")
-        norm = self.accelerator.clip_grad_norm_(parameters, most)
+        limit = self.config.clip if self.config.clip > 0 else float("inf")
+        norm = self.accelerator.clip_grad_norm_(parameters, limit)
         size = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         if not np.isfinite(size):
             raise FloatingPointError(f"the gradient's norm is {size}")
@@ -145,33 +165,36 @@ class Engine:
         return size
 
     @torch.no_grad()
-    def evaluate(self, task: Objective, rows: Indices) -> dict[str, float]:
-        """The objective's sums over these rows."""
+    def evaluate(self, objective: Objective, rows: Indices) -> dict[str, float]:
+        """Return the objective's sums over these rows, by SUMS."""
         was_training = self.policy.training
         self.policy.eval()
         sums = self._zeros()
-        for part, keep in self._even(task, rows):
-            sums = sums + self._forward(task, part, keep)[1]
+        for part, keep in self._even(objective, rows):
+            sums = sums + self._forward(objective, part, keep)[1]
         self.policy.train(was_training)
-        return self.added(sums)
+        return self.reduce(sums)
 
     @torch.no_grad()
-    def logps(self, task: Objective, report: Any = None) -> torch.Tensor:
-        """(n, R) float32 on the CPU: the summed log-probabilities of all responses of all rows."""
+    def logps(self, objective: Objective, report: Any = None) -> torch.Tensor:
+        """Return the summed log-probabilities of all responses of all rows, (n, R) float32 on the CPU.
+
+        report  called with the share of rows that is computed
+        """
         self.policy.eval()
-        responses = len(task.tokens.responses[0])
-        result = torch.zeros(len(task), responses, dtype=torch.float32)
-        pieces = list(self._even(task, np.arange(len(task), dtype=np.int64)))
+        responses = len(objective.tokens.responses[0])
+        result = torch.zeros(len(objective), responses, dtype=torch.float32)
+        pieces = list(self._even(objective, np.arange(len(objective), dtype=np.int64)))
         for j, (part, _) in enumerate(pieces):
-            found = self.policy(task.batch(part).to(self.accelerator.device)).view(len(part), responses)
-            indices = torch.from_numpy(part).to(found.device)
-            result[self.accelerator.gather(indices).cpu()] = self.accelerator.gather(found.contiguous()).float().cpu()
+            logps = self.call(objective.batch(part)).view(len(part), responses)
+            indices = torch.from_numpy(part).to(logps.device)
+            result[self.accelerator.gather(indices).cpu()] = self.accelerator.gather(logps.contiguous()).float().cpu()
             if report:
                 report((j + 1) / len(pieces))
         return result
 
-    def added(self, sums: torch.Tensor) -> dict[str, float]:
-        """Sums over all processes, by name."""
+    def reduce(self, sums: torch.Tensor) -> dict[str, float]:
+        """Return sums over all processes, by SUMS."""
         total = self.accelerator.reduce(sums, reduction="sum")
         return dict(zip(SUMS, total.tolist(), strict=True))
 
@@ -179,23 +202,29 @@ class Engine:
         return torch.zeros(len(SUMS), dtype=torch.float64, device=self.accelerator.device)
 
     def _forward(
-        self, task: Objective, part: Indices, keep: Sequence[bool] | None = None
+        self, objective: Objective, part: Indices, keep: Sequence[bool] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        batch = task.batch(part).to(self.accelerator.device)
-        return task.measure(self.policy(batch), batch, part, keep)
+        batch = objective.batch(part).to(self.accelerator.device)
+        return objective.measure(self.policy(batch), batch, part, keep)
 
-    def _scale(self, task: Objective, rows: Indices, parts: list[Indices], part: Indices) -> float:
-        """What makes a part's summed loss its share of the mean; DDP and FSDP divide by the processes once more."""
-        if task.by_part:
-            return 1.0 / (task.units(part) * len(parts))
-        return self.world / task.units(rows)
+    def _scale(self, objective: Objective, rows: Indices, parts: list[Indices], part: Indices) -> float:
+        """Return the factor from a part's summed loss to its share of the mean.
 
-    def _even(self, task: Objective, rows: Indices) -> Iterator[tuple[Indices, list[bool]]]:
-        """Parts of `rows` for this process, equally many on every process: filled up with rows that do not count."""
-        order = rows[np.argsort(task.lengths[rows], kind="stable")]
+        DDP and FSDP divide by the number of processes once more.
+        """
+        if objective.mean_by_part:
+            return 1.0 / (objective.units(part) * len(parts))
+        return self.world / objective.units(rows)
+
+    def _even(self, objective: Objective, rows: Indices) -> Iterator[tuple[Indices, list[bool]]]:
+        """Return parts of `rows` for this process, equally many on every process, with masks of the rows that count.
+
+        Rows that do not count fill up the last parts.
+        """
+        order = rows[np.argsort(objective.lengths[rows], kind="stable")]
         filled = np.concatenate([order, np.repeat(order[-1:], -len(order) % self.world)])
         counts = np.arange(len(filled)) < len(order)
-        longest = max(1, self.config.micro_tokens // int(task.lengths[order[-1]]))
+        longest = max(1, self.config.micro_tokens // int(objective.lengths[order[-1]]))
         for start in range(0, len(filled), longest * self.world):
             stop = min(start + longest * self.world, len(filled))
             mine = np.arange(start, stop)[self.accelerator.process_index :: self.world]
@@ -205,15 +234,15 @@ class Engine:
 class ForwardResult:
     """An objective evaluated on a batch: its value, its sums, and the scaled loss if its graph was kept."""
 
-    def __init__(self, task: Objective, rows: Indices, sums: dict[str, float], loss: torch.Tensor | None) -> None:
-        self.task, self.rows, self.sums, self.loss = task, rows, sums, loss
-        self.value = task.value(sums)
+    def __init__(self, objective: Objective, rows: Indices, sums: dict[str, float], loss: torch.Tensor | None) -> None:
+        self.objective, self.rows, self.sums, self.loss = objective, rows, sums, loss
+        self.value = objective.value(sums)
 
 
 def seed_dropout(config: TrainConfig, accelerator: Accelerator, step: int) -> None:
-    """Dropout that depends on seed, step and process alone, so that a resumed run needs no generator's state.
+    """Seed dropout from seed, step and process alone, so that a resumed run needs no generator's state.
 
-    The adapter's own, and the base's: T5, OPT and others have some.
+    Holds for the adapter's dropout and the base's: T5, OPT and others have some.
     """
     state = np.random.SeedSequence([config.seed, step, int(accelerator.process_index)]).generate_state(1)
     if accelerator.device.type == "cpu":  # torch.manual_seed is for all devices, and takes a millisecond
@@ -223,6 +252,7 @@ def seed_dropout(config: TrainConfig, accelerator: Accelerator, step: int) -> No
 
 
 def _optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """Return the configured optimizer of torch."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=config.lr)
     betas = (config.beta1, config.beta2)

@@ -1,10 +1,8 @@
-"""What a run leaves: an adapter that PEFT loads as it is, a model card, the configuration, and a summary."""
+"""The result of a run: an adapter in PEFT's format, a model card, and a summary."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,46 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llm.common.files import atomically, read_json
+from llm.common.environment import versions
+from llm.common.files import atomic_path, read_json
 from llm.models.loading import join, load_adapter
-from llm.training.metrics import read_metrics
+from llm.training.metrics import NAMES, read_metrics
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
     from llm.data.splits import Datasets
     from llm.training.engine import Engine
 
-PREFERENCE_LOSSES = {  # the model card's row on the loss in DPO's place
-    "dpo": "",
-    "simpo": "| loss on pairs | SimPO, β = {beta:g}, γ = {gamma:g}; f_dpo is only evaluated |\n",
-    "orpo": "| loss on pairs | ORPO, λ = {lam:g}; f_dpo is only evaluated |\n",
-}
-LIBRARIES = ("forget-neither", "torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "numpy")
 
-
-def versions() -> dict[str, str]:
-    """Python's and the libraries', by name; a library that is not installed is left out."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def save_adapter(session: Engine, folder: Path, name: str = "default") -> None:
-    """The adapter `name` of the session's policy, or all weights if there is none, in PEFT's own format."""
+def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
+    """Write the adapter `name` of the engine's policy, or all weights if there is none, in PEFT's format."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    model: Any = session.raw.model
+    model: Any = engine.raw.model
     adapted = hasattr(model, "peft_config")
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=adapted)
-    session.reshard()
-    state = get_model_state_dict(session.policy, options=options)
-    if session.accelerator.is_main_process:
+    engine.reshard()
+    state = get_model_state_dict(engine.policy, options=options)
+    if engine.accelerator.is_main_process:
         state = {k.removeprefix("model."): v for k, v in state.items()}
-        with atomically(folder) as temporary:
+        with atomic_path(folder) as temporary:
             if adapted:
                 model.save_pretrained(
                     temporary, state_dict=state, selected_adapters=[name], save_embedding_layers=False
@@ -64,23 +45,23 @@ def save_adapter(session: Engine, folder: Path, name: str = "default") -> None:
                     shutil.move(path, temporary / path.name)
                 inner.rmdir()
             (temporary / "README.md").unlink(missing_ok=True)
-    session.accelerator.wait_for_everyone()
+    engine.accelerator.wait_for_everyone()
 
 
 def join_stages(base: Any, stages: list[Path], folder: Path, weights: Sequence[float]) -> None:
-    """The weighted sum of the stages' adapters on their base, as one adapter in `folder`."""
+    """Write the weighted sum of the stages' adapters on their base, as one adapter, into `folder`."""
     model = load_adapter(base, str(stages[0]), trainable=False, name="stage1")
     for j, stage in enumerate(stages[1:], start=2):
         model.load_adapter(str(stage), adapter_name=f"stage{j}")
     model = join(model, weights)
-    with atomically(folder) as temporary:
+    with atomic_path(folder) as temporary:
         model.save_pretrained(temporary, selected_adapters=["default"], save_embedding_layers=False)
         (temporary / "README.md").unlink(missing_ok=True)
     model.unload()
 
 
 def card(config: TrainConfig, summary: dict[str, Any]) -> str:
-    """README.md of the result: data, method, λ and gaps, as numbers of this run."""
+    """Return README.md of the result: data, method, λ and gaps, as numbers of this run."""
     final = summary.get("evaluation", {})
     rows = "\n".join(f"| {k} | {v:.6g} |" for k, v in final.items() if isinstance(v, float))
     steps = ", ".join(f"{v} on {k.upper()}" for k, v in summary["steps_by_objective"].items())
@@ -89,9 +70,8 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     method = f"{config.method}, averaged" if config.average else config.method
     if config.average:
         trained = f"two adapters, each {trained}; this is their mean, weighted λ and 1-λ"
-    pairs = PREFERENCE_LOSSES[config.preference_loss].format(
-        beta=config.simpo_beta or config.beta, gamma=config.simpo_gamma, lam=config.orpo_lambda
-    )
+    other_loss = not config.loss.needs_reference
+    pairs = f"| loss on pairs | {config.loss.describe()}; f_dpo is only evaluated |\n" if other_loss else ""
     header = "\n".join(
         [
             "---",
@@ -126,47 +106,40 @@ On held-out rows ({", ".join(f"{v} {k}" for k, v in summary["held_out_rows"].ite
 """
 
 
-def put_result(made: Path, folder: Path) -> None:
-    """Move the files of a finished adapter into the run's folder, the weights last."""
-    paths = sorted((p for p in made.iterdir() if p.is_file()), key=lambda p: p.suffix == ".safetensors")
-    for path in paths:
-        path.replace(folder / path.name)
-    shutil.rmtree(made)
-
-
 def device_name() -> str:
-    """What it was computed on."""
+    """Return the name of the GPU, or the CPU with its number of threads."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
 
 
-def summary(
+def summarize(
     folder: Path,
     config: TrainConfig,
-    sets: Datasets,
-    gaps: dict[int, float],
-    reference: str,
+    datasets: Datasets,
+    optima: Mapping[int, float],
     preparation: Mapping[str, float | None],
 ) -> dict[str, Any]:
-    """What `summary.json` holds, from a run's metrics; `gaps` are the optima that gaps were measured from,
-    `preparation` what it took to compute what the run relies on, also if that was in the cache.
+    """Return the content of summary.json, from a run's metrics.
+
+    optima       optima of the held-out sets, by objective; empty if no gaps are reported
+    preparation  seconds of the cached computations that the run reuses, by `metrics.PREPARATIONS`
     """
     lines = read_metrics(folder)
     last = [line for line in lines if "objective" in line][-1]
     evaluations = [line for line in lines if "evaluation" in line]
-    held_out = {"SFT": sets.sft_held_out, "preference": sets.preference_held_out}
+    held_out = {"SFT": datasets.sft_held_out, "preference": datasets.preference_held_out}
     described = folder / "adapter_config.json"
-    own = f"f_{config.preference_loss}_star"  # MAXRIGHT's, of a loss in DPO's place
+    own = f"f_{config.preference_loss}_star"  # the estimated optimum of a loss in DPO's place
     known = {config.preference_loss: last[own]} if own in last else {}
     return {
         "method": config.method,
         "lam": config.lam,
         "base_model": config.model,
-        "reference": reference,
-        "rows": {"sft": len(sets.sft), "preference": len(sets.preference)},
+        "reference": config.reference_kind,
+        "rows": {"sft": len(datasets.sft), "preference": len(datasets.preference)},
         "held_out_rows": {k: len(t) for k, t in held_out.items() if t is not None},
         "targets": ", ".join(sorted(read_json(described)["target_modules"])) if described.exists() else "all weights",
         "steps_by_objective": steps_by_objective(lines),
-        "f_star": known | {n: gaps.get(i, last.get(f"f_{n}_star")) for i, n in enumerate(("dpo", "sft"))},
+        "f_star": known | {n: optima.get(i, last.get(f"f_{n}_star")) for i, n in NAMES.items()},
         "evaluation": {k: v for k, v in evaluations[-1].items() if isinstance(v, float)} if evaluations else {},
         "tokens": last["tokens"],
         "forward_tokens": last.get("forward_tokens"),
@@ -181,8 +154,8 @@ def summary(
 
 
 def steps_by_objective(lines: list[dict[str, Any]]) -> dict[str, int]:
-    """How many steps were taken on each objective."""
-    counts = {"dpo": 0, "sft": 0}
+    """Return the number of steps on each objective; a step of Mix counts for both."""
+    counts = dict.fromkeys(NAMES.values(), 0)
     for name in (name for line in lines for name in line.get("objective", "").split("+") if name):
         counts[name] += 1
     return counts

@@ -1,4 +1,4 @@
-"""The lines of metrics.jsonl: what a step and an evaluation say of themselves."""
+"""metrics.jsonl: a line a step, a line an evaluation, and the costs of both. docs/metrics.md explains every key."""
 
 from __future__ import annotations
 
@@ -11,68 +11,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.common.files import atomically
-from toyopt.algorithms import DPO, SFT, Controller, Maxright
+from llm.common.files import write_text
+from toyopt.algorithms import DPO, SFT, Controller
 
 if TYPE_CHECKING:
     from llm.training.engine import ForwardResult
     from llm.training.objective import Objective
 
 NAMES = {DPO: "dpo", SFT: "sft"}
+KINDS = ("seconds", "cpu_seconds")
+# Cached computations that a run reuses, with wall-clock and CPU seconds, in summary.json and in tables.
+PREPARATIONS = tuple(f"{name}_{kind}" for name in ("reference", "log_probs", "optima") for kind in KINDS)
 
 
-def step_line(
-    control: Controller,
-    passes: Mapping[int, ForwardResult],
-    looks: Mapping[int, ForwardResult],
-    labels: Mapping[int, str] = NAMES,
-) -> dict[str, Any]:
-    """The objective that was trained on, the values, rewards under TRL's names, and MAXRIGHT's gaps with their ages.
+class MetricsFile:
+    """metrics.jsonl of a run; resuming removes the lines after the checkpoint.
 
-    passes, looks  what was trained on, and what the rule was shown before; an objective that was not expected to be
-                   chosen was shown on other rows than it was trained on, and has both values
-    labels         what the values are called; "objective" says dpo for any loss on pairs
-    """
-    line: dict[str, Any] = {"step": control.t, "objective": "+".join(NAMES[i] for i in passes)}
-    for i, p in {**looks, **passes}.items():
-        line[f"f_{labels[i]}"] = p.value
-        if i in looks and looks[i] is not p:
-            line[f"seen_{labels[i]}"] = looks[i].value
-        line |= p.task.metrics(p.sums)
-    if isinstance(control.rule, Maxright):
-        for i, name in labels.items():
-            line |= {f"gap_{name}": control.gaps[i], f"age_{name}": control.ages[i]}
-            line[f"f_{name}_star"] = control.rule.f_star[i]
-    return line
-
-
-def evaluation_line(
-    step: int,
-    where: str,
-    tasks: Mapping[int, Objective],
-    sums: Mapping[int, dict[str, float]],
-    optima: Mapping[int, float],
-) -> dict[str, Any]:
-    """The objectives on the set `where`, and their gaps and ideal distance as far as the optima are known."""
-    line: dict[str, Any] = {"step": step, "evaluation": where}
-    for i, task in tasks.items():
-        line[f"f_{task.label}"] = task.value(sums[i])
-        line |= task.metrics(sums[i])
-        if i in optima:
-            line[f"gap_{task.label}"] = line[f"f_{task.label}"] - optima[i]
-    gaps = [line[f"gap_{name}"] for name in NAMES.values() if f"gap_{name}" in line]
-    if len(gaps) == len(NAMES):
-        line["ideal_distance"] = math.hypot(*gaps)
-    return line
-
-
-class Metrics:
-    """metrics.jsonl: a line a step and a line an evaluation. On resume, what came after the checkpoint goes.
-
-    `evaluated` are the evaluations that it holds, by step and set.
+    evaluated  (step, set) of the evaluations that the file holds
     """
 
     def __init__(self, path: Path, *, upto: int, active: bool = True) -> None:
+        """Keep the lines up to step `upto`; an inactive file (of another process) is only read."""
         self.evaluated: set[tuple[int, str]] = set()
         lines = []
         if path.exists():
@@ -87,11 +46,10 @@ class Metrics:
                 self._note(values)
         self._path = path if active else None
         if active:
-            with atomically(path) as temporary:
-                temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            write_text(path, "".join(line + "\n" for line in lines))
 
     def write(self, values: dict[str, Any]) -> None:
-        """One line."""
+        """Append one line."""
         self._note(values)
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
@@ -103,7 +61,7 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's metrics.jsonl."""
+    """Return all whole lines of a run's metrics.jsonl."""
     lines = []
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         try:
@@ -113,104 +71,138 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def memory_mb() -> float:
-    """The most memory used so far, in MB: of the GPU if there is one, else of this process.
+def step_line(
+    control: Controller,
+    trained: Mapping[int, ForwardResult],
+    evaluated: Mapping[int, ForwardResult],
+    labels: Mapping[int, str] = NAMES,
+) -> dict[str, Any]:
+    """Return one step's values: the objectives, rewards under TRL's names, and MAXRIGHT's gaps with their ages.
 
-    A process that was forked begins with what its parent held at that moment, not with what that had held before.
+    trained    forward results of the training batches
+    evaluated  forward results of the gap evaluations; an objective with another training batch reports both values
+    labels     suffixes of the values' names; "objective" is `dpo` for any loss on pairs
     """
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)
-
-
-# What a run relies on, and may find in the cache: how long it took to compute, in summary.json and in tables.
-PREPARATIONS = tuple(
-    f"{what}_{kind}" for what in ("reference", "log_probs", "optima") for kind in ("seconds", "cpu_seconds")
-)
-
-
-KINDS = ("seconds", "cpu_seconds")
+    line: dict[str, Any] = {"step": control.t, "objective": "+".join(NAMES[i] for i in trained)}
+    for i, result in {**evaluated, **trained}.items():
+        line[f"f_{labels[i]}"] = result.value
+        if i in evaluated and evaluated[i] is not result:
+            line[f"seen_{labels[i]}"] = evaluated[i].value
+        line |= result.objective.metrics(result.sums)
+    if control.rule.needs_optima:
+        for i, name in labels.items():
+            line |= {f"gap_{name}": control.gaps[i], f"age_{name}": control.ages[i]}
+            line[f"f_{name}_star"] = control.f_star[i]
+    return line
 
 
-class Clock:
-    """Seconds on the clock, and of the processor in all threads of this process; the latter do not count what other
-    programs take. `seconds` is both since it was made.
-    """
+def evaluation_line(
+    step: int,
+    name: str,
+    objectives: Mapping[int, Objective],
+    sums: Mapping[int, dict[str, float]],
+    optima: Mapping[int, float],
+) -> dict[str, Any]:
+    """Return the objectives' values on the set `name`, with gaps and ideal distance where optima are known."""
+    line: dict[str, Any] = {"step": step, "evaluation": name}
+    for i, objective in objectives.items():
+        label = objective.label
+        line[f"f_{label}"] = objective.value(sums[i])
+        line |= objective.metrics(sums[i])
+        if i in optima:
+            line[f"gap_{label}"] = line[f"f_{label}"] - optima[i]
+    gaps = [line[f"gap_{label}"] for label in NAMES.values() if f"gap_{label}" in line]
+    if len(gaps) == len(NAMES):
+        line["ideal_distance"] = math.hypot(*gaps)
+    return line
+
+
+class Stopwatch:
+    """Wall-clock seconds, and CPU seconds of all threads of this process, since construction."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter(), time.process_time()
 
     @property
     def seconds(self) -> dict[str, float]:
-        """By KINDS."""
+        """Seconds by KINDS."""
         now = time.perf_counter(), time.process_time()
-        return {kind: end - start_or_resume for kind, start_or_resume, end in zip(KINDS, self._began, now, strict=True)}
+        return {kind: end - begin for kind, begin, end in zip(KINDS, self._began, now, strict=True)}
 
 
 class Costs:
-    """What the steps so far have cost.
+    """Token counts, wall-clock and CPU time of the steps so far.
 
-    tokens          that were trained on, padding included, over all processes
-    forward_tokens  these, and those that went through the model only to be looked at
-    seconds, cpu_seconds  of the steps, as `Clock` counts them; of the main process
+    tokens          trained on, padding included, over all processes
+    forward_tokens  `tokens` and the tokens of gap evaluations
+    seconds, cpu_seconds  of the steps, on the main process
     """
 
     def __init__(self) -> None:
         self.tokens = self.forward_tokens = 0
         self.seconds = self.cpu_seconds = 0.0
-        self._told = True  # how busy the GPU is, as long as it can be told
+        self._reports_utilisation = True
 
-    def add(self, clock: Clock, trained: float, looked: float) -> None:
-        """A step: the time since it began, the tokens that were trained on, and those only looked at."""
+    def add(self, stopwatch: Stopwatch, trained: float, evaluated: float) -> None:
+        """Add one step: time since its start, tokens trained on, and tokens of its gap evaluations."""
         self.tokens += int(trained)
-        self.forward_tokens += int(trained + looked)
-        spent = clock.seconds
+        self.forward_tokens += int(trained + evaluated)
+        spent = stopwatch.seconds
         self.seconds += spent["seconds"]
         self.cpu_seconds += spent["cpu_seconds"]
 
     def state(self) -> dict[str, float]:
-        """For a checkpoint."""
+        """Return the values of a checkpoint."""
         return {n: getattr(self, n) for n in ("tokens", "forward_tokens", *KINDS)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint. What an earlier version did not count begins at 0."""
+        """Restore the values of a checkpoint; values that an earlier version did not count begin at 0."""
         self.tokens, self.forward_tokens = int(state["tokens"]), int(state.get("forward_tokens", 0))
         self.seconds, self.cpu_seconds = float(state["seconds"]), float(state.get("cpu_seconds", 0.0))
 
     def line(self, device: str) -> dict[str, Any]:
-        """For metrics.jsonl; on a GPU that tells it, also how busy it is."""
-        found: dict[str, Any] = {"tokens": self.tokens, "forward_tokens": self.forward_tokens}
-        found |= {kind: round(getattr(self, kind), 4) for kind in KINDS} | {"memory_mb": memory_mb()}
-        use = utilisation() if device == "cuda" and self._told else None
-        self._told = use is not None
-        return found if use is None else {**found, "utilisation": use}
+        """Return the values of a line of metrics.jsonl, with the utilisation of a GPU that reports it."""
+        values: dict[str, Any] = {"tokens": self.tokens, "forward_tokens": self.forward_tokens}
+        values |= {kind: round(getattr(self, kind), 4) for kind in KINDS} | {"memory_mb": memory_mb()}
+        use = utilisation() if device == "cuda" and self._reports_utilisation else None
+        self._reports_utilisation = use is not None
+        return values if use is None else {**values, "utilisation": use}
 
 
-def of_cached_run(folder: Path) -> dict[str, float | None]:
-    """By KINDS, of the steps of a run in the cache; None for what it did not count."""
+def cost_of_cached_run(folder: Path) -> dict[str, float | None]:
+    """Return seconds by KINDS of the steps of a cached run; None for a kind that the run did not count."""
     last: dict[str, Any] = next((line for line in reversed(read_metrics(folder)) if "objective" in line), {})
     return {kind: last.get(kind) for kind in KINDS}
 
 
 def preparation(costs: Mapping[Path, tuple[str, Mapping[str, float | None]]]) -> dict[str, float | None]:
-    """By PREPARATIONS: the sums of what files and folders of the cache took to compute, given with what they are for.
-    0 for what is not among them, None where one is not known.
+    """Return total seconds by PREPARATIONS; 0 for a computation that was not needed, None for an unknown time.
+
+    costs  (computation, seconds by KINDS) of every cached file or folder that a run reuses
     """
-    found: dict[str, float | None] = dict.fromkeys(PREPARATIONS, 0.0)
-    for what, cost in costs.values():
+    total: dict[str, float | None] = dict.fromkeys(PREPARATIONS, 0.0)
+    for name, cost in costs.values():
         for kind, seconds in cost.items():
-            before = found[f"{what}_{kind}"]
-            found[f"{what}_{kind}"] = None if before is None or seconds is None else round(before + seconds, 4)
-    return found
+            before = total[f"{name}_{kind}"]
+            total[f"{name}_{kind}"] = None if before is None or seconds is None else round(before + seconds, 4)
+    return total
+
+
+def memory_mb() -> float:
+    """Return the peak memory so far, in MB: of the GPU if there is one, else of this process.
+
+    A forked process starts from its parent's memory at the fork, not from its parent's peak.
+    """
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
 def utilisation() -> int | None:
-    """How busy the GPU is, in percent of the last moment; None where there is none, or where its library (pynvml) is
-    not there or does not tell.
-    """
+    """Return the GPU's momentary utilisation in percent; None without a GPU, or without pynvml's report."""
     import torch
 
     if not torch.cuda.is_available():

@@ -1,35 +1,155 @@
-"""Finished runs: reading their configuration back, and loading their model for use."""
+"""A run's folder: claimed by one process, bound to one fingerprint, and finished when summary.json is there."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-from llm.common.files import UNFINISHED, ensure_writable, write_json
-from llm.config import NOT_THE_RESULT
-
-if TYPE_CHECKING:
-    from llm.data.splits import Datasets
-
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.common.files import read_json
-from llm.config import TrainConfig
+from llm.common.files import (
+    UNFINISHED,
+    BusyError,
+    ensure_writable,
+    lock,
+    read_json,
+    remove_unfinished,
+    write_json,
+    write_text,
+)
+from llm.config import RESULT, TrainConfig
+
+# Files of a run; any other file in the folder is the user's, and stays when a run restarts.
+FILES = (
+    "run.json summary.json metrics.jsonl README.md checkpoints kept measures stage[0-9] adapter adapter_* tokenizer* "
+    "special_tokens* added_tokens* chat_template* vocab* merges* config.json generation_config.json "
+    "model*.safetensors* *.unfinished"
+).split()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run, locked by this process.
+
+    path     the folder
+    is_main  whether this process writes (the first of several processes)
+    """
+
+    path: Path
+    is_main: bool
+
+    @classmethod
+    @contextmanager
+    def claim(cls, config: TrainConfig) -> Iterator[RunFolder]:
+        """Lock the folder of a configuration; an empty folder is removed at the end.
+
+        Raises ValueError if the folder holds other files than a run's, cannot be written, or is locked.
+        """
+        path = config.folder
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"out: {path} is a file; give a folder")
+        if path.is_dir() and any(_is_foreign(p) for p in path.iterdir()) and not (path / "run.json").exists():
+            raise ValueError(f"out: {path} holds something else than a run; give another folder")
+        ensure_writable("cache", config.cache_folder)
+        ensure_writable("out", path)
+        if int(os.environ.get("RANK", "0")) != 0:
+            yield cls(path, is_main=False)
+            return
+        try:
+            with lock(path / ".lock"):
+                try:
+                    yield cls(path, is_main=True)
+                finally:
+                    if all(p.name == ".lock" for p in path.iterdir()):
+                        shutil.rmtree(path, ignore_errors=True)
+        except BusyError as error:
+            raise ValueError(
+                f"out: another process is running in {path}; wait for it, or give another folder"
+            ) from error
+
+    def start_or_resume(self, fingerprint: Mapping[str, Any], config: TrainConfig, about: Mapping[str, Any]) -> bool:
+        """Bind the folder to a fingerprint; return whether its run is unfinished.
+
+        about  further values for run.json
+
+        Raises ValueError if the folder holds a run with another fingerprint, unless `overwrite` is set.
+        """
+        path = self.path / "run.json"
+        if path.exists() and not config.overwrite:
+            if different := differences(fingerprint, read_fingerprint(path)):
+                raise ValueError(
+                    f"out: {self.path} holds another run ({'; '.join(different[:3])}); give another --out, or --overwrite"
+                )
+            return not (self.path / "summary.json").exists()
+        if path.exists():
+            read_fingerprint(path)  # files of another program are not removed
+            for pattern in FILES:
+                for old in self.path.glob(pattern):
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+        write_json(path, {"fingerprint": fingerprint, "config": config.as_dict(), **about})
+        return True
+
+    def summary(self) -> dict[str, Any]:
+        """Return the summary of the finished run."""
+        return dict(read_json(self.path / "summary.json"))
+
+    def remove_unfinished(self) -> None:
+        """Remove files that a killed process left half-written."""
+        if self.is_main:
+            remove_unfinished(self.path)
+
+    def take_adapter(self, folder: Path) -> None:
+        """Move the files of a finished adapter into this folder, the weights last."""
+        paths = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: p.suffix == ".safetensors")
+        for path in paths:
+            path.replace(self.path / path.name)
+        shutil.rmtree(folder)
+
+    def finish(self, summary: Mapping[str, Any], card: str) -> None:
+        """Write the model card, and then summary.json, which marks the run as finished."""
+        write_text(self.path / "README.md", card)
+        write_json(self.path / "summary.json", dict(summary))
+
+
+def fingerprint_of(config: TrainConfig, rows: Mapping[str, str], base: str) -> dict[str, Any]:
+    """Return the values that decide a run's result: options, digests of the rows, fingerprint of the base's weights."""
+    return {"options": config.values_of(*RESULT), "rows": dict(rows), "base": base}
+
+
+def read_fingerprint(path: Path) -> dict[str, Any]:
+    """Return the fingerprint in a run.json; ValueError if another program wrote the file."""
+    saved = read_json(path)
+    own = (
+        saved.get("fingerprint", saved.get("identity")) if isinstance(saved, dict) else None
+    )  # identity: version 0.1.0
+    if not isinstance(own, dict) or "config" not in saved:
+        raise ValueError(f"out: {path} is not a run's of this program; give another folder")
+    return dict(own)
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return descriptions of the differences between two fingerprints."""
+    before = TrainConfig().values_of(*RESULT) | theirs["options"]  # an option that did not exist then had no effect
+    different = [
+        f"{name} was {before.get(name)!r} and is {value!r}"
+        for name, value in sorted(ours["options"].items())
+        if value != before.get(name)
+    ]
+    different += ["the training rows differ"] if ours["rows"] != theirs["rows"] else []
+    return different + (["the base model differs"] if ours["base"] != theirs["base"] else [])
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that is at its end.
+    """A finished run.
 
-    rows       its sets' digests
-    base       its base weights' fingerprint
-    in_memory  the sets, and the model, that no name leads to
+    rows       digests of its sets
+    base       fingerprint of the base's weights
+    in_memory  names of the inputs (model, sets) that were given in memory
     """
 
     folder: Path
@@ -41,24 +161,23 @@ class FinishedRun:
 
 
 def load_run(folder: str | Path) -> FinishedRun:
-    """The run in a folder. FileNotFoundError if there is none, ValueError if it is not finished."""
+    """Return the run in a folder; FileNotFoundError if there is none, ValueError if the run is not finished."""
     folder = Path(folder)
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"run: {folder} holds no run; give the --out folder of `python -m llm train`")
     if not (folder / "summary.json").is_file():
         raise ValueError(f"run: the run in {folder} is not finished; run the same `train` command again, it goes on")
-    same = read_fingerprint(folder / "run.json")
+    fingerprint = read_fingerprint(folder / "run.json")
     saved = read_json(folder / "run.json")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()}
     names = {f.name for f in dataclasses.fields(TrainConfig)}
-    values = {k: v for k, v in values.items() if k in names} | {"out": str(folder), "overwrite": False}
-    config = TrainConfig(**values)
+    values = {k: v for k, v in saved["config"].items() if k in names} | {"out": str(folder), "overwrite": False}
     summary = read_json(folder / "summary.json")
-    return FinishedRun(folder, config, summary, same["rows"], same["base"], tuple(saved.get("in_memory", ())))
+    in_memory = tuple(saved.get("in_memory", ()))
+    return FinishedRun(folder, TrainConfig(**values), summary, fingerprint["rows"], fingerprint["base"], in_memory)
 
 
 def load_model(folder: str | Path, *, remote_code: bool = False, precision: str = "fp32") -> tuple[Any, Any]:
-    """(model, tokenizer) of a run's folder, an adapter's, or a whole model's, ready to generate.
+    """Return (model, tokenizer) of a run's folder, an adapter's, or a whole model's, ready to generate.
 
     A run's folder needs nothing but PEFT: the adapter's configuration names its base model.
     """
@@ -79,86 +198,6 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     return model.to(device).eval(), tokenizer
 
 
-# What a run writes into its folder: the rest of it is the user's, and stays when a run begins anew.
-OURS = (
-    "run.json summary.json metrics.jsonl README.md checkpoints kept measures stage[0-9] adapter adapter_* tokenizer* "
-    "special_tokens* added_tokens* chat_template* vocab* merges* config.json generation_config.json "
-    "model*.safetensors* *.unfinished"
-).split()
-
-
-def identity(config: TrainConfig, sets: Datasets, base: str) -> dict[str, Any]:
-    """What a run's result depends on: its options, the rows and the weights."""
-    options = {k: v for k, v in config.as_dict().items() if k not in NOT_THE_RESULT}
-    return {"options": options, "rows": sets.digests, "base": base}
-
-
-def read_fingerprint(path: Path) -> dict[str, Any]:
-    """The identity in a run.json; ValueError if it is another program's."""
-    saved = read_json(path)
-    if not isinstance(saved, dict) or not {"identity", "config"} <= set(saved):
-        raise ValueError(f"out: {path} is not a run's of this program; give another folder")
-    return dict(saved["identity"])
-
-
-def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Where two identities differ, in words."""
-    names = sorted(set(ours["options"]) | set(theirs["options"]))
-    before = TrainConfig().as_dict() | theirs["options"]  # an option that did not exist then did nothing
-    found = [
-        f"{n} was {before.get(n)!r} and is {ours['options'].get(n)!r}"
-        for n in names
-        if ours["options"].get(n) != before.get(n)
-    ]
-    found += ["the rows are others"] if ours["rows"] != theirs["rows"] else []
-    return found + (["the base model is another"] if ours["base"] != theirs["base"] else [])
-
-
-@contextmanager
-def claimed(config: TrainConfig) -> Iterator[Path]:
-    """The run's folder, this process's own while the block lasts. ValueError if it is not a folder of a run."""
-    from filelock import FileLock, Timeout
-
-    folder = config.folder
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: {folder} is a file; give a folder")
-    if folder.is_dir() and any(_foreign(p) for p in folder.iterdir()) and not (folder / "run.json").exists():
-        raise ValueError(f"out: {folder} holds something else than a run; give another folder")
-    ensure_writable("cache", config.cache_folder)
-    ensure_writable("out", folder)
-    if int(os.environ.get("RANK", "0")) != 0:
-        yield folder
-        return
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            try:
-                yield folder
-            finally:
-                if all(p.name == ".lock" for p in folder.iterdir()):  # nothing came of it
-                    shutil.rmtree(folder, ignore_errors=True)
-    except Timeout as error:
-        raise ValueError(f"out: another process is running in {folder}; wait for it, or give another folder") from error
-
-
-def _foreign(path: Path) -> bool:
-    """Whether it is neither a lock nor what a killed process left half-written."""
+def _is_foreign(path: Path) -> bool:
+    """Return whether a file is neither a lock nor left half-written by a killed process."""
     return path.name != ".lock" and not path.name.endswith(UNFINISHED)
-
-
-def start_or_resume(folder: Path, config: TrainConfig, ours: dict[str, Any], about: dict[str, Any]) -> bool:
-    """Whether the folder's run is to be carried out: False if it is finished. ValueError if it is another run's."""
-    path = folder / "run.json"
-    if path.exists() and not config.overwrite:
-        different = differences(ours, read_fingerprint(path))
-        if different:
-            raise ValueError(
-                f"out: {folder} holds another run ({'; '.join(different[:3])}); give another --out, or --overwrite"
-            )
-        return not (folder / "summary.json").exists()
-    if path.exists():
-        read_fingerprint(path)  # what is no run is not removed
-        for pattern in OURS:
-            for old in folder.glob(pattern):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-    write_json(path, {"identity": ours, "config": config.as_dict(), **about})
-    return True

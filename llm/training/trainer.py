@@ -1,7 +1,7 @@
-"""The one loop for all four methods. Who is trained when is `toyopt.algorithms`'; here it is only carried out.
+"""The one training loop of all methods. `toyopt.algorithms` decides the objective of a step; this loop carries it out.
 
-A step: what the rule needs is evaluated, the rule decides, the chosen objective's next batch is trained on, its stream
-moves on, the other one's stays where it is.
+A step: evaluate the objectives that the rule asks for, let the rule decide, train on the next batch of the chosen
+objective, advance that objective's sampler; the sampler of the other objective stays where it is.
 """
 
 from __future__ import annotations
@@ -16,350 +16,396 @@ import numpy as np
 import torch
 
 from llm.data.sampler import BatchSampler, Indices
-from llm.training import checkpoint
-from llm.training.engine import Engine, ForwardResult, seed_dropout
-from llm.training.metrics import NAMES, Clock, Costs, Metrics, evaluation_line, step_line
+from llm.training import checkpoint, export
+from llm.training.engine import Engine, ForwardResult, any_process, seed_dropout
+from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, evaluation_line, step_line
 from llm.training.objective import Objective
-from toyopt.algorithms import Alright, Controller, Maxright, Rule, Sequential, even_draw
+from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
+from toyopt.algorithms import DPO, SFT, Controller, Rule
 from toyopt.estimates import BestSoFar
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
+    from llm.training.base import BaseModel
+
+Report = Callable[[int, int, str], None]  # (steps done, steps in all, text)
 
 
 class StoppedRunError(RuntimeError):
-    """The run cannot go on: a loss is not finite or explodes. The message is a diagnosis."""
+    """A run that cannot continue: a loss is not finite or explodes. The message is a diagnosis."""
 
 
 class InterruptedRunError(RuntimeError):
-    """The run was asked to stop; its state is saved."""
+    """A run that was asked to stop; its state is saved."""
 
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """What a loop carries out.
+    """The rule, its objectives, and the objectives to evaluate.
 
-    rule    one of toyopt.algorithms'
-    tasks   the objectives that the rule can choose
-    evals   held-out tasks to evaluate on, by the name of the set and the objective
-    steps   T
-    f_star  optima on the sets of `evals`, by set and objective, for the gaps that are reported
+    rule        a rule of toyopt.algorithms
+    objectives  the objectives that the rule can choose
+    held_out    objectives to evaluate, by the name of the set and by objective
+    steps       T
+    f_star      optima on the sets of `held_out`, by set and objective, for the reported gaps
     """
 
     rule: Rule
-    tasks: Mapping[int, Objective]
-    evals: Mapping[str, Mapping[int, Objective]]
+    objectives: Mapping[int, Objective]
+    held_out: Mapping[str, Mapping[int, Objective]]
     steps: int
     f_star: Mapping[str, Mapping[int, float]]
 
 
 class Trainer:
-    """A run in a folder: `run` goes on from the newest checkpoint there, to the end."""
+    """A run in a folder; `fit` continues from the newest checkpoint there.
+
+    base    the base model
+    report  called after every step
+    stop    whether a stop is requested; all processes stop after the same step
+    """
+
+    engine: Engine
+    metrics: MetricsFile
 
     def __init__(
         self,
-        plan: TrainSpec,
-        open_engine: Callable[[int], Engine],
+        base: BaseModel,
+        spec: TrainSpec,
         config: TrainConfig,
         folder: Path,
         *,
-        report: Callable[[int, int, str], None],
-        wanted: Callable[[], bool] = lambda: False,
-        save_stage: Callable[[Engine, int], None] | None = None,
-        keep: Callable[[Engine, Path], None] | None = None,
+        report: Report,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`open_session` makes the policy of a stage; `wanted` tells whether somebody asked to stop; `keep` writes the
-        adapter as it is into a folder.
-        """
-        self.plan, self.config, self.folder = plan, config, folder
-        self.open_engine, self.report, self.wanted, self.save_stage = open_engine, report, wanted, save_stage
-        self.control = Controller(plan.rule, 2)
+        self.base, self.spec, self.config, self.folder = base, spec, config, folder
+        self.report, self.stop = report, stop
+        self.stages = stages_of(spec.rule, spec.steps)
+        self.control = Controller(spec.rule, 2)
         self.best = BestSoFar(2)
         self.coin = np.random.default_rng([config.seed, 0xC0])
-        self.drawn: float | None = None  # the coin's last number, which holds for a block of steps
-        self.streams = {
-            i: BatchSampler(t.name, t.lengths, batch_of(config, t), config.seed, config.window)
-            for i, t in plan.tasks.items()
+        self.samplers = {
+            i: BatchSampler(o.name, o.lengths, batch_size(config, o), config.seed, config.window)
+            for i, o in spec.objectives.items()
         }
-        own = isinstance(plan.rule, Maxright) and not config.draw_both
-        self.looks = {
-            i: BatchSampler(
-                f"look at {t.name}", t.lengths, config.gap_rows or batch_of(config, t), config.seed, window=0
-            )
-            for i, t in (plan.tasks.items() if own else ())
+        own = spec.rule.needs_optima and not config.draw_both
+        self.gap_samplers = {
+            i: BatchSampler(f"look at {o.name}", o.lengths, config.gap_rows or batch_size(config, o), config.seed, 0)
+            for i, o in (spec.objectives.items() if own else ())
         }
-        self.alarm = DivergenceDetector(config.explode)
-        self.keep = keep if config.keep_every else None
+        self.divergence = DivergenceDetector(config.max_loss_ratio)
         self.costs = Costs()
-        # A stage of no steps is never entered: its schedule and its adapter must not be the ones to begin with.
-        self.stage = next(j for j, n in enumerate(plan.rule.steps) if n) if isinstance(plan.rule, Sequential) else 0
+        self.stage = self.stages[0].index
+        self.checkpoint = checkpoint.newest(folder)
+        self._started = False
+        if self.checkpoint is not None:
+            self._restore(self.checkpoint.state)
 
-    # --- one step ---------------------------------------------------------------------------------------------------
+    # --- the loop -----------------------------------------------------------------------------------------------------
 
-    def run(self) -> Engine:
-        """Train to the end. StoppedRunError if a loss explodes, InterruptedRunError if somebody asked to stop."""
-        found = checkpoint.newest(self.folder)
-        if found is not None:
-            self._set(found.state)
-        self._open()
-        main = self.session.accelerator.is_main_process
-        if found is not None:
-            found.load(self.session)
-        self.metrics = Metrics(self.folder / "metrics.jsonl", upto=self.control.t, active=main)
-        if main and self.keep is not None:
-            checkpoint.forget_kept(self.folder, after=-1 if found is None else self.control.t)
-        if found is None:
-            self._keep()
-        if found is None and self.config.eval_every:
-            self._evaluate()
-        self.session.policy.train()
-        while self._step():
-            t = self.control.t
-            if self.config.eval_every and t % self.config.eval_every == 0 and t < self.plan.steps:
+    def fit(self, stage: Stage) -> None:
+        """Train to the end of a stage; stages that are over already are skipped.
+
+        Raises StoppedRunError if a loss explodes, InterruptedRunError after saving if a stop was requested.
+        """
+        if stage.index < self.stage:
+            return
+        if not self._started:
+            self._start()
+        if stage.index != self.stage:
+            self._enter(stage)
+        while self.control.t < stage.end:
+            self._step()
+            t, last = self.control.t, self.control.t == self.spec.steps
+            if self.config.eval_every and t % self.config.eval_every == 0 and not last:
                 self._evaluate()
             self._keep()
-            stop = self.wanted()
-            # A state that seems to explode would push the good ones out; the last one is saved below.
-            if stop or (t % self.config.save_every == 0 and t < self.plan.steps and not self.alarm.high):
+            stop = any_process(self.engine.accelerator, self.stop())
+            # A state with a high loss would push the good checkpoints out; the final state is saved in any case.
+            if stop or (t % self.config.save_every == 0 and not last and not self.divergence.high):
                 self._save()
             if stop:
                 raise InterruptedRunError(
-                    f"stopped after step {t} of {self.plan.steps}, as asked; the same command goes on"
+                    f"stopped after step {t} of {self.spec.steps}, as asked; the same command goes on"
                 )
-        self._evaluate()
-        self._save()
-        return self.session
+        if stage == self.stages[-1]:
+            self._evaluate()
+            self._save()
 
-    def _step(self) -> bool:
-        """One optimiser step; False when the run is at its end."""
-        if self.control.t >= self.plan.steps:
-            return False
-        clock, control, t = Clock(), self.control, self.control.t
-        seed_dropout(self.config, self.session.accelerator, t)
-        looks = self._looks()
-        self._estimate({i: p.value for i, p in looks.items()})
-        decision = control.decide({i: p.value for i, p in looks.items()}, self._uniform())
-        if decision is None:
-            return False
-        self._enter(control.stage)
-        passes = self._train(decision.coefficients, looks)
+    def export(self) -> Path:
+        """Write the adapter of the whole run into the folder, close the engine, and return the adapter's folder."""
+        result = self.folder / "adapter"
+        if not self._own_adapters:
+            export.save_adapter(self.engine, result)
+            self.engine.close()
+            return result
+        self._save_stage()
+        self.engine.close()
+        if self.base.is_main:
+            parts = stage_adapters(self.folder, self.stages)
+            weights = [self._weight(index) if self.config.average else 1.0 for index in parts]
+            export.join_stages(self.base.model, list(parts.values()), result, weights)
+        self.engine_barrier()
+        if self.config.average:
+            self._use(self.base.open_for_evaluation(self.config, result))
+            self._evaluate(of_result=True)
+            self.engine.close()
+        return result
+
+    def engine_barrier(self) -> None:
+        """Wait until all processes are here."""
+        self.base.accelerator.wait_for_everyone()
+
+    def _start(self) -> None:
+        """Open the first engine, or the checkpoint's, and evaluate before the first step."""
+        self._started = True
+        self._open()
+        resumed = self.checkpoint
+        if resumed is not None:
+            resumed.load(self.engine)
+        self.metrics = MetricsFile(self.folder / "metrics.jsonl", upto=self.control.t, active=self.base.is_main)
+        if self.base.is_main and self.config.keep_every:
+            checkpoint.forget_kept(self.folder, after=-1 if resumed is None else self.control.t)
+        if resumed is None:
+            self._keep()
+        if resumed is None and self.config.eval_every:
+            self._evaluate()
+        self.engine.policy.train()
+
+    def _step(self) -> None:
+        """Take one optimizer step."""
+        stopwatch, control, t = Stopwatch(), self.control, self.control.t
+        seed_dropout(self.config, self.engine.accelerator, t)
+        evaluated = self._evaluate_gaps()
+        values = {i: result.value for i, result in evaluated.items()}
+        self._estimate_optima(values)
+        decision = control.decide(values, control.uniform(self.coin))
+        assert decision is not None, "the rule ends before the steps that it was given"
+        trained = self._train(decision.coefficients, evaluated)
         try:
-            norm = self.session.update()
+            norm = self.engine.update()
         except FloatingPointError as error:
-            raise StoppedRunError(self._diagnosis(passes, str(error))) from error
-        if self.alarm.see({NAMES[i]: p.value for i, p in passes.items()}):
-            raise StoppedRunError(self._diagnosis(passes, "the loss explodes"))
-        if not looks:
-            self._estimate({i: p.value for i, p in passes.items()})
-        control.record({i: p.value for i, p in passes.items()})
-        self._move(decision.coefficients)
-        trained = sum(p.sums["tokens"] for p in passes.values())
-        looked = sum(p.sums["tokens"] for i, p in looks.items() if p is not passes.get(i))
-        self.costs.add(clock, trained, looked)
-        self._record(passes, looks, norm)
-        return True
+            raise StoppedRunError(self._diagnosis(trained, str(error))) from error
+        values = {i: result.value for i, result in trained.items()}
+        if self.divergence.detect({NAMES[i]: value for i, value in values.items()}):
+            raise StoppedRunError(self._diagnosis(trained, "the loss explodes"))
+        if not evaluated:
+            self._estimate_optima(values)
+        control.record(values)
+        for i, sampler in self.samplers.items():
+            if decision.coefficients[i] > 0.0 or self.config.draw_both:
+                sampler.advance()
+        tokens = sum(result.sums["tokens"] for result in trained.values())
+        only_evaluated = sum(r.sums["tokens"] for i, r in evaluated.items() if r is not trained.get(i))
+        self.costs.add(stopwatch, tokens, only_evaluated)
+        self._record(trained, evaluated, norm)
 
-    def _looks(self) -> dict[int, ForwardResult]:
-        """What the rule needs to know; the likely choice last and with its graph, so that the step can use it."""
-        needs, likely = self.control.needs(), None if self.config.gap_rows else self.control.expected
-        order = sorted(needs, key=lambda i: i == likely)
-        return {i: self.session.look(self.plan.tasks[i], self._seen(i, likely), graph=i == likely) for i in order}
+    def _evaluate_gaps(self) -> dict[int, ForwardResult]:
+        """Evaluate the objectives that the rule asks for; the expected choice last, with its graph for the step."""
+        expected = None if self.config.gap_rows else self.control.expected
+        order = sorted(self.control.needs(), key=lambda i: i == expected)
+        return {
+            i: self.engine.forward(self.spec.objectives[i], self._gap_rows(i, expected), graph=i == expected)
+            for i in order
+        }
 
-    def _seen(self, i: int, likely: int | None) -> Indices:
-        """The rows that an objective is evaluated on: its next batch, if that is likely to be trained on.
+    def _gap_rows(self, i: int, expected: int | None) -> Indices:
+        """Return the rows of an objective's gap evaluation: its next batch, if that is expected to be trained on.
 
-        The other one's next batch would stay the same until it is chosen, and its luck would decide for ever; so that
-        one is evaluated on rows of a stream of its own, which no training moves. With `gap_rows` both are.
+        The next batch of the other objective would stay the same until it is chosen, so that one batch's luck would
+        decide for long; that objective is evaluated on rows of a separate sampler. With `gap_rows` both are.
         """
-        if i not in self.looks or (not self.config.gap_rows and likely in (None, i)):
-            return self.streams[i].peek()
-        rows = self.looks[i].peek()
-        self.looks[i].advance()
+        if i not in self.gap_samplers or (not self.config.gap_rows and expected in (None, i)):
+            return self.samplers[i].peek()
+        rows = self.gap_samplers[i].peek()
+        self.gap_samplers[i].advance()
         return rows
 
-    def _train(self, coefficients: tuple[float, ...], looks: dict[int, ForwardResult]) -> dict[int, ForwardResult]:
-        """Gradients of the weighted sum; objectives of weight 0 are not touched."""
+    def _train(self, coefficients: tuple[float, ...], evaluated: dict[int, ForwardResult]) -> dict[int, ForwardResult]:
+        """Accumulate gradients of the weighted sum; objectives of weight 0 are not computed."""
         chosen = [i for i, c in enumerate(coefficients) if c > 0.0]
+        objectives, samplers = self.spec.objectives, self.samplers
         if len(chosen) > 1 and self.config.mix_one_graph:
-            both = {i: self.session.look(self.plan.tasks[i], self.streams[i].peek(), graph=True) for i in chosen}
-            losses = [coefficients[i] * p.loss for i, p in both.items() if p.loss is not None]
+            both = {i: self.engine.forward(objectives[i], samplers[i].peek(), graph=True) for i in chosen}
+            losses = [coefficients[i] * result.loss for i, result in both.items() if result.loss is not None]
             if len(losses) == len(chosen):
-                self.session.accelerator.backward(torch.stack(losses).sum())
+                self.engine.accelerator.backward(torch.stack(losses).sum())
                 return both
-        passes = {}
+        trained = {}
         for i in chosen:
-            look = looks.get(i)
-            if look is not None and look.loss is not None:
-                self.session.accelerator.backward(coefficients[i] * look.loss)
-                passes[i] = look
+            result = evaluated.get(i)
+            if result is not None and result.loss is not None:
+                self.engine.accelerator.backward(coefficients[i] * result.loss)
+                trained[i] = result
             else:
-                passes[i] = self.session.backward(self.plan.tasks[i], self.streams[i].peek(), coefficients[i])
-        return passes
+                trained[i] = self.engine.backward(objectives[i], samplers[i].peek(), coefficients[i])
+        return trained
 
-    def _move(self, coefficients: tuple[float, ...]) -> None:
-        for i, stream in self.streams.items():
-            if coefficients[i] > 0.0 or self.config.draw_both:
-                stream.advance()
-
-    def _uniform(self) -> float | None:
-        """ALRIGHT's draw; every process draws the same."""
-        if not isinstance(self.control.rule, Alright):
-            return None
-        block, within = divmod(self.control.t, self.config.block)
-        if self.config.alternation == "even":
-            return even_draw(block)
-        if within == 0 or self.drawn is None:
-            self.drawn = float(self.coin.random())
-        return self.drawn
-
-    def _estimate(self, values: dict[int, float]) -> None:
-        """MAXRIGHT's optima, where they are estimated on the way."""
-        if isinstance(self.control.rule, Maxright) and self.config.f_star == "estimate":
+    def _estimate_optima(self, values: dict[int, float]) -> None:
+        """Update the optima of a rule that needs them, where they are estimated during the run."""
+        if self.control.rule.needs_optima and self.config.f_star == "estimate":
             for i, value in values.items():
                 self.best.see(i, value)
             if all(math.isfinite(f) for f in self.best.f_star):
                 self.control.set_f_star(self.best.f_star)
 
-    def _enter(self, stage: int) -> None:
-        """Sequential's next stage: a fresh optimiser, or an adapter of its own."""
-        if stage == self.stage or not isinstance(self.plan.rule, Sequential):
-            return
-        before, self.stage = self.stage, stage
-        if self.control.t == 0 or not self.config.stage_reset:
-            return
-        if (self.config.stack or self.config.average) and self.save_stage is not None:
-            self.save_stage(self.session, before)
-            self.session.close()
+    # --- stages and engines -------------------------------------------------------------------------------------------
+
+    @property
+    def _own_adapters(self) -> bool:
+        """Whether each stage trains an adapter of its own."""
+        return self.config.stack or self.config.average
+
+    def _enter(self, stage: Stage) -> None:
+        """Begin the next stage: with a new optimizer, or with a new adapter."""
+        if self._own_adapters:
+            self._save_stage()
+            self.engine.close()
+        self.stage = stage.index
+        if self._own_adapters:
             self._open()
-            self.session.policy.train()
-        else:
-            self.session.start_afresh(self.plan.rule.steps[stage])
+            self.engine.policy.train()
+        elif self.config.stage_reset:
+            self.engine.reset_optimizer(stage.steps)
 
     def _open(self) -> None:
-        """The policy of the present stage; a pair's prompt is computed once if it can be."""
-        self._take(self.open_engine(self.stage))
+        """Open an engine for the present stage."""
+        stage = next(s for s in self.stages if s.index == self.stage)
+        steps = stage.steps if self.config.stage_reset else self.spec.steps
+        before = self.folder / adapter_name(stage.index - 1)
+        found = before if before.is_dir() else None
+        self._use(self.base.open_for_training(self.config, steps, stage=stage.index, before=found))
 
-    def _take(self, session: Engine) -> None:
-        """Go on with this session; the tasks are laid out as its model can be computed."""
-        self.session = session
-        shared = session.raw.shared
-        tasks = {i: replace(t, shared=shared) for i, t in self.plan.tasks.items()}
-        evals = {w: {i: replace(t, shared=shared) for i, t in ts.items()} for w, ts in self.plan.evals.items()}
-        self.plan = replace(self.plan, tasks=tasks, evals=evals)
+    def _use(self, engine: Engine) -> None:
+        """Continue with an engine; the objectives take the layout that its policy can compute."""
+        self.engine = engine
+        share = engine.raw.shared
+        objectives = {i: replace(o, share_prompt=share) for i, o in self.spec.objectives.items()}
+        held_out = {
+            name: {i: replace(o, share_prompt=share) for i, o in group.items()}
+            for name, group in self.spec.held_out.items()
+        }
+        self.spec = replace(self.spec, objectives=objectives, held_out=held_out)
 
-    # --- what is wrong, what is kept ---------------------------------------------------------------------------------
+    def _save_stage(self) -> None:
+        """Save the adapter of the present stage."""
+        name = adapter_name(self.stage)
+        export.save_adapter(self.engine, self.folder / name, name if self.config.stack else "default")
 
-    def _diagnosis(self, passes: dict[int, ForwardResult], what: str) -> str:
-        values = ", ".join(f"f_{p.task.label.upper()} = {p.value:.4g}" for p in passes.values())
-        rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, p.rows[:4]))}, ..." for i, p in passes.items())
-        kept = checkpoint.newest(self.folder)
-        good = f"the last good state is {kept.path}" if kept else "no state had been saved yet"
-        rate = self.session.scheduler.get_last_lr()[0]
-        return (
-            f"step {self.control.t + 1}: {what} ({values}; learning rate {rate:.3g}; {rows}). "
-            f"A smaller --lr, a --warmup or --precision fp32 may help; {good}"
-        )
+    def _weight(self, index: int) -> float:
+        """Return the weight of a stage's adapter in the average: λ for DPO's, 1-λ for SFT's."""
+        objective, _ = self.spec.rule.stages[index]
+        return {DPO: self.config.lam, SFT: 1.0 - self.config.lam}[objective]
+
+    # --- records and checkpoints --------------------------------------------------------------------------------------
+
+    def _record(self, trained: dict[int, ForwardResult], evaluated: dict[int, ForwardResult], norm: float) -> None:
+        """Write the step's line and report it."""
+        labels = {i: o.label for i, o in self.spec.objectives.items()}
+        line = step_line(self.control, trained, evaluated, NAMES | labels)
+        line |= {"grad_norm": norm, "lr": self.engine.scheduler.get_last_lr()[0]}
+        line |= {f"epochs_{NAMES[i]}": s.epochs for i, s in self.samplers.items()}
+        line |= self.costs.line(self.engine.accelerator.device.type)
+        self.metrics.write(line)
+        if self.config.log_with:
+            values = {k: v for k, v in line.items() if k not in ("step", "objective")}
+            self.engine.accelerator.log(values, step=self.control.t)
+        shown = "  ".join(f"f_{n.upper()} {line[f'f_{n}']:.4f}" for n in labels.values() if f"f_{n}" in line)
+        self.report(self.control.t, self.spec.steps, f"{line['objective']:>7}  {shown}")
+
+    def _evaluate(self, *, of_result: bool = False) -> None:
+        """Evaluate on every held-out set, unless the file of metrics holds this evaluation already.
+
+        Under `average` the policy of a stage is not the result: its evaluations are named by the stage.
+        """
+        of_stage = self.config.average and self.control.t > 0 and not of_result
+        for name, objectives in self.spec.held_out.items():
+            shown = f"{name}_stage{self.stage + 1}" if of_stage else name
+            if (self.control.t, shown) in self.metrics.evaluated:  # before the process was killed
+                continue
+            sums = {i: self.engine.evaluate(o, np.arange(len(o), dtype=np.int64)) for i, o in objectives.items()}
+            line = evaluation_line(self.control.t, shown, objectives, sums, self.spec.f_star.get(name, {}))
+            self.metrics.write(line)
+            if self.config.log_with:
+                values = {f"{shown}/{k}": v for k, v in line.items() if isinstance(v, float)}
+                self.engine.accelerator.log(values, step=self.control.t)
 
     def _keep(self) -> None:
-        """The adapter, at the start, every so many steps, and in the end. Before a checkpoint of the same step, so that
-        a killed run does not go on behind an adapter that was not kept.
+        """Keep the adapter at the start, every `keep_every` steps, and at the end.
+
+        This precedes the checkpoint of the same step, so that a killed run does not resume behind a missing adapter.
         """
-        t = self.control.t
-        if self.keep is not None and (t % self.config.keep_every == 0 or t == self.plan.steps):
-            self.keep(self.session, checkpoint.kept_folder(self.folder, t))
+        t, every = self.control.t, self.config.keep_every
+        if every and (t % every == 0 or t == self.spec.steps):
+            export.save_adapter(self.engine, checkpoint.kept_folder(self.folder, t))
 
     def _save(self) -> None:
-        checkpoint.save(self.folder, self._state(), self.session)
-
-    def _state(self) -> dict[str, Any]:
-        return {
+        """Write a checkpoint."""
+        state = {
             "step": self.control.t,
             "control": self.control.state(),
-            "f_star": getattr(self.control.rule, "f_star", None),
+            "f_star": self.control.f_star,
             "best": self.best.state(),
             "coin": self.coin.bit_generator.state,
-            "drawn": self.drawn,
-            "streams": {NAMES[i]: s.state() for i, s in self.streams.items()},
-            "looks": {NAMES[i]: s.state() for i, s in self.looks.items()},
-            "alarm": self.alarm.state(),
+            "samplers": {NAMES[i]: s.state() for i, s in self.samplers.items()},
+            "gap_samplers": {NAMES[i]: s.state() for i, s in self.gap_samplers.items()},
+            "divergence": self.divergence.state(),
             **self.costs.state(),
             "stage": self.stage,
         }
+        checkpoint.save(self.folder, state, self.engine)
 
-    def _set(self, state: dict[str, Any]) -> None:
-        rule = self.plan.rule
-        if isinstance(rule, Maxright):
-            rule = Maxright(rule.lam, tuple(state["f_star"]), rule.k)
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Continue from the values of a checkpoint."""
+        rule = self.spec.rule
+        if state["f_star"] is not None:
+            rule = rule.with_f_star(tuple(state["f_star"]))
         self.control = Controller(rule, 2, **state["control"])
         self.best = BestSoFar(2, self.best.memory, **state["best"])
-        self.coin.bit_generator.state, self.drawn = state["coin"], state.get("drawn")
-        for i, stream in self.streams.items():
-            stream.restore(state["streams"][NAMES[i]])
-        for i, stream in self.looks.items():
-            stream.restore(state["looks"][NAMES[i]])
-        self.alarm = DivergenceDetector(self.config.explode, **state["alarm"])
+        self.coin.bit_generator.state = state["coin"]
+        for i, sampler in self.samplers.items():
+            sampler.restore(state["samplers"][NAMES[i]])
+        for i, sampler in self.gap_samplers.items():
+            sampler.restore(state["gap_samplers"][NAMES[i]])
+        self.divergence = DivergenceDetector(self.config.max_loss_ratio, **state["divergence"])
         self.costs.restore(state)
         self.stage = int(state["stage"])
 
-    # --- records ------------------------------------------------------------------------------------------------------
-
-    def _record(self, passes: dict[int, ForwardResult], looks: dict[int, ForwardResult], norm: float) -> None:
-        control = self.control
-        labels = {i: task.label for i, task in self.plan.tasks.items()}
-        line = step_line(control, passes, looks, NAMES | labels)
-        line |= {"grad_norm": norm, "lr": self.session.scheduler.get_last_lr()[0]}
-        line |= {f"epochs_{NAMES[i]}": s.epochs for i, s in self.streams.items()}
-        line |= self.costs.line(self.session.accelerator.device.type)
-        self.metrics.write(line)
-        if self.config.log_with:
-            self.session.accelerator.log(
-                {k: v for k, v in line.items() if k not in ("step", "objective")}, step=control.t
-            )
-        values = "  ".join(f"f_{n.upper()} {line[f'f_{n}']:.4f}" for n in labels.values() if f"f_{n}" in line)
-        self.report(control.t, self.plan.steps, f"{line['objective']:>7}  {values}")
-
-    def evaluate_result(self, session: Engine) -> None:
-        """The last evaluation, where the result is not the policy that was trained last."""
-        self._take(session)
-        self._evaluate(result=True)
-
-    def _evaluate(self, *, result: bool = False) -> None:
-        of_a_part = self.config.average and self.control.t > 0 and not result
-        for name, tasks in self.plan.evals.items():
-            where = f"{name}_stage{self.stage + 1}" if of_a_part else name
-            if (self.control.t, where) in self.metrics.evaluated:  # before the process was killed
-                continue
-            rows = {i: np.arange(len(t), dtype=np.int64) for i, t in tasks.items()}
-            sums = {i: self.session.evaluate(t, rows[i]) for i, t in tasks.items()}
-            line = evaluation_line(self.control.t, where, tasks, sums, self.plan.f_star.get(name, {}))
-            self.metrics.write(line)
-            if self.config.log_with:
-                values = {f"{where}/{k}": v for k, v in line.items() if isinstance(v, float)}
-                self.session.accelerator.log(values, step=self.control.t)
-
-
-def batch_of(config: TrainConfig, task: Objective) -> int:
-    """Rows a step of an objective."""
-    return config.batch_preference if task.name == "dpo" else config.batch_sft
+    def _diagnosis(self, trained: dict[int, ForwardResult], reason: str) -> str:
+        """Return the message of a run that cannot continue: reason, values, rows, learning rate, last checkpoint."""
+        values = ", ".join(f"f_{r.objective.label.upper()} = {r.value:.4g}" for r in trained.values())
+        rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, r.rows[:4]))}, ..." for i, r in trained.items())
+        last = checkpoint.newest(self.folder)
+        saved = f"the last good state is {last.path}" if last else "no state had been saved yet"
+        rate = self.engine.scheduler.get_last_lr()[0]
+        return (
+            f"step {self.control.t + 1}: {reason} ({values}; learning rate {rate:.3g}; {rows}). "
+            f"A smaller --lr, a --warmup or --precision fp32 may help; {saved}"
+        )
 
 
 @dataclass
 class DivergenceDetector:
-    """Rings when a loss is far above its first value three times in a row.
+    """Detect divergence: a loss above `ratio` times its first value on three consecutive steps.
 
-    times  how often its first value is too much; losses of up to 10 never are
+    A loss of up to 10 never counts as divergence.
     """
 
-    times: float
+    ratio: float
     first: dict[str, float] = field(default_factory=dict)
     high: int = 0
 
-    def see(self, values: dict[str, float]) -> bool:
-        """Whether it rings, the objectives having these values now."""
-        over = [v > max(10.0, self.times * self.first.setdefault(name, v)) for name, v in values.items()]
+    def detect(self, values: dict[str, float]) -> bool:
+        """Return whether the losses diverge, given the values of one more step."""
+        over = [v > max(10.0, self.ratio * self.first.setdefault(name, v)) for name, v in values.items()]
         self.high = self.high + 1 if any(over) else 0
         return self.high >= 3
 
     def state(self) -> dict[str, Any]:
-        """All that a checkpoint must keep; `Alarm(times, **state)` goes on from it."""
+        """Return the values of a checkpoint; `DivergenceDetector(ratio, **state)` continues from them."""
         return {"first": dict(self.first), "high": self.high}
+
+
+def batch_size(config: TrainConfig, objective: Objective) -> int:
+    """Return the number of rows a step of an objective."""
+    return config.batch_preference if objective.name == "dpo" else config.batch_sft

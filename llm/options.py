@@ -1,0 +1,342 @@
+"""The trainer's options, one field each: meaning, default, and range, in groups by role.
+
+A group is a role: what a result or a cached computation depends on is said in groups (`llm.config.RESULT`,
+`llm.config.SINGLE_OBJECTIVE`), never in names of options. A group whose options only some decision rules read names
+these in `rules`. `llm.config.TrainConfig` joins all groups into one flat configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from llm.common.arguments import AT_LEAST_1, BELOW_1, NOT_NEGATIVE, POSITIVE, SHARE, Range
+from llm.losses import PREFERENCE_LOSSES
+from toyopt.algorithms import RULES
+
+if TYPE_CHECKING:
+    Method = str
+    Loss = str
+else:
+    Method = Literal[tuple(RULES)]
+    Loss = Literal[tuple(PREFERENCE_LOSSES)]
+Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The weights that training starts from."""
+
+    model: str = "embedded"
+    """Base model: a hub name, a folder, or `embedded`."""
+    adapter: str = ""
+    """Folder of an adapter to continue training."""
+    remote_code: bool = False
+    """Run Python code that a model repository contains."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The two data sets and how rows become token ids."""
+
+    sft: str = "embedded"
+    """SFT set: a hub name, a .jsonl/.json/.parquet file, a folder, or `embedded`."""
+    preference: str = "embedded"
+    """Preference set: a hub name, a .jsonl/.json/.parquet file, a folder, or `embedded`."""
+    sft_split: str = "train"
+    """Split of the SFT set."""
+    preference_split: str = "train"
+    """Split of the preference set."""
+    sft_format: str = "auto"
+    """Format of the SFT set's columns: auto, prompt-completion, messages, instruction."""
+    preference_format: str = "auto"
+    """Format of the preference set's columns: auto, explicit, implicit."""
+    sft_columns: dict[str, str] = field(default_factory=dict)
+    """Our column names to those of the SFT set, for example prompt question completion answer."""
+    preference_columns: dict[str, str] = field(default_factory=dict)
+    """Our column names to those of the preference set, for example chosen better rejected worse."""
+    ignore_input: bool = False
+    """Instruction sets: leave out the input column."""
+    bad_rows: Literal["error", "drop"] = "error"
+    """Treatment of unusable rows."""
+    sft_rows: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of SFT rows to use, from the first; 0: all."""
+    preference_rows: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of preference rows to use, from the first; 0: all."""
+    template: str = "auto"
+    """auto: the chat template, else `User: {prompt}\\nAssistant: `; none: plain texts; or a text with {prompt}."""
+    max_length: Annotated[int, Range(low=2)] = 2048
+    """Maximum number of tokens of a prompt with a response; longer prompts lose their beginning."""
+    overflow: Literal["truncate", "drop", "error"] = "truncate"
+    """Treatment of rows longer than `max_length`."""
+    eos: str = ""
+    """End-of-text token, for a tokenizer without one."""
+    held_out: Annotated[float, BELOW_1] = 0.03
+    """Share of each set, by prompts, that is held out for evaluation."""
+    sft_held_out: str = ""
+    """Evaluation set for SFT, in place of a share; training rows with the same prompts are removed."""
+    preference_held_out: str = ""
+    """Evaluation set for preferences, in place of a share; training rows with the same prompts are removed."""
+    eval_on_train: bool = False
+    """Evaluate on the first `held_out` share of the training rows, and train on these as well."""
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """The embedded world: base model and data sets that need no network."""
+
+    conflict: Annotated[float, SHARE] = 0.5
+    """Embedded sets: share of preferences that contradict the SFT answers."""
+    overlap: Annotated[float, SHARE] = 0.0
+    """Embedded sets: share of preference prompts with the wording of SFT prompts."""
+    world_seed: Annotated[int, NOT_NEGATIVE] = 0
+    """Embedded world: random seed."""
+    world_size: Literal["standard", "small", "large"] = "standard"
+    """Embedded world: standard (120 places, 1.1 million parameters), small (40, 0.2 million), large (400, 11 million)."""
+    world_family: Literal["neox", "llama", "t5"] = "neox"
+    """Embedded world: architecture of the base; t5 is an encoder-decoder. The preset's lora_targets follow it."""
+
+
+@dataclass(frozen=True)
+class AlgorithmOptions:
+    """The decision rule and the order of the objectives."""
+
+    method: Method = "alright"
+    """sequential (one objective after the other), mix (weighted sum), alright (random alternation), maxright (largest
+    weighted gap), replay (sequential with rehearsal)."""
+    lam: Annotated[float, SHARE] = 0.5
+    """λ, the weight of DPO; for sequential and replay, DPO's share of the steps."""
+    order: Literal["dpo-sft", "sft-dpo"] = "dpo-sft"
+    """Sequential, replay, and the reference `paper`: order of the objectives."""
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """Options of rules that train in stages."""
+
+    rules: ClassVar[tuple[str, ...]] = ("sequential", "replay")
+
+    stage_reset: bool = True
+    """Sequential, replay: start the second stage with a new optimizer and schedule, as a second run would."""
+
+
+@dataclass(frozen=True)
+class SequentialOptions:
+    """Options of Sequential alone."""
+
+    rules: ClassVar[tuple[str, ...]] = ("sequential",)
+
+    stack: bool = False
+    """Sequential: train a second adapter on top of the first in the second stage; the result joins both."""
+    average: bool = False
+    """Sequential: train one adapter on the base in each stage; the result is their mean with weights λ (DPO) and
+    1-λ (SFT)."""
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Options of replay alone."""
+
+    rules: ClassVar[tuple[str, ...]] = ("replay",)
+
+    replay: Annotated[float, SHARE] = 0.05
+    """Replay: probability, at each step of the second stage, of a step on the first objective."""
+
+
+@dataclass(frozen=True)
+class AlrightOptions:
+    """Options of ALRIGHT alone."""
+
+    rules: ClassVar[tuple[str, ...]] = ("alright",)
+
+    alternation: Literal["coin", "even"] = "coin"
+    """ALRIGHT: random draws, or an even alternation with the same share and no randomness."""
+    block: Annotated[int, AT_LEAST_1] = 1
+    """ALRIGHT: number of consecutive steps that share one draw."""
+
+
+@dataclass(frozen=True)
+class MaxrightOptions:
+    """Options of MAXRIGHT alone."""
+
+    rules: ClassVar[tuple[str, ...]] = ("maxright",)
+
+    k: Annotated[int, AT_LEAST_1] = 10
+    """MAXRIGHT: evaluate both objectives every k steps; in between, use the stored gap of the untrained objective."""
+    gap_rows: Annotated[int, NOT_NEGATIVE] = 0
+    """MAXRIGHT: number of rows of a gap evaluation; 0: a whole batch, shared with the step if the choice is as
+    expected."""
+    draw_both: bool = False
+    """MAXRIGHT: advance both data sets at every step, also the set that is not trained on."""
+
+
+@dataclass(frozen=True)
+class MixOptions:
+    """Options of Mix alone."""
+
+    rules: ClassVar[tuple[str, ...]] = ("mix",)
+
+    mix_one_graph: bool = False
+    """Mix: one backward pass of the sum (faster, more memory) instead of two."""
+
+
+@dataclass(frozen=True)
+class OptimaOptions:
+    """The optima that gaps are measured from."""
+
+    f_star: Literal["estimate", "compute", "given"] = "estimate"
+    """Optima that MAXRIGHT subtracts: estimated during the run, computed by one run on each objective (cached), or
+    given. With computed or given optima every method reports its gaps."""
+    f_dpo_star: Annotated[float | None, NOT_NEGATIVE] = None
+    """f_DPO*, if given."""
+    f_sft_star: Annotated[float | None, NOT_NEGATIVE] = None
+    """f_SFT*, if given."""
+    optima_steps: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of steps of each run that computes an optimum; 0: as many as `steps`."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The losses of both objectives."""
+
+    beta: Annotated[float, POSITIVE] = 0.1
+    """β of DPO."""
+    preference_loss: Loss = "dpo"
+    """Loss on pairs: DPO, or SimPO or ORPO, which need no reference. Held-out rows always report f_DPO."""
+    simpo_beta: Annotated[float, NOT_NEGATIVE] = 0.0
+    """β of SimPO; 0: β of DPO."""
+    simpo_gamma: Annotated[float, NOT_NEGATIVE] = 0.5
+    """γ of SimPO, the target margin."""
+    orpo_lambda: Annotated[float, POSITIVE] = 0.1
+    """λ of ORPO, the weight of the odds ratio."""
+    sft_mean: Literal["step", "batch"] = "step"
+    """f_SFT is a mean over the response tokens of the whole step, or of each micro-batch."""
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """DPO's reference policy."""
+
+    reference: str = "base"
+    """Reference of DPO: base (the bare model), chosen or sft (an adapter trained on the chosen responses, or on the SFT
+    set), paper (chosen or sft, according to `order`), or the folder of an adapter."""
+    reference_steps: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of steps of the run that trains the reference; 0: as many as `steps`."""
+    reference_prompts: bool = False
+    """Train the reference on prompts as well (no masking)."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Length and randomness of a run."""
+
+    steps: Annotated[int, AT_LEAST_1] = 400
+    """Total number T of optimizer steps."""
+    seed: Annotated[int, NOT_NEGATIVE] = 42
+    """Random seed of data order, draws and adapter."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """Batches and how they are computed."""
+
+    batch_sft: Annotated[int, AT_LEAST_1] = 24
+    """SFT rows a step, over all processes."""
+    batch_preference: Annotated[int, AT_LEAST_1] = 8
+    """Pairs a step, over all processes."""
+    micro_tokens: Annotated[int, AT_LEAST_1] = 16384
+    """Maximum number of padded tokens that a process computes at once; a larger batch is accumulated."""
+    window: Annotated[int, NOT_NEGATIVE] = 50
+    """Number of batches that are sorted by length together; 0: plain shuffling."""
+    share_prompt: Literal["auto", "yes", "no"] = "auto"
+    """Compute a pair's prompt once: if the numbers are equal, always, never."""
+
+
+@dataclass(frozen=True)
+class AdapterOptions:
+    """The LoRA adapter."""
+
+    lora_rank: Annotated[int, NOT_NEGATIVE] = 32
+    """Rank; 0: no adapter, all weights are trained."""
+    lora_alpha: Annotated[int, AT_LEAST_1] = 32
+    """LoRA's alpha; the update is scaled by alpha/rank."""
+    lora_targets: tuple[str, ...] = ()
+    """Layers by their last name; empty: PEFT's choice for the architecture, else all linear layers."""
+    lora_dropout: Annotated[float, BELOW_1] = 0.0
+    """Dropout before the adapter."""
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """The optimizer and its schedule."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """Optimizer of torch."""
+    lr: Annotated[float, POSITIVE] = 5e-5
+    """Learning rate."""
+    beta1: Annotated[float, BELOW_1] = 0.9
+    """β₁ of AdamW."""
+    beta2: Annotated[float, BELOW_1] = 0.95
+    """β₂ of AdamW."""
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Weight decay of AdamW."""
+    clip: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Maximum norm of the gradient; 0: no clipping."""
+    schedule: Schedule = "constant"
+    """Learning-rate schedule of transformers."""
+    warmup: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of warm-up steps; `constant` has none."""
+
+
+@dataclass(frozen=True)
+class ComputationOptions:
+    """Number formats and kernels."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the base model and of the computation; adapter and log-probabilities are float32."""
+    attention: str = ""
+    """Attention implementation of transformers: sdpa, eager, flash_attention_2; empty: its default."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """Compile the policy with torch.compile."""
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Evaluations and adapters kept during a run."""
+
+    eval_every: Annotated[int, NOT_NEGATIVE] = 100
+    """Number of steps between evaluations, with one at the end; 0: only at the end."""
+    eval_rows: Annotated[int, AT_LEAST_1] = 240
+    """Maximum number of held-out rows of each set."""
+    keep_every: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of steps between adapters kept in OUT/kept, with the first and the last; 0: none."""
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """The machine; no result depends on these options, but for rounding."""
+
+    threads: Annotated[int, NOT_NEGATIVE] = 0
+    """Threads of torch on a CPU; 0: one for a model of less than 10 million weights, else torch's default."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto: a GPU if there is one."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Folders, checkpoints and safety; no result depends on these options."""
+
+    out: str = ""
+    """Folder of the run; empty: runs/MODEL-METHOD-lamLAM-seedSEED."""
+    cache: str = ""
+    """Folder of cached computations (references, optima, the embedded base); empty: ~/.cache/forget-neither."""
+    save_every: Annotated[int, AT_LEAST_1] = 100
+    """Number of steps between checkpoints."""
+    max_loss_ratio: Annotated[float, POSITIVE] = 10.0
+    """Stop if a loss exceeds this multiple of its first value (and 10) on three consecutive steps."""
+    log_with: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Trackers beside metrics.jsonl."""
+    overwrite: bool = False
+    """Restart in a folder that holds another run."""

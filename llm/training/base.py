@@ -1,0 +1,119 @@
+"""The base model of a run, and the engines that successively work on it: one at a time, each with its own adapter."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llm.common.progress import say
+from llm.models import loading
+from llm.models.policy import Policy, share_cores
+from llm.training.engine import Engine
+from llm.training.stages import adapter_name
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from llm.config import TrainConfig
+    from llm.data.tokenization import TokenizedDataset
+
+
+class BaseModel:
+    """The base model without adapters, loaded on first use; opening an engine on it ends the engine before.
+
+    config  names the model, if none is given in memory, and its precision
+    model   a model in memory, or None
+    probe   preference rows on which the forward path of each policy is selected
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, config: TrainConfig, model: Any, probe: TokenizedDataset, *, quiet: bool
+    ) -> None:
+        self.accelerator, self.config, self.probe, self.quiet = accelerator, config, probe, quiet
+        self._given, self._model = model is not None, model
+        self._wrapped: Any = None  # PEFT's model around the base, while there is one
+        self._fingerprint: str | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def model(self) -> Any:
+        """The transformers model, without adapters; an engine that is open on it is over."""
+        if self._wrapped is not None:
+            self._model, self._wrapped = self._wrapped.unload(), None
+        sharded = "FSDP" in str(self.accelerator.distributed_type)
+        if self._model is None or (sharded and not self._given):
+            self._model = loading.load_base(self.config.model, self.config)
+        return self._model
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the weights."""
+        if self._fingerprint is None:
+            self._fingerprint = loading.base_fingerprint(self.model)
+        return self._fingerprint
+
+    def open_for_training(
+        self, config: TrainConfig, steps: int, *, stage: int = 0, before: Path | None = None
+    ) -> Engine:
+        """Return an engine with a trainable adapter, or with all weights trainable at rank 0.
+
+        steps   length of the learning-rate schedule
+        stage   position of the stage, which `stack` needs for the adapters' names
+        before  folder of the adapter of the stage before, which `stack` keeps below the new one
+        """
+        base = self._prepared()
+        if config.lora_rank == 0:
+            # Its weights change, and a later engine starts from the base again: from a copy, or loaded anew.
+            base, self._model = (copy.deepcopy(base), base) if self._given else (base, None)
+            model = base.requires_grad_(True)
+        elif config.stack and before is not None:
+            model = loading.load_adapter(base, str(before), trainable=False, name=adapter_name(stage - 1))
+            model = loading.add_adapter(model, config, seed=config.seed + stage, name=adapter_name(stage))
+        elif config.stack:
+            model = loading.add_adapter(base, config, seed=config.seed, name=adapter_name(0))
+        elif config.adapter:
+            model = loading.load_adapter(base, config.adapter, trainable=True)
+        else:
+            model = loading.add_adapter(base, config, seed=config.seed)
+        if config.gradient_checkpointing:
+            base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return self._engine(base, model, config, steps)
+
+    def open_for_evaluation(self, config: TrainConfig, adapter: Path | None = None) -> Engine:
+        """Return an engine of the bare base (None), or of a saved adapter or whole model, without gradients."""
+        if adapter is not None and not (adapter / "adapter_config.json").exists() and not self.config.lora_rank:
+            self._model, self._wrapped = loading.load_base(str(adapter), self.config), None
+            adapter = None
+        base = self._prepared()
+        model = base if adapter is None else loading.load_adapter(base, str(adapter), trainable=False)
+        model.requires_grad_(False)
+        return self._engine(base, model, config, 1)
+
+    def give_back(self) -> None:
+        """Leave a model that was given in memory without adapters and as trainable as models are."""
+        if self._given:
+            self.model.requires_grad_(True)
+
+    def _prepared(self) -> Any:
+        """Return the base model, with the threads of torch set for its size on a CPU."""
+        base = self.model
+        if self.accelerator.device.type == "cpu":
+            share_cores(base, self.config.threads)
+        return base
+
+    def _engine(self, base: Any, model: Any, config: TrainConfig, steps: int) -> Engine:
+        """Return an engine of `model`, which wraps `base`, after selecting the policy's forward path."""
+        self._wrapped = model if model is not base else None
+        engine = Engine(self.accelerator, Policy(model), config, steps=steps)
+        rows = np.argsort(self.probe.lengths()[:64], kind="stable")[:2]
+        prompts, responses = [self.probe.prompts[i] for i in rows], [self.probe.responses[i] for i in rows]
+        for note in engine.raw.settle(engine.call, prompts, responses, share=config.share_prompt):
+            say(note, active=not self.quiet)
+        return engine

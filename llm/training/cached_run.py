@@ -1,0 +1,98 @@
+"""Runs on one objective alone: the references and optima that other runs reuse, cached by everything they depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.common.cache import digest
+from llm.common.environment import versions
+from llm.common.files import lock, write_json
+from llm.config import SINGLE_OBJECTIVE, TrainConfig
+from llm.training import metrics
+from llm.training.run_folder import RunFolder
+from llm.training.trainer import Trainer, TrainSpec
+from toyopt.algorithms import DPO, Sequential
+
+if TYPE_CHECKING:
+    from llm.training.inputs import Inputs
+    from llm.training.objective import Objective
+
+
+def single_objective_config(config: TrainConfig, index: int, steps: int) -> TrainConfig:
+    """Return the configuration of a run on one objective: equal but for the method.
+
+    index  DPO or SFT
+    """
+    return dataclasses.replace(
+        config,
+        method="sequential",
+        lam=1.0 if index == DPO else 0.0,
+        steps=steps,
+        stack=False,
+        average=False,
+        adapter="",
+        out="",
+        log_with=(),
+        keep_every=0,
+        overwrite=False,
+    )
+
+
+def key_values(config: TrainConfig) -> dict[str, Any]:
+    """Return the options that decide the result of a run on one objective, beside objective, rows and base."""
+    return config.values_of(*SINGLE_OBJECTIVE)
+
+
+def run_once(
+    inputs: Inputs,
+    kind: str,
+    index: int,
+    objective: Objective,
+    config: TrainConfig,
+    *,
+    title: str,
+    held_out: Mapping[str, Mapping[int, Objective]],
+    key: Mapping[str, Any],
+) -> Path:
+    """Train on one objective, unless that has been done; return the folder in the cache.
+
+    kind      the kind of computation: a folder in the cache
+    index     DPO or SFT
+    held_out  objectives to evaluate, by the name of the set and by objective
+    key       further values that decide the result
+
+    Processes that ask for the same run wait for each other.
+    """
+    values = {"version": 2, "base": inputs.base.fingerprint, **key_values(config), **objective.describe(), **key}
+    folder = RunFolder(inputs.cache / kind / digest(values), inputs.base.is_main)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with lock(folder.path / ".lock", wait=True) if folder.is_main else nullcontext():
+        if not inputs.main_decides((folder.path / "summary.json").exists()):
+            rule = Sequential((config.steps,), (index,))
+            spec = TrainSpec(rule, {index: objective}, held_out, config.steps, {})
+            train_in(inputs, spec, config, folder, title)
+            if folder.is_main:
+                write_json(folder.path / "summary.json", {"config": config.as_dict(), "versions": versions()})
+            inputs.accelerator.wait_for_everyone()
+    inputs.costs[folder.path] = COST_NAMES[kind], metrics.cost_of_cached_run(folder.path)
+    return folder.path
+
+
+COST_NAMES = {"adapters": "reference", "optima": "optima"}
+
+
+def train_in(inputs: Inputs, spec: TrainSpec, config: TrainConfig, folder: RunFolder, title: str) -> None:
+    """Carry out a training specification in a folder, and leave the adapter there."""
+    folder.remove_unfinished()
+    with inputs.progress(title) as line:
+        trainer = Trainer(inputs.base, spec, config, folder.path, report=line, stop=inputs.stop)
+        for stage in trainer.stages:
+            trainer.fit(stage)
+    adapter = trainer.export()
+    if folder.is_main:
+        folder.take_adapter(adapter)
+    inputs.accelerator.wait_for_everyone()

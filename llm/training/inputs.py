@@ -1,0 +1,127 @@
+"""The inputs of a run: configuration, tokenizer, data sets and base model, from names or from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.common.processes import preserve_torch_state
+from llm.common.progress import Line, say
+from llm.data.splits import Datasets, check_fits, load_datasets
+from llm.embedded.prepare import with_embedded
+from llm.models import loading
+from llm.models.policy import encodes
+from llm.training.base import BaseModel
+from llm.training.engine import main_decides, make_accelerator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from llm.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class GivenInputs:
+    """Inputs in memory, in place of the inputs that a configuration names; None where a name is used.
+
+    model      a language model of transformers; training gives it back without adapters
+    tokenizer  its tokenizer
+    sft, preference, sft_held_out, preference_held_out  lists of dicts or `datasets.Dataset`s
+    """
+
+    model: Any = None
+    tokenizer: Any = None
+    sft: Any = None
+    preference: Any = None
+    sft_held_out: Any = None
+    preference_held_out: Any = None
+
+    def __post_init__(self) -> None:
+        if (self.model is None) != (self.tokenizer is None):
+            raise TypeError("model and tokenizer: give both or neither")
+
+    @property
+    def sets(self) -> dict[str, Any]:
+        """The four sets by name."""
+        names = ("sft", "preference", "sft_held_out", "preference_held_out")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the inputs that are given."""
+        return [k for k, v in {"model": self.model, **self.sets}.items() if v is not None]
+
+
+@dataclass
+class Inputs:
+    """The loaded inputs of a run.
+
+    asked      the configuration as the user wrote it
+    config     the configuration with the embedded world's files in place of its name
+    is_encoder_decoder  whether prompts are encoded apart from responses
+    costs      (computation, seconds by `metrics.KINDS`) of every cached file or folder that is reused
+    quiet      whether progress is hidden
+    stop       whether a stop is requested
+    """
+
+    asked: TrainConfig
+    config: TrainConfig
+    given: GivenInputs
+    tokenizer: Any
+    datasets: Datasets
+    base: BaseModel
+    is_encoder_decoder: bool
+    quiet: bool
+    stop: Callable[[], bool]
+    costs: dict[Path, tuple[str, Mapping[str, float | None]]] = field(default_factory=dict)
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """The handle of the processes."""
+        return self.base.accelerator
+
+    @property
+    def cache(self) -> Path:
+        """The folder of cached computations."""
+        return self.config.cache_folder
+
+    def check(self) -> None:
+        """Raise ValueError or FileNotFoundError, in one line, for inputs that do not fit; before any file is written."""
+        check_fits(self.datasets, self.base.model, self.config, world=self.accelerator.num_processes)
+        loading.try_out(self.base.model, self.config, self.config.reference_kind)
+
+    def main_decides(self, value: bool) -> bool:
+        """Return the main process's value on all processes."""
+        return main_decides(self.accelerator, value)
+
+    def progress(self, title: str) -> Line:
+        """Return a progress line, hidden if the run is quiet."""
+        return Line(title, active=not self.quiet)
+
+
+@contextmanager
+def open_inputs(
+    config: TrainConfig, given: GivenInputs, *, quiet: bool = False, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Inputs]:
+    """Load a run's inputs; a model given in memory, and torch's state, are afterwards as before."""
+    with preserve_torch_state(given.model):
+        accelerator = make_accelerator(config)
+        quiet = quiet or not accelerator.is_main_process
+        tokenizer = given.tokenizer
+        if tokenizer is None and config.model != "embedded":  # a wrong name fails before any long computation
+            tokenizer = loading.load_tokenizer(config.model, config)
+        with Line("the embedded world", active=not quiet) as line:
+            named = with_embedded(config, given.names, lambda text, share: line(round(100 * share), 100, text))
+        tokenizer = tokenizer or loading.load_tokenizer(named.model, named)
+        encoder = loading.has_encoder(named.model, named) if given.model is None else encodes(given.model)
+        datasets = load_datasets(named, tokenizer, given.sets, encoder=encoder)
+        for note in datasets.notes:
+            say(note, active=not quiet)
+        base = BaseModel(accelerator, named, given.model, datasets.preference, quiet=quiet)
+        try:
+            yield Inputs(config, named, given, tokenizer, datasets, base, encoder, quiet, stop)
+        finally:
+            base.give_back()

@@ -1,0 +1,58 @@
+"""Both objectives of a run, on training and on held-out rows, with the reference's log-probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llm.losses import DPO as DPOLoss
+from llm.training.objective import Objective
+from llm.training.reference import reference_logps
+from toyopt.algorithms import DPO, SFT
+
+if TYPE_CHECKING:
+    from llm.data.tokenization import TokenizedDataset
+    from llm.training.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """The objectives of a run, by DPO and SFT; `held_out` lacks an objective without held-out rows."""
+
+    train: dict[int, Objective]
+    held_out: dict[int, Objective]
+
+
+def load_objectives(inputs: Inputs, rows: int = 0) -> Objectives:
+    """Return both objectives; the reference's log-probabilities come from the cache, or are computed now.
+
+    rows  maximum number of held-out rows; 0: the option `eval_rows`
+
+    Held-out rows are always measured by f_DPO; another loss on pairs is reported beside it.
+    """
+    datasets, config = inputs.datasets, inputs.config
+    count, loss = rows or config.eval_rows, config.loss
+    pairs, sft = _first(datasets.preference_held_out, count), _first(datasets.sft_held_out, count)
+    needed = [datasets.preference] if loss.needs_reference else []
+    needed += [] if pairs is None else [pairs]
+    logps = iter(reference_logps(inputs, needed))
+    by_part: dict[str, Any] = {"mean_by_part": config.sft_mean == "batch"}
+    reference = next(logps) if loss.needs_reference else None
+    train = {
+        DPO: Objective("dpo", datasets.preference, loss, reference),
+        SFT: Objective("sft", datasets.sft, **by_part),
+    }
+    held_out = {}
+    if pairs is not None:
+        beside = None if loss.needs_reference else loss
+        held_out[DPO] = Objective("dpo", pairs, DPOLoss(config.beta), next(logps), beside=beside)
+    if sft is not None:
+        held_out[SFT] = Objective("sft", sft, **by_part)
+    return Objectives(train, held_out)
+
+
+def _first(tokens: TokenizedDataset | None, count: int) -> TokenizedDataset | None:
+    """Return the first rows of a set."""
+    return None if tokens is None else tokens.select(np.arange(min(len(tokens), count)))
