@@ -15,9 +15,8 @@ import torch
 from benchmarks import llm_rows
 from benchmarks.llm_rows import Size
 from llm.config import TrainConfig
-from llm.models import loading
-from llm.models.policy import Policy
-from llm.training.engine import Engine, make_accelerator
+from llm.training.base import BaseModel
+from llm.training.engine import make_accelerator
 from llm.training.objective import Objective
 from llm.training.trainer import Trainer, TrainSpec
 from toyopt.algorithms import DPO, SFT, Alright, Rule, Sequential
@@ -49,67 +48,65 @@ def config_of(size: Size, **options: Any) -> TrainConfig:
 
 
 class Ours:
-    """Both objectives on one base; `run` trains a new adapter by a rule and discards the adapter."""
+    """Both objectives on one base; `run` trains a new adapter by a rule and discards it."""
 
     def __init__(self, size: Size, **options: Any) -> None:
         self.config = config_of(size, **options)
-        self.base = llm_rows.model(size)
-        self.accelerator = make_accelerator(self.config)
         self.tokens = {DPO: llm_rows.tokens(size, "preference"), SFT: llm_rows.tokens(size, "sft")}
-        self.tasks = {
-            DPO: Objective("dpo", self.tokens[DPO], self.config.beta),
+        accelerator = make_accelerator(self.config)
+        self.base = BaseModel(accelerator, self.config, llm_rows.model(size), self.tokens[DPO], quiet=True)
+        self.objectives = {
+            DPO: Objective("dpo", self.tokens[DPO], self.config.loss),
             SFT: Objective("sft", self.tokens[SFT]),
         }
-        self.notes: list[str] = []
+        self.paths = (False, False)  # whether the policy skipped prompt logits, and shared a pair's prompt
 
     def prepare(self) -> None:
-        """Compute the reference's log-probabilities, which are not part of the timed loop."""
-        session = Engine(self.accelerator, Policy(self.base.requires_grad_(False)), self.config, steps=1)
-        self.tasks[DPO] = dataclasses.replace(self.tasks[DPO], reference=session.logps(self.tasks[DPO]))
-        session.close()
+        """Compute the reference's log-probabilities, which are computed once and are not a part of the loop."""
+        engine = self.base.open_for_evaluation(self.config)
+        logps = engine.logps(self.objectives[DPO])
+        self.objectives[DPO] = dataclasses.replace(self.objectives[DPO], reference=logps)
+        engine.close()
 
     def run(self, rule: Rule, steps: int) -> Turn:
-        """Run `steps` steps of the training loop without evaluations and checkpoints."""
-        if self.tasks[DPO].reference is None:
+        """Take `steps` steps, with everything that the loop does but evaluations and checkpoints."""
+        if self.objectives[DPO].reference is None:
             self.prepare()
         with tempfile.TemporaryDirectory(prefix="llm-bench-") as folder:
-            chosen = {DPO, SFT} if not isinstance(rule, Sequential) else set(rule.order)
-            tasks = {i: t for i, t in self.tasks.items() if i in chosen}
-            loop = _Timed(
-                TrainSpec(rule, tasks, {}, steps, {}), self._open, self.config, Path(folder), report=lambda *_: None
-            )
-            session = loop.run()
-            session.close()
-            self.base = session.raw.model.unload()
-        (cpu, wall), (cpu_end, wall_end) = loop.marks[0], loop.marks[-1]
-        return Turn(cpu_end - cpu, wall_end - wall, loop.costs.tokens, loop.trained)
-
-    def _open(self, _: int) -> Engine:
-        model = loading.add_adapter(self.base, self.config, seed=0)
-        if self.config.gradient_checkpointing:
-            self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        session = Engine(self.accelerator, Policy(model), self.config, steps=1)
-        prompts, pairs = self.tokens[DPO].prompts[:2], self.tokens[DPO].responses[:2]
-        self.notes = session.raw.settle(session.call, prompts, pairs, share=self.config.share_prompt)
-        return session
+            chosen = {i for i, _ in rule.stages} or {DPO, SFT}
+            objectives = {i: o for i, o in self.objectives.items() if i in chosen}
+            spec = TrainSpec(rule, objectives, {}, steps, {})
+            trainer = _Timed(self.base, spec, self.config, Path(folder), report=lambda *_: None)
+            for stage in trainer.stages:
+                trainer.fit(stage)
+            policy = trainer.engine.raw
+            self.paths = (policy.direct, policy.shared)
+            trainer.engine.close()
+        (cpu, wall), (cpu_end, wall_end) = trainer.marks[0], trainer.marks[-1]
+        return Turn(cpu_end - cpu, wall_end - wall, trainer.costs.tokens, trainer.trained)
 
 
 class _Timed(Trainer):
-    """A trainer that records the time of every step and the number of steps on each objective."""
+    """A trainer that notes the time before every step and after the last, and counts the steps of each objective."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.marks: list[tuple[float, float]] = []
         self.trained = {DPO: 0, SFT: 0}
 
-    def _step(self) -> bool:
+    def _step(self) -> None:
         self.marks.append(clocks())
-        return super()._step()
+        super()._step()
 
-    def _move(self, coefficients: tuple[float, ...]) -> None:
-        for i in self.trained:
-            self.trained[i] += coefficients[i] > 0.0
-        super()._move(coefficients)
+    def _record(self, trained: Any, evaluated: Any, norm: float) -> None:
+        super()._record(trained, evaluated, norm)
+        for i in trained:
+            self.trained[i] += 1
+        if self.control.t == self.spec.steps:
+            self.marks.append(clocks())
+
+    def _save(self) -> None:
+        """Write no checkpoint."""
 
 
 def alright(size: Size, micro_tokens: int = 1024) -> Callable[[], Turn]:

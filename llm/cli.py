@@ -1,4 +1,4 @@
-"""The command line: `python -m llm COMMAND`, where COMMAND is one of those that `USAGE` tells."""
+"""The command line: `python -m llm COMMAND`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 from llm.common.arguments import parse, take_option
 from llm.config import TrainConfig, configure, read
 from llm.presets import PRESETS
+from llm.training.errors import InterruptedRunError, StoppedRunError
 
 USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
 
   train      one adapter from an SFT set and a preference set
   evaluate   f_DPO, f_SFT and gaps of a finished run, or of any adapter, on held-out rows
   generate   answers to prompts
-  judge      win rate of a model's answers against references, or how often it refuses
+  judge      win rate of a model's answers against references, or its refusal rate
   optima     f_DPO* and f_SFT*, by a run on each objective alone (cached)
   benchmark  scores of lm-evaluation-harness: mmlu, hellaswag, ..., or the embedded world's questions
-  curvature  eigenvalues of the objectives' Hessians at the adapters that a run kept
-  similarity the closest prompts of an SFT set and a preference set, and how alike their responses are
+  curvature  eigenvalues of the objectives' Hessians at the adapters kept by a run
+  similarity the closest prompts of an SFT set and a preference set, and the similarity of their responses
   merge      put an adapter into its base model's weights
   study      a grid of runs: run | status | commands | table
 
@@ -31,7 +32,10 @@ then from --config FILE (TOML or YAML), then from the command line; the last one
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command; the exit status. Wrong input is one line and 2, a run that had to stop is one line and 1."""
+    """Run a command and return its exit status.
+
+    Wrong input is one line and 2; a run that cannot continue one line and 1; an interrupted run one line and 130.
+    """
     commands: dict[str, Callable[[list[str]], int | None]] = {
         "train": _train,
         "evaluate": _evaluate,
@@ -62,23 +66,20 @@ def main(argv: Sequence[str]) -> int:
         raise
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last checkpoint", 130)
-    except RuntimeError as error:
-        from llm.training.trainer import InterruptedRunError, StoppedRunError
-
-        if isinstance(error, StoppedRunError):
-            return _fail(error, 1)
-        if isinstance(error, InterruptedRunError):
-            return _fail(error, 130)
-        raise
+    except StoppedRunError as error:
+        return _fail(error, 1)
+    except InterruptedRunError as error:
+        return _fail(error, 130)
 
 
-def _fail(what: Any, status: int) -> int:
-    print(f"error: {' '.join(str(what).split())}", file=sys.stderr)
+def _fail(message: Any, status: int) -> int:
+    """Print one line of error and return the exit status."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     return status
 
 
 def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
-    """The configuration: defaults, --preset, --config, and the options in `argv`."""
+    """Return the configuration of defaults, --preset, --config, and the options in `argv`."""
     preset, argv = take_option(argv, "--preset")
     file, argv = take_option(argv, "--config")
     values = read(file) if file else {}
@@ -94,19 +95,19 @@ def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
 
 
 def _train(argv: list[str]) -> None:
+    config = config_from(argv, "train", "Train one adapter on an SFT set and a preference set.")
     from llm.training.run import train
 
-    config = config_from(argv, "train", "Train one adapter on an SFT set and a preference set.")
     result = train(config)
     values = {k: v for k, v in result.summary["evaluation"].items() if k.startswith(("f_", "gap_", "ideal"))}
-    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks
+    if os.environ.get("RANK", "0") == "0":  # one of several processes prints
         print(f"{result.folder}: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
 
 
 def _optima(argv: list[str]) -> None:
+    config = config_from(argv, "optima", "f_DPO* and f_SFT*, by a run on each objective alone.")
     from llm.training.optima import optima
 
-    config = config_from(argv, "optima", "f_DPO* and f_SFT*, by a run on each objective alone.")
     for where, values in optima(config).items():
         print(f"{where}: " + "  ".join(f"f_{name.upper()}* {value:.5f}" for name, value in values.items()))
 
@@ -131,7 +132,7 @@ def _judge(argv: list[str]) -> int | None:
     from llm.judging.endpoint import EndpointError
     from llm.judging.judge import JudgeConfig, judge, tell
 
-    chosen = parse(JudgeConfig, argv, "judge", "Win rate of answers against references, or how often a model refuses.")
+    chosen = parse(JudgeConfig, argv, "judge", "Win rate of answers against references, or refusal rate.")
     try:
         tell(judge(chosen), chosen.out)
     except EndpointError as error:
@@ -174,7 +175,7 @@ def _similarity(argv: list[str]) -> None:
     from llm.evaluation.similarity import SimilarityConfig, similarity, table
 
     chosen = parse(
-        SimilarityConfig, argv, "similarity", "How alike two sets' closest prompts are, and their responses."
+        SimilarityConfig, argv, "similarity", "Similarity of the closest prompts of two sets, and of their responses."
     )
     print(table(similarity(chosen)))
 

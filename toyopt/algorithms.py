@@ -367,23 +367,40 @@ def _seq(cls, o, f):
     first = round(o.lam * o.steps)
     steps, order = (first, o.steps - first), (DPO, SFT)
     return cls(steps[::-1], order[::-1]) if o.order == "sft-dpo" else cls(steps, order)
+
+
 Sequential.from_options = classmethod(_seq)
 Sequential.stages = property(lambda s: tuple(zip(s.order, s.steps)))
-for _c in (Mix, Alright, Maxright): _c.stages = ()
-for _c in (Sequential, Mix, Alright, Maxright): _c.needs_optima = _c is Maxright
+for _c in (Mix, Alright, Maxright):
+    _c.stages = ()
+for _c in (Sequential, Mix, Alright, Maxright):
+    _c.needs_optima = _c is Maxright
 Mix.from_options = classmethod(lambda c, o, f: c(o.lam))
+
+
 def _al(c, o, f):
-    r = c(o.lam); object.__setattr__(r, "o", (o.alternation, o.block)); return r
+    r = c(o.lam)
+    object.__setattr__(r, "o", (o.alternation, o.block))
+    return r
+
+
 Alright.from_options = classmethod(_al)
 Maxright.from_options = classmethod(lambda c, o, f: c(o.lam, f, o.k))
 Maxright.with_f_star = lambda s, f: replace(s, f_star=f)
+
+
 def _uni(self, coin):
-    if not isinstance(self.rule, Alright): return None
+    if not isinstance(self.rule, Alright):
+        return None
     alt, blk = self.rule.o
     block, within = divmod(self.t, blk)
-    if alt == "even": return even_draw(block)
-    if within == 0 or getattr(self, "drawn", None) is None: self.drawn = float(coin.random())
+    if alt == "even":
+        return even_draw(block)
+    if within == 0 or getattr(self, "drawn", None) is None:
+        self.drawn = float(coin.random())
     return self.drawn
+
+
 Controller.uniform = _uni
 Controller.f_star = property(lambda s: getattr(s.rule, "f_star", None))
 RULES = {"sequential": Sequential, "mix": Mix, "alright": Alright, "maxright": Maxright}

@@ -77,7 +77,7 @@ class BaseModel:
             model = loading.load_adapter(base, str(before), trainable=False, name=adapter_name(stage - 1))
             model = loading.add_adapter(model, config, seed=config.seed + stage, name=adapter_name(stage))
         elif config.stack:
-            model = loading.add_adapter(base, config, seed=config.seed, name=adapter_name(0))
+            model = loading.add_adapter(base, config, seed=config.seed, name=adapter_name(stage))
         elif config.adapter:
             model = loading.load_adapter(base, config.adapter, trainable=True)
         else:

@@ -18,6 +18,7 @@ import torch
 from llm.data.sampler import BatchSampler, Indices
 from llm.training import checkpoint, export
 from llm.training.engine import Engine, ForwardResult, any_process, seed_dropout
+from llm.training.errors import InterruptedRunError, StoppedRunError
 from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, evaluation_line, step_line
 from llm.training.objective import Objective
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
@@ -29,14 +30,6 @@ if TYPE_CHECKING:
     from llm.training.base import BaseModel
 
 Report = Callable[[int, int, str], None]  # (steps done, steps in all, text)
-
-
-class StoppedRunError(RuntimeError):
-    """A run that cannot continue: a loss is not finite or explodes. The message is a diagnosis."""
-
-
-class InterruptedRunError(RuntimeError):
-    """A run that was asked to stop; its state is saved."""
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,7 @@ def run(folder: Path) -> Path:
     ("changes", "begins", "shows"),
     [
         ({"lam": 0.25}, "out: {r} holds another run", "(lam was 0.5 and is 0.25); give another --out, or --overwrite"),
-        ({"preference_rows": 20}, "out: {r} holds another run", "the rows are others"),
+        ({"preference_rows": 20}, "out: {r} holds another run", "the training rows differ"),
         ({"lam": 0.25, "overwrite": True, "lora_targets": "zzz"}, "lora_targets: zzz is no layer", "query_key_value"),
         ({"lam": 0.25, "overwrite": True, "batch_sft": 99}, "batch_sft: must be at most", "got 99"),
         ({"lam": 0.25, "overwrite": True, "reference": "chosn"}, "reference: must be", "got chosn"),

@@ -21,7 +21,6 @@ from llm.models.policy import Policy
 from llm.training.engine import Engine
 from llm.training.metrics import read_metrics
 from llm.training.optima import optima
-from llm.training.train import rule_of
 from toyopt.algorithms import DPO, SFT, Controller, Maxright, Sequential, draw, even_draw
 from toyopt.estimates import BestSoFar
 
@@ -260,8 +259,8 @@ def test_gaps_are_reported_for_every_method_that_knows_the_optima(tmp_path: Path
 @pytest.mark.parametrize(("lam", "steps"), [(0.0, (0, 13)), (0.3, (4, 9)), (0.5, (6, 7)), (1.0, (13, 0))])
 def test_lambda_is_dpos_share_of_sequentials_steps(lam: float, steps: tuple[int, int], tmp_path: Path) -> None:
     asked = config(tmp_path, method="sequential", lam=lam)
-    assert rule_of(asked) == Sequential(steps, (DPO, SFT))
-    assert rule_of(dataclasses.replace(asked, order="sft-dpo")) == Sequential(steps[::-1], (SFT, DPO))
+    assert asked.rule() == Sequential(steps, (DPO, SFT))
+    assert dataclasses.replace(asked, order="sft-dpo").rule() == Sequential(steps[::-1], (SFT, DPO))
 
 
 # How it is computed does not count.
@@ -297,13 +296,13 @@ def test_gap_rows_are_new_rows_every_time_and_no_pass_is_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[str]
 ) -> None:
     seen: list[tuple[str, list[int], bool]] = []
-    whole = Engine.look
+    whole = Engine.forward
 
-    def look(self: Engine, task: Any, rows: Any, *, graph: bool) -> Any:
-        seen.append((task.name, list(rows), graph))
-        return whole(self, task, rows, graph=graph)
+    def forward(self: Engine, objective: Any, rows: Any, *, graph: bool) -> Any:
+        seen.append((objective.name, list(rows), graph))
+        return whole(self, objective, rows, graph=graph)
 
-    monkeypatch.setattr(Engine, "look", look)
+    monkeypatch.setattr(Engine, "forward", forward)
     lines = run(config(tmp_path, method="maxright", k=3, gap_rows=2))
     evaluations = math.ceil(STEPS / 3)
     assert [(name, len(rows), graph) for name, rows, graph in seen] == [

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import json
+import textwrap
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.wrong import fails
 
-import llm.config
-from llm import TrainConfig
+from llm import TrainConfig, options
 from llm.cli import config_from
-from llm.config import DATA, METHOD, NOT_THE_RESULT, configure, digest, read
+from llm.common.arguments import annotations_of
+from llm.common.cache import digest
+from llm.config import GROUPS, INPUTS, RESULT, SINGLE_OBJECTIVE, configure, read, unused_options
 from llm.presets import PRESETS
+from toyopt.algorithms import RULES
 
 NAMES = [f.name for f in dataclasses.fields(TrainConfig)]
 
@@ -24,18 +29,16 @@ def config(*argv: str) -> TrainConfig:
     return config_from(list(argv), "train", "")
 
 
-@pytest.mark.parametrize("module", ["config", "evaluation/held_out", "evaluation/generate"])
-def test_every_option_is_documented(module: str) -> None:
-    path = Path(llm.config.__file__).parent / f"{module}.py"
-    classes = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
-    body = next(c.body for c in classes if c.name.endswith("Config"))
-    for i, node in enumerate(body):
-        if isinstance(node, ast.AnnAssign):
-            after = body[i + 1]
-            assert isinstance(node.target, ast.Name)
-            assert isinstance(after, ast.Expr), node.target.id
-            assert isinstance(after.value, ast.Constant), node.target.id
-            assert isinstance(after.value.value, str), node.target.id
+@pytest.mark.parametrize("group", GROUPS, ids=lambda g: g.__name__)
+def test_every_option_is_documented(group: type) -> None:
+    source = ast.parse(textwrap.dedent(inspect.getsource(group))).body[0]
+    assert isinstance(source, ast.ClassDef)
+    for i, node in enumerate(source.body):
+        if isinstance(node, ast.AnnAssign) and not ast.unparse(node.annotation).startswith("ClassVar"):
+            after = source.body[i + 1]
+            assert isinstance(after, ast.Expr), ast.unparse(node)
+            assert isinstance(after.value, ast.Constant), ast.unparse(node)
+            assert isinstance(after.value.value, str), ast.unparse(node)
 
 
 AT_LEAST_0 = ("optima_steps", "reference_steps", "sft_rows", "preference_rows", "window", "lora_rank", "warmup")
@@ -46,14 +49,14 @@ RANGES = [
     *((name, -1, "at least 0", [0]) for name in AT_LEAST_0),
     *((name, 0, "at least 1", [1]) for name in AT_LEAST_1),
     ("max_length", 1, "at least 2", [2]),
-    *((name, -0.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap")),
-    *((name, 1.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap")),
-    *((name, 0.0, "greater than 0", [1e-9]) for name in ("beta", "lr", "explode", "orpo_lambda")),
-    *((name, -1e-9, "0 or greater", [0.0]) for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star")),
-    *((name, -1e-9, "0 or greater", [0.0, 2.0]) for name in ("simpo_beta", "simpo_gamma")),
+    *((name, -0.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap", "replay")),
+    *((name, 1.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap", "replay")),
+    *((name, 0.0, "greater than 0", [1e-9]) for name in ("beta", "lr", "max_loss_ratio", "orpo_lambda")),
+    *((name, -1e-9, "at least 0", [0.0]) for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star")),
+    *((name, -1e-9, "at least 0", [0.0, 2.0]) for name in ("simpo_beta", "simpo_gamma")),
     *((name, 1.0, "less than 1", [0.0, 0.999]) for name in ("held_out", "lora_dropout", "beta1", "beta2")),
     *((name, -0.1, "at least 0", [0.0]) for name in ("held_out", "lora_dropout", "beta1", "beta2")),
-    *((n, float("nan"), "finite", []) for n in ("lam", "lr", "clip", "explode", "held_out", "f_dpo_star")),
+    *((n, float("nan"), "finite", []) for n in ("lam", "lr", "clip", "max_loss_ratio", "held_out", "f_dpo_star")),
     ("lr", float("inf"), "finite", []),
 ]
 
@@ -67,7 +70,8 @@ def test_ranges(name: str, value: Any, must: str, good: list[Any]) -> None:
 
 
 def test_every_number_has_a_range() -> None:
-    numbers = {f.name for f in dataclasses.fields(TrainConfig) if str(f.type).startswith(("int", "float"))}
+    kinds = {name: typing.get_args(hint) or (hint,) for name, hint in annotations_of(TrainConfig).items()}
+    numbers = {name for name, kind in kinds.items() if kind[0] in (int, float, float | None)}
     assert numbers == {name for name, *_ in RANGES}
 
 
@@ -93,7 +97,7 @@ def test_types(name: str, value: Any, must: str) -> None:
 
 
 CHOICES = {
-    "method": ["sequential", "mix", "alright", "maxright"],
+    "method": list(RULES),
     "order": ["dpo-sft", "sft-dpo"],
     "alternation": ["coin", "even"],
     "f_star": ["estimate", "compute", "given"],
@@ -162,10 +166,25 @@ def test_as_dict_is_plain_and_whole() -> None:
     assert TrainConfig(**values) == made
 
 
-def test_groups_of_options_name_options() -> None:
-    assert set(NAMES) >= NOT_THE_RESULT | METHOD | DATA
-    assert not NOT_THE_RESULT & METHOD
-    assert not NOT_THE_RESULT & DATA
+def test_every_option_is_in_one_group() -> None:
+    names = [f.name for group in GROUPS for f in dataclasses.fields(group)]
+    assert names == NAMES
+    assert set(RESULT) | {options.MachineOptions, options.RunOptions} == set(GROUPS)
+    assert not set(INPUTS) & set(SINGLE_OBJECTIVE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_depends_on_every_option_but_those_of_machine_and_run(name: str) -> None:
+    outside = {f.name for g in (options.MachineOptions, options.RunOptions) for f in dataclasses.fields(g)}
+    assert (name in TrainConfig().values_of(*RESULT)) == (name not in outside)
+
+
+def test_options_that_a_rule_does_not_read_are_those_of_other_rules() -> None:
+    assert "k" not in unused_options("maxright")
+    assert unused_options("maxright")["replay"] == TrainConfig().replay
+    assert {"stack", "average", "block", "k"} < set(unused_options("mix"))
+    assert not {"lam", "order", "f_star", "lr"} & set(unused_options("mix"))
+    assert "stage_reset" not in unused_options("replay")
 
 
 # Which source counts.
@@ -222,7 +241,7 @@ def test_toml_and_yaml(tmp_path: Path, suffix: str) -> None:
 WRONG_FILES: list[tuple[str, str, type[Exception], str, str]] = [
     ("a.toml", "lambda = 1\nlaam = 2", ValueError, "{path}: lambda is no option", "did you mean lam?"),
     ("a.toml", "batch-stf = 2", ValueError, "{path}: batch-stf is no option", "did you mean batch_sft?"),
-    ("a.yaml", "qqqq: 2", ValueError, "{path}: qqqq is no option", "there are model, sft"),
+    ("a.yaml", "qqqq: 2", ValueError, "{path}: qqqq is no option", "there are model, adapter"),
     ("a.toml", "steps = ,", ValueError, "config: {path} is not TOML", "at line 1"),
     ("a.yaml", "steps: [1", ValueError, "config: {path} is not YAML", "line 1"),
     ("a.yaml", "- 1", ValueError, "config: {path} must hold names with values", "list"),

@@ -56,14 +56,14 @@ def test_a_run_leaves_an_adapter_that_peft_loads_as_it_is(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: dict[str, Any] = {}
-    own = Trainer.run
+    own = Trainer.export
 
-    def run(self: Trainer) -> Any:
-        session = own(self)
-        kept.update(logits=logits(session.raw.model), direct=session.raw.direct, shared=session.raw.shared)
-        return session
+    def export(self: Trainer) -> Path:
+        policy = self.engine.raw
+        kept.update(logits=logits(policy.model), direct=policy.direct, shared=policy.shared)
+        return own(self)
 
-    monkeypatch.setattr(Trainer, "run", run)
+    monkeypatch.setattr(Trainer, "export", export)
     base = tiny.base(tmp_path / "base", family, bos=family != "gpt_neox")
     asked = config(
         model=str(base), out=str(tmp_path / "run"), cache=str(tmp_path / "cache"), steps=24, batch_sft=4, method="mix",

@@ -28,28 +28,30 @@ def config(base: Path, folder: Path, **changes: Any) -> TrainConfig:
 
 
 def prepared(c: TrainConfig, **given: Any) -> Any:
-    """The run before it trains, and its tasks."""
-    from llm.training.run import Run
+    """The inputs of a run before it trains, and its objectives."""
+    from llm.training.inputs import GivenInputs, open_inputs
+    from llm.training.objectives import load_objectives
 
     sets = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows(), **given}
-    run = Run(c, c.folder, given=sets, quiet=True)
-    return run, *run.tasks()
+    with open_inputs(c, GivenInputs(**sets), quiet=True) as inputs:
+        objectives = load_objectives(inputs)
+        return inputs, objectives.train, objectives.held_out
 
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Gets a name for every file of log-probabilities that is computed."""
+    """The keys of all log-probabilities that are computed."""
     from llm.training import reference
 
-    names: list[str] = []
-    ordinary = reference.compute
+    keys: list[str] = []
+    ordinary = reference._compute
 
-    def noted(session: Any, task: Any, path: Path, report: Any = None) -> Any:
-        names.append(path.stem)
-        return ordinary(session, task, path, report)
+    def noted(inputs: Any, engine: Any, objective: Any, cache: Any, key: str) -> Any:
+        keys.append(key)
+        return ordinary(inputs, engine, objective, cache, key)
 
-    monkeypatch.setattr(reference, "compute", noted)
-    return names
+    monkeypatch.setattr(reference, "_compute", noted)
+    return keys
 
 
 def direct(model: Any, tokens: Any) -> Any:
@@ -104,7 +106,7 @@ def test_a_damaged_file_is_computed_again(base: Path, tmp_path: Path, computed: 
     from safetensors.torch import save_file
 
     _, tasks, _ = prepared(config(base, tmp_path))
-    paths = sorted((tmp_path / "cache" / "reference").glob("*.safetensors"))
+    paths = sorted((tmp_path / "cache" / "reference").glob("*/logps.safetensors"))
     assert len(paths) == 2
     data = {p: p.read_bytes() for p in paths}
     for path in paths:
@@ -133,20 +135,20 @@ def test_it_is_what_a_plain_forward_pass_gives(base: Path, tmp_path: Path, kind:
         name = str(train(first, sft=tiny.sft_rows(), preference=tiny.preference_rows(), quiet=True).folder)
     else:
         name = kind
-    run, tasks, evals = prepared(config(base, tmp_path, reference=name, **order))
+    inputs, tasks, evals = prepared(config(base, tmp_path, reference=name, **order))
     model = AutoModelForCausalLM.from_pretrained(base)
     folders = list((tmp_path / "cache" / "adapters").glob("*")) + ([Path(name)] if kind == "folder" else [])
     assert len(folders) == (kind != "base")
     for folder in folders:
         model = PeftModel.from_pretrained(model, folder)
-    sets = {0: (tasks[0], run.sets.preference), 1: (evals[0], run.sets.preference_held_out)}
+    sets = {0: (tasks[0], inputs.datasets.preference), 1: (evals[0], inputs.datasets.preference_held_out)}
     for task, tokens in sets.values():
         expected = direct(model.eval(), tokens)
         # Sums of some dozen float32 log-probabilities of size 5: 1e-6 each.
         torch.testing.assert_close(task.reference.double(), expected, rtol=1e-6, atol=5e-5)
     if kind != "base":
         with model.disable_adapter():
-            assert (direct(model, run.sets.preference) - tasks[0].reference).abs().max() > 1e-2
+            assert (direct(model, inputs.datasets.preference) - tasks[0].reference).abs().max() > 1e-2
     if kind == "paper":  # SFT comes first, so it is the SFT set's; chosen's would be another
         _, other, _ = prepared(config(base, tmp_path, reference="sft", **order))
         assert torch.equal(other[0].reference, tasks[0].reference)

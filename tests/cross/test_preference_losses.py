@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import math
 import warnings
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,12 +21,13 @@ from llm.common.files import read_json
 from llm.data.formats import load
 from llm.data.tokenization import tokenize
 from llm.evaluation.held_out import EvaluateConfig, evaluate
-from llm.losses import ReferenceFree, orpo, simpo
+from llm.losses import ORPO, SimPO
 from llm.models.policy import Policy
+from llm.training import cached_run, objectives
+from llm.training.cached_run import key_values, single_objective_config
 from llm.training.metrics import read_metrics
 from llm.training.objective import Objective
 from llm.training.optima import optima
-from llm.training.run import Run
 
 gc.freeze()  # a run collects garbage several times, half a second each with all that torch and its like keep
 
@@ -88,14 +88,14 @@ def trl_trainer(name: str) -> Any:
 def test_simpo_is_trls(beta: float, gamma: float) -> None:
     theirs = trl_trainer("cpo")
     task, rows, batch, logps = pairs_on_the_model()
-    task = dataclasses.replace(task, loss=ReferenceFree("simpo", partial(simpo, beta=beta, gamma=gamma)))
+    task = dataclasses.replace(task, loss=SimPO(beta, gamma))
     chosen, rejected = trls_means(batch, theirs.get_batch_logps)
     settings = SimpleNamespace(
         alpha=0.0, beta=beta, simpo_gamma=gamma, loss_type="simpo", label_smoothing=0.0,
         accelerator=SimpleNamespace(device="cpu"),
     )  # fmt: skip
     losses, won, lost = theirs.cpo_loss(settings, chosen, rejected)
-    ours = simpo(logps, batch.counts, beta=beta, gamma=gamma)
+    ours = SimPO(beta, gamma)(logps, batch.counts, None)
     torch.testing.assert_close(ours.losses, losses, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.rewards_chosen, won, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.rewards_rejected, lost, rtol=1e-4, atol=1e-5)
@@ -109,7 +109,7 @@ def test_orpo_is_trls() -> None:
     chosen, rejected = trls_means(batch, theirs.get_batch_logps)
     settings = SimpleNamespace(beta=0.4, accelerator=SimpleNamespace(device="cpu"))
     weighted, won, lost, ratio, odds = theirs.odds_ratio_loss(settings, chosen, rejected)
-    ours = orpo(logps, batch.counts, lam=0.4)
+    ours = ORPO(0.4)(logps, batch.counts, None)
     # TRL's first term is a mean over the batch's tokens, prompts included; ours is each chosen response's own mean.
     torch.testing.assert_close(ours.losses, -chosen - weighted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.rewards_chosen, won, rtol=1e-4, atol=1e-5)
@@ -125,13 +125,13 @@ def test_orpo_is_trls() -> None:
 def referred(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of rows that reference log-probabilities were asked for."""
     rows: list[int] = []
-    whole = Run._reference
+    ordinary = objectives.reference_logps
 
-    def noted(self: Run, sets: list[Any]) -> list[Any]:
-        rows.extend(len(t) for t in sets)
-        return whole(self, sets)
+    def noted(inputs: Any, datasets: list[Any]) -> list[Any]:
+        rows.extend(len(t) for t in datasets)
+        return ordinary(inputs, datasets)
 
-    monkeypatch.setattr(Run, "_reference", noted)
+    monkeypatch.setattr(objectives, "reference_logps", noted)
     return rows
 
 
@@ -181,15 +181,16 @@ def test_the_numbers_of_a_loss_and_only_its_own_count(tmp_path: Path) -> None:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    names: list[str] = []
-    whole = Run.carry_out
+    titles: list[str] = []
+    ordinary = cached_run.train_in
 
-    def noted(self: Run, plan: Any, config: TrainConfig, folder: Path, what: str) -> None:
-        names.append(what)
-        whole(self, plan, config, folder, what)
+    def noted(inputs: Any, spec: Any, config: TrainConfig, folder: Any, title: str) -> None:
+        titles.append(title)
+        ordinary(inputs, spec, config, folder, title)
 
-    monkeypatch.setattr(Run, "carry_out", noted)
-    return names
+    for module in ("cached_run", "run"):
+        monkeypatch.setattr(f"llm.training.{module}.train_in", noted)
+    return titles
 
 
 def test_gaps_are_from_dpos_optimum_and_maxright_has_its_own(tmp_path: Path, trained: list[str]) -> None:
@@ -240,13 +241,11 @@ def test_maxright_estimates_its_own_optimum(tmp_path: Path) -> None:
 
 def test_the_caches_of_runs_on_dpo_keep_their_names(tmp_path: Path) -> None:
     """A new option that does not change a run on one objective is not in the name of its folder."""
-    made = Run(config(tmp_path), tmp_path / "run", quiet=True, model=MODEL, tokenizer=TOKENIZER, given=ROWS)
-    depends = made._depends(made._alone(0, 3))
-    assert not {*OWN, "average"} & set(depends)
-    other = dataclasses.replace(made.config, preference_loss="simpo", simpo_gamma=9.0, orpo_lambda=9.0)
-    made.config = other
-    assert made._depends(made._alone(0, 3)) == depends
-    made.give_back()
+    plain = config(tmp_path)
+    other = dataclasses.replace(plain, preference_loss="simpo", simpo_gamma=9.0, orpo_lambda=9.0)
+    values = key_values(single_objective_config(plain, 0, 3))
+    assert not {*OWN, "average"} & set(values)
+    assert key_values(single_objective_config(other, 0, 3)) == values
 
 
 def test_a_run_from_before_an_option_existed_is_still_that_run(tmp_path: Path) -> None:
@@ -256,7 +255,7 @@ def test_a_run_from_before_an_option_existed_is_still_that_run(tmp_path: Path) -
     run(asked)
     saved = read_json(tmp_path / "run" / "run.json")
     for name in OWN[:1]:
-        del saved["identity"]["options"][name]
+        del saved["fingerprint"]["options"][name]
         del saved["config"][name]
     write_json(tmp_path / "run" / "run.json", saved)
     before = (tmp_path / "run" / "summary.json").stat().st_mtime_ns

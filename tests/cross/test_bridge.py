@@ -25,8 +25,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from llm import TrainConfig, train
-from llm.training.trainer import Trainer
-from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Sequential, draw
+from toyopt.algorithms import Alright, Constant, Controller, Maxright, Mix, Rule, Sequential, draw
 from toyopt.problem import Problem
 from toyopt.simulate import simulate
 
@@ -229,7 +228,7 @@ def test_alright_follows_the_simulators_alright_when_both_have_one_coin(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coin = np.random.default_rng(8)
-    monkeypatch.setattr(Trainer, "_uniform", lambda _: float(coin.random()))
+    monkeypatch.setattr(Controller, "uniform", lambda *_: float(coin.random()))
     theta, lines = trained(world, tmp_path, method="alright")
     run = simulated(world.problem, Alright(LAM), world.theta, seed=8)
     assert [line["objective"] for line in lines] == [("dpo", "sft")[int(c)] for c in run.choices[0]]

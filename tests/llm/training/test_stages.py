@@ -135,7 +135,7 @@ def test_a_run_that_breaks_says_where_and_why(base: Path, tmp_path: Path, capsys
 def test_a_loss_that_explodes_stops_the_run_before_good_states_are_gone(base: Path, tmp_path: Path) -> None:
     from llm.training.trainer import StoppedRunError
 
-    c = config(base, tmp_path / "run", lr=0.5, save_every=1, steps=40, lam=1.0, explode=1.0, beta=50.0)
+    c = config(base, tmp_path / "run", lr=0.5, save_every=1, steps=40, lam=1.0, max_loss_ratio=1.0, beta=50.0)
     with pytest.raises(StoppedRunError, match="the loss explodes") as caught:
         run(c)
     lines = [json.loads(t) for t in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -160,12 +160,12 @@ def test_another_runs_folder_is_refused_with_what_differs(finished: Path, base: 
 
 
 def test_other_rows_and_another_base_are_another_run(finished: Path, tmp_path: Path, base: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds another run \(the rows are others\)"):
+    with pytest.raises(ValueError, match=r"holds another run \(the training rows differ\)"):
         run(config(base, finished), sft=tiny.sft_rows(seed=9))
     moved = tmp_path / "base"
     shutil.copytree(base, moved)
     tiny.model(seed=5).save_pretrained(moved)
-    with pytest.raises(ValueError, match="the base model is another"):
+    with pytest.raises(ValueError, match="the base model differs"):
         run(config(moved, finished))
 
 
@@ -202,7 +202,7 @@ def test_a_run_killed_before_it_had_a_name_can_begin(base: Path, tmp_path: Path)
 def test_options_that_do_not_change_the_result_may_change(finished: Path, base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     shutil.copytree(finished, folder)
-    again = dataclasses.replace(config(base, folder), save_every=5, explode=3.0, cache=str(tmp_path / "other"))
+    again = dataclasses.replace(config(base, folder), save_every=5, max_loss_ratio=3.0, cache=str(tmp_path / "other"))
     before = (folder / "metrics.jsonl").read_bytes()
     run(again)
     assert (folder / "metrics.jsonl").read_bytes() == before
