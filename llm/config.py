@@ -200,8 +200,9 @@ def _check_combinations(c: TrainConfig) -> None:
     if c.stack and c.average:
         raise ValueError("average: stack joins the stages' adapters in another way; say one of the two")
     if not c.loss.needs_reference and RULES[c.method].needs_optima and c.f_star == "given":
+        loss = f"f_{c.preference_loss}"
         raise ValueError(
-            f"f_star: given is f_DPO*, and {c.method} needs the optimum of f_{c.preference_loss}; say compute or estimate"
+            f"f_star: given is f_DPO*, and {c.method} needs the optimum of {loss}; say compute or estimate"
         )
     if c.adapter and c.lora_rank == 0:
         raise ValueError("adapter: cannot be trained on with lora_rank 0, which trains all weights")

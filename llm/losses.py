@@ -78,7 +78,7 @@ _LETTERS = {"beta": "β", "gamma": "γ", "lam": "λ"}
 
 
 @dataclass(frozen=True)
-class DPO(PreferenceLoss):
+class DPOLoss(PreferenceLoss):
     """DPO, eq. (1) and (3): -log σ(h) with h = r_w - r_l and r = β (log π_θ(y|x) - log π_ref(y|x))."""
 
     beta: float
@@ -88,11 +88,11 @@ class DPO(PreferenceLoss):
     needs_reference = True
 
     @classmethod
-    def from_options(cls, options: Any) -> DPO:
+    def from_options(cls, options: Any) -> DPOLoss:
         """Return DPO with `beta`."""
         return cls(options.beta)
 
-    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
+    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:  # noqa: ARG002
         """Return -log σ of the reward margin; `counts` is not used."""
         from torch.nn import functional
 
@@ -103,7 +103,7 @@ class DPO(PreferenceLoss):
 
 
 @dataclass(frozen=True)
-class SimPO(PreferenceLoss):
+class SimPOLoss(PreferenceLoss):
     """SimPO, arXiv 2405.14734 eq. (6): -log σ(r_w - r_l - γ) with r = β/|y| log π_θ(y|x)."""
 
     beta: float
@@ -113,11 +113,11 @@ class SimPO(PreferenceLoss):
     title = "SimPO"
 
     @classmethod
-    def from_options(cls, options: Any) -> SimPO:
+    def from_options(cls, options: Any) -> SimPOLoss:
         """Return SimPO with `simpo_beta` (0: `beta`) and `simpo_gamma`."""
         return cls(options.simpo_beta or options.beta, options.simpo_gamma)
 
-    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
+    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:  # noqa: ARG002
         """Return -log σ of the length-normalised margin less γ; `reference` is not used."""
         from torch.nn import functional
 
@@ -127,7 +127,7 @@ class SimPO(PreferenceLoss):
 
 
 @dataclass(frozen=True)
-class ORPO(PreferenceLoss):
+class ORPOLoss(PreferenceLoss):
     """ORPO, arXiv 2403.07691 eq. (6), (7): -1/|y_w| log π_θ(y_w|x) - λ log σ(log odds(y_w|x)/odds(y_l|x)).
 
     odds = p/(1-p) with log p = 1/|y| log π_θ(y|x). Rewards are λ log p, as TRL's are. The first term is a mean over a
@@ -141,11 +141,11 @@ class ORPO(PreferenceLoss):
     title = "ORPO"
 
     @classmethod
-    def from_options(cls, options: Any) -> ORPO:
+    def from_options(cls, options: Any) -> ORPOLoss:
         """Return ORPO with `orpo_lambda`."""
         return cls(options.orpo_lambda)
 
-    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
+    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:  # noqa: ARG002
         """Return the likelihood term plus λ times the odds-ratio term; `reference` is not used."""
         import torch
         from torch.nn import functional
@@ -159,4 +159,4 @@ class ORPO(PreferenceLoss):
         return PreferenceTerms(losses, rewards[0::2], rewards[1::2])
 
 
-PREFERENCE_LOSSES: Mapping[str, type[PreferenceLoss]] = {loss.name: loss for loss in (DPO, SimPO, ORPO)}
+PREFERENCE_LOSSES: Mapping[str, type[PreferenceLoss]] = {loss.name: loss for loss in (DPOLoss, SimPOLoss, ORPOLoss)}

@@ -92,7 +92,8 @@ class WorldOptions:
     world_seed: Annotated[int, NOT_NEGATIVE] = 0
     """Embedded world: random seed."""
     world_size: Literal["standard", "small", "large"] = "standard"
-    """Embedded world: standard (120 places, 1.1 million parameters), small (40, 0.2 million), large (400, 11 million)."""
+    """Embedded world: standard (120 places, 1.1 million parameters), small (40, 0.2 million), large (400, 11 million).
+    """
     world_family: Literal["neox", "llama", "t5"] = "neox"
     """Embedded world: architecture of the base; t5 is an encoder-decoder. The preset's lora_targets follow it."""
 

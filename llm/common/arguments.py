@@ -163,7 +163,7 @@ def _plain(annotation: Any) -> Any:
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
-    """Return the types that an annotation allows: (float, NoneType) for `float | None`, (tuple,) for `tuple[str, ...]`."""
+    """Return the types that an annotation allows, such as (float, NoneType) for `float | None`."""
     plain = _plain(annotation)
     parts = get_args(plain) if isinstance(plain, types.UnionType) or get_origin(plain) is typing.Union else (plain,)
     return tuple(get_origin(part) or part for part in map(_plain, parts))

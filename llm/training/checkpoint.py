@@ -1,7 +1,7 @@
-"""Checkpoints: everything that a run needs to go on as if nothing had happened, there whole or not at all.
+"""Checkpoints: everything that a run needs to resume to the same bytes, written atomically.
 
 A folder a checkpoint, `checkpoints/step-00000100`: `tensors.safetensors` (trained weights, optimiser) and `state.json`
-(plain numbers: the rule's state, streams, coin, schedule). Written beside its place and renamed; the last two are kept.
+(plain numbers: the state of rule, samplers, draws and schedule). The last two are kept.
 torch gathers the tensors from all processes, so a run may go on with another number of them.
 """
 
@@ -25,13 +25,13 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One that is complete and undamaged. `state` is what the loop gave to `save`."""
+    """A complete and undamaged checkpoint; `state` holds the plain numbers given to `save`."""
 
     path: Path
     state: dict[str, Any]
 
-    def load(self, session: Engine) -> None:
-        """Its weights, optimiser and schedule into the session."""
+    def load(self, engine: Engine) -> None:
+        """Load weights, optimizer and schedule into an engine."""
         from safetensors.torch import load_file
         from torch.distributed.checkpoint.state_dict import (
             get_optimizer_state_dict,
@@ -42,30 +42,30 @@ class Checkpoint:
         tensors = load_file(self.path / "tensors.safetensors")
         weights: dict[str, Any] = {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
         options = _options(strict=False)
-        session.reshard()
-        absent = set_model_state_dict(session.policy, weights, options=options)
+        engine.reshard()
+        absent = set_model_state_dict(engine.policy, weights, options=options)
         if absent.unexpected_keys:
             raise ValueError(f"checkpoint: {self.path} does not fit this model (it has {absent.unexpected_keys[0]})")
-        optimizer = session.optimizer.optimizer
+        optimizer = engine.optimizer.optimizer
         if any(k.startswith("optimizer.") for k in tensors):  # plain SGD has nothing to remember
-            values: Any = get_optimizer_state_dict(session.policy, optimizer)  # names; every process has its shards
+            values: Any = get_optimizer_state_dict(engine.policy, optimizer)  # names; every process has its shards
             for name, moments in values["state"].items():
                 values["state"][name] = {k: tensors[f"optimizer.{k}.{name}"] for k in moments}
-            set_optimizer_state_dict(session.policy, optimizer, values, options=_options())
-        session.scheduler.load_state_dict(dict(self.state["scheduler"]))
+            set_optimizer_state_dict(engine.policy, optimizer, values, options=_options())
+        engine.scheduler.load_state_dict(dict(self.state["scheduler"]))
         for group, lr in zip(optimizer.param_groups, self.state["scheduler"]["_last_lr"], strict=True):
             group["lr"] = lr
 
 
-def save(folder: Path, state: dict[str, Any], session: Engine) -> None:
+def save(folder: Path, state: dict[str, Any], engine: Engine) -> None:
     """Write a checkpoint; called by all processes, written by the main one."""
     from safetensors.torch import save_file
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
 
-    session.reshard()
-    weights: Any = get_model_state_dict(session.policy, options=_options(ignore_frozen_params=True))
-    moments: Any = get_optimizer_state_dict(session.policy, session.optimizer.optimizer, options=_options())
-    if session.accelerator.is_main_process:
+    engine.reshard()
+    weights: Any = get_model_state_dict(engine.policy, options=_options(ignore_frozen_params=True))
+    moments: Any = get_optimizer_state_dict(engine.policy, engine.optimizer.optimizer, options=_options())
+    if engine.accelerator.is_main_process:
         tensors = {f"model.{k}": v for k, v in weights.items()}
         tensors |= {f"optimizer.{k}.{name}": v for name, values in moments["state"].items() for k, v in values.items()}
         tensors = {k: v.detach().contiguous().cpu() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
@@ -75,16 +75,16 @@ def save(folder: Path, state: dict[str, Any], session: Engine) -> None:
             save_file(_by_one_name(tensors), temporary / "tensors.safetensors", metadata={"format": "pt"})
             digest = _sha256(temporary / "tensors.safetensors")
             write_json(
-                temporary / "state.json", {**state, "scheduler": session.scheduler.state_dict(), "sha256": digest}
+                temporary / "state.json", {**state, "scheduler": engine.scheduler.state_dict(), "sha256": digest}
             )
         for old in _all(folder)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         remove_unfinished(_folder(folder))
-    session.accelerator.wait_for_everyone()
+    engine.accelerator.wait_for_everyone()
 
 
 def _by_one_name(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without further names of the same memory: tied weights have several, and safetensors takes none of them then."""
+    """Return one name for each memory: tied weights have several names, and safetensors refuses these."""
     first: dict[tuple[int, tuple[int, ...]], str] = {}
     for name, tensor in tensors.items():
         first.setdefault((tensor.data_ptr(), tuple(tensor.shape)), name)
@@ -93,7 +93,10 @@ def _by_one_name(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def newest(folder: Path) -> Checkpoint | None:
-    """The last checkpoint of a run, or None. ValueError, with the way out, if it is damaged."""
+    """Return the last checkpoint of a run, or None if there is none.
+
+    Raises ValueError, with the remedy, if the checkpoint is damaged or incomplete.
+    """
     found = _all(folder)
     if not found:
         return None
@@ -113,12 +116,12 @@ def newest(folder: Path) -> Checkpoint | None:
 
 
 def kept_folder(folder: Path, step: int) -> Path:
-    """Where a run keeps the adapter of a step, with `keep_every`."""
+    """Return the folder of the adapter that a run keeps at a step, with `keep_every`."""
     return folder / "kept" / f"step-{step:06d}"
 
 
 def forget_kept(folder: Path, *, after: int) -> None:
-    """Remove the kept adapters of later steps, which the run will take once more, and what is half-written."""
+    """Remove the kept adapters of later steps, which the run will repeat, and half-written files."""
     remove_unfinished(folder / "kept")
     for path in (folder / "kept").glob("step-*"):
         if int(path.name.removeprefix("step-")) > after:

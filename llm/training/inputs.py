@@ -89,7 +89,10 @@ class Inputs:
         return self.config.cache_folder
 
     def check(self) -> None:
-        """Raise ValueError or FileNotFoundError, in one line, for inputs that do not fit; before any file is written."""
+        """Raise ValueError or FileNotFoundError, in one line, for inputs that do not fit.
+
+        Called before any file is written.
+        """
         check_fits(self.datasets, self.base.model, self.config, world=self.accelerator.num_processes)
         loading.try_out(self.base.model, self.config, self.config.reference_kind)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm.losses import DPO as DPOLoss
+from llm.losses import DPOLoss
 from llm.training.objective import Objective
 from llm.training.reference import reference_logps
 from toyopt.algorithms import DPO, SFT

@@ -10,7 +10,7 @@ import numpy as np
 
 from llm.common.files import ensure_writable
 from llm.common.processes import stop_requested
-from llm.losses import DPO as DPOLoss
+from llm.losses import DPOLoss
 from llm.models.loading import fingerprint
 from llm.training.cached_run import run_once, single_objective_config
 from llm.training.inputs import GivenInputs, open_inputs
@@ -42,8 +42,8 @@ class StartingOptima:
 def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> Optima:
     """Return {"train": {"dpo": f_DPO*, "sft": f_SFT*}, "held_out": ...}: least values at evaluations.
 
-    "train" are the first training rows (the scale of MAXRIGHT's f*), "held_out" the held-out rows, if there are any. For
-    another loss on pairs "train" has its optimum as well; gaps on held-out rows are gaps of f_DPO in any case.
+    "train" are the first training rows (the scale of MAXRIGHT's f*), "held_out" the held-out rows, if there are any.
+    For another loss on pairs "train" has its optimum as well; gaps on held-out rows are gaps of f_DPO in any case.
     `given` takes model, tokenizer, sft, preference as `train` does.
     """
     ensure_writable("cache", config.cache_folder)

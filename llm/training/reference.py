@@ -104,7 +104,7 @@ def _compute(inputs: Inputs, engine: Engine, objective: Objective, cache: Conten
 
 
 def _adapter(inputs: Inputs, kind: str) -> Path:
-    """Return the folder of the reference's adapter: the given one, or one trained on chosen responses or the SFT set."""
+    """Return the folder of the reference's adapter: a given folder, or an adapter that is trained now."""
     if kind not in ("chosen", "sft"):
         return Path(kind)
     config, datasets = inputs.config, inputs.datasets

@@ -32,13 +32,13 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
 
     config  the options
     quiet   hide progress
-    given   model (a causal or encoder-decoder model of transformers; returned without adapters) with its tokenizer, sft,
-            preference, sft_held_out, preference_held_out (lists of dicts or `datasets.Dataset`s), in memory, in place of
-            the inputs that the options name
+    given   inputs in memory, in place of the inputs that the options name: model (a causal or encoder-decoder model
+            of transformers; returned without adapters) with its tokenizer, sft, preference, sft_held_out,
+            preference_held_out (lists of dicts or `datasets.Dataset`s)
 
-    A folder with the same run resumes from its last checkpoint; a finished run is returned. Raises ValueError, TypeError
-    or FileNotFoundError, in one line, for wrong input, and `llm.training.trainer.StoppedRunError` with a diagnosis if a
-    loss explodes.
+    A folder with the same run resumes from its last checkpoint; a finished run is returned. Raises ValueError,
+    TypeError or FileNotFoundError, in one line, for wrong input, and `llm.training.errors.StoppedRunError` with a
+    diagnosis if a loss explodes.
     """
     config = config or TrainConfig()
     inputs_given = GivenInputs(**given)

@@ -82,7 +82,8 @@ class RunFolder:
         if path.exists() and not config.overwrite:
             if different := differences(fingerprint, read_fingerprint(path)):
                 raise ValueError(
-                    f"out: {self.path} holds another run ({'; '.join(different[:3])}); give another --out, or --overwrite"
+                    f"out: {self.path} holds another run ({'; '.join(different[:3])}); "
+                    "give another --out, or --overwrite"
                 )
             return not (self.path / "summary.json").exists()
         if path.exists():

@@ -21,7 +21,7 @@ from llm.common.files import read_json
 from llm.data.formats import load
 from llm.data.tokenization import tokenize
 from llm.evaluation.held_out import EvaluateConfig, evaluate
-from llm.losses import ORPO, SimPO
+from llm.losses import ORPOLoss, SimPOLoss
 from llm.models.policy import Policy
 from llm.training import cached_run, objectives
 from llm.training.cached_run import key_values, single_objective_config
@@ -88,14 +88,14 @@ def trl_trainer(name: str) -> Any:
 def test_simpo_is_trls(beta: float, gamma: float) -> None:
     theirs = trl_trainer("cpo")
     task, rows, batch, logps = pairs_on_the_model()
-    task = dataclasses.replace(task, loss=SimPO(beta, gamma))
+    task = dataclasses.replace(task, loss=SimPOLoss(beta, gamma))
     chosen, rejected = trls_means(batch, theirs.get_batch_logps)
     settings = SimpleNamespace(
         alpha=0.0, beta=beta, simpo_gamma=gamma, loss_type="simpo", label_smoothing=0.0,
         accelerator=SimpleNamespace(device="cpu"),
     )  # fmt: skip
     losses, won, lost = theirs.cpo_loss(settings, chosen, rejected)
-    ours = SimPO(beta, gamma)(logps, batch.counts, None)
+    ours = SimPOLoss(beta, gamma)(logps, batch.counts, None)
     torch.testing.assert_close(ours.losses, losses, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.rewards_chosen, won, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.rewards_rejected, lost, rtol=1e-4, atol=1e-5)
@@ -109,7 +109,7 @@ def test_orpo_is_trls() -> None:
     chosen, rejected = trls_means(batch, theirs.get_batch_logps)
     settings = SimpleNamespace(beta=0.4, accelerator=SimpleNamespace(device="cpu"))
     weighted, won, lost, ratio, odds = theirs.odds_ratio_loss(settings, chosen, rejected)
-    ours = ORPO(0.4)(logps, batch.counts, None)
+    ours = ORPOLoss(0.4)(logps, batch.counts, None)
     # TRL's first term is a mean over the batch's tokens, prompts included; ours is each chosen response's own mean.
     torch.testing.assert_close(ours.losses, -chosen - weighted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.rewards_chosen, won, rtol=1e-4, atol=1e-5)

@@ -20,7 +20,7 @@ from llm.data.formats import load
 from llm.data.sampler import cut
 from llm.data.templates import PLAIN
 from llm.data.tokenization import TokenizedDataset, tokenize
-from llm.losses import DPO
+from llm.losses import DPOLoss
 from llm.models.policy import Policy
 from llm.training.objective import SUMS, Objective
 
@@ -149,7 +149,7 @@ def dpo_task(*, shared: bool) -> Objective:
     bare = policy(direct=False)
     with torch.no_grad(), bare.model.disable_adapter():
         reference = bare(Objective("dpo", found).batch(np.arange(len(found)))).view(-1, 2)
-    return Objective("dpo", found, DPO(BETA), reference, share_prompt=shared)
+    return Objective("dpo", found, DPOLoss(BETA), reference, share_prompt=shared)
 
 
 @pytest.mark.parametrize("shared", [False, True])

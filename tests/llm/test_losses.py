@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import TrainConfig
-from llm.losses import DPO, ORPO, PREFERENCE_LOSSES, PreferenceLoss, SimPO, sft_losses
+from llm.losses import PREFERENCE_LOSSES, DPOLoss, ORPOLoss, PreferenceLoss, SimPOLoss, sft_losses
 
 NO_COUNTS = torch.zeros(0)
 logp = st.floats(-400, -1 / 64)
@@ -22,7 +22,7 @@ def test_dpo_is_equation_1(pairs: list[tuple[float, float, float, float]], beta:
     """-log σ(β (log π(y_w)/π_ref(y_w) - log π(y_l)/π_ref(y_l))), and its gradient in both log-probabilities."""
     now = torch.tensor([x for w, lost, _, _ in pairs for x in (w, lost)], dtype=torch.float64, requires_grad=True)
     reference = torch.tensor([x for _, _, w, lost in pairs for x in (w, lost)], dtype=torch.float64)
-    found = DPO(beta)(now, NO_COUNTS, reference)
+    found = DPOLoss(beta)(now, NO_COUNTS, reference)
     found.losses.sum().backward()
     assert now.grad is not None
     with mp.workdps(50):
@@ -55,7 +55,7 @@ def as_tensors(pairs: list[tuple[float, float, int, int]]) -> tuple[torch.Tensor
 def test_simpo_is_its_equation_6(pairs: list[tuple[float, float, int, int]], beta: float, gamma: float) -> None:
     """-log σ(β/|y_w| log π(y_w) - β/|y_l| log π(y_l) - γ), and its gradient."""
     now, lengths = as_tensors(pairs)
-    found = SimPO(beta, gamma)(now, lengths, None)
+    found = SimPOLoss(beta, gamma)(now, lengths, None)
     found.losses.sum().backward()
     assert now.grad is not None
     with mp.workdps(50):
@@ -73,7 +73,7 @@ def test_simpo_is_its_equation_6(pairs: list[tuple[float, float, int, int]], bet
 def test_orpo_is_its_equations_6_and_7(pairs: list[tuple[float, float, int, int]], lam: float) -> None:
     """-log p_w - λ log σ(log odds_w - log odds_l), p = π(y)^(1/|y|), and its gradient."""
     now, lengths = as_tensors(pairs)
-    found = ORPO(lam)(now, lengths, None)
+    found = ORPOLoss(lam)(now, lengths, None)
     found.losses.sum().backward()
     assert now.grad is not None
     with mp.workdps(400):  # 1 - p needs more digits than p
@@ -93,15 +93,15 @@ def test_orpo_is_its_equations_6_and_7(pairs: list[tuple[float, float, int, int]
 
 def test_simpo_and_orpo_by_hand() -> None:
     """Mean log-probabilities -1 and -2, and p = 1/2 against p = 1/4: odds 1 and 1/3."""
-    found = SimPO(2.0, 0.5)(torch.tensor([-2.0, -8.0]), torch.tensor([2, 4]), None)
+    found = SimPOLoss(2.0, 0.5)(torch.tensor([-2.0, -8.0]), torch.tensor([2, 4]), None)
     assert found.losses.tolist() == pytest.approx([math.log1p(math.exp(-1.5))], rel=1e-6)
     assert (found.rewards_chosen.tolist(), found.rewards_rejected.tolist()) == ([-2.0], [-4.0])
-    odds = ORPO(0.4)(torch.tensor([3 * math.log(0.5), 2 * math.log(0.25)]), torch.tensor([3, 2]), None)
+    odds = ORPOLoss(0.4)(torch.tensor([3 * math.log(0.5), 2 * math.log(0.25)]), torch.tensor([3, 2]), None)
     assert odds.losses.tolist() == pytest.approx([math.log(2.0) + 0.4 * math.log(4 / 3)], rel=1e-6)  # σ(log 3) = 3/4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("loss", [SimPO(2.0, 0.5), ORPO(0.3)], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("loss", [SimPOLoss(2.0, 0.5), ORPOLoss(0.3)], ids=lambda loss: loss.name)
 def test_losses_and_gradients_are_finite_at_the_extremes(loss: PreferenceLoss, dtype: torch.dtype) -> None:
     """From p = 1, which rounding makes of a sure answer, to what no number is for."""
     ends = [0.0, -1e-300 if dtype == torch.float64 else -1e-40, -1e-7, -1e-3, -5.0, -1e4, -1e9, -1e30]
@@ -120,7 +120,7 @@ def test_losses_and_gradients_are_finite_at_the_extremes(loss: PreferenceLoss, d
 def test_every_loss_is_built_from_its_options() -> None:
     config = TrainConfig(beta=0.3, simpo_gamma=0.7, orpo_lambda=0.2)
     made = {name: loss.from_options(config) for name, loss in PREFERENCE_LOSSES.items()}
-    assert made == {"dpo": DPO(0.3), "simpo": SimPO(0.3, 0.7), "orpo": ORPO(0.2)}
-    assert SimPO.from_options(TrainConfig(beta=0.3, simpo_beta=2.0)) == SimPO(2.0, 0.5)
+    assert made == {"dpo": DPOLoss(0.3), "simpo": SimPOLoss(0.3, 0.7), "orpo": ORPOLoss(0.2)}
+    assert SimPOLoss.from_options(TrainConfig(beta=0.3, simpo_beta=2.0)) == SimPOLoss(2.0, 0.5)
     assert [loss.needs_reference for loss in made.values()] == [True, False, False]
     assert made["simpo"].describe() == "SimPO, β = 0.3, γ = 0.7"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from llm.data.tokenization import TokenizedDataset
-from llm.losses import DPO, SimPO
+from llm.losses import DPOLoss, SimPOLoss
 from llm.training.objective import SUMS, Objective
 
 
@@ -76,7 +76,7 @@ def test_rows_that_fill_up_do_not_count() -> None:
 
 
 def test_dpo_by_hand() -> None:
-    task = Objective("dpo", PAIRS, DPO(0.5), REFERENCE)
+    task = Objective("dpo", PAIRS, DPOLoss(0.5), REFERENCE)
     found = sums(task, [-2.0, -5.0, -3.0, -1.0], [0, 1])  # rewards (-0.5, -1.5), (0, 1.5)
     losses = [math.log1p(math.exp(-1.0)), math.log1p(math.exp(1.5))]
     assert found["loss"] == pytest.approx(sum(losses), rel=1e-6)
@@ -94,7 +94,7 @@ def test_dpo_by_hand() -> None:
 
 
 def test_dpo_takes_the_references_of_its_rows() -> None:
-    task = Objective("dpo", PAIRS, DPO(0.5), REFERENCE)
+    task = Objective("dpo", PAIRS, DPOLoss(0.5), REFERENCE)
     assert sums(task, [-3.0, -4.0], [1])["loss"] == pytest.approx(math.log(2.0))
     assert sums(task, [-3.0, -4.0, -1.0, -2.0], [1, 0])["loss"] == pytest.approx(2 * math.log(2.0))
     found = sums(task, [-2.0, -5.0, 9.0, 7.0], [0, 1], [True, False])
@@ -104,14 +104,14 @@ def test_dpo_takes_the_references_of_its_rows() -> None:
 
 
 def test_equal_rewards_are_no_win() -> None:
-    task = Objective("dpo", PAIRS, DPO(0.5), REFERENCE)
+    task = Objective("dpo", PAIRS, DPOLoss(0.5), REFERENCE)
     assert task.metrics(sums(task, [-1.0, -2.0], [0]))["rewards/accuracies"] == 0.0
 
 
 def test_a_task_on_another_loss_needs_no_reference() -> None:
-    loss = SimPO(2.0, 0.5)
+    loss = SimPOLoss(2.0, 0.5)
     task = Objective("dpo", PAIRS, loss=loss)
-    assert (task.label, Objective("dpo", PAIRS, DPO(0.5), REFERENCE, beside=loss).label, SFT.label) == (
+    assert (task.label, Objective("dpo", PAIRS, DPOLoss(0.5), REFERENCE, beside=loss).label, SFT.label) == (
         "simpo",
         "dpo",
         "sft",
@@ -128,10 +128,10 @@ def test_a_task_on_another_loss_needs_no_reference() -> None:
 
 
 def test_a_loss_beside_changes_nothing_but_that_it_is_told() -> None:
-    loss = SimPO(2.0, 0.5)
+    loss = SimPOLoss(2.0, 0.5)
     plain, both = (
-        Objective("dpo", PAIRS, DPO(0.5), REFERENCE),
-        Objective("dpo", PAIRS, DPO(0.5), REFERENCE, beside=loss),
+        Objective("dpo", PAIRS, DPOLoss(0.5), REFERENCE),
+        Objective("dpo", PAIRS, DPOLoss(0.5), REFERENCE, beside=loss),
     )
     at = [-2.0, -10.0, -4.0, -1.0]
     one, two = sums(plain, at, [0, 1]), sums(both, at, [0, 1])
@@ -144,7 +144,7 @@ def test_a_loss_beside_changes_nothing_but_that_it_is_told() -> None:
 
 
 def test_a_selection_has_the_values_of_its_rows() -> None:
-    whole = Objective("dpo", PAIRS, DPO(0.5), REFERENCE)
+    whole = Objective("dpo", PAIRS, DPOLoss(0.5), REFERENCE)
     second = whole.select(np.array([1]))
     assert len(second) == 1
     assert sums(second, [-3.0, -5.0], [0]) == sums(whole, [-3.0, -5.0], [1])
@@ -154,6 +154,6 @@ def test_objectives_that_differ_in_value_are_described_differently() -> None:
     described = [
         SFT.describe(),
         Objective("sft", SFT.tokens, mean_by_part=True).describe(),
-        *(Objective("dpo", PAIRS, loss).describe() for loss in (DPO(0.5), DPO(0.6), SimPO(0.5, 0.1))),
+        *(Objective("dpo", PAIRS, loss).describe() for loss in (DPOLoss(0.5), DPOLoss(0.6), SimPOLoss(0.5, 0.1))),
     ]
     assert all(a != b for i, a in enumerate(described) for b in described[:i])
