@@ -110,10 +110,10 @@ class _Timed(Trainer):
 
 
 def alright(size: Size, micro_tokens: int = 1024) -> Callable[[], Turn]:
-    """Return a call that trains an epoch of each objective, alternating, `micro_tokens` padded tokens at a time."""
-    ours = Ours(size, alternation="even", micro_tokens=micro_tokens)
+    """As many steps on each objective as an epoch has, in turns; larger batches than `micro_tokens` are accumulated."""
+    ours = Ours(size, micro_tokens=micro_tokens)
     ours.prepare()
-    return lambda: ours.run(Alright(0.5), 2 * size.batches)
+    return lambda: ours.run(Alright(0.5, alternation="even"), 2 * size.batches)
 
 
 def single(size: Size, objective: int, **options: Any) -> Callable[[], Turn]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from torch.nn import functional
 
-from toyopt.algorithms import Alright, Maxright, Mix, Rule, draw, lagging
+from toyopt.algorithms import Alright, Maxright, Mix, Rule, draw, largest_weighted_gap
 from toyopt.examples import TABLE3
 
 
@@ -72,7 +72,7 @@ def run(
         elif isinstance(rule, Maxright) and rule.k == 1:
             both = [one(policy) for one in losses]
             gaps = [value.item() - star for value, star in zip(both, rule.f_star, strict=True)]
-            loss = both[lagging((rule.lam, 1.0 - rule.lam), gaps)]
+            loss = both[largest_weighted_gap((rule.lam, 1.0 - rule.lam), gaps)]
         else:
             raise TypeError(f"rule: Mix, Alright or Maxright with k = 1 is needed, got {rule!r}")
         loss.backward()

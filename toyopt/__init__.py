@@ -11,6 +11,7 @@ from toyopt.algorithms import (
     LinearDecay,
     Maxright,
     Mix,
+    Replay,
     Sequential,
     ZamaniGlineur,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "ParetoFront",
     "Path",
     "Problem",
+    "Replay",
     "Sequential",
     "Simulation",
     "WorstOptimum",

@@ -34,6 +34,7 @@ from toyopt._kernel_types import (
     NEXT_RECORD,
     NO_MERIT,
     RECORDS,
+    REPLAY,
     SEQUENTIAL,
     STAGE,
     STATUS,
@@ -61,7 +62,9 @@ def inlined(function: _Function) -> _Function:
 
 
 _draw: Any = inlined(algorithms.draw)
-_lagging: Any = inlined(algorithms.lagging)
+_largest_weighted_gap: Any = inlined(algorithms.largest_weighted_gap)
+_even_draw: Any = inlined(algorithms.even_draw)
+_replayed_stage: Any = inlined(algorithms.replayed_stage)
 _is_max_evaluation = inlined(algorithms.is_max_evaluation)
 _stage_over = inlined(algorithms.stage_over)
 
@@ -180,7 +183,7 @@ def _sequential(P: Data, R: Rule, t: int, theta: Array, W: Work, stage_ends: Int
 
 @inlined
 def _maxright(P: Data, R: Rule, L: Loop, fresh: bool, theta: Array, W: Work, rng: np.random.Generator) -> int:
-    """The lagging objective; `fresh`: by gaps that are evaluated now."""
+    """The largest_weighted_gap objective; `fresh`: by gaps that are evaluated now."""
     if fresh:
         for i in range(P.origins.shape[0]):
             if L.sampled_gaps:
@@ -189,7 +192,7 @@ def _maxright(P: Data, R: Rule, L: Loop, fresh: bool, theta: Array, W: Work, rng
             else:
                 value = _value(P, i, theta, W)
             W.gaps[i] = value - R.f_star[i]
-    return int(_lagging(R.weights, W.gaps))
+    return int(_largest_weighted_gap(R.weights, W.gaps))
 
 
 @inlined
@@ -207,6 +210,18 @@ def _gradient(
             value = _value(P, i, theta, W)
     if stale:
         W.gaps[i] = value - R.f_star[i]
+
+
+@inlined
+def _uniform(R: Rule, t: int, W: Work, rng: np.random.Generator) -> float:
+    """Return ALRIGHT's number of step t."""
+    if R.even:
+        return float(_even_draw(t // R.block))
+    if R.block == 1:  # a branch: a division in every step would cost more than the draw
+        return rng.random()
+    if t % R.block == 0:
+        W.drawn_u[0] = rng.random()
+    return float(W.drawn_u[0])
 
 
 @inlined
@@ -228,7 +243,7 @@ def _step(
     """Decide (`index` is Sequential's decision), take the gradient, move; whether theta is still within the limit."""
     fresh = R.kind == MAXRIGHT and _is_max_evaluation(t, R.k)
     if R.kind == ALRIGHT:
-        index = _draw(rng.random(), R.weights)
+        index = _draw(_uniform(R, t, W, rng), R.weights)
     elif R.kind == MAXRIGHT:
         index = _maxright(P, R, L, fresh, theta, W, rng)
     for j in range(theta.size):
@@ -256,9 +271,11 @@ def _iterate(
             _judge(P, L, t, theta, W, out.best[r], info)
         index = -1
         over = t >= L.steps
-        if R.kind == SEQUENTIAL and not over:
+        if (R.kind == SEQUENTIAL or R.kind == REPLAY) and not over:
             index = _sequential(P, R, t, theta, W, out.stage_ends[r], info)
             over = index < 0
+            if R.replay > 0.0 and not over:
+                index = int(R.order[_replayed_stage(rng.random(), R.replay, info[STAGE], R.budgets)])
         if L.record_at.size:
             n = info[NEXT_RECORD]
             due = n < L.record_at.size and L.record_at[n] == t
@@ -285,7 +302,15 @@ def _build(digest: int) -> Callable[..., None]:
         """Run r, from out.last[r]."""
         n, dim = P.origins.shape
         widest = (P.ptr[1:] - P.ptr[:-1]).max()
-        scratch = np.empty(widest), np.empty(dim), np.empty(dim), np.zeros(n), np.zeros(n, np.int64), np.full(1, np.inf)
+        scratch = (
+            np.empty(widest),
+            np.empty(dim),
+            np.empty(dim),
+            np.zeros(n),
+            np.zeros(n, np.int64),
+            np.full(1, np.inf),
+            np.zeros(1),
+        )
         info = out.info[r]
         t = _iterate(P, R, L, out.last[r], Work(*scratch), out, r, info, rng)
         for j in range(out.average.shape[1]):

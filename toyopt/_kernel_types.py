@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from toyopt._check import Array
 
-SEQUENTIAL, MIX, ALRIGHT, MAXRIGHT = range(4)
+SEQUENTIAL, MIX, ALRIGHT, MAXRIGHT, REPLAY = range(5)
+KINDS = {"sequential": SEQUENTIAL, "mix": MIX, "alright": ALRIGHT, "maxright": MAXRIGHT, "replay": REPLAY}
 NO_MERIT, MERIT_MIX, MERIT_WORST = range(3)
 FINISHED, DIVERGED = range(2)
 # Places in a run's row of `Out.info`; the last three are the loop's own.
@@ -41,6 +42,9 @@ class Rule(NamedTuple):
     budgets: Ints  # (stages,)
     thresholds: Array  # (stages,)
     use_thresholds: bool
+    replay: float  # probability of a step on an earlier stage's objective
+    even: bool  # an even alternation in place of random draws
+    block: int  # steps that share one draw
 
 
 class Loop(NamedTuple):
@@ -82,3 +86,4 @@ class Work(NamedTuple):
     gaps: Array  # (n,) MAXRIGHT's stored gaps
     drawn: Ints  # (n,) the data on which sampled gaps were evaluated
     merit: Array  # (1,) the best so far
+    drawn_u: Array  # (1,) the draw of the present block

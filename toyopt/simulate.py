@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from toyopt import _check, _kernel_types
 from toyopt._check import Array
 from toyopt._kernel_types import Ints
-from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Schedule, Sequential, check_rule
+from toyopt.algorithms import Rule, check_rule
 from toyopt.problem import Problem
+from toyopt.schedules import Constant, Schedule
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def simulate(
         _record_steps(record, steps),
         *_merit(merit, n),
     )
-    out = _allocate(start, n, loop, rule, average, choices)
+    out = _allocate(start, n, loop, checked, average, choices)
     _run_all(_data(problem), _rule(checked, n), loop, out, seed_list, threads)
     return _result(out, average, merit is not None, choices)
 
@@ -130,9 +131,9 @@ def simulate(
 def _steps(steps: int | None, rule: Rule) -> int:
     if steps is not None:
         return _check.whole("steps", steps, low=1)
-    if not isinstance(rule, Sequential):
+    if not rule.stages:
         raise ValueError(f"steps: {rule.name} does not say when it ends, give a number of updates")
-    return sum(rule.steps)
+    return sum(count for _, count in rule.stages)
 
 
 def _start(theta0: ArrayLike, runs: int, dim: int) -> Array:
@@ -186,24 +187,22 @@ def _data(problem: Problem) -> _kernel_types.Data:
     )
 
 
-def _rule(rule: Sequential | Mix | Alright | Maxright, n: int) -> _kernel_types.Rule:
-    """The rule as arrays and numbers for the compiled loop."""
-    kinds = {
-        Sequential: _kernel_types.SEQUENTIAL,
-        Mix: _kernel_types.MIX,
-        Alright: _kernel_types.ALRIGHT,
-        Maxright: _kernel_types.MAXRIGHT,
-    }
-    stages = rule if isinstance(rule, Sequential) else Sequential((), ())
+def _rule(rule: Rule, n: int) -> _kernel_types.Rule:
+    """Return the rule as arrays and numbers for the compiled loop; fields that it does not use are empty or zero."""
+    fields = rule.compiled(n)
+    stages = len(rule.stages)
     return _kernel_types.Rule(
-        kind=next(kind for cls, kind in kinds.items() if isinstance(rule, cls)),
-        weights=np.zeros(n) if isinstance(rule, Sequential) else np.array(_check.weights("lam", rule.lam, n)),
-        f_star=np.array(rule.f_star if isinstance(rule, Maxright) else [0.0] * n, dtype=np.float64),
-        k=int(rule.k) if isinstance(rule, Maxright) else 1,
-        order=np.array(stages.order, dtype=np.int64),
-        budgets=np.array(stages.steps, dtype=np.int64),
-        thresholds=np.array(stages.thresholds or [-np.inf] * len(stages.steps), dtype=np.float64),
-        use_thresholds=stages.thresholds is not None,
+        kind=_kernel_types.KINDS[rule.key],
+        weights=np.array(fields["weights"], dtype=np.float64),
+        f_star=np.array(fields.get("f_star", (0.0,) * n), dtype=np.float64),
+        k=fields.get("k", 1),
+        order=np.array(fields.get("order", ()), dtype=np.int64),
+        budgets=np.array(fields.get("budgets", ()), dtype=np.int64),
+        thresholds=np.array(fields.get("thresholds", (-np.inf,) * stages), dtype=np.float64),
+        use_thresholds=fields.get("use_thresholds", False),
+        replay=fields.get("replay", 0.0),
+        even=fields.get("even", False),
+        block=fields.get("block", 1),
     )
 
 
@@ -228,7 +227,7 @@ def _allocate(
 ) -> _kernel_types.Out:
     """Where the compiled loop writes: one row a run, so that threads never share one."""
     runs, dim = start.shape
-    stages = len(rule.steps) if isinstance(rule, Sequential) else 0
+    stages = len(rule.stages)
     kept = len(loop.record_at) + 1 if len(loop.record_at) else 0  # the last iterate comes on top
     return _kernel_types.Out(
         last=start,

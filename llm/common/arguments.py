@@ -60,7 +60,7 @@ def normalize(options: Any) -> None:
 
     Equal options then have equal fingerprints, however a value was written.
     """
-    for name, annotation in annotations_of(type(options)).items():
+    for name, annotation in annotations_of(options.__class__).items():
         value, kinds = getattr(options, name), _kinds(annotation)
         if float in kinds and isinstance(value, int) and not isinstance(value, bool):
             object.__setattr__(options, name, float(value))
@@ -70,7 +70,7 @@ def normalize(options: Any) -> None:
 
 def check_fields(options: Any) -> None:
     """Raise ValueError or TypeError, naming the option and its value, unless every field fits its annotation."""
-    for name, annotation in annotations_of(type(options)).items():
+    for name, annotation in annotations_of(options.__class__).items():
         value = getattr(options, name)
         check_type(name, value, annotation)
         for bounds in (m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Range)):

@@ -89,7 +89,7 @@ def step_line(
         if i in evaluated and evaluated[i] is not result:
             line[f"seen_{labels[i]}"] = evaluated[i].value
         line |= result.objective.metrics(result.sums)
-    if control.rule.needs_optima:
+    if control.f_star is not None:
         for i, name in labels.items():
             line |= {f"gap_{name}": control.gaps[i], f"age_{name}": control.ages[i]}
             line[f"f_{name}_star"] = control.f_star[i]

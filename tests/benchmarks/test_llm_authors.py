@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from benchmarks import llm_authors, llm_rows  # noqa: E402
 from benchmarks.llm_rows import TINY  # noqa: E402
+from llm.losses import DPOLoss  # noqa: E402
 from llm.models.policy import Policy  # noqa: E402
 from llm.training.objective import Objective  # noqa: E402
 
@@ -24,7 +25,7 @@ def test_the_authors_way_has_the_same_losses() -> None:
     with torch.no_grad():
         task = Objective("dpo", pairs)
         before = Policy(reference)(task.batch(np.array(chosen)).to(device)).view(-1, 2)
-        task = Objective("dpo", pairs, 0.1, before.cpu())
+        task = Objective("dpo", pairs, DPOLoss(0.1), before.cpu())
         batch = task.batch(np.array(chosen)).to(device)
         ours, _ = task.measure(Policy(model)(batch), batch, np.array(chosen))
         assert float(llm_authors.dpo_loss(model, reference, both, 0.1)) == pytest.approx(

@@ -18,5 +18,5 @@ def test_sequential_takes_the_same_rows_as_mix() -> None:
     same = ours.run(Sequential((TINY.batches, TINY.batches), (DPO, SFT)), 2 * TINY.batches)
     assert mixed.tokens == same.tokens == sum(llm_rows.count(t) for t in ours.tokens.values())
     assert dict(mixed.chosen) == dict(same.chosen) == {DPO: TINY.batches, SFT: TINY.batches}
-    assert ours.notes == []  # both short ways of computing are taken
-    assert not any("lora" in name for name, _ in ours.base.named_parameters())
+    assert ours.paths == (True, True)  # both short ways of computing are taken
+    assert not any("lora" in name for name, _ in ours.base.model.named_parameters())

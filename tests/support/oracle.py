@@ -209,7 +209,7 @@ def simulate(
     n = len(specs)
     rng = np.random.default_rng(seed)
     control = Controller(rule, n)
-    out = Run(stage_ends=[0] * (len(rule.steps) if isinstance(rule, Sequential) else 0))
+    out = Run(stage_ends=[0] * len(rule.stages))
     theta, error = [float(x) for x in theta0], 0.0
 
     def pick(i: int) -> Datum:
@@ -223,7 +223,7 @@ def simulate(
         if control.t >= steps:
             break
         drawn: dict[int, Datum] = {}
-        u = float(rng.random()) if control.needs_uniform else None
+        u = control.uniform(rng)
         wants = control.needs()
         if gaps == "sampled" and isinstance(rule, Maxright):
             drawn = {i: pick(i) for i in wants}
@@ -277,7 +277,7 @@ def _is_open(rule: Rule, control: Controller, values: dict[int, float], slack: S
     if isinstance(rule, Maxright):
         # The chosen objective's stored gap is at most one step old, the other's up to k: `slack` grows so slowly that
         # ten times today's covers it.
-        weights = control._weights
+        weights = control.weights
         scores = sorted(w * g for w, g in zip(weights, control.gaps, strict=True))
         return scores[-1] - scores[-2] <= 10 * max(w * s for w, s in zip(weights, slack, strict=True))
     if isinstance(rule, Sequential) and rule.thresholds is not None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +18,19 @@ from support.oracle import drive as run
 
 from toyopt.algorithms import (
     DPO,
+    RULES,
     SFT,
     Alright,
     Controller,
     Maxright,
     Mix,
+    Replay,
+    Rule,
     Sequential,
     draw,
     is_max_evaluation,
-    lagging,
+    largest_weighted_gap,
+    replayed_stage,
     stage_over,
 )
 
@@ -98,7 +105,7 @@ def test_draw_never_takes_an_objective_of_no_weight(u: float, raw: list[float]) 
     ],
 )
 def test_lagging(weights: tuple[float, ...], gaps: tuple[float, ...], chosen: int) -> None:
-    assert lagging(weights, gaps) == chosen
+    assert largest_weighted_gap(weights, gaps) == chosen
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 10])
@@ -157,7 +164,7 @@ def test_k_of_one_evaluates_afresh_at_every_step() -> None:
     rng = np.random.default_rng(5)
     values = [tuple(row) for row in rng.uniform(1, 2, size=(200, 3))]
     weights, f_star = (0.2, 0.5, 0.3), (0.1, 0.7, 0.4)
-    fresh = [lagging(weights, [v - s for v, s in zip(now, f_star, strict=True)]) for now in values]
+    fresh = [largest_weighted_gap(weights, [v - s for v, s in zip(now, f_star, strict=True)]) for now in values]
     assert run(Controller(Maxright(weights, f_star), 3), values) == fresh
     assert run(Controller(Maxright(weights, f_star, k=2), 3), values) != fresh
     assert set(fresh) == {0, 1, 2}
@@ -239,10 +246,17 @@ def test_mix_takes_all_objectives_by_weight() -> None:
         assert decision.index is None
 
 
-def test_only_alright_wants_a_draw_and_it_insists() -> None:
-    rules = [Mix(0.5), Alright(0.5), Maxright(0.5, (0.0, 0.0)), Sequential((1, 1))]
-    assert [Controller(r, 2).needs_uniform for r in rules] == [False, True, False, False]
-    assert [Controller(r, 2).needs() for r in rules] == [(), (), (0, 1), ()]
+def test_only_rules_with_chance_want_a_draw_and_insist() -> None:
+    rules = [
+        Mix(0.5),
+        Alright(0.5),
+        Maxright(0.5, (0.0, 0.0)),
+        Sequential((1, 1)),
+        Replay((1, 1)),
+        Replay((1, 1), p=0.0),
+    ]
+    assert [Controller(r, 2).needs_uniform for r in rules] == [False, True, False, False, True, False]
+    assert [Controller(r, 2).needs() for r in rules] == [(), (), (0, 1), (), (), ()]
     with pytest.raises(ValueError, match=r"^u: .*None"):
         Controller(Alright(0.5), 2).decide({})
 
@@ -254,3 +268,93 @@ def test_alright_draws_from_its_weights_and_does_not_scale() -> None:
         assert decision is not None
         assert decision.index == i
         assert decision.coefficients == tuple(float(j == i) for j in range(3))
+
+
+# Options, replay, blocks.
+
+
+OPTIONS = SimpleNamespace(lam=0.3, steps=10, order="dpo-sft", replay=0.2, alternation="even", block=4, k=7)
+MADE: dict[str, Rule] = {
+    "sequential": Sequential((3, 7), (DPO, SFT)),
+    "mix": Mix(0.3),
+    "alright": Alright(0.3, "even", 4),
+    "maxright": Maxright(0.3, (0.5, 1.5), 7),
+    "replay": Replay((3, 7), (DPO, SFT), 0.2),
+}
+
+
+def test_every_rule_is_made_from_options_by_its_key() -> None:
+    assert {key: rule.from_options(OPTIONS, (0.5, 1.5)) for key, rule in RULES.items()} == MADE
+    reverse = SimpleNamespace(**{**vars(OPTIONS), "order": "sft-dpo"})
+    assert Sequential.from_options(reverse, ()) == Sequential((7, 3), (SFT, DPO))
+    assert Replay.from_options(reverse, ()) == Replay((7, 3), (SFT, DPO), 0.2)
+    assert [rule.needs_optima for rule in RULES.values()] == [key == "maxright" for key in RULES]
+    assert [rule.stages for rule in MADE.values()] == [((0, 3), (1, 7)), (), (), (), ((0, 3), (1, 7))]
+
+
+def chosen(control: Controller, us: Sequence[float]) -> list[int]:
+    """The indices chosen with these draws, to the end of the rule."""
+    indices = []
+    for u in us:
+        decision = control.decide({}, u)
+        if decision is None:
+            break
+        assert decision.index is not None
+        indices.append(decision.index)
+        control.record()
+    return indices
+
+
+def test_replay_repeats_earlier_stages_below_p() -> None:
+    """Stages without steps are not repeated; two earlier ones share [0, p) evenly."""
+    rule = Replay((2, 0, 3, 4), order=(0, 1, 2, 1), p=0.5)
+    us = [0.1, 0.9, 0.49, 0.5, 0.1, 0.24, 0.26, 0.49, 0.7]
+    assert chosen(Controller(rule, 3), us) == [0, 0, 0, 2, 0, 0, 2, 2, 1]
+    assert [replayed_stage(u, 0.5, 3, (2, 0, 3, 4)) for u in (0.0, 0.249, 0.25, 0.499, 0.5)] == [0, 0, 2, 2, 3]
+    assert replayed_stage(0.0, 1.0, 1, (0, 5)) == 1
+
+
+def test_replay_with_p_0_is_sequential_and_with_p_1_repeats_always() -> None:
+    us = np.random.default_rng(3).random(30).tolist()
+    stages: dict[str, Any] = {"steps": (4, 0, 5, 6), "order": (0, 1, 2, 1)}
+    assert chosen(Controller(Replay(**stages, p=0.0), 3), us) == chosen(Controller(Sequential(**stages), 3), us)
+    assert chosen(Controller(Replay((4, 6), (1, 0), p=1.0), 2), us) == [1] * 10
+
+
+@pytest.mark.statistical
+def test_the_share_of_replayed_steps_is_p() -> None:
+    """10,000 draws: a share off by more than 5 standard deviations has a probability below 6e-7."""
+    n, p = 10_000, 0.05
+    us = np.random.default_rng(4).random(n + 1).tolist()
+    share = chosen(Controller(Replay((1, n), p=p), 2), us)[1:].count(DPO) / n
+    assert abs(share - p) < 5 * math.sqrt(p * (1 - p) / n)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (Replay((1, 1), p=1.5), r"^p: must be between 0 and 1, got 1.5"),
+        (Replay((1, 1), p=-0.1), r"^p: must be between 0 and 1, got -0.1"),
+        (Replay((0, 0)), r"^steps: one step at least"),
+        (Replay((1, 1), order=(0, 2)), r"^order\[1\]: must be less than 2"),
+        (Alright(0.5, block=0), r"^block: "),
+        (Alright(0.5, alternation="odd"), r"^alternation: must be one of coin, even, got odd"),  # type: ignore[arg-type]
+    ],
+    ids=repr,
+)
+def test_wrong_numbers_of_replay_and_alright_are_named(rule: Rule, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Controller(rule, 2)
+
+
+def test_a_block_of_alright_shares_one_draw_and_resumes_within() -> None:
+    coin, again = np.random.default_rng(5), np.random.default_rng(5)
+    control = Controller(Alright(0.5, block=3), 2)
+    us = []
+    for _ in range(7):
+        us.append(control.uniform(coin))
+        control.record()
+    first, second, third = again.random(3)
+    assert us == [first, first, first, second, second, second, third]
+    resumed = Controller(control.rule, 2, **control.state())
+    assert resumed.uniform(np.random.default_rng(99)) == third

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.oracle import drive as run
 
-from toyopt.algorithms import Alright, Controller, Maxright, Mix, Rule, Sequential
+from toyopt.algorithms import Alright, Controller, Maxright, Mix, Replay, Rule, Sequential
 
 RULES = [
     Mix((0.2, 0.3, 0.5)),
@@ -16,6 +16,7 @@ RULES = [
     Maxright((0.2, 0.3, 0.5), (0.1, 0.2, 0.3)),
     Maxright((0.2, 0.3, 0.5), (0.1, 0.2, 0.3), k=4),
     Sequential((5, 3, 6), order=(0, 2, 1)),
+    Replay((5, 3, 6), order=(0, 2, 1), p=0.5),
     Sequential((5, 3, 6), order=(0, 2, 1), thresholds=(1.1, 1.1, 1.1)),
 ]
 
@@ -60,4 +61,4 @@ def test_a_state_is_a_copy() -> None:
     run(control, [(4.0, 3.0)])
     state = control.state()
     run(control, [(2.0, 9.0)])
-    assert state == {"t": 1, "gaps": [4.0, 3.0], "ages": [1, 1], "stage": 0, "done": 1}
+    assert state == {"t": 1, "gaps": [4.0, 3.0], "ages": [1, 1], "stage": 0, "done": 1, "drawn": None}

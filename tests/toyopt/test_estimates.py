@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.wrong import fails
 
-from toyopt.algorithms import Alright, Controller, Maxright, Mix, Rule, Sequential, draw, even_draw, lagging
+from toyopt.algorithms import (
+    Alright,
+    Controller,
+    Maxright,
+    Mix,
+    Rule,
+    Sequential,
+    draw,
+    even_draw,
+    largest_weighted_gap,
+)
 from toyopt.estimates import BestSoFar
 
 values = st.lists(st.floats(-5, 5), min_size=1, max_size=12)
@@ -138,7 +148,7 @@ def test_what_is_expected_is_what_would_be_decided(gaps: list[float], t: int) ->
     control = Controller(Maxright((0.2, 0.3, 0.5), (0.5, 0.1, 0.0), k=7), 3, t=t + 1, gaps=gaps)
     decision = control.decide({})
     assert decision is not None
-    assert control.expected == decision.index == lagging((0.2, 0.3, 0.5), gaps)
+    assert control.expected == decision.index == largest_weighted_gap((0.2, 0.3, 0.5), gaps)
 
 
 def test_an_evaluation_may_bring_another_choice_than_expected() -> None:
@@ -202,4 +212,4 @@ def test_wrong_optima() -> None:
     assert control.rule == Maxright(0.5, (0.0, 0.0))
     for rule in (Mix(0.5), Alright(0.5), Sequential((1, 1))):
         other = Controller(rule, 2)
-        fails(lambda other=other: other.set_f_star((0.0, 0.0)), TypeError, "rule: only MAXRIGHT", type(rule).__name__)  # type: ignore[misc]
+        fails(lambda other=other: other.set_f_star((0.0, 0.0)), TypeError, "rule: only a rule that compares gaps", type(rule).__name__)  # type: ignore[misc]

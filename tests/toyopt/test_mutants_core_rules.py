@@ -10,7 +10,6 @@ import pytest
 
 from toyopt import _check, dpo, sft
 from toyopt.algorithms import (
-    Alright,
     Constant,
     Controller,
     InverseRootHorizon,
@@ -52,13 +51,6 @@ def test_without_thresholds_no_value_ends_a_stage() -> None:
         chosen.append(decision.index)
         control.record()
     assert chosen == [0, 0, 1]
-
-
-def test_a_rule_put_in_later_is_named() -> None:
-    control: Any = Controller(Alright(0.5), 2)
-    control.rule = "Mix"
-    with pytest.raises(TypeError, match=r"^rule: one of Sequential, Mix, Alright, Maxright is needed, got 'Mix'$"):
-        control.decide({})
 
 
 @pytest.mark.parametrize(

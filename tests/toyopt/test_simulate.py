@@ -23,6 +23,7 @@ from toyopt import (
     Maxright,
     Merit,
     Mix,
+    Replay,
     Sequential,
     Simulation,
     ZamaniGlineur,
@@ -46,6 +47,12 @@ RULES: dict[str, Callable[[int, tuple[float, ...]], Rule]] = {
     "sequential-reversed": lambda n, _: Sequential(((13, 22), (13, 9, 11))[n - 2], order=tuple(range(n))[::-1]),
     "sequential-stages": lambda n, _: Sequential((7, 0, 11, 5), order=(0, n - 1, n - 1, 0)),
     "sequential-early": lambda n, _: Sequential((25, 25, 25), (0, 1, n - 1), thresholds=(0.6, 0.55, 0.5)),
+    "alright-even": lambda n, _: Alright(LAM[n], alternation="even"),
+    "alright-even-4": lambda n, _: Alright(LAM[n], alternation="even", block=4),
+    "alright-block": lambda n, _: Alright(LAM[n], block=3),
+    "replay": lambda n, _: Replay(((15, 25), (10, 12, 18))[n - 2], order=tuple(range(n)), p=0.4),
+    "replay-stages": lambda n, _: Replay((7, 0, 11, 22), order=(0, n - 1, n - 1, 0), p=0.5),
+    "replay-all": lambda n, _: Replay((10, 30), order=(n - 1, 0), p=1.0),
     "sequential-long": lambda n, _: Sequential((30, 30), order=(n - 1, 0)),  # cut off by `steps` in its second stage
 }
 MODES: dict[str, dict[str, Any]] = {
