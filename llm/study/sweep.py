@@ -12,6 +12,7 @@ from typing import Any
 
 from llm.common.cache import digest
 from llm.config import RESULT, TrainConfig, unused_options
+from llm.options import MaxrightOptions
 from llm.study.measures import merged, name_of
 from toyopt.algorithms import RULES
 
@@ -44,7 +45,7 @@ class StudyRun:
         c = self.config
         order = c.order if _ordered(c) else None
         return {
-            "method": c.method, "lam": c.lam, "order": order, "k": c.k if c.method == "maxright" else None,
+            "method": c.method, "lam": c.lam, "order": order, "k": c.k if c.method in MaxrightOptions.rules else None,
             "seed": c.seed,
         }  # fmt: skip
 
@@ -149,7 +150,7 @@ def describe(grid: Grid) -> dict[str, Any]:
 
 def _ordered(config: TrainConfig) -> bool:
     """Whether anything depends on which objective comes first."""
-    return config.method == "sequential" or config.reference == "paper"
+    return bool(config.rule().stages) or config.reference == "paper"
 
 
 def _default(name: str) -> Any:
@@ -158,7 +159,7 @@ def _default(name: str) -> Any:
 
 def _named(config: TrainConfig, files: dict[str, str]) -> StudyRun:
     options = config.values_of(*RESULT)
-    k = f"-k{config.k}" if config.method == "maxright" else ""
+    k = f"-k{config.k}" if config.method in MaxrightOptions.rules else ""
     order = f"-{config.order}" if _ordered(config) else ""
     readable = f"{config.method}-lam{config.lam:g}{k}{order}-seed{config.seed}"
     return StudyRun(f"{readable}-{digest({'options': options, 'files': files})[:10]}", config)

@@ -42,14 +42,17 @@ ALONE = {"dpo": 1.0, "sft": 0.0}  # λ
 def test_every_rule_with_all_weight_on_one_objective_trains_on_that_objective_alone(
     objective: str, base: Path, tmp_path: Path
 ) -> None:
-    """MAXRIGHT with k = 1 as well; its gap evaluations, which no other rule makes, are ignored."""
+    """MAXRIGHT with k = 1 as well: its gap evaluations, which no other rule makes, are ignored.
+
+    They would draw dropout masks, so there is no dropout here.
+    """
     own = [f"{key}_{name}" for name in ALONE for key in ("gap", "age", "seen")] + ["forward_tokens"]
     own += [f"f_{name}_star" for name in ALONE] + [f"f_{name}" for name in ALONE if name != objective]
     if objective == "sft":
         own += ["rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"]
         own += ["logps/chosen", "logps/rejected"]
     lam = ALONE[objective]
-    given = {"f_star": "given", "f_dpo_star": 0.0, "f_sft_star": 0.0}
+    given = {"f_star": "given", "f_dpo_star": 0.0, "f_sft_star": 0.0, "lora_dropout": 0.0}
     runs = {
         method: trajectory(base, tmp_path / method, *own, method=method, lam=lam, **given, **more)
         for method, more in {

@@ -212,4 +212,9 @@ def test_wrong_optima() -> None:
     assert control.rule == Maxright(0.5, (0.0, 0.0))
     for rule in (Mix(0.5), Alright(0.5), Sequential((1, 1))):
         other = Controller(rule, 2)
-        fails(lambda other=other: other.set_f_star((0.0, 0.0)), TypeError, "rule: only a rule that compares gaps", type(rule).__name__)  # type: ignore[misc]
+        fails(
+            lambda other=other: other.set_f_star((0.0, 0.0)),
+            TypeError,
+            "rule: only a rule that compares gaps",
+            type(rule).__name__,
+        )  # type: ignore[misc]

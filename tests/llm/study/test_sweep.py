@@ -26,7 +26,7 @@ def names(grid: Grid) -> list[str]:
 def test_k_is_maxrights_and_order_sequentials() -> None:
     grid = Grid(BASE, lams=(0.25, 0.5), orders=("dpo-sft", "sft-dpo"), ks=(1, 10), seeds=(1, 2))
     found = names(grid)
-    assert len(found) == 2 * (2 * 2 + 2 + 2 + 2 * 2)  # seeds x (sequential + mix + alright + maxright)
+    assert len(found) == 2 * (2 * 2 + 2 + 2 + 2 * 2 + 2 * 2)  # seeds x (sequential + mix + alright + maxright + replay)
     assert found[:5] == [
         "sequential-lam0.25-dpo-sft-seed1",
         "sequential-lam0.5-dpo-sft-seed1",
@@ -72,7 +72,7 @@ def test_the_folder_is_another_for_another_result_only(tmp_path: Path) -> None:
 
     assert name(lr=1e-3) != name()
     assert name(f_star="compute") != name()
-    assert name(save_every=7, cache="elsewhere", device="cpu", explode=5) == name()
+    assert name(save_every=7, cache="elsewhere", device="cpu", max_loss_ratio=5) == name()
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}\n", encoding="utf-8")
     before = name(sft=str(rows))
