@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("safetensors")
 
-from llm.training.metrics import Metrics, memory_mb, read_metrics
+from llm.training.metrics import MetricsFile, memory_mb, read_metrics
 
 
 def test_metrics_of_a_killed_run_are_cut_to_the_checkpoint(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_metrics_of_a_killed_run_are_cut_to_the_checkpoint(tmp_path: Path) -> No
         path.write_text(whole[:end], encoding="utf-8")
         complete = whole[:end].count("\n") if end == 0 or whole[end - 1] == "\n" else len(whole[:end].splitlines()) - 1
         assert read_metrics(tmp_path)[:complete] == lines[:complete]
-        metrics = Metrics(path, upto=2)
+        metrics = MetricsFile(path, upto=2)
         assert metrics.evaluated <= {(0, "held_out"), (2, "train")}
         metrics.write({"step": 9})
         kept = [line for line in read_metrics(tmp_path) if line["step"] < 9]
@@ -37,7 +37,7 @@ def test_metrics_of_a_killed_run_are_cut_to_the_checkpoint(tmp_path: Path) -> No
 
 
 def test_metrics_of_another_process_writes_nothing(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path / "metrics.jsonl", upto=0, active=False)
+    metrics = MetricsFile(tmp_path / "metrics.jsonl", upto=0, active=False)
     metrics.write({"step": 1, "evaluation": "x"})
     assert list(tmp_path.iterdir()) == []
     assert metrics.evaluated == {(1, "x")}
