@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from llm.config import TrainConfig
-
-import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
+from llm.common.cache import ContentCache, digest
 from llm.embedded import sets
 from llm.embedded.world import VERSION, World
 from toyopt import _check
 
-Report = Callable[[str, float], None]
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
 
-_MANIFEST = "files.json"  # the SHA-256 of every other file of a folder
+Report = Callable[[str, float], None]
 
 FAMILIES = ("neox", "llama", "t5")
 SIZES: dict[str, dict[str, int]] = {
@@ -167,56 +157,17 @@ def prepare(config: EmbeddedConfig, cache: Path, *, report: Report | None = None
 
 
 def _made(cache: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], None], tell: Report) -> Path:
-    """The folder of these inputs: the one there is, or a new one, made aside and moved to its place when whole."""
-    key = hashlib.sha256(json.dumps({"version": VERSION, **inputs}, sort_keys=True).encode()).hexdigest()[:16]
-    name = f"{kind}-{key}"
-    folder = cache / name
-    if _is_whole(folder):  # so that a cache which may only be read is good enough
-        return folder
-    with _locked(cache / f".{name}.lock", kind, tell):
-        if _is_whole(folder):
-            return folder
+    """Return the folder of the content that these inputs determine, made by `make(folder)` if absent."""
+
+    def save(folder: Path) -> None:
         tell(f"making the {kind}", 0.0)
-        # Whoever holds the lock is alone, so what is left here belongs to a process that was killed.
-        for left in (folder, *cache.glob(f".{name}.tmp-*")):
-            shutil.rmtree(left, ignore_errors=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{name}.tmp-", dir=cache))
-        try:
-            make(aside)
-            digests = {file.name: _digest(file) for file in sorted(aside.iterdir())}
-            (aside / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
-            aside.chmod(0o755)  # a temporary folder is its owner's alone
-            aside.replace(folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        make(folder)
         tell(f"making the {kind}", 1.0)
-    return folder
 
-
-@contextmanager
-def _locked(path: Path, kind: str, tell: Report) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        tell(f"waiting for another process, which makes the {kind}", 0.0)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        wanted = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        return all(_digest(folder / name) == digest for name, digest in wanted.items())
-    except (OSError, ValueError, AttributeError):  # not there, not JSON, not the JSON that was written
-        return False
+    return ContentCache(cache, kind).fetch(
+        digest({"version": VERSION, **inputs}), lambda folder: folder, save,
+        waiting=lambda: tell(f"waiting for another process, which makes the {kind}", 0.0),
+    )  # fmt: skip
 
 
 def _write_data(config: EmbeddedConfig, folder: Path) -> None:

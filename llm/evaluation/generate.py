@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llm.common.files import atomically, ensure_writable, read_json
+from llm.common.files import atomic_path, ensure_writable, read_json
 from llm.common.processes import preserve_torch_state
 from llm.data.formats import Text, as_messages
 from llm.training.run_folder import load_model, read_fingerprint
@@ -94,7 +94,7 @@ def generate(config: GenerateConfig) -> list[tuple[str, str]]:
     found = list(zip(prompts, answers, strict=True))
     if config.out:
         lines = [json.dumps({"prompt": p, "answer": a}, ensure_ascii=False) + "\n" for p, a in found]
-        with atomically(Path(config.out)) as temporary:
+        with atomic_path(Path(config.out)) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
     return found
 
@@ -216,7 +216,7 @@ def merge(config: MergeConfig) -> Path:
     with preserve_torch_state(None):
         model, tokenizer = load_model(config.adapter, remote_code=config.remote_code, precision=config.precision)
         merged = model.cpu().merge_and_unload()
-    with atomically(Path(config.out)) as temporary:
+    with atomic_path(Path(config.out)) as temporary:
         merged.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
     return Path(config.out)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.common.files import atomically, ensure_writable, write_json
+from llm.common.files import atomic_path, ensure_writable, write_json
 from llm.common.progress import Line, say
 from llm.data.formats import Dataset, Text, as_messages, load
 
@@ -272,7 +272,7 @@ def _with_progress(embed: Embedder, quiet: bool) -> Embed:
 
 
 def _write_csv(path: Path, pairs: Sequence[Pair]) -> None:
-    with atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in dataclasses.fields(Pair)])
         writer.writeheader()
         writer.writerows(dataclasses.asdict(p) for p in pairs)

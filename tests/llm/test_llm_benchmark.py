@@ -328,7 +328,7 @@ def test_measure_is_the_benchmark_and_leaves_the_generators_alone(run: Path) -> 
 
 def test_choices_are_tokenised_as_responses_are(run: Path) -> None:
     """The world's tokeniser joins a space to the word after it: the template's last one would go to the choice."""
-    path = next(run.parent.glob("cache/data-*/questions.jsonl"))
+    path = next(run.parent.glob("cache/data/*/questions.jsonl"))
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     model, tokenizer = load_model(run)
     task, _ = asked(model, tokenizer, rows[:3], shots=0)

@@ -21,6 +21,7 @@ pytest.importorskip("transformers")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from llm.common.files import UNFINISHED
 from llm.embedded import EmbeddedConfig, Paths, prepare, read_world
 from llm.embedded.base import IGNORED, batches, encode
 from llm.embedded.sets import Document, documents, generate
@@ -152,7 +153,7 @@ def test_a_stopped_preparation_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         prepare(TINY, tmp_path, report=stop)
-    assert [path.name for path in tmp_path.glob("*base*") if path.is_dir()] == []
+    assert [path.name for path in (tmp_path / "base").iterdir() if path.is_dir()] == []
 
 
 def test_a_killed_preparation_leaves_nothing_that_counts(made: Paths, tmp_path: Path) -> None:
@@ -169,11 +170,10 @@ def test_a_killed_preparation_leaves_nothing_that_counts(made: Paths, tmp_path: 
     root = Path(__file__).parents[2]
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=root, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert [path.name for path in tmp_path.glob("base-*")] == []
-    assert len(list(tmp_path.glob(".base-*.tmp-*"))) == 1
+    assert [path.suffix for path in (tmp_path / "base").iterdir() if path.is_dir()] == [UNFINISHED]
     paths = prepare(TINY, tmp_path)
     assert content(paths.base) == content(made.base)
-    assert list(tmp_path.glob(".base-*.tmp-*")) == []
+    assert [path for path in (tmp_path / "base").iterdir() if path.is_dir()] == [paths.base]
 
 
 def test_two_who_ask_at_once_get_one_base(tmp_path: Path) -> None:
