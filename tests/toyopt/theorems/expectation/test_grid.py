@@ -174,6 +174,8 @@ def test_the_grids_error_is_of_second_order_and_used() -> None:
     assert abs(grids[50].mean - exact) > 0.1 * width[50] / 2
 
 
+@pytest.mark.slow
+@pytest.mark.statistical
 def test_the_grid_for_thousands_of_steps_agrees_with_runs() -> None:
     """T = 2000, 4000 runs: the two intervals fail to meet with probability 1e-9 at most."""
     options: dict[str, Any] = {"lam": LAM, "schedule": InverseRootHorizon(1.7, 2000), "T": 2000, "theta_1": START}

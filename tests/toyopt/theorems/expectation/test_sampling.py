@@ -219,6 +219,7 @@ def test_the_interval_contains_the_exact_expectation(dim: int, stochastic: bool)
         assert (got.evidence, got.failure, got.size) == ("statistical", 1e-9, 2000)
 
 
+@pytest.mark.statistical
 def test_the_interval_shrinks_and_the_mean_is_the_runs_own() -> None:
     p, T = table2(), 30
     schedule = InverseRootHorizon(1.7, T)
@@ -226,17 +227,17 @@ def test_the_interval_shrinks_and_the_mean_is_the_runs_own() -> None:
     got = estimate_expectation(p, runs=500, seed=3, **options)
     last = simulate(p, Alright(LAM), schedule, theta0=[4.0], steps=T - 1, seeds=range(3, 503)).last
     assert got.mean == float(p.f_mix(last, LAM).mean())
-    more = estimate_expectation(p, runs=8000, seed=3, **options)
-    values = p.f_mix(simulate(p, Alright(LAM), schedule, theta0=[4.0], steps=T - 1, seeds=range(3, 8003)).last, LAM)
+    more = estimate_expectation(p, runs=4000, seed=3, **options)
+    values = p.f_mix(simulate(p, Alright(LAM), schedule, theta0=[4.0], steps=T - 1, seeds=range(3, 4003)).last, LAM)
     low, high = value_range(p, **options)
     squares = difference_squares(p, lam=LAM, alphas=steps_of(schedule, T))
-    halves = empirical_bernstein(values, high - low, 5e-10), bounded_differences(squares, 8000, 5e-10)
+    halves = empirical_bernstein(values, high - low, 5e-10), bounded_differences(squares, 4000, 5e-10)
     assert more.high - more.mean == pytest.approx(min(halves), rel=1e-12)
     assert bounded_differences(squares, 100, 5e-10) < empirical_bernstein(values[:100], high - low, 5e-10)
     few = estimate_expectation(p, runs=100, seed=3, **options)
     assert few.high == min(few.mean + bounded_differences(squares, 100, 5e-10), high)
     assert more.high - more.low < 0.5 * (got.high - got.low)
-    surer = estimate_expectation(p, runs=8000, seed=3, failure=1e-12, **options)
+    surer = estimate_expectation(p, runs=4000, seed=3, failure=1e-12, **options)
     assert surer.high - surer.low > more.high - more.low
 
 

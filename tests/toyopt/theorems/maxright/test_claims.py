@@ -8,6 +8,7 @@ import itertools
 import math
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,6 +63,8 @@ def settings(draw, n_objectives=(2, 3)):
     )
 
 
+@pytest.mark.slow
+@hypothesis.settings(max_examples=15)
 @given(setting=settings(), k=st.integers(1, 30))
 def test_every_claim_holds_on_random_problems_for_any_comparator(setting, k):
     records = [*maxright_best_and_average(setting), maxright_last(setting), maxright_last(setting, "harmonic")]
