@@ -1,8 +1,8 @@
-"""The ledger: every claim of the paper's theory and beyond, judged by the functions of `toyopt.theorems`.
+"""The ledger: every claim of the paper's theory and beyond, evaluated by the functions of `toyopt.theorems`.
 
-A claim's entry has all the records that speak of it, on the paper's two examples and on random problems. Its verdict
-is the worst of theirs; its evidence the strongest; the record shown is the first, which each function below chooses
-so that its two sides are numbers worth seeing: where there are many of a kind, the one with the least slack.
+The entry of a claim has all records of the claim, on the paper's two examples and on random problems. Its verdict
+is the worst of their verdicts, its evidence their strongest. The first record represents the claim in tables; where
+a claim has many records of a kind, the first is the record with the least slack.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LAMS = (0.05, 0.3, 0.5, 0.8)
 
 @dataclass(frozen=True)
 class Entry:
-    """One claim: its records, the first of which is shown, and the seconds they took."""
+    """One claim: its records, the first of them representative, and their wall-clock seconds."""
 
     claim: str
     statement: str
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def shown(self) -> Record:
-        """The record that stands for the claim in a table."""
+        """Record of the claim in a table: the first."""
         return self.records[0]
 
     @property
@@ -54,7 +54,7 @@ class Entry:
 
 
 def ledger(claims: Iterable[str] | None = None) -> Iterator[Entry]:
-    """Every entry in the ledger's order, one by one as they are judged; or those of the claims named.
+    """Yield the entries of the ledger, or of the claims named, in the ledger's order as they are evaluated.
 
     Raises ValueError on a claim that is not in the ledger.
     """
@@ -75,9 +75,10 @@ def of_proof(claim: str, certificate: Certificate) -> Record:
 
 
 def tightest(records: Iterable[Record]) -> Record:
-    """The record with the least slack in units of its bound, one that rounding decides only if all are such.
+    """Return the record with the least slack in units of its bound.
 
-    One that does not hold comes before all others.
+    A record whose slack is within twice its tolerance counts only if all are such; one that does not hold comes before
+    all others.
     """
     order = {"fails": 0, "open": 1, "holds": 2}
 
@@ -89,7 +90,7 @@ def tightest(records: Iterable[Record]) -> Record:
 
 
 def _problems(n: int = 12) -> list[Problem]:
-    """Random problems of several sizes, from fixed seeds."""
+    """Draw random problems of several sizes, from fixed seeds."""
     return [
         random_problem(
             np.random.default_rng(seed), dim=1 + seed % 4, n_dpo=1 + seed % 5, n_sft=1 + seed % 3, outputs=2 + seed % 3
@@ -99,7 +100,7 @@ def _problems(n: int = 12) -> list[Problem]:
 
 
 def _points(problem: Problem, n: int = 40) -> Array:
-    """(n, d) parameters near and far."""
+    """Draw (n, d) parameters, small and large."""
     rng = np.random.default_rng(7)
     return np.asarray(rng.normal(size=(n, problem.dim)) * rng.choice([0.3, 3.0, 30.0, 300.0], size=(n, 1)))
 
@@ -110,14 +111,14 @@ def _examples() -> list[Problem]:
 
 @cache
 def _derivations() -> tuple[Record, Record]:
-    """A.1 and A.2 by algebra, once for both."""
+    """Derive A.1 and A.2 by algebra, once for both."""
     return symbolic.records()
 
 
 def _a1() -> Iterator[Record]:
     # Examples have beta = 1 and random problems 0.7, so the paper's own constants are checked too.
-    found = [th.prop_a1(p, _points(p), beta=b) for p, b in zip(_examples(), [1.0, 1.0] + [0.7] * 12, strict=True)]
-    yield from (tightest(kind) for kind in zip(*found, strict=True))
+    records = [th.prop_a1(p, _points(p), beta=b) for p, b in zip(_examples(), [1.0, 1.0] + [0.7] * 12, strict=True)]
+    yield from (tightest(kind) for kind in zip(*records, strict=True))
     yield _derivations()[0]
 
 
@@ -221,8 +222,8 @@ def _settings(T: int) -> Iterator[th.MaxrightSetting]:
 
 
 def _m() -> Iterator[Record]:
-    found = [th.maxright_best_and_average(setting) for T in (2, 20, 2000) for setting in _settings(T)]
-    yield from (tightest(kind) for kind in zip(*found, strict=True))
+    records = [th.maxright_best_and_average(setting) for T in (2, 20, 2000) for setting in _settings(T)]
+    yield from (tightest(kind) for kind in zip(*records, strict=True))
 
 
 def _m_last() -> Iterator[Record]:
@@ -231,17 +232,17 @@ def _m_last() -> Iterator[Record]:
 
 
 def _m_stale() -> Iterator[Record]:
-    found = [th.maxright_stale(setting, k) for k in (1, 2, 10, 100) for setting in _settings(2000)]
-    yield from (tightest(kind) for kind in zip(*found, strict=True))
+    records = [th.maxright_stale(setting, k) for k in (1, 2, 10, 100) for setting in _settings(2000)]
+    yield from (tightest(kind) for kind in zip(*records, strict=True))
 
 
 def _m_opt() -> Iterator[Record]:
-    found = [
+    records = [
         th.maxright_optima(setting, setting.f_star + np.array(off))
         for off in ((0.1, -0.05), (0.02, 0.03), (-0.2, 0.3))
         for setting in _settings(500)
     ]
-    yield from (tightest(kind) for kind in zip(*found, strict=True))
+    yield from (tightest(kind) for kind in zip(*records, strict=True))
 
 
 def _a() -> Iterator[Record]:
@@ -253,14 +254,14 @@ def _a() -> Iterator[Record]:
 
 
 def _e() -> Iterator[Record]:
-    """The enumeration over all paths against the backward induction, whose interval must contain it."""
+    """Compare the enumeration over all paths with the backward induction, whose interval must contain it."""
     for lam, T in ((0.3, 12), (0.5, 16), (0.8, 16)):
         shared = {"lam": lam, "schedule": InverseRootHorizon(1.5, T), "T": T, "theta_1": [1.0]}
         by_paths = th.expected_gap(table2(), method="paths", **shared)  # type: ignore[arg-type]
         by_grid = th.expected_gap(table2(), method="grid", **shared)  # type: ignore[arg-type]
         yield Record(
             claim="E",
-            statement=f"E G(θ_T), T = {T}, λ = {lam}: the sum over 2^(T-1) paths is what backward induction encloses",
+            statement=f"E G(θ_T), T = {T}, λ = {lam}: backward induction encloses the sum over 2^(T-1) paths",
             kind="equal",
             bound=by_paths.mean,
             attained=by_grid.mean,
@@ -273,10 +274,10 @@ def _e() -> Iterator[Record]:
 CLAIMS: dict[str, tuple[str, Callable[[], Iterable[Record]]]] = {
     "A.1": ("mean ‖g_DPO‖² <= 4β²Φ² and mean ‖g_SFT‖² <= 4Φ²", _a1),
     "A.2": ("f_DPO, f_SFT and f_Mix,λ are convex", _a2),
-    "A.3": ("two runs of one recursion keep their order, and a share of their distance", _a3),
+    "A.3": ("two runs of one recursion keep their order, and a positive fraction of their distance", _a3),
     "A.5": ("a convex function lies above its tangents", _a5),
     "A.6": ("the last member of a weighted sequence, by its average and its tails", _a6),
-    "A.7": ("what one step of ALRIGHT gains in expectation", _a7),
+    "A.7": ("the expected progress of one step of ALRIGHT", _a7),
     "3.3": ("Sequential keeps a gap: for every λ in [0.01, 0.99] and all large T, G_Mix,λ(θ_T) >= g > 0", _33),
     "4.1": ("ALRIGHT: E G_Mix,λ(θ_T) <= D²/(2α0√T) + (2 + log(T-1)) C² α0/(2√T)", _41),
     "4.2": ("the bound of 4.1 vanishes, for any λ", _42),
@@ -285,8 +286,8 @@ CLAIMS: dict[str, tuple[str, Callable[[], Iterable[Record]]]] = {
     "S": ("Sequential's gap is λ log T plus an exact constant, so it diverges", _s),
     "M": ("MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)", _m),
     "M-last": ("MAXRIGHT's last iterate, for any λ in (0, 1)", _m_last),
-    "M-stale": ("the price of evaluating all gaps only every k steps", _m_stale),
-    "M-opt": ("the price of a wrong f*", _m_opt),
+    "M-stale": ("the cost of a gap evaluation only every k steps", _m_stale),
+    "M-opt": ("the cost of a wrong f*", _m_opt),
     "A": ("ALRIGHT's last iterate without the logarithm: DC/√T, and a sharp bound for any step sizes", _a),
     "E": ("ALRIGHT's expectation, exactly", _e),
 }

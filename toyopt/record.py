@@ -1,7 +1,7 @@
 """The statement type of the package: one claim on one problem with both of its sides, computed.
 
-`toyopt.theorems` returns it, a certificate of `toyopt.certify` holds one, and an entry of `toyopt.ledger` holds those of
-a claim. Programs read its fields; `statement` and `note` are text for people.
+`toyopt.theorems` returns it, a certificate of `toyopt.certify` holds one, and an entry of `toyopt.ledger` holds all
+records of a claim. Programs read its fields; `statement` and `note` are text for people.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Proofs by ball arithmetic (python-flint), apart from numerics by module and by return type.
 
 Every function takes exact numbers (int, Fraction, decimal string; floats are refused) and returns a
-`Certificate` that says *proven* or *not proven*, at which precision, how long it took, and can be run again
-(`recheck`).
+`Certificate`: *proven* or *not proven*, with the precision and the time of the proof, which `recheck` repeats.
 The mathematics is in docs/theory.md, part S; the family is arXiv 2410.15483v3's lower bound (Theorem 3.3).
 
 >>> from toyopt.certify import sequential_gap

@@ -35,7 +35,7 @@ class Constant:
 def sequential_constant(
     lam: Exact, error: Exact, *, T0: int, phases: Phases | None = None, prec: int = 128
 ) -> Certificate:
-    """|G_Mix,λ(θ_T) - μ log T - κ| <= error for all T_DPO = T_SFT = T >= T0; μ = λ (SFT first: 1-λ).
+    """Prove |G_Mix,λ(θ_T) - μ log T - κ| <= error for all T_DPO = T_SFT = T >= T0; μ = λ (SFT first: 1-λ).
 
     Method: the bounds of this module's head; their conditions and their values are checked by balls at T0,
     and each is monotone beyond it.
@@ -57,20 +57,20 @@ def sequential_constant(
     )
 
     def body(proof: Proof) -> None:
-        found = prove_constant(proof, run, mu, when)
-        proof.keep("κ", found.kappa)
-        proof.keep("κ + μ log T0", found.kappa + ball(mu) * ball(when).log())
-        proof.keep("error below at T0", found.below)
-        proof.keep("error above at T0", found.above)
-        proof.require(found.below >= -ball(bound), f"the lower error at T0 is not >= -{bound}")
-        proof.require(found.above <= ball(bound), f"the upper error at T0 is not <= {bound}")
+        limit = prove_constant(proof, run, mu, when)
+        proof.keep("κ", limit.kappa)
+        proof.keep("κ + μ log T0", limit.kappa + ball(mu) * ball(when).log())
+        proof.keep("error below at T0", limit.below)
+        proof.keep("error above at T0", limit.above)
+        proof.require(limit.below >= -ball(bound), f"the lower error at T0 is not >= -{bound}")
+        proof.require(limit.above <= ball(bound), f"the upper error at T0 is not <= {bound}")
 
     rerun = partial(sequential_constant, lam, error, T0=T0, phases=run)
     return certify(claim, body, prec=prec, rerun=rerun)
 
 
 def prove_constant(proof: Proof, run: Phases, mu: Fraction, T0: int) -> Constant:
-    """The six conditions of the theorem at T0 (each persists for T >= T0), then κ and the error there."""
+    """Prove the six conditions of the theorem at T0 (each persists for T >= T0); return κ and the error at T0."""
     pot, eta, x = run.potential, ball(run.eta), ball(run.x)
     start, y, log2 = ball(run.first_start), ball(run.eta) * T0, arb(2).log()
     top, rest = pot.value(start) + pot.over(start), eta * log2 / 2

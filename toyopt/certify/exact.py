@@ -1,6 +1,6 @@
-"""Exact input: integers, fractions and decimal strings in, balls out; a float is refused.
+"""Exact input: integers, fractions and decimal strings become balls; a float is refused.
 
-A float such as 0.1 is not the number its writer meant, and a proof about it would prove another claim.
+A float such as 0.1 is not the decimal number 0.1, so a proof about the float would prove another claim.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Weights = Exact | tuple[Exact, Exact]
 
 
 def exact(value: Exact, name: str) -> Fraction:
-    """`value` as a fraction; TypeError for a float or a bool, ValueError for a string that is no number."""
+    """Return `value` as a fraction; raise TypeError for a float or bool, ValueError for a string that is no number."""
     if isinstance(value, str):
         try:
             return Fraction(value)
@@ -30,7 +30,7 @@ def exact(value: Exact, name: str) -> Fraction:
 
 
 def positive(value: Exact, name: str) -> Fraction:
-    """`exact`, and ValueError unless positive."""
+    """Return `value` as a positive fraction; raise as `exact`, and ValueError unless positive."""
     number = exact(value, name)
     if number <= 0:
         raise ValueError(f"{name} must be positive, got {value!r}")
@@ -38,7 +38,7 @@ def positive(value: Exact, name: str) -> Fraction:
 
 
 def count(value: int, name: str, *, least: int = 1) -> int:
-    """A number of steps; TypeError unless an int, ValueError below `least`."""
+    """Return a number of steps; raise TypeError unless an int, ValueError below `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
@@ -47,7 +47,7 @@ def count(value: int, name: str, *, least: int = 1) -> int:
 
 
 def weights(lam: Weights) -> tuple[Fraction, Fraction]:
-    """λ, a point or an interval (lo, hi), as (lo, hi) with 0 < lo <= hi < 1; ValueError otherwise."""
+    """Return λ, a point or an interval, as (lo, hi) with 0 < lo <= hi < 1; raise ValueError otherwise."""
     pair = lam if isinstance(lam, tuple) else (lam, lam)
     if len(pair) != 2:
         raise ValueError(f"lam must be a number or a pair (lo, hi), got {lam!r}")
@@ -60,18 +60,18 @@ def weights(lam: Weights) -> tuple[Fraction, Fraction]:
 
 
 def ball(value: Fraction | int) -> arb:
-    """A ball around an exact number, at the working precision."""
+    """Return a ball around an exact number, at the working precision."""
     number = Fraction(value)
     return arb(fmpq(number.numerator, number.denominator))
 
 
 def integer_text(number: int) -> str:
-    """An int as an exact string, trailing zeros of a huge one as an exponent; no limit on the digits."""
+    """Return an int as an exact string of any length, 12 or more trailing zeros as an exponent."""
     text: str = fmpz(number).str()
     short = text.rstrip("0")
     return f"{short}e{len(text) - len(short)}" if len(text) - len(short) >= 12 else text
 
 
 def describe_weights(lo: Fraction, hi: Fraction) -> str:
-    """λ in words: 'λ = 1/2' or 'every λ in [1/100, 99/100]'."""
+    """Return λ in words: 'λ = 1/2' or 'every λ in [1/100, 99/100]'."""
     return f"λ = {lo}" if lo == hi else f"every λ in [{lo}, {hi}]"

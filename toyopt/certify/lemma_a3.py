@@ -21,7 +21,7 @@ def lemma_a3(
     divisor: Exact = 4,
     prec: int = 96,
 ) -> Certificate:
-    """Lemma A.3 on a concrete pair of runs: θ_T - θ'_T >= (θ_0 - θ'_0) Π(1 - c a_t/divisor) >= 0.
+    """Prove Lemma A.3 on a pair of runs: θ_T - θ'_T >= (θ_0 - θ'_0) Π(1 - c a_t/divisor) >= 0.
 
     θ_{t+1} = θ_t + a_t(1 - σ(cθ_t)), the same for θ'; 0 < c a_t <= 4; θ_0 >= θ'_0.  The lemma has divisor 4.
     Method: both runs enclosed by the centred form, the product exactly as a ball.
@@ -64,7 +64,7 @@ def lemma_a3(
 def _checked(
     c: Exact, steps: Sequence[Exact], theta_0: Exact, theta_0_prime: Exact, divisor: Exact
 ) -> tuple[Fraction, Fraction, list[Fraction], Fraction, Fraction]:
-    """The assumptions of the lemma, checked."""
+    """Check the assumptions of the lemma; return c, the divisor, the steps and the two starts as fractions."""
     scale, d = exact(c, "c"), exact(divisor, "divisor")
     sizes = [exact(a, "steps") for a in steps]
     high, low = exact(theta_0, "theta_0"), exact(theta_0_prime, "theta_0_prime")

@@ -29,11 +29,11 @@ class HalfLine:
 
     @staticmethod
     def of(family: Family, lam: tuple[Fraction, Fraction], side: Side) -> HalfLine:
-        """The half-line problem in the left-hand form."""
+        """Return the half-line problem in the left-hand form."""
         return HalfLine(family.x, lam[0] if side == "left" else 1 - lam[1])
 
     def prove(self, proof: Proof, w: arb, g: arb) -> None:
-        """For every λ in [lo, 1) and every u <= -w: G_Mix,λ(u) >= g; raises `UnprovenStep` where it cannot."""
+        """Prove G_Mix,λ(u) >= g for every λ in [lo, 1) and every u <= -w; raise `UnprovenStep` at a step that fails."""
         a, x, lo = -w, ball(self.x), ball(self.lo)
         where = f"λ = {float(self.lo):.10g} (in the left-hand form)"
         # f'_Mix,λ(a) decreases in λ, so it is negative from lo on; convexity then gives f_Mix(u) >= f_Mix(a).
@@ -46,7 +46,7 @@ class HalfLine:
         proof.require(gap >= g, f"G_Mix(a) >= g at {where}")
 
     def holds(self, w: arb, g: arb) -> bool:
-        """Whether `prove` succeeds; for searches."""
+        """Return whether `prove` succeeds; for searches."""
         try:
             self.prove(Proof(), w, g)
         except UnprovenStep:
@@ -57,11 +57,11 @@ class HalfLine:
 def gap_on_half_line(
     a: Exact, g: Exact, lam: Weights, *, side: Side = "left", family: Family = TABLE_2, prec: int = 128
 ) -> Certificate:
-    """G_Mix,λ(θ) >= g for every θ <= a (side 'left') or every θ >= a ('right'), for every λ given.
+    """Prove G_Mix,λ(θ) >= g for every θ <= a (side 'left') or every θ >= a ('right'), for every λ given.
 
     Method: f'_Mix,λ(a) < 0 (balls; f' decreases in λ, so the least λ decides), so by convexity f_Mix,λ(θ) >=
     f_Mix,λ(a) for θ <= a; and G_Mix,λ(a) >= f_Mix,λ(a) - f_Mix,λ(b) >= g with a witness b right of a: that
-    difference increases in λ, so again the least λ decides.  So what is proven for (lo, hi) holds on all of
+    difference increases in λ, so again the least λ decides.  So a proof for (lo, hi) holds on all of
     [lo, 1).  Right: by reflection, the greatest λ decides, and it holds on all of (0, hi].
     Source: beyond the paper (Theorem S); G_Mix: arXiv 2410.15483v3, eq. (6).
     Arguments: a, g > 0, exact; lam, a point or (lo, hi).

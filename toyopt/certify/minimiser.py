@@ -22,7 +22,7 @@ def closed_form_minimiser(
     prec: int = 128,
     max_pieces: int = 20_000,
 ) -> Certificate:
-    """θ* = log(z)/c, z the positive root of (1-λ)z² + (1-2λ)Kz - λK = 0, is the minimiser of f_Mix,λ.
+    """Prove that θ* = log(z)/c, z the positive root of (1-λ)z² + (1-2λ)Kz - λK = 0, minimises f_Mix,λ.
 
     Statement: for every λ given, f_Mix,λ has exactly one minimiser, it is log(z)/c, and on each piece of λ it
     lies in an interval no wider than `tol` (default 1e-20 at a point, 1/4 on an interval).
@@ -62,7 +62,7 @@ def closed_form_minimiser(
 
 
 def _identity(proof: Proof) -> None:
-    """(1-λ)z(K+z) - λK(1+z) is the quadratic that the code solves, as polynomials over Q."""
+    """Prove that (1-λ)z(K+z) - λK(1+z) is `family.quadratic`, as polynomials over Q."""
     lam, K, z = fmpq_mpoly_ctx.get(("lam", "K", "z")).gens()
     a, b, d = fam.quadratic(lam, K)
     numerator = (1 - lam) * z * (K + z) - lam * K * (1 + z)
@@ -72,7 +72,7 @@ def _identity(proof: Proof) -> None:
 def _cover(
     proof: Proof, family: Family, lam: tuple[Fraction, Fraction], width: Fraction, branch: int, max_pieces: int
 ) -> tuple[arb, arb]:
-    """Sign changes of f'_Mix on every piece of λ; returns the outermost ends in u = cθ."""
+    """Prove a sign change of f'_Mix on every piece of λ; return the outermost ends in u = cθ."""
     x, margin = ball(family.x), ball(width) / 8
     todo, ends = [lam], []
     while todo:
@@ -96,7 +96,7 @@ def _cover(
 
 
 def min_ball(balls: list[arb]) -> arb:
-    """A ball that contains the least of `balls`."""
+    """Return a ball that contains the minimum of `balls`."""
     least = balls[0]
     for b in balls[1:]:
         least = least.min(b)
@@ -104,5 +104,5 @@ def min_ball(balls: list[arb]) -> arb:
 
 
 def max_ball(balls: list[arb]) -> arb:
-    """A ball that contains the greatest of `balls`."""
+    """Return a ball that contains the maximum of `balls`."""
     return -min_ball([-b for b in balls])

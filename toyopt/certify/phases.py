@@ -46,42 +46,42 @@ class Phases:
 
     @property
     def eta(self) -> Fraction:
-        """η = c²α."""
+        """Step η = c²α of the recursion."""
         return self.family.scale**2 * Fraction(self.alpha)
 
     @property
     def x(self) -> Fraction:
-        """X = cθ_ref."""
+        """Offset x = cθ_ref."""
         return self.family.x
 
     @property
     def first_start(self) -> Fraction:
-        """The first phase's start: c(θ_1-θ_ref) (DPO first) or -cθ_1 (SFT first)."""
+        """Start of the first phase: c(θ_1-θ_ref) (DPO first) or -cθ_1 (SFT first)."""
         u = self.x if self.theta_1 is None else self.family.scale * Fraction(self.theta_1)
         return u - self.x if self.order == "dpo-first" else -u
 
     @property
     def side(self) -> Side:
-        """The side of the minimiser on which the second phase ends."""
+        """Side of the minimiser on which the second phase ends."""
         return "left" if self.order == "dpo-first" else "right"
 
     @property
     def potential(self) -> Potential:
-        """Ψ for this η."""
+        """Potential Ψ for this η."""
         return Potential(self.eta)
 
     def second_start(self, first_end: arb) -> arb:
-        """w_0 = -x - v_{T_1}."""
+        """Compute w_0 = -x - v_{T_1}, the start of the second phase."""
         return -ball(self.x) - first_end
 
     def theta(self, w: arb) -> arb:
-        """θ from the second phase's variable."""
+        """Compute θ from the variable w of the second phase."""
         u = -w if self.order == "dpo-first" else ball(self.x) + w
         return u / ball(self.family.scale)
 
     @property
     def inputs(self) -> tuple[tuple[str, Fraction | str], ...]:
-        """For the certificate."""
+        """Inputs of a certificate: (name, exact value) pairs."""
         start = self.family.theta_ref if self.theta_1 is None else self.theta_1
         return (
             *self.family.inputs,
@@ -92,6 +92,6 @@ class Phases:
 
     @property
     def assumption(self) -> str:
-        """The setting, in words."""
+        """Assumption of a certificate: the setting, in words."""
         pairs = ", ".join(f"{name} = {value}" for name, value in self.inputs)
         return f"f_DPO = log(1+e^(-c(θ-θ_ref))), f_SFT = log(1+e^(cθ)), full gradients, constant α: {pairs}"

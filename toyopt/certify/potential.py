@@ -22,30 +22,30 @@ from toyopt.certify.family import sigma, softplus
 
 @dataclass(frozen=True)
 class Potential:
-    """Ψ for one η = c²α in (0, 4]."""
+    """The potential Ψ for one η = c²α in (0, 4]."""
 
     eta: Fraction
 
     def value(self, v: arb) -> arb:
-        """Ψ(v) = v + e^v - (η/2) L(v)."""
+        """Compute Ψ(v) = v + e^v - (η/2) L(v)."""
         return v + v.exp() - ball(self.eta / 2) * softplus(v)
 
     def derivative(self, v: arb) -> arb:
-        """Ψ'(v) = 1 + e^v - (η/2) σ(v), positive for η < 8."""
+        """Compute Ψ'(v) = 1 + e^v - (η/2) σ(v), positive for η < 8."""
         return 1 + v.exp() - ball(self.eta / 2) * sigma(v)
 
     def over(self, start: arb) -> arb:
-        """δ(η)(1 + η/4) σ(-v_0): how far Ψ(v_T) can exceed Ψ(v_0) + ηT."""
+        """Compute δ(η)(1 + η/4) σ(-v_0), the largest excess of Ψ(v_T) over Ψ(v_0) + ηT."""
         eta = ball(self.eta)
         delta = (eta.expm1() - eta - eta * eta / 2) / eta
         return delta * (1 + eta / 4) * sigma(-start)
 
     def under(self, start: arb) -> arb:
-        """(η²/2) σ(-v_0)²: how far Ψ(v_T) can fall short of Ψ(v_0) + ηT."""
+        """Compute (η²/2) σ(-v_0)², the largest shortfall of Ψ(v_T) below Ψ(v_0) + ηT."""
         return ball(self.eta**2 / 2) * sigma(-start) ** 2
 
     def inverse(self, y: arb) -> arb:
-        """A ball that contains Ψ^{-1} of every number in y, proven by the signs of Ψ - y at its two ends."""
+        """Return a ball that contains Ψ^{-1} of every number in y, proven by the signs of Ψ - y at its ends."""
         v = self._newton(y.mid())
         radius = 2 * ((self.value(v) - y) / self.derivative(v)).abs_upper()
         radius += 4 * self._grain(v)
@@ -56,7 +56,7 @@ class Potential:
         raise UnprovenStep("the sign check that encloses the inverse of the potential Ψ")
 
     def _newton(self, y: arb) -> arb:
-        """A point near Ψ^{-1}(y); nothing is proven here."""
+        """Return a point near Ψ^{-1}(y), without a proof."""
         v = y.max(arb(1)).log().mid()
         for _ in range(200):
             step = ((y - self.value(v)) / self.derivative(v)).mid()
@@ -67,11 +67,11 @@ class Potential:
 
     @staticmethod
     def _grain(v: arb) -> arb:
-        """64 times the working precision's last bit of 1 + |v|."""
+        """Return 64 times the last bit of 1 + |v| at the working precision."""
         return (1 + v.abs_upper()) * arb(2) ** (6 - ctx.prec)
 
     def envelope(self, start: arb, steps: int) -> tuple[arb, arb]:
-        """Balls around the proven lower and upper bound of v_T, T = `steps`, from any v_0 in `start`.
+        """Return balls around the proven lower and upper bound of v_T, T = `steps`, from any v_0 in `start`.
 
         Both bounds increase with v_0 up to the error terms, which the ball of `start` covers.
         """

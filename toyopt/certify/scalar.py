@@ -15,7 +15,7 @@ TERMS = 40  # of the series in `exp_tail_slope`
 
 
 def logistic_variance(bound: Exact = "1/4", *, prec: int = 64) -> Certificate:
-    """σ(v)(1-σ(v)) <= bound for every real v.
+    """Prove σ(v)(1-σ(v)) <= bound for every real v.
 
     Statement: with s = σ(v), bound - s(1-s) = (s - 1/2)² + (bound - 1/4) >= 0.
     Method: the identity is checked in Q[s], exactly; then bound - 1/4 >= 0 is a comparison of fractions.
@@ -41,7 +41,7 @@ def logistic_variance(bound: Exact = "1/4", *, prec: int = 64) -> Certificate:
 
 
 def chord(eta_max: Exact = 4, factor: Exact = 1, *, prec: int = 64) -> Certificate:
-    """e^s <= 1 + factor s(e^η - 1)/η for all 0 <= s <= η, 0 < η <= eta_max.
+    """Prove e^s <= 1 + factor s(e^η - 1)/η for all 0 <= s <= η, 0 < η <= eta_max.
 
     Method: at fixed η the difference is concave in s, so it is least at s = 0, where it is 0, or at s = η,
     where it is (factor - 1)(e^η - 1); that is >= 0 iff factor >= 1, for e^η > 1 (balls at eta_max, and
@@ -66,7 +66,7 @@ def chord(eta_max: Exact = 4, factor: Exact = 1, *, prec: int = 64) -> Certifica
 
 
 def exp_tail(s: arb, order: int, terms: int) -> arb:
-    """φ_order(s) = (e^s - Σ_{n<order} s^n/n!)/s^order = Σ_n s^n/(n+order)! for s >= 0, from its series.
+    """Enclose φ_order(s) = (e^s - Σ_{n<order} s^n/n!)/s^order = Σ_n s^n/(n+order)!, s >= 0, by its series.
 
     The remainder after N = `terms` terms lies in [0, s^N e^s/(N+order)!].
     """
@@ -79,12 +79,12 @@ def exp_tail(s: arb, order: int, terms: int) -> arb:
 
 
 def exp_tail_slope(s: arb) -> arb:
-    """φ_3'(s) = Σ_n n s^{n-1}/(n+3)! for s >= 0; n/(n+3)! = 1/(n+2)! - 3/(n+3)! makes it φ_3 - 3 φ_4."""
+    """Enclose φ_3'(s) = Σ_n n s^{n-1}/(n+3)! = φ_3 - 3 φ_4 for s >= 0, as n/(n+3)! = 1/(n+2)! - 3/(n+3)!."""
     return exp_tail(s, 3, TERMS) - 3 * exp_tail(s, 4, TERMS)
 
 
 def exp_remainder(eta_max: Exact = 4, least: Exact = "1/6", *, prec: int = 64, max_pieces: int = 2000) -> Certificate:
-    """With φ(s) = (e^s - 1 - s - s²/2)/s³: φ is increasing on [0, eta_max], and φ >= least there.
+    """Prove that φ(s) = (e^s - 1 - s - s²/2)/s³ increases on [0, eta_max] and is at least `least`.
 
     It gives s²/2 <= e^s - 1 - s <= s²/2 + s³φ(η) on [0, η], the two one-step inequalities of the potential
     (`potential.Potential`).  Method: φ' = φ_3 - 3φ_4 (φ_k as in `exp_tail`) is proven positive on each piece

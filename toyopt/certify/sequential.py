@@ -25,7 +25,7 @@ LOWER_END = "lower bound of the last iterate's w (or v) from T0 on"  # the name 
 
 @dataclass(frozen=True)
 class PhaseLengths:
-    """A run with its allowed first-phase lengths: T_1 <= ratio T_2, or T_1 <= T_first whatever T_2."""
+    """A run with the allowed lengths of its first phase: T_1 <= ratio T_2, or T_1 <= T_first for every T_2."""
 
     run: Phases
     ratio: Fraction
@@ -33,19 +33,19 @@ class PhaseLengths:
 
     @staticmethod
     def of(phases: Phases | None, ratio: Exact, T_first: int | None) -> PhaseLengths:
-        """Checked input."""
+        """Return the checked input."""
         longest = None if T_first is None else count(T_first, "T_first", least=0)
         return PhaseLengths(Phases() if phases is None else phases, positive(ratio, "ratio"), longest)
 
     def second_start(self, T0: int) -> tuple[arb, arb]:
-        """(V, w_0): the first phase's upper end for its longest length at T_2 = T0, and what follows from it."""
+        """Compute (V, w_0): the upper end of the longest first phase at T_2 = T0, and the second phase's start."""
         pot, start = self.run.potential, ball(self.run.first_start)
         steps = self.ratio * T0 if self.T_first is None else Fraction(self.T_first)
         V = pot.inverse(pot.value(start) + ball(self.run.eta * steps) + pot.over(start))
         return V, self.run.second_start(V)
 
     def lower_end(self, proof: Proof, T0: int) -> arb:
-        """W with w_{T_2} >= W for all T_2 >= T0 and all allowed T_1; raises `UnprovenStep` if not proven."""
+        """Prove w_{T_2} >= W for all T_2 >= T0 and all allowed T_1; return W, or raise `UnprovenStep`."""
         pot, eta = self.run.potential, self.run.eta
         V, w0 = self.second_start(T0)
         if self.T_first is None:  # else w_0 does not depend on T_2 and R increases with y
@@ -56,11 +56,11 @@ class PhaseLengths:
         return W.lower()
 
     def line(self, lam: tuple[Fraction, Fraction]) -> HalfLine:
-        """The half-line on which the second phase ends."""
+        """Return the half-line on which the second phase ends."""
         return HalfLine.of(self.run.family, lam, self.run.side)
 
     def lengths(self, T0: str) -> str:
-        """The quantifiers over T_1, T_2, in words."""
+        """Return the quantifiers over T_1, T_2, in words."""
         first, second = ("DPO", "SFT") if self.run.order == "dpo-first" else ("SFT", "DPO")
         factor = "" if self.ratio == 1 else f"{self.ratio} "
         longest = f"{factor}T_{second}" if self.T_first is None else integer_text(self.T_first)
@@ -78,7 +78,7 @@ def sequential_gap(
     prec: int = 128,
     claim_id: str = "S",
 ) -> Certificate:
-    """G_Mix,λ(θ_T) >= g for every λ given, all T_2 >= T0 and every 0 <= T_1 <= ratio T_2.
+    """Prove G_Mix,λ(θ_T) >= g for every λ given, all T_2 >= T0 and every 0 <= T_1 <= ratio T_2.
 
     T_1, T_2 are the lengths of the first and the second phase (T_1 = T_2 = T is the paper's case); with
     T_first, every T_1 <= T_first instead.  g may be any positive number: each has its T0, the gap diverges.
@@ -124,15 +124,15 @@ def find_T0(
     T_first: int | None = None,
     prec: int = 128,
 ) -> int:
-    """About the least T0 for which `sequential_gap` succeeds: a search, of which nothing is believed.
+    """Search for about the least T0 for which `sequential_gap` succeeds; the result is no proof.
 
     From 10^20 on it is rounded up to 15 digits.  Raises as `sequential_gap`, and ValueError if none is found.
     """
     plan = PhaseLengths.of(phases, ratio, T_first)
-    found = _search(plan, weights(lam), positive(g, "g"), check_prec(prec))
-    if found is None:
+    T0 = _search(plan, weights(lam), positive(g, "g"), check_prec(prec))
+    if T0 is None:
         raise ValueError(f"no T0 was found for lam = {lam!r}, g = {g!r} at prec = {prec}")
-    return found
+    return T0
 
 
 def _search(plan: PhaseLengths, lam: tuple[Fraction, Fraction], g: Fraction, prec: int) -> int | None:
@@ -160,12 +160,12 @@ def _search(plan: PhaseLengths, lam: tuple[Fraction, Fraction], g: Fraction, pre
 
 
 def _floor(value: arb) -> int:
-    """The integer part of the midpoint, at least 1."""
+    """Return the integer part of the midpoint, at least 1."""
     return max(1, int(value.mid().floor().unique_fmpz() or 1))
 
 
 def _round_up(T: int) -> int:
-    """T, from 10^20 on rounded up to 15 digits, so that it can be written down."""
+    """Round T up to 15 digits from 10^20 on, so that a statement can contain it."""
     if T < 10**20:
         return T
     unit: int = 10 ** (len(fmpz(T).str()) - 15)
@@ -180,7 +180,7 @@ def _proves(plan: PhaseLengths, T: int, W: arb) -> bool:
 
 
 def _least_w(line: HalfLine, goal: arb) -> arb | None:
-    """About the least w with G >= goal for all u <= -w: doubling, then bisection; None if beyond 2^17."""
+    """Search for about the least w with G >= goal for all u <= -w, by bisection; None if beyond 2^17."""
     bad, good = arb(-8), arb(8)
     while not line.holds(good, goal):
         bad, good = good, 2 * good
@@ -198,7 +198,7 @@ def _least_w(line: HalfLine, goal: arb) -> arb | None:
 def theorem_3_3(
     lam: Weights = ("1/100", "99/100"), *, T0: int, phases: Phases | None = None, prec: int = 128
 ) -> Certificate:
-    """Theorem 3.3 on the family: one g > 0 with G_Mix,λ(θ_T) >= g for every λ given and all T >= T0.
+    """Prove Theorem 3.3 on the family: G_Mix,λ(θ_T) >= g > 0 for every λ given and all T >= T0.
 
     g is found by a search (the largest 3-digit decimal that holds) and then proven by `sequential_gap`.
     Source: arXiv 2410.15483v3, Theorem 3.3.  Raises as `sequential_gap`; a T0 too small for every g >= 0.001
@@ -211,7 +211,7 @@ def theorem_3_3(
 
 
 def _best_g(plan: PhaseLengths, line: HalfLine, T0: int) -> Fraction:
-    """The largest g with three decimals that the half-line proof reaches at T0; 1/1000 if none does."""
+    """Search for the largest g with three decimals that the half-line proof reaches at T0; 1/1000 if none."""
     low, high = 1, 2
     try:
         W = plan.lower_end(Proof(), T0)

@@ -16,7 +16,7 @@ WIDE = ("1/100", "99/100")
 
 
 def standard_certificates(*, steps: int = 100_000) -> tuple[Certificate, ...]:
-    """Every certifier once on the standard family; `steps` is the length of the followed run's phases."""
+    """Run every certifier on the standard family; `steps` is the length of each phase of the enclosed run."""
     sft_first = Phases(order="sft-first")
     return (
         logistic_variance(),

@@ -1,4 +1,4 @@
-"""Enclosures of whole runs: T steps of a phase, followed by balls, and the gap at the end.
+"""Enclosures of whole runs: T steps of a phase in balls, and the gap at the end.
 
 The map F(v) = v + ησ(-v) has 0 <= 1 - η/4 <= F' <= 1 for 0 < η <= 4.  Iterating balls blindly makes the
 radius grow by 1 + ησ(v)σ(-v) a step (v occurs twice in F).  The centred form does not: with an exact centre m,
@@ -19,7 +19,7 @@ from toyopt.certify.phases import Phases
 
 
 def enclose_phase(start: arb, eta: Fraction, steps: int) -> arb:
-    """v_steps from any v_0 in `start`, 0 < η <= 4, by the centred form."""
+    """Enclose v_steps from any v_0 in `start`, 0 < η <= 4, by the centred form."""
     center, radius, step = start.mid(), start.rad(), ball(eta)
     for _ in range(steps):
         image = center + step / (1 + center.exp())
@@ -38,10 +38,10 @@ def sequential_trajectory(
     within: tuple[Exact, Exact] | None = None,
     prec: int = 96,
 ) -> Certificate:
-    """The last iterate θ_T and its gap G_Mix,λ(θ_T) after T_first and T_second steps, enclosed by T balls.
+    """Enclose the last iterate θ_T and its gap G_Mix,λ(θ_T) after T_first and T_second steps, step by step.
 
     Statement: the enclosures; with `within` = (lo, hi) also lo <= G_Mix,λ(θ_T) <= hi.  The potential's
-    envelope, which knows nothing of the steps, is kept beside them; a contradiction would stop the proof.
+    envelope, which does not depend on the single steps, is kept too; a contradiction would stop the proof.
     Method: `enclose_phase`, twice.  About 1 µs a step.
     Source: Algorithm 1, arXiv 2410.15483v3, eqs. (7), (8).
     Raises TypeError for floats, ValueError for lam outside (0, 1), T < 1 (T_first < 0), prec < 24.
@@ -74,13 +74,13 @@ def sequential_trajectory(
 
 
 def gap_at(run: Phases, lam: Fraction, w: arb) -> arb:
-    """G_Mix,λ at the second phase's variable w, in the left-hand form."""
+    """Enclose G_Mix,λ at the variable w of the second phase, in the left-hand form."""
     mu = lam if run.order == "dpo-first" else 1 - lam
     return fam.f_mix(-w, ball(mu), ball(run.x)) - fam.optimum(mu, run.x)
 
 
 def _inside(proof: Proof, run: Phases, start: arb, steps: int, end: arb, phase: str) -> None:
-    """The enclosure meets the envelope: lower bound <= v_T <= upper bound is not refuted by either ball."""
+    """Require that the enclosure meets the envelope: no ball refutes lower bound <= v_T <= upper bound."""
     low, high = run.potential.envelope(start, steps)
     proof.require(bool(not end < low and not end > high), f"the {phase} phase's end {decimal(end, 10)} in its envelope")
     proof.keep(f"{phase} phase's lower envelope", low, 12)

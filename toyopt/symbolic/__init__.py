@@ -2,8 +2,8 @@
 
 From the softmax policy and definitions (1)-(5) as they stand, each equation's left-hand side is built by substitution
 and differentiation, and its difference from the right-hand side as stated reduced to exactly 0. The paper's text at
-hand has lost its formulas; what is stated here is reconstructed from the prose. An equation that is not proven says so
-and never counts as true.
+hand has lost its formulas; the statements here are reconstructed from the prose. An equation that is not proven never
+counts as true.
 
 The features' dimension d and the number of outputs are numbers: d = 1, 2, 3 with 2 and 3 outputs. The cases "any d" (a
 line `θ + t z`, see `definitions.Softmax.line`) hold in every dimension, for 2, 3 and mostly 4 outputs. The means over
@@ -43,12 +43,12 @@ _CLAIMS = {
 
 
 def equations() -> dict[str, Equation]:
-    """Every equation by its number, "22" to "38", and "minimiser"."""
+    """Return every equation by its number, "22" to "38", and "minimiser"."""
     return {e.number: e for e in (*convexity.equations(), *table2.equations())}
 
 
 def derive(number: str) -> Derivation:
-    """Redo one equation; raises ValueError for a number that is not among `equations()`."""
+    """Derive one equation; raise ValueError for a number that is not among `equations()`."""
     known = equations()
     if number not in known:
         raise ValueError(f"number: one of {', '.join(known)} is needed, got {number!r}")
@@ -56,12 +56,12 @@ def derive(number: str) -> Derivation:
 
 
 def derive_all() -> tuple[Derivation, ...]:
-    """Redo every equation, some 10 seconds on one core."""
+    """Derive every equation, in about 10 seconds on one core."""
     return tuple(e.derive() for e in equations().values())
 
 
 def records(derivations: Iterable[Derivation] | None = None) -> tuple[Record, Record]:
-    """Propositions A.1 and A.2 as records: the residual of each equation is 0, or NaN where it is not proven.
+    """Return Propositions A.1 and A.2 as records: the residual of each equation is 0, or NaN if not proven.
 
     `terms` has the residual of each equation that the claim rests on, one that is missing from `derivations` (by
     default all) as NaN; `attained` is their sum. So the verdict is "holds" if all are proven, else "open": that an

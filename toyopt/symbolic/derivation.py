@@ -1,4 +1,4 @@
-"""What a derivation is: identities between a side from the definitions and a side as stated, and whether they hold."""
+"""Derivations: identities between a side from the definitions and a side as stated, with their proofs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sign = Literal["nonnegative", "positive"]
 class Identity:
     """left = right, entry by entry, and optionally a sign that the right-hand side visibly has.
 
-    name   what is claimed, in words or symbols
+    name   the claim, in words or symbols
     left   from the definitions, by substitution and differentiation alone
     right  as stated
     slack  symbols of `right` that stand for an expression known to be non-negative, such as Φ² - ‖φ‖²
@@ -32,7 +32,7 @@ class Identity:
     sign: Sign | None = None
 
     def residuals(self) -> tuple[sp.Expr, ...]:
-        """The numerator of left - right in normal form, entry by entry: all exactly 0 if the identity is proven.
+        """Compute the numerators of left - right in normal form: all exactly 0 if the identity is proven.
 
         NaN where there is no entry or no normal form.
         """
@@ -58,7 +58,7 @@ def same(
     slack: Mapping[sp.Symbol, sp.Expr] | None = None,
     sign: Sign | None = None,
 ) -> Identity:
-    """An identity between scalars, or between matrices of one shape, entry by entry."""
+    """Return the identity between scalars, or between matrices of one shape, entry by entry."""
     a, b = (side if isinstance(side, sp.MatrixBase) else sp.Matrix([side]) for side in (left, right))
     if a.shape != b.shape:
         raise ValueError(f"{name}: the sides have shapes {a.shape} and {b.shape}")
@@ -67,9 +67,9 @@ def same(
 
 @dataclass(frozen=True)
 class Equation:
-    """A numbered equation and how to build its identities, case by case.
+    """A numbered equation with its identities, case by case.
 
-    number     as in arXiv 2410.15483v3, without parentheses, or a name for what the paper does not number
+    number     as in arXiv 2410.15483v3, without parentheses, or a name if the paper does not number the equation
     statement  in LaTeX, reconstructed: the text at hand has the equation's number and the prose around it
     cases      by label, a function that builds the identities
     """
@@ -79,7 +79,7 @@ class Equation:
     cases: Mapping[str, Callable[[], Iterable[Identity]]]
 
     def derive(self) -> Derivation:
-        """Redo the equation in every case."""
+        """Derive the equation in every case."""
         start = time.perf_counter()
         built = [(label, identity) for label, build in self.cases.items() for identity in build()]
         failed = tuple(f"{label}: {identity.name}" for label, identity in built if not identity.proven)
@@ -91,15 +91,15 @@ class Equation:
 
 @dataclass(frozen=True)
 class Derivation:
-    """One equation, redone.
+    """The outcome of the derivation of one equation.
 
     equation    its number in arXiv 2410.15483v3, or a name
     statement   the equation in LaTeX
     left        the first identity of the first case: its side from the definitions
     right       its side as stated
     cases       the dimensions and numbers of outputs that were tried
-    identities  how many identities that makes
-    not_proven  those that were not proven, "case: identity"
+    identities  the number of identities in all cases
+    not_proven  the identities that were not proven, as "case: identity"
     seconds     wall-clock time
     """
 

@@ -1,12 +1,12 @@
 """A normal form in which an identity between elementary expressions is an identity between polynomials.
 
-Three kinds of positive stand-ins, independent symbols, take the place of what is not polynomial:
+Three kinds of positive stand-ins, independent symbols, replace all parts that are not polynomial:
 
     X  for exp(m), m a product of symbols: exp(q m) with a rational q is X**q
     L  for log(p), p a polynomial that is visibly positive: logarithms of products and quotients become sums first
     R  for 1/p, p a sum
 
-What is zero for independent symbols is zero for the values that they stand for. So where clearing the R's leaves a
+An expression that is zero for independent symbols is zero for their values. So where clearing the R's leaves a
 polynomial that expands to 0, the identity holds wherever both of its sides are defined. The converse need not hold:
 anything else proves nothing.
 """
@@ -22,28 +22,28 @@ class Normaliser:
     """One set of stand-ins; expressions that are to be compared go through the same one."""
 
     def __init__(self) -> None:
-        self._symbols: dict[tuple[str, sp.Expr], sp.Symbol] = {}  # (kind, what it is made from) -> stand-in
+        self._symbols: dict[tuple[str, sp.Expr], sp.Symbol] = {}  # (kind, replaced expression) -> stand-in
         self._meaning: dict[sp.Symbol, tuple[str, sp.Expr]] = {}
         self._done: dict[sp.Expr, sp.Expr] = {}
 
     def __call__(self, expr: sp.Expr) -> sp.Expr:
-        """The same value in stand-ins; raises TypeError for what is not finite arithmetic, exp and log."""
+        """Return the value in stand-ins; raise TypeError for anything but finite arithmetic, exp and log."""
         if expr not in self._done:
             self._done[expr] = self._node(expr)
         return self._done[expr]
 
     def numerator(self, expr: sp.Expr) -> sp.Expr:
-        """The normal form times its denominators, expanded: 0 only if `expr` is 0 wherever it is defined."""
+        """Return the normal form times its denominators, expanded: 0 only if `expr` is 0 wherever it is defined."""
         form = sp.expand(self(expr))
         for symbol in [s for s in form.free_symbols if self._kind(s) == "R"]:
             form = self._clear(form, symbol)
         return form
 
     def back(self, form: sp.Expr) -> sp.Expr:
-        """The expression that a normal form stands for."""
+        """Return the expression of a normal form."""
         undo = {"X": sp.exp, "L": sp.log, "R": lambda p: 1 / p}
-        while found := [s for s in form.free_symbols if s in self._meaning]:  # a stand-in may be made from others
-            form = form.subs({s: undo[kind](of) for s in found for kind, of in [self._meaning[s]]})
+        while stand_ins := [s for s in form.free_symbols if s in self._meaning]:  # a stand-in may be made from others
+            form = form.subs({s: undo[kind](of) for s in stand_ins for kind, of in [self._meaning[s]]})
         return form
 
     def _kind(self, symbol: sp.Symbol) -> str | None:
@@ -94,7 +94,7 @@ class Normaliser:
         return out
 
     def _factors(self, form: sp.Expr) -> list[tuple[sp.Expr, sp.Expr]]:
-        """(factor, power) whose product is the form; sums are expanded, without reciprocals or common monomials."""
+        """Return (factor, power) pairs whose product is the form; sums are expanded, without common monomials."""
         plain = form.subs({s: 1 / self._meaning[s][1] for s in form.free_symbols if self._kind(s) == "R"})
         factors = []
         parts = (plain, sp.Integer(1)) if plain.is_polynomial() else sp.fraction(sp.together(plain))
@@ -129,7 +129,7 @@ class Normaliser:
         return self._meaning[factor][1] if self._kind(factor) == "X" else self._stand_in("L", factor)
 
     def _clear(self, form: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
-        """The form times the highest power of 1/p that it has, expanded."""
+        """Return the form times its highest power of 1/p, expanded."""
         by_power: dict[sp.Integer, list[sp.Expr]] = {}
         for term in sp.Add.make_args(form):
             power = term.as_powers_dict().get(symbol, sp.Integer(0))
@@ -141,7 +141,7 @@ class Normaliser:
 
 
 def _split(polynomial: sp.Expr) -> tuple[list[tuple[sp.Expr, sp.Expr]], sp.Expr]:
-    """The monomial that all terms of an expanded sum share, as (symbol or number, power), and the rest."""
+    """Return the common monomial of an expanded sum, as (symbol or number, power) pairs, and the rest."""
     terms = [dict(term.as_powers_dict()) for term in sp.Add.make_args(polynomial)]
     common = [(s, min(t.get(s, sp.Integer(0)) for t in terms)) for s in polynomial.free_symbols]
     shared = [(s, n) for s, n in common if n != 0]
@@ -152,7 +152,7 @@ def _split(polynomial: sp.Expr) -> tuple[list[tuple[sp.Expr, sp.Expr]], sp.Expr]
 
 @lru_cache(maxsize=256)  # a value, its gradient and its Hessian all begin with the same expression
 def tidy(expr: sp.Expr) -> sp.Expr:
-    """The same function, with the logarithms and exponentials that undo one another gone."""
+    """Return the same function without logarithms and exponentials that cancel."""
     normal = Normaliser()
     plain: sp.Expr = normal.back(normal(expr))
     return plain

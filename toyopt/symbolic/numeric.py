@@ -20,8 +20,8 @@ from toyopt.symbolic.definitions import BETA, Softmax
 from toyopt.symbolic.derivation import Identity
 
 DIGITS = 40
-# What problem.py computes is a mean of at most 3 sums of products of a few factors, of which exp and log1p err by some
-# 1e-16 and their arguments, exact in float64, by nothing: some 1e-15 of the largest entry. The rest is for bad luck.
+# The quantities of problem.py are means of at most 3 sums of products of a few factors, of which exp and log1p err by
+# some 1e-16 and their arguments, exact in float64, by nothing: some 1e-15 of the largest entry. The rest is a margin.
 TOLERANCE = 1e-13
 SETTINGS = tuple((d, m) for d in (1, 2, 3) for m in (2, 3))
 Quantity = tuple[str, str]  # ("dpo" or "sft", "value" or "grad" or "hess")
@@ -29,11 +29,11 @@ Quantity = tuple[str, str]  # ("dpo" or "sft", "value" or "grad" or "hess")
 
 @dataclass(frozen=True)
 class Agreement:
-    """Evidence well float64 agrees with the formulas: the largest error of an entry over the largest entry of all data.
+    """Agreement of float64 with the formulas: the largest error over the largest entry of all data.
 
-    problems   how many random problems
+    problems   number of random problems
     value, grad, hess   the worst over the problems, both objectives, and both sides of every identity
-    tolerance  what was to be expected of float64
+    tolerance  the expected error of float64
     """
 
     problems: int
@@ -54,7 +54,7 @@ class Agreement:
 
 
 def identities(s: Softmax) -> dict[Quantity, Identity]:
-    """The identity that gives each quantity, from equations (23), (27), (29) and (31)."""
+    """Return the identity of each quantity, from equations (23), (27), (29) and (31)."""
     _, _, f_dpo = g23 = tuple(convexity.eq23(s))
     g27, f_sft = convexity.eq27(s)
     hess_dpo, hess_sft = next(convexity.eq29(s)), next(convexity.eq31(s))
@@ -70,7 +70,7 @@ def identities(s: Softmax) -> dict[Quantity, Identity]:
 
 @cache
 def _functions(dim: int, outputs: int) -> dict[Quantity, tuple[Callable[..., list[Any]], ...]]:
-    """Both sides of each identity as functions of (theta, theta_ref, features, beta) in mpmath's numbers."""
+    """Compile both sides of each identity to functions of (theta, theta_ref, features, beta) in mpmath's numbers."""
     s = Softmax.general(dim, outputs)
     symbols = [*s.theta, *s.theta_ref, *(x for phi in s.features for x in phi), BETA]
     return {
@@ -98,7 +98,7 @@ class _Draw:
         return cls(array(dim), array(dim), pairs, demos, rng.randint(1, 16) / 8)
 
     def computed(self) -> dict[Quantity, Array]:
-        """What `toyopt.problem` says, flat."""
+        """Compute each quantity by `toyopt.problem`, flat."""
         problem = Problem.dpo_sft(
             chosen=self.pairs[:, 0],
             rejected=self.pairs[:, 1],
@@ -109,13 +109,13 @@ class _Draw:
         )
         stacks = {"value": problem.values, "grad": problem.grads, "hess": problem.hessians}
         return {
-            (name, what): stack(self.theta)[i].ravel()
+            (name, order): stack(self.theta)[i].ravel()
             for i, name in enumerate(problem.names)
-            for what, stack in stacks.items()
+            for order, stack in stacks.items()
         }
 
     def derived(self) -> Iterator[tuple[Quantity, list[Any], Any]]:
-        """Of each quantity's two sides the mean over the data, flat, and the largest entry of a datum."""
+        """Yield for both sides of each quantity the mean over the data, flat, and the largest entry of a datum."""
         data = {"dpo": self.pairs, "sft": self.demos}
         for quantity, sides in _functions(len(self.theta), self.pairs.shape[1]).items():
             points = [[*self.theta, *self.theta_ref, *phi.ravel(), self.beta] for phi in data[quantity[0]]]
@@ -126,9 +126,9 @@ class _Draw:
 
 
 def against_problem(problems: int = 2, seed: int = 0) -> Agreement:
-    """Hold both sides of (23), (27), (29), (31) against `toyopt.problem`, values, gradients and Hessians.
+    """Compare both sides of (23), (27), (29), (31) with `toyopt.problem`: values, gradients and Hessians.
 
-    problems  how many for each of d = 1, 2, 3 and 2, 3 outputs, at least 1: 2 pairs and 3 demonstrations each
+    problems  number of problems for each of d = 1, 2, 3 and 2, 3 outputs, at least 1: 2 pairs and 3 demonstrations each
     seed      of the random rationals, at least 0
     """
     _check.whole("problems", problems, low=1)

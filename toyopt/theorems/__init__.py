@@ -1,4 +1,4 @@
-"""Every claim as a function that computes both of its sides."""
+"""Every claim of the theory as a function that computes both of its sides."""
 
 from toyopt.record import Evidence, Kind, Record, Verdict
 from toyopt.theorems.alright.claims import alright_exact, alright_linear_decay

@@ -18,7 +18,7 @@ _U = 2.0**-53
 
 
 def lemma_a3(theta: float, theta_prime: float, *, steps: ArrayLike, c: float) -> Record:
-    """The product bound on the distance of two runs of theta <- theta + a_t (1 - σ(c theta)).
+    """Compute both sides of Lemma A.3 for two runs of theta <- theta + a_t (1 - σ(c theta)).
 
     Problem: real starts theta >= theta', any steps a_t with 0 < c a_t <= 4 (they may vary and, with c, be negative).
     Statement: theta_T - theta'_T >= (theta_0 - theta'_0) Π_t (1 - c a_t/4) >= 0.
@@ -39,7 +39,7 @@ def lemma_a3(theta: float, theta_prime: float, *, steps: ArrayLike, c: float) ->
     for step in a.tolist():
         x, y = x + step * float(expit(-c * x)), y + step * float(expit(-c * y))
         # Each run: 1 - σ to 4 u of itself and to |c theta| u of its argument's, which σ' <= 1/4 makes c theta u/4; then
-        # a product and a sum. The exact map brings what came before no further apart.
+        # a product and a sum. The exact map does not increase earlier errors.
         error += _U * (8 * abs(step) + (1 + abs(c * step)) * (abs(x) + abs(y)))
     product = float(np.prod(1 - c * a / 4))
     return Record(
@@ -55,7 +55,7 @@ def lemma_a3(theta: float, theta_prime: float, *, steps: ArrayLike, c: float) ->
 
 
 def lemma_a5(problem: Problem, theta_t: ArrayLike, theta: ArrayLike, *, lam: float | Sequence[float]) -> Record:
-    """f_Mix lies above its tangents.
+    """Compute both sides of Lemma A.5: f_Mix lies above its tangents.
 
     Problem: any; λ in [0, 1], or weights.
     Statement: f_Mix(theta_t) - f_Mix(theta) <= ⟨∇f_Mix(theta_t), theta_t - theta⟩ for all theta_t, theta.
@@ -91,7 +91,7 @@ def lemma_a5(problem: Problem, theta_t: ArrayLike, theta: ArrayLike, *, lam: flo
 
 
 def rounding(problem: Problem, theta: Array) -> Array:
-    """(...): what rounding may add to f_Mix(theta), or to an inner product of a gradient with a vector no longer.
+    """Bound (...) the rounding of f_Mix(theta), and of the product of a gradient with a vector of that length.
 
     A margin a_rᵀ(theta - o) is off by (d + 3) u ‖a_r‖(‖theta‖ + ‖o‖); values move with it, at slope 1, and their sum
     over R rows and N data adds (R + 10) u of their size, at most log(1+R) and the largest margin. A probability is off
@@ -106,7 +106,7 @@ def rounding(problem: Problem, theta: Array) -> Array:
 
 
 def lemma_a6(eta: ArrayLike, q: ArrayLike) -> Record:
-    """The last member of a weighted sequence against its average and its tails.
+    """Compute both sides of Lemma A.6: the last member of a weighted sequence against its average and tails.
 
     Problem: η_1 >= η_2 >= ... >= η_T > 0 and q_t >= 0, T >= 1.
     Statement: η_T q_T <= (1/T) Σ_{t=1..T} η_t q_t + Σ_{k=1..T-1} [1/(k(k+1))] Σ_{t=T-k+1..T} η_t (q_t - q_{T-k}).
@@ -151,7 +151,7 @@ def lemma_a6(eta: ArrayLike, q: ArrayLike) -> Record:
 
 
 def noise_level(problem: Problem, lam: float | Sequence[float], constants: Sequence[float] | None = None) -> float:
-    """C² = λ C1² + (1-λ) C2², with the data's own C1 and C2 unless others are given."""
+    """Compute C² = λ C1² + (1-λ) C2², with the data's own C1 and C2 unless `constants` are given."""
     weights = _check.weights("lam", lam, len(problem))
     if constants is None:
         each: tuple[float, ...] = tuple(o.grad_bound for o in problem.objectives)
@@ -163,7 +163,7 @@ def noise_level(problem: Problem, lam: float | Sequence[float], constants: Seque
 
 
 def mean_square_constants(problem: Problem) -> tuple[float, ...]:
-    """Constants that are at most C1, C2 and serve as well in A.7, 4.1 and A: the root of the data's mean square.
+    """Compute constants for A.7, 4.1 and A that are at most C1, C2: the root of the data's mean square.
 
     All that those proofs use is E‖u_t‖² <= C², and a mean over the data of ‖g‖² is at most the mean of each datum's own
     squared constant. They agree with C1, C2 where the data are equally long (docs/theory.md, A1).
@@ -182,7 +182,7 @@ def lemma_a7(
     stochastic: bool = False,
     constants: Sequence[float] | None = None,
 ) -> Record:
-    """What one step of ALRIGHT gains, in expectation over its draw.
+    """Compute both sides of Lemma A.7: the expected progress of one step of ALRIGHT.
 
     Problem: any; λ in [0, 1] or weights; step size alpha > 0.
     Statement: alpha (f_Mix(theta_t) - f_Mix(theta)) <= ½‖theta_t-theta‖² - ½E‖theta_{t+1}-theta‖² + (alpha²/2) C² for

@@ -16,7 +16,7 @@ _U = 2.0**-53
 
 
 def prop_a1(problem: Problem, theta: ArrayLike, *, beta: float | None = None) -> tuple[Record, ...]:
-    """Gradients of both objectives are bounded, pointwise and in the mean of squares over the data.
+    """Compute both sides of Proposition A.1: gradients are bounded, pointwise and in the mean of squares.
 
     Problem: features of norm at most Φ (Assumption 3.2); the objectives of `Problem.dpo_sft`, in this order.
     Statement: for every theta, mean over the data of ‖g_DPO‖² <= C1² = 4β²Φ², of ‖g_SFT‖² <= C2² = 4Φ²; for every
@@ -49,7 +49,7 @@ def prop_a1(problem: Problem, theta: ArrayLike, *, beta: float | None = None) ->
 def _records(
     objective: Objective, theta: Array, gradient: str, equation: str, letter: str, constant: float | None = None
 ) -> tuple[Record, ...]:
-    """Pointwise and mean square against one constant; with the data's own, also each datum's own in the mean."""
+    """Return the records of one objective: pointwise and mean square, and for the data's own constant their mean."""
     c = objective.grad_bound if constant is None else constant
     squares = (objective.data_grads(theta) ** 2).sum(axis=-1)  # (M, N)
     mean_square = float(squares.mean(axis=-1).max())
@@ -81,7 +81,7 @@ def _records(
 
 
 def prop_a2(problem: Problem, theta: ArrayLike, *, lam: float | Sequence[float]) -> Record:
-    """The Hessian of f_Mix,λ has no negative eigenvalue.
+    """Compute both sides of Proposition A.2: the Hessian of f_Mix,λ has no negative eigenvalue.
 
     Problem: any; λ in [0, 1] (λ = 1: f_DPO, λ = 0: f_SFT), or weights.
     Statement: ∇²f_Mix,λ(theta) ⪰ 0 for every theta.
@@ -109,7 +109,7 @@ def prop_a2(problem: Problem, theta: ArrayLike, *, lam: float | Sequence[float])
 
 
 def relative_eigenvalues(hessians: Array) -> Array:
-    """(...): the smallest eigenvalue over the trace; 0 where the matrix is zero."""
+    """Compute (...) the minimum eigenvalue over the trace; 0 where the matrix is zero."""
     scale = np.abs(hessians).max(axis=(-2, -1))
     unit = hessians / np.where(scale > 0, scale, 1.0)[..., None, None]  # LAPACK squares: denormals would vanish
     trace = np.abs(np.trace(unit, axis1=-2, axis2=-1))
@@ -118,7 +118,7 @@ def relative_eigenvalues(hessians: Array) -> Array:
 
 
 def eigenvalue_tolerance(dim: int, summands: int) -> float:
-    """Evidence far below 0 rounding may put the smallest eigenvalue of a positive semidefinite matrix, over its trace.
+    """Bound the rounding of the minimum eigenvalue of a positive semidefinite matrix, over its trace.
 
     The matrix is a sum of w ΔΔᵀ, w >= 0: an entry is off by (summands + 5) u Σ w|Δ_i||Δ_j|, a matrix of norm at most
     the trace. The symmetric eigensolver is backward stable: off by at most 10 d u times the norm, which is at most the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from functools import cache
 
 import mpmath
 import pytest
@@ -24,6 +25,7 @@ SMALL = {"single": ("d = 1, 2 outputs", "any d, 3 outputs"), "means": ("any d, 2
 NUMBERS = [*map(str, range(22, 39)), "minimiser"]
 
 
+@cache
 def small(number: str) -> list[Identity]:
     """The identities of an equation in its cheaper cases: one where d and m are small, and one in any dimension."""
     cases = equations()[number].cases
@@ -72,6 +74,7 @@ def test_a_factor_of_two_is_not_proven(number):
 
 
 @pytest.mark.parametrize("number", ["22", "23", "24", "29", "30"])
+@pytest.mark.slow
 def test_a_missing_beta_is_not_proven(number):
     for identity in small(number):
         assert not stated(identity, lambda b: b.subs(BETA, 1)).proven, identity.name
@@ -88,7 +91,7 @@ def test_beta_to_a_wrong_power_is_not_proven(number):
 @pytest.mark.parametrize("number", ["22", "23", "24"])
 def test_h_for_one_minus_h_is_not_proven(monkeypatch, number):
     monkeypatch.setattr(convexity, "sigma", lambda x: sigma(-x))
-    assert not small(number)[0].proven
+    assert not small.__wrapped__(number)[0].proven
 
 
 def test_a_wrong_power_of_h_in_the_hessian_is_not_proven():
@@ -188,7 +191,7 @@ def test_an_inequality_claims_its_sign_and_is_proven_with_it_in_the_cheapest_cas
         positive = "> 0" in i.name or "strictly" in i.name
         assert i.sign == ("nonnegative" if ">= 0" in i.name else "positive" if positive else None), i.name
         assert i.proven, i.name
-        assert not any("room" in str(e.free_symbols) for e in i.left)
+        assert not any("slack" in str(e.free_symbols) for e in i.left)
 
 
 @pytest.mark.parametrize("number", ["22", "25", "26", "27", "31"])

@@ -23,6 +23,7 @@ def random_point(exprs, rng: random.Random) -> dict:
 
 
 @pytest.mark.parametrize(("dim", "outputs"), [(1, 2), (2, 3)])
+@pytest.mark.slow
 def test_the_normal_form_before_differentiation_changes_no_derivative(dim, outputs):
     s, rng = Softmax.general(dim, outputs), random.Random(dim)
     with mpmath.workdps(50):

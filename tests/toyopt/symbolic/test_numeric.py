@@ -17,6 +17,7 @@ from toyopt.symbolic import (
 from toyopt.symbolic.definitions import Softmax, sigma
 
 
+@pytest.mark.slow
 def test_problem_agrees_with_the_derivations_on_random_rational_problems():
     agreement = against_problem(problems=2, seed=3)
     assert agreement.problems == 12

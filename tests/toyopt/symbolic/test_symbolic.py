@@ -26,6 +26,7 @@ def derived():
     return derive_all()
 
 
+@pytest.mark.slow
 def test_every_equation_is_proven_in_every_case(derived):
     assert [d.equation for d in derived] == NUMBERS
     for d in derived:
@@ -42,6 +43,7 @@ def test_every_equation_is_proven_in_every_case(derived):
 x, y = sp.symbols("x y", real=True)
 
 
+@pytest.mark.slow
 def test_records_hold_if_all_is_proven_and_are_open_if_not(derived):
     a1, a2 = records(derived)
     assert [(r.claim, r.verdict, r.evidence, r.kind, r.bound, r.attained) for r in (a1, a2)] == [

@@ -29,7 +29,7 @@ def alright_linear_decay(
     constants: Sequence[float] | None = None,
     **options: Any,
 ) -> Record:
-    """ALRIGHT with linearly decaying steps: no logarithm.
+    """Compute both sides of claim A for linearly decaying steps: a bound without a logarithm.
 
     Problem: any; λ in [0, 1] or weights; alpha_t = D/(C√T) (1 - t/T), T >= 2 iterates, T-1 updates; D > 0.
     Statement: E f_Mix(theta_T) - f_Mix(theta*) <= D C/√T, C² = λC1² + (1-λ)C2².
@@ -66,15 +66,15 @@ def alright_exact(
     constants: Sequence[float] | None = None,
     **options: Any,
 ) -> tuple[Record, ...]:
-    """ALRIGHT's last iterate for any positive step sizes: the sharpest bound there is in D, C and the steps.
+    """Compute both sides of claim A for any positive step sizes: the sharpest bound in D, C and the steps.
 
     Problem: any; λ in [0, 1] or weights; any positive steps, monotone or not; T >= 2 iterates, T-1 updates.
     Statement: E f_Mix(theta_T) - f_Mix(theta*) is at most `exact_bound`; at most `defazio_bound`; and for
         alpha_t = alpha0/√T at most `half_log_bound`, Theorem 4.1 with both of its terms about halved.
     Kind: upper; the first is tight (`last_iterate_is_exact`), and so at most each of the others.
     Source: beyond the paper, docs/theory.md, A3 and A4; arXiv 2310.07831, Theorem 10.
-    Arguments: lam; schedule; T; theta_1 (d,); theta_star, constants and `options` as in `thm_41`. In Defazio's bound the
-        free alpha_T is the last step taken, alpha_{T-1}.
+    Arguments: lam; schedule; T; theta_1 (d,); theta_star, constants and `options` as in `thm_41`. In Defazio's bound
+        the free alpha_T is the last step taken, alpha_{T-1}.
     Returns: two Records, or three for `InverseRootHorizon` with the same T. Raises: as `thm_41`; ValueError for C = 0.
     """
     alphas = steps_of(schedule, _check.whole("T", T, low=2))

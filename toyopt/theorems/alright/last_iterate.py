@@ -20,7 +20,7 @@ Terms = dict[str, float]
 
 
 def harmonic(n: int) -> float:
-    """H_n = 1 + 1/2 + ... + 1/n, and H_0 = 0: summed in float64 from the smallest, so right to a few ulp."""
+    """Compute H_n = 1 + 1/2 + ... + 1/n, H_0 = 0, to a few ulp."""
     n = _check.whole("n", n, low=0)
     if n <= 1_000_000:
         return math.fsum(1.0 / k for k in range(n, 0, -1))
@@ -29,13 +29,13 @@ def harmonic(n: int) -> float:
 
 
 def odd_harmonic(n: int) -> float:
-    """O_n = 1 + 1/3 + ... + 1/(2n-1) = H_{2n} - H_n/2, and O_0 = 0."""
+    """Compute O_n = 1 + 1/3 + ... + 1/(2n-1) = H_{2n} - H_n/2, O_0 = 0."""
     n = _check.whole("n", n, low=0)
     return harmonic(2 * n) - harmonic(n) / 2
 
 
 def log_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
-    """The paper's Theorem 4.1 (A.8) for alpha_t = alpha0/√T.
+    """Compute the bound of Theorem 4.1 (A.8) for alpha_t = alpha0/√T.
 
     Problem: see the module. T >= 2.
     Statement: E f(theta_T) - f(theta*) <= D²/(2 alpha0 √T) + (2 + log(T-1)) C² alpha0/(2√T).
@@ -50,7 +50,7 @@ def log_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
 
 
 def harmonic_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
-    """What the proof of Theorem 4.1 (A.8) gives before H_{T-1} <= 1 + log(T-1) is used.
+    """Compute the bound of Theorem 4.1 (A.8) with H_{T-1} in place of 1 + log(T-1).
 
     Statement: E f(theta_T) - f(theta*) <= D²/(2 alpha0 √T) + (1 + H_{T-1}) C² alpha0/(2√T).
     Kind: upper, not tight. Source: arXiv 2410.15483v3, Theorem A.8. Else as `log_bound`.
@@ -61,7 +61,7 @@ def harmonic_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
 
 
 def half_log_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
-    """Theorem 4.1 with both of its terms halved as T grows, for the same step alpha_t = alpha0/√T.
+    """Compute Theorem 4.1 with both of its terms halved as T grows, for the same step alpha_t = alpha0/√T.
 
     Statement: E f(theta_T) - f(theta*) <= D²/(2 alpha0 √T (2 - 1/T)) + (1 + O_{T-1}) C² alpha0/(2√T), where
         O_n = 1 + 1/3 + .. + 1/(2n-1), and 1 + O_{T-1} <= 2 + log(2T-3)/2 <= 2 + log(T-1).
@@ -75,7 +75,7 @@ def half_log_bound(D: float, C: float, alpha0: float, T: int) -> Terms:
 
 
 def orabona_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
-    """Theorem A.8 for any non-increasing step sizes, by Lemma A.6: O(T).
+    """Compute the bound of Theorem A.8 for any non-increasing step sizes, by Lemma A.6, in O(T).
 
     Statement: E f(theta_T) - f(theta*) <= [ D²/(2T) + (C²/2) ( alpha_T² + Σ_{t<T} alpha_t²/(T-t) ) ] / alpha_T.
     Kind: upper, not tight. Source: arXiv 2410.15483v3, proof of Theorem A.8.
@@ -96,7 +96,7 @@ def orabona_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
 
 
 def defazio_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
-    """Theorem 10 of Defazio et al. for any positive step sizes, with its double sum done: O(T).
+    """Compute the bound of Theorem 10 of Defazio et al. for any positive step sizes, in O(T).
 
     Statement: with W_k = Σ_{t=k..T} alpha_t,
         E f(theta_T) - f(theta*) <= D²/(2W_1) + (C²/2) ( alpha_T + Σ_{t<T} alpha_t²/W_{t+1} ).
@@ -113,7 +113,7 @@ def defazio_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
 
 
 def exact_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
-    """The last iterate's exact worst case, for any positive step sizes: O(T), in closed form.
+    """Compute the last iterate's exact worst case for any positive step sizes, in closed form, in O(T).
 
     Statement: with m_T = 0, b = max(m_{k+1}, √alpha_k), m_k = b + alpha_k/b for k = T-1 .. 1, and B = max(m_1², D/C),
         E f(theta_T) - f(theta*) <= D²/(2B) + (C²/2) ( B - 2 Σ_{t<T} alpha_t ).
@@ -133,7 +133,7 @@ def exact_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
 
 
 def linear_decay_bound(D: float, C: float, T: int) -> Terms:
-    """The last iterate without a logarithm, for alpha_t = D/(C√T) (1 - t/T).
+    """Compute the bound without a logarithm, for alpha_t = D/(C√T) (1 - t/T).
 
     Statement: E f(theta_T) - f(theta*) <= D C/√T.
     Kind: upper, tight, and the best that any step sizes can have (`no_schedule_is_better`).
@@ -147,12 +147,12 @@ def linear_decay_bound(D: float, C: float, T: int) -> Terms:
 
 
 def total(terms: Terms) -> float:
-    """The bound: the sum of its terms."""
+    """Return the bound, the sum of its terms."""
     return math.fsum(terms.values())
 
 
 def potentials(steps: Array) -> Array:
-    """(T,) m_1 .. m_T of `exact_bound`: m_T = 0, m_k = min { b + alpha_k/b : b >= m_{k+1} }."""
+    """Compute (T,) m_1 .. m_T of `exact_bound`: m_T = 0, m_k = min { b + alpha_k/b : b >= m_{k+1} }."""
     out = np.zeros(len(steps) + 1)
     for k in range(len(steps) - 1, -1, -1):
         b = max(out[k + 1], math.sqrt(steps[k]))
@@ -161,7 +161,7 @@ def potentials(steps: Array) -> Array:
 
 
 def positive(name: str, alphas: ArrayLike) -> Array:
-    """Step sizes as a float64 array, one at least, all positive."""
+    """Return step sizes as a float64 array, at least one, all positive."""
     steps = _check.array(name, alphas, 1)
     if not (steps > 0).all():
         t = int(np.argmax(~(steps > 0)))
@@ -170,7 +170,7 @@ def positive(name: str, alphas: ArrayLike) -> Array:
 
 
 def _excess(steps: Array) -> float:
-    """m_1² - 2 Σ alpha as a sum of what is not negative: b² - m² where b > m, and alpha²/b², at every step."""
+    """Compute m_1² - 2 Σ alpha as a sum of non-negative terms: b² - m² where b > m, and alpha²/b²."""
     m = potentials(steps)
     b = np.maximum(m[1:], np.sqrt(steps))
     return float(((b - m[1:]) * (b + m[1:]) + (steps / b) ** 2).sum())

@@ -28,16 +28,16 @@ def remark_42(
     theta_1: ArrayLike,
     theta_star: ArrayLike | None = None,
 ) -> tuple[Record, Record, Record]:
-    """From an explicit T(ε) on the bound of Theorem 4.1 is at most ε, whatever λ.
+    """Compute both sides of Remark 4.2: from an explicit T(ε) on the bound of Theorem 4.1 is at most ε.
 
     Problem: as `thm_41`; any λ, any ε > 0.
     Statement: b(T) = (a + c (2 + log(T-1)))/√T, a = D²/(2 alpha0), c = C² alpha0/2, decreases strictly from T = 3
         on, so b(T) <= ε for all T >= T(ε), the least T >= 3 with b(T) <= ε; and T(ε) is at most `explicit_horizon`.
     Kind: upper (three records). Source: arXiv 2410.15483v3, Remark 4.2; docs/theory.md, A2.
     Arguments: lam; alpha0 > 0; epsilon > 0; theta_1 (d,); theta_star (d,) or None as in `thm_41`.
-    Returns: b(T(ε)) <= ε with its two terms; T(ε) <= the closed form; and what makes b fall from T(ε) on for ever: its
-        derivative is negative at T iff 2c/(T-1) < a + c log(T-1), whose left side falls and whose right side rises, so
-        that one T is enough. (It is looked at from T = 4; b(3) > b(4) for all a, c.)
+    Returns: b(T(ε)) <= ε with its two terms; T(ε) <= the closed form; and the condition for b to fall for all
+        T >= T(ε): its derivative is negative at T iff 2c/(T-1) < a + c log(T-1), whose left side falls and whose right
+        side rises, so one T is enough. (It is evaluated from T = 4 on; b(3) > b(4) for all a, c.)
     Raises: ValueError if T(ε) exceeds 2^1000; as usual otherwise.
     """
     start = _check.theta("theta_1", theta_1, problem.dim)
@@ -74,7 +74,7 @@ def remark_42(
 
 
 def least_horizon(D: float, C: float, alpha0: float, epsilon: float) -> int:
-    """T(ε): the least T >= 3 with `log_bound` <= ε, by bisection, since the bound decreases from T = 3 on."""
+    """Compute T(ε), the minimum T >= 3 with `log_bound` <= ε, by bisection: the bound decreases from T = 3 on."""
     epsilon = _check.real("epsilon", epsilon, above=0.0)
 
     def above(T: int) -> bool:
@@ -92,7 +92,7 @@ def least_horizon(D: float, C: float, alpha0: float, epsilon: float) -> int:
 
 
 def explicit_horizon(D: float, C: float, alpha0: float, epsilon: float) -> int:
-    """A closed form that is at least T(ε) and nearly it: log(T-1) <= log T, and solve (a + 2c + c log T)/√T = ε.
+    """Compute an upper bound of T(ε) in closed form: log(T-1) <= log T, and (a + 2c + c log T)/√T = ε solved.
 
     With u = √T: u = -(2c/ε) W_{-1}( -(ε/2c) e^{-(a+2c)/(2c)} ), where the argument is in [-1/e, 0); else T = 3 will do.
     For c = 0 it is (a/ε)². The largest relative error of the root is far below the 1e-9 that is added.
@@ -110,13 +110,13 @@ def explicit_horizon(D: float, C: float, alpha0: float, epsilon: float) -> int:
 
 
 def _coefficients(D: float, C: float, alpha0: float) -> tuple[float, float]:
-    """A and c of the bound (a + c (2 + log(T-1)))/√T."""
+    """Return a and c of the bound (a + c (2 + log(T-1)))/√T."""
     log_bound(D, C, alpha0, 3)  # checks them
     return D**2 / (2 * alpha0), C**2 * alpha0 / 2
 
 
 def _minus_w(log: float) -> float:
-    """Y = -W_{-1}(-e^log) for log <= -1: the y >= 1 with y - log y = -log."""
+    """Compute y = -W_{-1}(-e^log) for log <= -1: the y >= 1 with y - log y = -log."""
     if log > -700:
         return float(-lambertw(-math.exp(log), -1).real)
     y = -log

@@ -32,17 +32,17 @@ def thm_41(
     constants: Sequence[float] | None = None,
     **options: Any,
 ) -> tuple[Record, Record]:
-    """ALRIGHT's last iterate with the paper's step size, in the paper's form and with the harmonic number.
+    """Compute both sides of Theorem 4.1, in the paper's form and with the harmonic number.
 
     Problem: any; λ in [0, 1] or weights; alpha_t = alpha0/√T, T >= 2 iterates, T-1 updates; full or stochastic
         gradients.
     Statement: E f_Mix(theta_T) - f_Mix(theta*) <= D²/(2 alpha0 √T) + (2 + log(T-1)) C² alpha0/(2√T), and the same with
         1 + H_{T-1} in place of 2 + log(T-1); D = ‖theta_1 - theta*‖, C² = λC1² + (1-λ)C2².
-    Kind: upper; not tight (see `alright_exact` for what is).
+    Kind: upper; not tight (`alright_exact` has a tight bound).
     Source: arXiv 2410.15483v3, Theorem 4.1; Theorem A.8.
     Arguments: lam; alpha0 > 0; T; theta_1 (d,); theta_star (d,) any comparator, by default the minimiser nearest to
-        theta_1; constants: (C1, C2) in place of the data's own (the paper's are 2βΦ and 2Φ); `options`: stochastic, method,
-        limit, nodes, runs, seed, failure of `expected_gap`.
+        theta_1; constants: (C1, C2) in place of the data's own (the paper's are 2βΦ and 2Φ); `options`: stochastic,
+        method, limit, nodes, runs, seed, failure of `expected_gap`.
     Returns: two Records; evidence "enumerated" or "statistical"; terms "distance" and "noise".
     Raises: ValueError where f_Mix has no minimiser and no theta_star is given; as usual otherwise.
     """
@@ -73,7 +73,7 @@ def thm_41_schedule(
     constants: Sequence[float] | None = None,
     **options: Any,
 ) -> Record:
-    """ALRIGHT's last iterate for any non-increasing step sizes, as the proof of Theorem A.8 gives it.
+    """Compute both sides of Theorem A.8 for any non-increasing step sizes.
 
     Problem: as `thm_41`, with `schedule` in place of alpha0; alpha_1 >= ... >= alpha_T > 0.
     Statement: alpha_T E[f_Mix(theta_T) - f_Mix(theta*)] <= D²/(2T) + (C²/2)( alpha_T² + Σ_{t<T} alpha_t²/(T-t) ),
@@ -95,12 +95,12 @@ def thm_41_schedule(
 
 
 class LastIterate:
-    """E f_Mix(theta_T) - f_Mix(theta*) of one setting, to be held against several bounds.
+    """The gap E f_Mix(theta_T) - f_Mix(theta*) of one setting, for comparison with several bounds.
 
     D            ‖theta_1 - theta*‖
     theta_star   (d,) the comparator
     expectation  of the gap
-    tolerance    what rounding may add to the gap
+    tolerance    a bound of the rounding of the gap
     """
 
     def __init__(self, theta_1: Array, theta_star: Array, expectation: Expectation, tolerance: float) -> None:
@@ -137,7 +137,7 @@ class LastIterate:
         return cls(start, star, gap, path + values)
 
     def record(self, claim: str, statement: str, terms: Terms, source: str) -> Record:
-        """The gap against a bound."""
+        """Return the record of the gap against a bound."""
         e = self.expectation
         return Record(
             claim=claim,
@@ -155,7 +155,7 @@ class LastIterate:
 
 
 def path_rounding(problem: Problem, alphas: Array, size: float, D: float) -> float:
-    """What the rounding of T-1 steps may add to f_Mix(theta_T) - bound; `size` is ‖theta_1‖.
+    """Bound the rounding of T-1 steps in f_Mix(theta_T) - bound; `size` is ‖theta_1‖.
 
     A step rounds by e at most: 8 u of where it is and of its length in each of its products. The smaller of two bounds.
     Forward: later steps bring two points apart by max(1, alpha L - 1) at most, and f_Mix has slope C. Backward: e is
@@ -175,7 +175,7 @@ def path_rounding(problem: Problem, alphas: Array, size: float, D: float) -> flo
 def comparator(
     problem: Problem, lam: float | Sequence[float], theta_1: Array, theta_star: ArrayLike | None = None
 ) -> Array:
-    """theta*: as given, or the minimiser of f_Mix nearest to theta_1. Raises ValueError where there is none."""
+    """Return theta*: as given, or the minimiser of f_Mix nearest to theta_1; raise ValueError where none exists."""
     if theta_star is None:
         best = minimise(problem, lam, near=theta_1)
         if best.theta is None:

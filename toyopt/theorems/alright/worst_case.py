@@ -1,8 +1,8 @@
-"""Convex functions on which the last iterate is exactly as bad as its bound, for any step sizes.
+"""Convex functions on which the last iterate attains its bound, for any step sizes.
 
 The function is `f(x) = max(0, max_k g_kᵀ(x - x*))` with T explicit vectors of length C; the start is at distance D from
-x*. At the i-th iterate the pieces i, i+1, .. T tie, and the method is handed the gradient g_i, which is a subgradient
-there: nothing is left to chance or to a solver. `as_sft` turns the function into one of the paper's own objectives.
+x*. At the i-th iterate the pieces i, i+1, .. T tie, and the method uses the gradient g_i, a subgradient at that
+point: no step depends on chance or on a solver. `as_sft` turns the function into one of the paper's own objectives.
 Proofs: docs/theory.md, A5 to A7.
 """
 
@@ -21,8 +21,8 @@ from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import exact_bound, linear_decay_bound, positive, potentials, total
 
 _U = 2.0**-53
-_MOST = 5000  # iterates; T² numbers are kept
-_ULPS = 64  # what a handful of operations may lose; each use says of what
+_MAX_ITERATES = 5000  # iterates; T² numbers are kept
+_ULPS = 64  # a bound of the rounding of a few operations, in ulps; each use names the quantity
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,27 +39,27 @@ class WorstCase:
     alphas: Array
 
     def value(self, x: Array) -> float:
-        """f(x)."""
+        """Compute f(x)."""
         return max(0.0, float((self.gradients @ x).max()))
 
     def path(self) -> Array:
-        """(T, d): the iterates when the oracle answers the i-th query with g_i."""
+        """Compute (T, d), the iterates for the subgradient g_i at the i-th iterate."""
         steps = np.cumsum(self.alphas[:, None] * self.gradients[:-1], axis=0)
         return np.concatenate([self.start[None], self.start - steps])
 
-    def resists(self) -> float:
-        """The most by which a piece exceeds the i-th at the i-th iterate: 0 (rounded) if g_i is a subgradient."""
+    def subgradient_violation(self) -> float:
+        """Compute the largest excess of a piece over the i-th at the i-th iterate: 0 if g_i is a subgradient."""
         margins = self.path() @ self.gradients.T
         return float((np.maximum(margins.max(axis=1), 0.0) - np.diag(margins)).max())
 
     @property
     def gap(self) -> float:
-        """f(x_T) - f(x*)."""
+        """Gap f(x_T) - f(x*)."""
         return self.value(self.path()[-1])
 
 
 def worst_case(alphas: ArrayLike, D: float, C: float) -> WorstCase:
-    """The function on which the subgradient method with these steps ends exactly at `exact_bound`.
+    """Construct the function on which the subgradient method with these steps ends exactly at `exact_bound`.
 
     Construction (docs/theory.md, A5): b_1 = √B and b_{k+1} the larger root of b + alpha_k/b = b_k, then
     r_k = alpha_k/b_{k+1}², A_k = b_k b_1, u_1 = C² - D²/B², u_{k+1} = u_k (1 - r_k²); from P_1 = D e_0 on,
@@ -86,9 +86,9 @@ def worst_case(alphas: ArrayLike, D: float, C: float) -> WorstCase:
 
 
 def resisting(alphas: ArrayLike, D: float, C: float) -> WorstCase:
-    """The function `C max(max_k x_k, -D/√T)` on which no step sizes do better than DC/√T.
+    """Construct the function `C max(max_k x_k, -D/√T)` on which no step sizes do better than DC/√T.
 
-    From x_1 = 0 the i-th query is answered with C e_i, so that x_T has a coordinate that is 0, whatever the steps:
+    From x_1 = 0 the i-th subgradient is C e_i, so that x_T has a coordinate that is 0 for any steps:
     f(x_T) = 0, and the minimum -CD/√T lies at distance D. Written about the minimiser, as `WorstCase` wants it.
     Arguments, raises: as `worst_case`.
     """
@@ -98,7 +98,7 @@ def resisting(alphas: ArrayLike, D: float, C: float) -> WorstCase:
 
 
 def last_iterate_is_exact(alphas: ArrayLike, D: float, C: float) -> Record:
-    """The exact worst case of the last iterate: `exact_bound` is attained.
+    """Compute both sides of the exact worst case of the last iterate: `exact_bound` is attained.
 
     Problem: f convex with subgradients of norm at most C, start at distance D of x*, any positive steps, T - 1 of them.
     Statement: sup over such f of f(x_T) - f(x*) = D²/(2B) + (C²/2)(B - 2Σ alpha_t).
@@ -112,7 +112,7 @@ def last_iterate_is_exact(alphas: ArrayLike, D: float, C: float) -> Record:
         statement="the last iterate's exact worst case: D²/(2B) + (C²/2)(B - 2Σα_t)",
         kind="equal",
         bound=total(terms),
-        attained=_judged(case, case.gap, C),
+        attained=_gap_if_valid(case, case.gap, C),
         source="beyond the paper, docs/theory.md, A5",
         terms=terms,
         tolerance=_tolerance(case, D, C),
@@ -120,7 +120,7 @@ def last_iterate_is_exact(alphas: ArrayLike, D: float, C: float) -> Record:
 
 
 def zamani_glineur(R: float, B: float, N: int) -> Record:
-    """N updates with step sizes R(N+1-k)/(B(N+1)^{3/2}) end exactly at BR/√(N+1) in the worst case.
+    """Compute both sides of Zamani and Glineur's rate for N step sizes R(N+1-k)/(B(N+1)^{3/2}): BR/√(N+1).
 
     Kind: equal. Source: arXiv 2307.11134; docs/theory.md, A6.
     Arguments: R > 0 the start's distance, B > 0 the gradients' bound, N >= 1 updates.
@@ -136,7 +136,7 @@ def zamani_glineur(R: float, B: float, N: int) -> Record:
         statement="Zamani and Glineur's steps attain BR/√(N+1) in the worst case",
         kind="equal",
         bound=total(terms),
-        attained=_judged(case, case.gap, B),
+        attained=_gap_if_valid(case, case.gap, B),
         source="arXiv 2307.11134; docs/theory.md, A6",
         terms=terms,
         tolerance=_tolerance(case, R, B),
@@ -144,7 +144,7 @@ def zamani_glineur(R: float, B: float, N: int) -> Record:
 
 
 def no_schedule_is_better(alphas: ArrayLike, D: float, C: float) -> Record:
-    """Whatever the step sizes, some convex function leaves the last iterate at DC/√T or above.
+    """Compute both sides of the lower bound DC/√T, which some convex function attains for any step sizes.
 
     Kind: lower. Source: docs/theory.md, A6 (a resisting oracle; the idea is Nemirovski and Yudin's).
     Arguments, raises: as `worst_case`. Returns: a Record; attained is f(x_T) - f(x*) on `resisting`.
@@ -156,7 +156,7 @@ def no_schedule_is_better(alphas: ArrayLike, D: float, C: float) -> Record:
         statement="no step sizes do better than DC/√T",
         kind="lower",
         bound=D * C / math.sqrt(T),
-        attained=_judged(case, case.gap, C),
+        attained=_gap_if_valid(case, case.gap, C),
         source="docs/theory.md, A6",
         terms={"optimum": D * C / math.sqrt(T)},
         tolerance=_tolerance(case, D, C),
@@ -164,25 +164,25 @@ def no_schedule_is_better(alphas: ArrayLike, D: float, C: float) -> Record:
 
 
 def as_sft(case: WorstCase, *, tie: float = 40.0, loss: float = 1e-4) -> tuple[Problem, Array, Array]:
-    """The worst case as an f_SFT of eq. (4), with full gradients (λ = 0), as near to it as `loss` says.
+    """Convert the worst case to an f_SFT of eq. (4), with full gradients (λ = 0), to a relative error `loss`.
 
     One datum; its wanted answer has feature 0 and T others have the features g_k, so f_SFT(theta) = log(1 + Σ_k
     exp(g_kᵀtheta)): between f and f + log(T+1). Stretched by S (start and steps), f grows S-fold and log(T+1) does not.
     Ties are broken by making g_kᵀ(start) fall by `tie`/S from each k to the next, so that softmax weighs the wanted
     piece 1 - T e^{-tie} at least.
 
-    Arguments: case from `worst_case` with linearly independent gradients; tie > 0, in log-odds; loss in (0, 1): what
-        the broken ties may take of the gap.
+    Arguments: case from `worst_case` with linearly independent gradients; tie > 0, in log-odds; loss in (0, 1): the
+        part of the gap that the broken ties may cost.
     Returns: the problem, theta_1 and the (T-1,) step sizes; the comparator is theta* = 0.
     Raises: ValueError where the gradients are dependent, so that ties cannot be broken.
     """
     tie = _check.real("tie", tie, above=0.0)
     loss = _check.real("loss", loss, above=0.0)
     T = len(case.start)
-    rungs = -np.arange(T)
+    levels = -np.arange(T)
     if np.linalg.cond(case.gradients) > 1e6:
         raise ValueError("case: its gradients are linearly dependent, so its ties cannot be broken")
-    shift = np.linalg.solve(case.gradients, rungs)
+    shift = np.linalg.solve(case.gradients, levels)
     S = (tie * T + math.log(T + 1)) / (loss * case.gap)
     zero = np.zeros((1, len(case.start)))
     problem = Problem.dpo_sft(
@@ -196,15 +196,17 @@ def as_sft(case: WorstCase, *, tie: float = 40.0, loss: float = 1e-4) -> tuple[P
 
 
 def _checked(alphas: ArrayLike, D: float, C: float) -> tuple[Array, float, float]:
-    """The arguments of `worst_case`."""
+    """Check the arguments of `worst_case`."""
     steps = positive("alphas", alphas)
-    if len(steps) >= _MOST:
-        raise ValueError(f"alphas: at most {_MOST - 1} step sizes, for the memory that vectors take, got {len(steps)}")
+    if len(steps) >= _MAX_ITERATES:
+        raise ValueError(
+            f"alphas: at most {_MAX_ITERATES - 1} step sizes, for the memory that vectors take, got {len(steps)}"
+        )
     return steps, _check.real("D", D, above=0.0), _check.real("C", C, above=0.0)
 
 
 def _roots(steps: Array, D: float, C: float) -> Array:
-    """(T,) b_1 .. b_T: b_1² = B, then the larger root of b + alpha_k/b = b_k.
+    """Compute (T,) b_1 .. b_T: b_1² = B, then the larger root of b + alpha_k/b = b_k.
 
     Where B is the least possible, the larger root is max(m_{k+1}, √alpha_k) until the first k at which √alpha_k is the
     larger; there the root is double, and its square root is not to be taken of rounding.
@@ -223,14 +225,14 @@ def _roots(steps: Array, D: float, C: float) -> Array:
     return out
 
 
-def _judged(case: WorstCase, gap: float, C: float) -> float:
-    """The gap, or NaN if the path is not one of the subgradient method: no subgradient at some iterate, or too long."""
+def _gap_if_valid(case: WorstCase, gap: float, C: float) -> float:
+    """Return the gap, or NaN if some g_i is no subgradient at its iterate or is longer than C."""
     T, far = len(case.start), float(np.abs(case.path()).max())
     norms = np.sqrt((case.gradients**2).sum(axis=1))
-    honest = case.resists() <= _ULPS * T**2 * _U * C * far and bool((norms <= C * (1 + 1e-9)).all())
-    return gap if honest else math.nan
+    valid = case.subgradient_violation() <= _ULPS * T**2 * _U * C * far and bool((norms <= C * (1 + 1e-9)).all())
+    return gap if valid else math.nan
 
 
 def _tolerance(case: WorstCase, D: float, C: float) -> float:
-    """A value is a dot product of T terms after T - 1 additions: some T u of C times the path's length, D and steps."""
+    """Bound the rounding of a value: a dot product of T terms, some T u of C (D + C Σ alpha)."""
     return _ULPS * len(case.start) * _U * C * (D + C * float(case.alphas.sum()))

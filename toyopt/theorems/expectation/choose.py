@@ -33,13 +33,13 @@ def expected_gap(
     seed: int = 0,
     failure: float = 1e-9,
 ) -> Expectation:
-    """E f_Mix,λ(theta_T) - value under ALRIGHT, by the strongest way that the problem's size admits.
+    """Compute E f_Mix,λ(theta_T) - value under ALRIGHT by the strongest method for the problem's size.
 
     Statement: E over the coins (and data) of f_Mix(theta_T), less `value`, which is f_Mix(theta*) or the infimum.
     Kind: exact up to rounding (paths), an interval that contains it (grid, d = 1), or a confidence interval (runs).
     Source: docs/theory.md, A8 and A9.
     Arguments: value to subtract; method: "auto" takes paths up to `limit` of them, else the grid if d = 1, else runs;
-        nodes, for the grid, across what theta can reach; runs, seed and failure for the runs.
+        nodes, for the grid, across the range of theta; runs, seed and failure for the runs.
     Returns: an Expectation. Raises: ValueError or TypeError naming the argument.
     """
     if method not in ("auto", "paths", "grid", "runs"):

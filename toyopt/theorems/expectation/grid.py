@@ -25,7 +25,7 @@ _MAX_NODES = 5_000_000
 
 @dataclass(frozen=True)
 class Curvature:
-    """What is known of one branch's f in d = 1: |f'| <= slope, 0 <= f'' <= smooth, |f'''| <= third and <= width f''.
+    """Derivative bounds of a branch's f in d = 1: |f'| <= slope, 0 <= f'' <= smooth, |f'''| <= third, width f''.
 
     A datum's f is a log-sum-exp of numbers a_r x with widths w = max(a, 0) - min(a, 0): its derivatives from the second
     on are the variance (<= w²/4) and third central moment (<= w³/(6√3), and <= w times the variance) of a distribution
@@ -39,7 +39,7 @@ class Curvature:
 
     @classmethod
     def of(cls, objective: Objective) -> Curvature:
-        """From the rows of an objective with d = 1."""
+        """Compute the bounds from the rows of an objective with d = 1."""
         rows = objective.rows[:, 0]
         high = np.maximum(np.maximum.reduceat(rows, objective.starts), 0.0)
         low = np.minimum(np.minimum.reduceat(rows, objective.starts), 0.0)
@@ -51,7 +51,7 @@ class Curvature:
 def derivative_bounds(
     outcomes: Sequence[Branch], weights: Sequence[float], objectives: Sequence[Objective], alphas: Array
 ) -> tuple[Array, Array]:
-    """(T,) bounds on sup|V_t'| and sup|V_t''| for t = 1 .. T, V_T = Σ_i weights_i f_i.
+    """Compute (T,) bounds on sup|V_t'| and sup|V_t''| for t = 1 .. T, V_T = Σ_i weights_i f_i.
 
     The map m = x - alpha f'(x) has |m'| <= q = max(1, alpha L - 1) and |m''| <= alpha sup|f'''|, so
         sup|V_t'| <= Σ p q sup|V_{t+1}'|,  sup|V_t''| <= Σ p ( q² sup|V_{t+1}''| + alpha sup|f'''| sup|V_{t+1}'| ).
@@ -77,7 +77,7 @@ def derivative_bounds(
 
 
 def _level(m2: float, kappa: float) -> float:
-    """Max over J in [0, 1] of m2 J² + κ J (1-J): inside if κ > 2 m2, else at J = 1."""
+    """Compute max over J in [0, 1] of m2 J² + κ J (1-J): inside if κ > 2 m2, else at J = 1."""
     return kappa**2 / (4 * (kappa - m2)) if kappa > 2 * m2 else m2
 
 
@@ -91,7 +91,7 @@ def backward_expectation(
     stochastic: bool = False,
     nodes: int = 20_000,
 ) -> Expectation:
-    """E f_Mix,λ(theta_T) under ALRIGHT for d = 1, in an interval that contains it.
+    """Compute an interval that contains E f_Mix,λ(theta_T) under ALRIGHT, for d = 1.
 
     Problem: d = 1, any data, any positive steps; full or stochastic gradients.
     Statement: |V_1 - its computed value| <= (h²/8) Σ_{t=2..T} sup|V_t''| + rounding, h the grid's spacing.
@@ -121,7 +121,7 @@ def backward_expectation(
 
 
 def grid_rounding(problem: Problem, x: Array, V: Array, alphas: Array, first: Array) -> float:
-    """What rounding adds to V_1, to first order in u = 2^-53, times 4: V are the values of V_T at the nodes x.
+    """Bound the rounding of V_1 to first order in u = 2^-53, times 4; V are the values of V_T at the nodes x.
 
     A step: the value and the weights of an average, 8 u of its size; where it is taken, 4 u of |x| and 8 u of alpha C.
     Then the values of f_Mix, whose margins carry 8 u of (slope x range), and a mean of as many terms as there are rows.
@@ -136,7 +136,7 @@ def grid_rounding(problem: Problem, x: Array, V: Array, alphas: Array, first: Ar
 
 
 def reach(outcomes: Sequence[Branch], alphas: Array, start: float) -> Array:
-    """(T, 2): intervals that contain theta_1 .. theta_T for all draws (up to rounding)."""
+    """Compute (T, 2) intervals that contain theta_1 .. theta_T for all draws (up to rounding)."""
     out = np.full((len(alphas) + 1, 2), start)
     for t, alpha in enumerate(alphas):
         out[t + 1] = _image(outcomes, float(alpha), float(out[t, 0]), float(out[t, 1]))
@@ -144,7 +144,7 @@ def reach(outcomes: Sequence[Branch], alphas: Array, start: float) -> Array:
 
 
 def _image(outcomes: Sequence[Branch], alpha: float, left: float, right: float) -> tuple[float, float]:
-    """The hull of the images of [left, right] under all maps. A map is increasing where alpha L <= 1; f' always is."""
+    """Compute the hull of the images of [left, right] under all maps, which increase where alpha L <= 1."""
     ends = np.array([[left], [right]])
     lows, highs = [], []
     for o in outcomes:
@@ -157,7 +157,7 @@ def _image(outcomes: Sequence[Branch], alpha: float, left: float, right: float) 
 
 
 def _nodes(outcomes: Sequence[Branch], alphas: Array, start: float, h: float) -> tuple[int, int]:
-    """The first and the last node, counted from theta_1: what V_t is needed on is mapped between nodes of V_{t+1}."""
+    """Compute the first and the last node, counted from theta_1: every image of a node lies between nodes."""
     low = high = 0
     for alpha in alphas:
         left, right = _image(outcomes, float(alpha), start + low * h, start + high * h)
@@ -168,7 +168,7 @@ def _nodes(outcomes: Sequence[Branch], alphas: Array, start: float, h: float) ->
 
 
 def _sweep(V: Array, x: Array, outcomes: Sequence[Branch], alphas: Array) -> Array:
-    """V_1: V_t = Σ p (interpolant of V_{t+1}) ∘ map, constant beyond the ends, where only rounding or no path leads."""
+    """Compute V_1 by V_t = Σ p (interpolant of V_{t+1}) ∘ map, constant beyond the ends of the grid."""
     maps = [(o.probability, o.objective.grad(x[:, None])[:, 0]) for o in outcomes]
     for alpha in alphas[::-1]:
         V = np.sum([p * np.interp(x - alpha * g, x, V) for p, g in maps], axis=0)

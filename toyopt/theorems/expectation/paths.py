@@ -1,8 +1,8 @@
-"""E over ALRIGHT's draws of a function of the last iterate: exact for small T, in one dimension for large T too.
+"""The sum over all paths of ALRIGHT's draws: the exact expectation of a function of the last iterate for small T.
 
-Everything here is about `theta_{t+1} = theta_t - alpha_t g_i(theta_t)`, i drawn with the weights λ at each step (with
-stochastic gradients a datum of objective i as well): T iterates, T-1 updates. `expected_gap` picks the strongest of
-three ways: all paths (this module), backward induction on a grid (`backward`, d = 1), independent runs (`confidence`).
+The iteration is `theta_{t+1} = theta_t - alpha_t g_i(theta_t)`, i drawn with the weights λ at each step (with
+stochastic gradients also a datum of objective i): T iterates, T-1 updates. `choose.expected_gap` selects the strongest
+of three methods: all paths (this module), backward induction on a grid (`grid`, d = 1), independent runs (`sampling`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from toyopt.algorithms import Schedule
 from toyopt.problem import Objective, Problem
 from toyopt.record import Evidence
 
-PATHS = 2**20  # paths kept at once unless the caller says otherwise: 8 MiB a dimension and as much for each row
+PATHS = 2**20  # default limit of the paths kept at once: 8 MiB a dimension and as much for each row
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Expectation:
         return None if self.low == self.mean == self.high else (self.low, self.high)
 
     def minus(self, shift: float) -> Expectation:
-        """The same of the function less a constant."""
+        """Return the expectation of the function less a constant."""
         return Expectation(
             self.mean - shift, self.low - shift, self.high - shift, self.failure, self.evidence, self.size
         )
@@ -61,7 +61,7 @@ class Branch:
 
 
 def branches(problem: Problem, lam: float | Sequence[float], *, stochastic: bool = False) -> tuple[Branch, ...]:
-    """The outcomes of one step's draw that have a positive probability: objectives, or each datum of each of them."""
+    """Return the outcomes of one step's draw with a positive probability: objectives, or each datum of each."""
     out = []
     for i, w in enumerate(_check.weights("lam", lam, len(problem))):
         if w > 0.0:
@@ -71,7 +71,7 @@ def branches(problem: Problem, lam: float | Sequence[float], *, stochastic: bool
 
 
 def steps_of(schedule: Schedule, T: int) -> Array:
-    """(T-1,) alpha_1 .. alpha_{T-1}, checked to be positive; empty for T = 1."""
+    """Return (T-1,) alpha_1 .. alpha_{T-1}, checked to be positive; empty for T = 1."""
     T = _check.whole("T", T, low=1)
     alphas = np.asarray(schedule.at(np.arange(1, T)), dtype=np.float64)
     if not (np.isfinite(alphas) & (alphas > 0)).all():
@@ -90,7 +90,7 @@ def enumerate_paths(
     stochastic: bool = False,
     limit: int = PATHS,
 ) -> tuple[Array, Array]:
-    """theta_T and the probability of every path of ALRIGHT's draws, level by level.
+    """Compute theta_T and the probability of every path of ALRIGHT's draws, level by level.
 
     Problem: any; full gradients give (number of objectives with a weight)^(T-1) paths, stochastic ones a path for every
         sequence of data.
@@ -124,7 +124,7 @@ def enumerate_expectation(
     stochastic: bool = False,
     limit: int = PATHS,
 ) -> Expectation:
-    """E of any function of theta_T, as the sum over all paths: see `enumerate_paths` for the arguments.
+    """Compute E of any function of theta_T, as the sum over all paths; arguments as of `enumerate_paths`.
 
     function  (M, d) -> (M,)
     """
@@ -136,7 +136,7 @@ def enumerate_expectation(
 
 
 def _data(objective: Objective) -> tuple[Objective, ...]:
-    """Each datum of an objective as an objective of its own."""
+    """Return each datum of an objective as an objective of its own."""
     return tuple(
         Objective(f"{objective.name}[{n}]", rows, np.array([len(rows)]), objective.origin)
         for n, rows in enumerate(np.split(objective.rows, objective.starts[1:]))

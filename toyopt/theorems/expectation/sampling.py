@@ -23,7 +23,7 @@ from toyopt.theorems.expectation.paths import Expectation, branches, steps_of
 
 
 def empirical_bernstein(values: ArrayLike, spread: float, failure: float) -> float:
-    """Half the width of an interval around the mean of independent values in an interval of length `spread`.
+    """Compute the half-width of an interval for the mean of independent values in a range of length `spread`.
 
     Statement: P( |mean - E| > √(2 V log(4/δ)/n) + 7 spread log(4/δ)/(3(n-1)) ) <= δ, V the sample variance (n-1).
     Source: Maurer and Pontil (2009), Theorem 4, on both sides with δ/2 each.
@@ -39,7 +39,7 @@ def empirical_bernstein(values: ArrayLike, spread: float, failure: float) -> flo
 
 
 def bounded_differences(squares: float, n: int, failure: float) -> float:
-    """The same where each run is a function of independent draws, and the t-th draw moves it by at most c_t.
+    """Compute the half-width where a run is a function of independent draws, the t-th moving it by at most c_t.
 
     Statement: P( |mean of n runs - E| > √(squares log(2/δ)/(2n)) ) <= δ, squares = Σ_t c_t².
     Source: McDiarmid (1989). Arguments: squares >= 0, n >= 1, failure in (0, 1). Raises: ValueError or TypeError.
@@ -57,7 +57,7 @@ def value_range(
     theta_1: ArrayLike,
     stochastic: bool = False,
 ) -> tuple[float, float]:
-    """Numbers between which f_Mix(theta_T) lies, whatever the draws.
+    """Compute a lower and an upper bound of f_Mix(theta_T) for all draws.
 
     ‖theta_T - theta_1‖ <= Σ alpha_t C, and |f_Mix(a) - f_Mix(b)| <= (Σ w_i C_i) ‖a - b‖; f_Mix >= 0. In d = 1 the
     interval that theta can reach is known, and a convex function is largest at an end of it.
@@ -73,13 +73,13 @@ def value_range(
     if problem.dim == 1:
         ends = reach(outcomes, alphas, float(start[0]))[-1][:, None]
         high = min(high, float(problem.f_mix(ends, weights).max()))
-    return max(0.0, at - far), high * (1 + 1e-9)  # far above what the rounding of a path can add
+    return max(0.0, at - far), high * (1 + 1e-9)  # far above the rounding of a path
 
 
 def difference_squares(
     problem: Problem, *, lam: float | Sequence[float], alphas: Array, stochastic: bool = False
 ) -> float:
-    """Σ_t c_t²: how much the t-th draw can move f_Mix(theta_T); infinite if alpha_t L > 2 for a step and a branch.
+    """Compute Σ_t c_t², c_t the largest effect of the t-th draw on f_Mix(theta_T); inf if some alpha_t L > 2.
 
     The draw moves theta_{t+1} by at most alpha_t (C_i + C_j), two different outcomes; the later steps, with the same
     draws, bring the two iterates no further apart (alpha L <= 2); f_Mix has slope Σ w_i C_i. So Σ c_t² does not grow
@@ -107,7 +107,7 @@ def estimate_expectation(
     seed: int = 0,
     failure: float = 1e-9,
 ) -> Expectation:
-    """E f_Mix,λ(theta_T) under ALRIGHT from independent runs, with an interval of stated failure probability.
+    """Estimate E f_Mix,λ(theta_T) under ALRIGHT from independent runs, with a confidence interval.
 
     Problem: any. T >= 2 iterates, T-1 updates.
     Statement: the interval [low, high] contains the expectation but with probability `failure`, for the generator's
@@ -145,7 +145,7 @@ def estimate_expectation(
 
 
 def _slope(problem: Problem, weights: Sequence[float]) -> float:
-    """Σ w_i C_i: what f_Mix changes by at most, for each unit of distance."""
+    """Compute Σ w_i C_i, a Lipschitz constant of f_Mix."""
     total: float = sum(map(operator.mul, weights, (o.grad_bound for o in problem.objectives)))
     return total
 

@@ -22,7 +22,7 @@ from toyopt.theorems.alright.last_iterate import exact_bound, harmonic
 
 
 def _constants(lam: float | Sequence[float], grad_bounds: ArrayLike) -> tuple[Array, Array]:
-    """(n,) weights and (n,) C_i, checked."""
+    """Return (n,) weights and (n,) C_i, checked."""
     bounds = _check.array("grad_bounds", grad_bounds, 1)
     if len(bounds) < 2:
         raise ValueError(f"grad_bounds: one an objective is needed, two at least, got {bounds.tolist()}")
@@ -34,7 +34,7 @@ def _constants(lam: float | Sequence[float], grad_bounds: ArrayLike) -> tuple[Ar
 def best_terms(
     lam: float | Sequence[float], grad_bounds: ArrayLike, *, distance: float, alpha0: float, T: int
 ) -> dict[str, float]:
-    """M for the best iterate: each weight is paired with its own objective's gradient bound.
+    """Compute M for the best iterate: each weight is paired with the gradient bound of its own objective.
 
     Problem     as in the module's docstring; full gradients; constant step α = alpha0/√T
     Statement   min_t F(theta_t) - F(theta*) <= max_i λ_i (D²/(2 α0) + α0 C_i²/2) / √T
@@ -59,7 +59,7 @@ def best_terms(
 def average_terms(
     lam: float | Sequence[float], grad_bounds: ArrayLike, *, distance: float, alpha0: float, T: int
 ) -> dict[str, float]:
-    """M for the average iterate, and for stochastic steps also for the best one.
+    """Compute M for the average iterate, and for stochastic steps also for the best iterate.
 
     Problem     as in the module's docstring; E‖g_t‖² <= C_i² given the past suffices; constant step α = alpha0/√T
     Statement   F(mean of theta_1 .. theta_T) - F(theta*) <= mean_t F(theta_t) - F(theta*)
@@ -84,7 +84,7 @@ def average_terms(
 def last_terms(
     lam: float | Sequence[float], grad_bounds: ArrayLike, *, distance: float, alpha0: float, T: int
 ) -> dict[str, float]:
-    """M-last: the last iterate for any λ in (0, 1), with no factor for how unequal the weights are.
+    """Compute M-last: the last iterate for any λ in (0, 1), without a factor max λ_i / min λ_i.
 
     Problem     as for `average_terms`
     Statement   E F(theta_T) - F(theta*) <= (λ̄/√T) (D²/(2 α0) + (α0 C²/2)(1 + H_{T-1})), H the harmonic number
@@ -103,7 +103,7 @@ def last_terms(
 def last_exact_terms(
     lam: float | Sequence[float], grad_bounds: ArrayLike, *, distance: float, alphas: ArrayLike
 ) -> dict[str, float]:
-    """M-last at its sharpest, for any positive step sizes: λ̄ times the subgradient method's exact worst case.
+    """Compute M-last at its sharpest, for any positive steps: λ̄ times the subgradient method's exact worst case.
 
     Problem     as for `average_terms`, but with any α_1 .. α_{T-1} > 0
     Statement   E F(theta_T) - F(theta*) <= λ̄ E(α, D, C), E from `toyopt.theorems.last_iterate.exact_bound`.
@@ -128,7 +128,7 @@ def last_exact_terms(
 
 
 def scaled_terms(lam: float | Sequence[float], grad_bounds: ArrayLike, *, distance: float, T: int) -> dict[str, float]:
-    """M-scaled: steps multiplied by λ_i are the subgradient method on F, and linear decay has no logarithm.
+    """Compute M-scaled: steps multiplied by λ_i are the subgradient method on F; no logarithm for linear decay.
 
     Problem     as for `average_terms`; theta_{t+1} = theta_t - α_t λ_i g_t with α_t = (D/(L√T))(1 - t/T),
                 L = max_i λ_i C_i
@@ -149,7 +149,7 @@ def scaled_terms(lam: float | Sequence[float], grad_bounds: ArrayLike, *, distan
 
 @dataclass(frozen=True)
 class Staleness:
-    """What stale gaps may cost: see `staleness`.
+    """Bounds of the cost of stale gaps: see `staleness`.
 
     worst  on the best iterate, if every step is taken to have the oldest gaps of its period
     mean   on the mean of F(theta_t), hence on the average and the best iterate
@@ -162,7 +162,7 @@ class Staleness:
 
 
 def staleness(lam: float | Sequence[float], grad_bounds: ArrayLike, *, alpha: float, k: int, T: int) -> Staleness:
-    """M-stale: what memory-efficient MAXRIGHT (eq. (18), (19)) may lose by gaps that are up to k-1 steps old.
+    """Compute M-stale: the loss of memory-efficient MAXRIGHT (eq. (18), (19)) by gaps up to k-1 steps old.
 
     Problem     as in the module's docstring, with ‖g_t‖ <= C_i surely and exact gaps; constant step α
     Statement   the j-th step after a max evaluation (j = 0 .. k-1) steps on an objective whose weighted gap is at
@@ -204,7 +204,7 @@ def staleness(lam: float | Sequence[float], grad_bounds: ArrayLike, *, alpha: fl
 
 
 def optimum_error_terms(lam: float | Sequence[float], errors: ArrayLike) -> dict[str, float]:
-    """M-opt: what wrong optima cost. Only the spread of their weighted errors counts, not their size.
+    """Compute M-opt: the cost of wrong optima, the spread of their weighted errors.
 
     Problem     any objectives; F with f_i*, and F^ with f_i* + e_i in its place
     Statement   F(theta) - F(theta') <= F^(theta) - F^(theta') + max_i λ_i e_i - min_i λ_i e_i for all theta, theta';

@@ -1,8 +1,8 @@
-"""Claims M, M-last, M-stale and M-opt on the user's own problem: the bounds beside what MAXRIGHT attains.
+"""Claims M, M-last, M-stale and M-opt on a problem: the bounds and the values that MAXRIGHT attains.
 
 The formulas are in `bounds`, their proofs in docs/theory.md, M. T iterates are T-1 updates. Without `seeds`
 the gradients are full and one run is exact; with them each seed is a run with stochastic gradients (and exact gaps),
-and what is attained is a mean with a confidence interval.
+and the attained value is a mean with a confidence interval.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from toyopt.theorems.maxright.setting import SOURCE, MaxrightSetting
 
 
 def maxright_best_and_average(setting: MaxrightSetting) -> tuple[Record, Record]:
-    """M: the best and the average iterate of MAXRIGHT.
+    """Compute both sides of claim M: the best and the average iterate of MAXRIGHT.
 
     Problem    convex objectives with bounded gradients, weights λ_i > 0, α = α0/√T
     Statement  `bounds.best_terms` and `bounds.average_terms` (the latter for both if stochastic)
@@ -58,9 +58,9 @@ def maxright_best_and_average(setting: MaxrightSetting) -> tuple[Record, Record]
 
 
 def maxright_last(setting: MaxrightSetting, bound: Literal["exact", "harmonic", "linear decay"] = "exact") -> Record:
-    """M-last: the last iterate of MAXRIGHT, for any λ in (0, 1).
+    """Compute both sides of claim M-last: the last iterate of MAXRIGHT, for any λ in (0, 1).
 
-    Problem    as for `maxright_best_and_average`; for "linear decay" the step is (D/(C√T))(1 - t/T) and alpha0 is not used
+    Problem    as for claim M; for "linear decay" the step is (D/(C√T))(1 - t/T) and alpha0 is not used
     Statement  exact: `bounds.last_exact_terms` with the constant step; harmonic: the closed form
                `bounds.last_terms`; linear decay: `last_exact_terms` with that schedule, λ̄ D C/√T
     Kind       upper; exact and linear decay are tight
@@ -96,9 +96,9 @@ def _positive_distance(setting: MaxrightSetting) -> float:
 
 
 def maxright_stale(setting: MaxrightSetting, k: int) -> tuple[Record, Record, Record]:
-    """M-stale: the price of evaluating the gaps only every k steps.
+    """Compute both sides of claim M-stale: the cost of a gap evaluation only every k steps.
 
-    Problem    as for `maxright_best_and_average`; exact gaps, each datum's gradient at most C_i in norm (here they are)
+    Problem    as for claim M; exact gaps, each datum's gradient at most C_i in norm (here they are)
     Statement  the bounds of M and M-last, and the terms of `bounds.staleness` on top
     Kind       upper
     Source     beyond the paper, docs/theory.md, M6; the algorithm is arXiv 2410.15483v3, (18), (19), App. C
@@ -106,18 +106,18 @@ def maxright_stale(setting: MaxrightSetting, k: int) -> tuple[Record, Record, Re
     setting    from `maxright_setting`
     k          a max evaluation every k >= 1 steps; 1 is MAXRIGHT itself, and the added term is 0
 
-    Returns    the records of the best, the average and the last iterate, the price under "staleness"
+    Returns    the records of the best, the average and the last iterate, the cost under "staleness"
     Raises     ValueError or TypeError naming k
     """
     alpha = setting.alpha0 / math.sqrt(setting.T)
-    price = bounds.staleness(setting.lam, setting.grad_bounds, alpha=alpha, k=k, T=setting.T)
-    best = setting.terms("average") | {"staleness": price.mean}
+    cost = bounds.staleness(setting.lam, setting.grad_bounds, alpha=alpha, k=k, T=setting.T)
+    best = setting.terms("average") | {"staleness": cost.mean}
     if setting.seeds is None:
-        other = setting.terms("best") | {"staleness": price.worst}
+        other = setting.terms("best") | {"staleness": cost.worst}
         best = min(best, other, key=lambda terms: math.fsum(terms.values()))
     run, reach = setting.run(k=k), setting.alpha0 * math.sqrt(setting.T)
-    average = setting.terms("average") | {"staleness": price.mean}
-    last = setting.terms("last") | {"staleness": price.last}
+    average = setting.terms("average") | {"staleness": cost.mean}
+    last = setting.terms("last") | {"staleness": cost.last}
     stale = f"as for k = 1, and the staleness of k = {k}"
     return (
         setting.record("M-stale", f"min_t F(θ_t) - F(θ*): {stale}", "6", best, run.best, reach),
@@ -127,28 +127,28 @@ def maxright_stale(setting: MaxrightSetting, k: int) -> tuple[Record, Record, Re
 
 
 def maxright_optima(setting: MaxrightSetting, estimates: ArrayLike) -> tuple[Record, Record]:
-    """M-opt: MAXRIGHT with estimates in place of the optima.
+    """Compute both sides of claim M-opt: MAXRIGHT with estimates in place of the optima.
 
-    Problem    as for `maxright_best_and_average`; the algorithm compares λ_i (f_i - estimate_i), F is measured with f_i*
+    Problem    as for claim M; the algorithm compares λ_i (f_i - estimate_i), F is measured with f_i*
     Statement  a minimiser of the estimated F, and the last iterate: at most `bounds.optimum_error_terms`
                above inf F, and above the bound of M-last
     Kind       upper
     Source     beyond the paper, docs/theory.md, M7
 
-    setting    from `maxright_setting`; its `f_star` is what the estimates are held against
+    setting    from `maxright_setting`; its `f_star` are the true optima
     estimates  (n,) the estimated optima
 
     Returns    the records of the minimiser (NaN attained, so open, where the estimated F has none or it
-               was not found) and of the run
+               was not computed) and of the run
     Raises     ValueError or TypeError naming estimates
     """
     guessed = optima("estimates", estimates, len(setting.problem))
     off = bounds.optimum_error_terms(setting.lam, guessed - setting.f_star)
     true = minimise_worst(setting.problem, setting.lam, setting.f_star, near=setting.theta_1)
-    found = minimise_worst(setting.problem, setting.lam, guessed, near=setting.theta_1)
+    estimated = minimise_worst(setting.problem, setting.lam, guessed, near=setting.theta_1)
     attained = math.nan
-    if found.theta is not None and true.converged and found.converged:
-        attained = float(worst_gap(setting.problem, setting.lam, setting.f_star, found.theta)) - min(
+    if estimated.theta is not None and true.converged and estimated.converged:
+        attained = float(worst_gap(setting.problem, setting.lam, setting.f_star, estimated.theta)) - min(
             true.lower, true.upper
         )
     minimiser = Record(
@@ -160,7 +160,7 @@ def maxright_optima(setting: MaxrightSetting, estimates: ArrayLike) -> tuple[Rec
         source=SOURCE + "7",
         terms=off,
         # Both certificates, and the rounding of the values that are subtracted.
-        tolerance=abs(true.gap) + abs(found.gap) + 1e-14 * (1.0 + float(np.abs(true.values).max())),
+        tolerance=abs(true.gap) + abs(estimated.gap) + 1e-14 * (1.0 + float(np.abs(true.values).max())),
     )
     run = setting.run(f_star=guessed)
     statement = "F(θ_T) - F(θ*) with estimated optima: as for M-last, and max λ_i e_i - min λ_i e_i"
@@ -169,10 +169,10 @@ def maxright_optima(setting: MaxrightSetting, estimates: ArrayLike) -> tuple[Rec
 
 
 def maxright_scaled(setting: MaxrightSetting) -> Record:
-    """M-scaled: MAXRIGHT with steps multiplied by λ_i, linear decay, full gradients; for comparison.
+    """Compute both sides of claim M-scaled: steps multiplied by λ_i, linear decay, full gradients.
 
-    Problem    as for `maxright_best_and_average`; theta_{t+1} = theta_t - α_t λ_i ∇f_i(theta_t), i the lagging objective,
-               α_t = (D/(L√T))(1 - t/T), L = max_i λ_i C_i
+    Problem    as for claim M; theta_{t+1} = theta_t - α_t λ_i ∇f_i(theta_t), i the objective of the largest
+               weighted gap, α_t = (D/(L√T))(1 - t/T), L = max_i λ_i C_i
     Statement  F(theta_T) - F(theta*) <= D L/√T
     Kind       upper
     Source     beyond the paper, docs/theory.md, M5

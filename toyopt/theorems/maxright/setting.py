@@ -1,4 +1,4 @@
-"""What the claims on MAXRIGHT share: a problem, its constants, a run, and the record of a bound beside it."""
+"""The setting of the claims on MAXRIGHT: a problem, its constants, its run, and the record of a bound."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAILURE = 1e-6  # the probability that a stochastic record's interval misses
 
 @dataclass(frozen=True, eq=False)
 class MaxrightSetting:
-    """A problem with everything that the bounds ask of it, checked and computed once; see `maxright_setting`."""
+    """A problem with the quantities of the bounds, checked and computed once; see `maxright_setting`."""
 
     problem: Problem
     lam: tuple[float, ...]
@@ -40,32 +40,32 @@ class MaxrightSetting:
 
     @property
     def grad_bounds(self) -> Array:
-        """(n,) the C_i: the data's own, of every datum's gradient."""
+        """Constants (n,) C_i of the data: bounds of the norm of every datum's gradient."""
         return np.array([o.grad_bound for o in self.problem.objectives])
 
     @cached_property
     def lowest(self) -> float:
-        """Inf F - F(theta*): 0 if theta* is a minimiser."""
-        found = minimise_worst(self.problem, self.lam, self.f_star)
-        return min(found.lower - float(worst_gap(self.problem, self.lam, self.f_star, self.comparator)), 0.0)
+        """Infimum inf F - F(theta*): 0 if theta* is a minimiser."""
+        minimum = minimise_worst(self.problem, self.lam, self.f_star)
+        return min(minimum.lower - float(worst_gap(self.problem, self.lam, self.f_star, self.comparator)), 0.0)
 
     @property
     def distance(self) -> float:
-        """D = ‖theta_1 - theta*‖."""
+        """Distance D = ‖theta_1 - theta*‖."""
         return float(np.linalg.norm(self.theta_1 - self.comparator))
 
     def worst(self, theta: Array) -> Array:
-        """(runs,) F(theta) - F(theta*) for theta of shape (runs, d)."""
+        """Compute (runs,) F(theta) - F(theta*) for theta of shape (runs, d)."""
         gaps = worst_gap(self.problem, self.lam, self.f_star, np.stack([*np.atleast_2d(theta), self.comparator]))
         return np.asarray(gaps[:-1] - gaps[-1])
 
     def terms(self, of: str) -> dict[str, float]:
-        """The terms of `best`, `average` or `last` of `maxright_bounds` here."""
+        """Return the terms of the bound `best`, `average` or `last` of `bounds` for this setting."""
         formula = {"best": bounds.best_terms, "average": bounds.average_terms, "last": bounds.last_terms}[of]
         return formula(self.lam, self.grad_bounds, distance=self.distance, alpha0=self.alpha0, T=self.T)
 
     def run(self, *, k: int = 1, f_star: Array | None = None, schedule: Schedule | None = None) -> Simulation:
-        """MAXRIGHT from theta_1, T-1 updates."""
+        """Run T-1 updates of MAXRIGHT from theta_1."""
         return simulate(
             self.problem,
             Maxright(self.lam, tuple((self.f_star if f_star is None else f_star).tolist()), k),
@@ -81,7 +81,7 @@ class MaxrightSetting:
     def record(
         self, claim: str, statement: str, section: str, terms: dict[str, float], theta: Array | None, reach: float
     ) -> Record:
-        """An upper bound beside F - F(theta*) at theta (runs, d); `reach`: the sum of the step sizes."""
+        """Return the record of an upper bound of F - F(theta*) at theta (runs, d); `reach` is the sum of the steps."""
         assert theta is not None
         attained = self.worst(theta)
         slope = float((np.array(self.lam) * self.grad_bounds).max())
@@ -124,13 +124,13 @@ def maxright_setting(
     comparator: ArrayLike | None = None,
     seeds: Iterable[int] | None = None,
 ) -> MaxrightSetting:
-    """Check the arguments that all claims of this module share, and compute what is left out.
+    """Check the arguments of all claims on MAXRIGHT and compute the omitted optima and comparator.
 
     problem     any number of objectives
     lam         λ in (0, 1), or one positive weight an objective
     T           iterates, at least 2; alpha0 > 0: the step is alpha0/√T
     theta_1     (d,) the first iterate
-    f_star      (n,) what the gaps subtract; None: the infima, by `ideal_point`
+    f_star      (n,) the optima f_i* of the gaps; None: the infima, by `ideal_point`
     comparator  (d,) theta*; None: the minimiser of F nearest to theta_1
     seeds       None: full gradients; else one stochastic run for each
 

@@ -1,4 +1,4 @@
-"""Remark 4.3: what a solution of problem (15) is, and what it costs to have one for every λ."""
+"""Remark 4.3: solutions of problem (15) are Pareto optimal, and the optima are computed once for every λ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REMARK = "Remark 4.3 of arXiv 2410.15483v3; docs/theory.md, M8"
 def pareto_optimal(
     problem: Problem, lam: float | Sequence[float], f_star: ArrayLike | None = None
 ) -> tuple[Record, Record]:
-    """A solution of problem (15) is Pareto optimal, with a certificate for the one at hand.
+    """Compute both sides of Remark 4.3: a solution of problem (15) is Pareto optimal, with a certificate for it.
 
     Problem    min_θ F(θ) = max_i w_i (f_i(θ) - f_i*), convex f_i, positive w_i
     Statement  any minimiser is weakly Pareto optimal, for any f_i*. It is Pareto optimal for two objectives if the f_i*
@@ -37,24 +37,24 @@ def pareto_optimal(
     problem, lam, f_star  as for `minimise_worst`
 
     Returns    the two records; terms are the p_i. Both are open (NaN) where no minimiser exists, or where a
-               multiplier is 0 and this certificate says nothing
+               multiplier is 0 and this certificate does not apply
     Raises     ValueError or TypeError naming the argument
     """
-    found = minimise_worst(problem, lam, f_star)
+    solution = minimise_worst(problem, lam, f_star)
     weights = positive_weights(lam, len(problem))
-    share = found.multipliers * weights / float(found.multipliers @ weights)
+    share = solution.multipliers * weights / float(solution.multipliers @ weights)
     terms = {f"p_{name}": float(share[i]) for i, name in enumerate(problem.names)}
     lowest, attained, better, most = math.nan, math.nan, math.nan, math.nan
-    rounding = 1e-14 * (1.0 + float(np.abs(found.values).max()))
-    if found.theta is not None and share.min() > 0.0:
+    rounding = 1e-14 * (1.0 + float(np.abs(solution.values).max()))
+    if solution.theta is not None and share.min() > 0.0:
         lowest = minimise(problem, share.tolist()).value
-        attained = float(problem.f_mix(found.theta, share.tolist()))
+        attained = float(problem.f_mix(solution.theta, share.tolist()))
         most = max(attained - lowest, 0.0) / float(share.min())
-        better = _most_better(problem, found.theta)
+        better = _most_better(problem, solution.theta)
     shared: dict[str, Any] = {"claim": "4.3", "source": _REMARK, "terms": terms}
     statement = "the solution of (15) has the infimum of Σ p_i f_i, every p_i > 0: it is Pareto optimal"
     # gap >= Σ v_i w_i (f_i - f_i*) - lower = (Σ v_i w_i) (f_Mix,p - inf f_Mix,p)
-    accuracy = rounding + max(found.gap, 0.0) / float(found.multipliers @ weights)
+    accuracy = rounding + max(solution.gap, 0.0) / float(solution.multipliers @ weights)
     equal = Record(statement=statement, kind="equal", bound=lowest, attained=attained, tolerance=accuracy, **shared)
     statement = "Σ_i (f_i(solution) - f_i(θ)) <= (f_Mix,p(solution) - inf f_Mix,p)/min p for θ nowhere worse"
     slack = rounding / (float(share.min()) or 1.0)
@@ -62,7 +62,7 @@ def pareto_optimal(
 
 
 def _most_better(problem: Problem, theta: Array) -> float:
-    """The largest Σ_i (f_i(theta) - f_i(x)) found over x with no f_i(x) above f_i(theta); at least 0 (x = theta)."""
+    """Search for the largest Σ_i (f_i(theta) - f_i(x)) over x with no f_i(x) above f_i(theta); at least 0."""
     from scipy.optimize import minimize
 
     there = problem.values(theta)
@@ -84,10 +84,10 @@ def _most_better(problem: Problem, theta: Array) -> float:
 
 
 def optima_once(problem: Problem, lams: Sequence[float] | Sequence[Sequence[float]]) -> Record:
-    """The optima f_i* are computed once and serve every λ.
+    """Compute both sides of Remark 4.3: the optima f_i* are computed once and serve every λ.
 
     Problem    problem (15) for several λ
-    Statement  one optimisation an objective, whatever the number of λ: f_i* does not depend on λ
+    Statement  one optimisation an objective for any number of λ: f_i* does not depend on λ
     Kind       equal, a count; the solutions are those that fresh optima for each λ give, or the count is NaN
     Source     Remark 4.3 of arXiv 2410.15483v3
 

@@ -2,7 +2,7 @@
 
 One pair and one demonstration with two outputs give `f_DPO = l(aᵀ(θ - θ_ref))` and `f_SFT = l(bᵀθ)`, l(z) = log(1+e^z).
 With a = -κ b they pull in opposite directions at every θ. Features of two inputs may be such that this happens
-(Table 2); with one input and opposite labels it cannot but happen, whatever the features: that is "more severely".
+(Table 2); with one input and opposite labels it happens for all features: that is "more severely".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REMARK = "Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9"
 def same_input(
     winner: ArrayLike, loser: ArrayLike, *, theta_ref: ArrayLike, beta: float = 1.0, demonstrated: str = "loser"
 ) -> Problem:
-    """One input with two outputs for both data sets: DPO prefers the winner, SFT demonstrates one of the two.
+    """Construct the problem of one input with two outputs: DPO prefers the winner, SFT demonstrates either.
 
     winner, loser  (d,) the features phi(y_w, x), phi(y_l, x)
     demonstrated   "loser": the labels are inconsistent; "winner": they agree
@@ -51,7 +51,7 @@ def same_input(
 
 
 def conflict(problem: Problem) -> Record:
-    """The two gradients are opposite at every θ.
+    """Compute both sides of Remark A.4: the two gradients are opposite at every θ.
 
     Problem    one pair and one demonstration with two outputs (one row an objective)
     Statement  cos(∇f_DPO(θ), ∇f_SFT(θ)) = -1 for all θ: each gradient is its row times a positive number, so the
@@ -78,7 +78,7 @@ def conflict(problem: Problem) -> Record:
 
 
 def no_common_ground(problem: Problem, lam: float) -> tuple[Record, Record]:
-    """Where the pulls are opposite no θ is good for both, and the optimum of f_Mix,λ pays on both.
+    """Compute both sides of Remark A.4: under opposite gradients no θ is near both optima, nor is argmin f_Mix,λ.
 
     Problem    rows a = -κ b; then z_DPO + κ z_SFT = K = κ bᵀθ_ref for the two margins at every θ; m = K/(1+κ)
     Statement  min_θ max(f_DPO, f_SFT) = l(m); and at the minimiser of f_Mix,λ both gaps are at least
@@ -114,7 +114,7 @@ def no_common_ground(problem: Problem, lam: float) -> tuple[Record, Record]:
             attained=2.0 * both.value,
             source=_REMARK,
             terms={"log(1+e^m)": level},
-            tolerance=1e-12 * (1.0 + level) + 2.0 * abs(both.gap),  # the roots are found to 1e-14 in the dual weight
+            tolerance=1e-12 * (1.0 + level) + 2.0 * abs(both.gap),  # the roots are accurate to 1e-14 in the dual weight
         ),
         Record(
             claim="A.4",
@@ -138,7 +138,7 @@ def same_input_is_worst(
     c: float = 0.5,
     theta_ref: float = 5.0,
 ) -> tuple[Record, ...]:
-    """Of all pulls of one length, the one that the same input forces is the worst for Sequential.
+    """Compute both sides of Remark A.4: opposite labels of one input are the worst case for Sequential.
 
     Problem    d = 2, f_DPO = l(-c(θ_1 - θ_ref)), f_SFT = l(c(θ_1 cos ψ + θ_2 sin ψ)): ψ = 0 is the same input with
                opposite labels (and Table 2), other ψ are other features of the SFT input. Sequential, DPO first, from
@@ -182,7 +182,7 @@ def same_input_is_worst(
 
 
 def _at_angle(psi: float, c: float, theta_ref: Array) -> Problem:
-    """D = 2: DPO pulls along the first axis, SFT against the direction of angle psi to it."""
+    """Construct the problem in d = 2: DPO's row along the first axis, SFT's at the angle psi to it."""
     pull = c * np.array([math.cos(psi), math.sin(psi)])
     return Problem.dpo_sft(
         chosen=[[c, 0.0]],
@@ -194,7 +194,7 @@ def _at_angle(psi: float, c: float, theta_ref: Array) -> Problem:
 
 
 def _rows(problem: Problem) -> tuple[Array, Array]:
-    """The one row of DPO and of SFT."""
+    """Return the row of DPO and the row of SFT."""
     if len(problem) != 2:
         raise ValueError(f"problem: two objectives are needed, got {len(problem)}")
     objectives: tuple[Objective, ...] = problem.objectives

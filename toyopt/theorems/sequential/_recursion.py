@@ -15,7 +15,7 @@ from numba import njit
 
 @njit(inline="always")
 def _step(v, low, eta):  # type: ignore[no-untyped-def]
-    """One step of v + low; the new sum and what it leaves out."""
+    """Compute one step of v + low: the new sum and its rounding error."""
     y = eta / (1.0 + math.exp(v)) + low
     new = v + y
     back = new - v
@@ -24,7 +24,7 @@ def _step(v, low, eta):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def one_run(v, eta, at):  # type: ignore[no-untyped-def]
-    """(m,) one run from v, at the steps `at` (not decreasing)."""
+    """Compute (m,) one run from v, at the steps `at` (not decreasing)."""
     out = np.empty(at.size)
     low, t = 0.0, 0
     for k in range(at.size):
@@ -37,7 +37,7 @@ def one_run(v, eta, at):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def many_runs(starts, eta, steps):  # type: ignore[no-untyped-def]
-    """(m,) the ends of m runs of `steps` (not increasing) steps; side by side, since one run waits for each exp."""
+    """Compute (m,) the ends of m runs of `steps` (not increasing) steps, interleaved to hide the latency of exp."""
     v, low = starts.copy(), np.zeros(starts.size)
     active, t = starts.size, 0
     while active:

@@ -24,13 +24,13 @@ _STEPS = 200  # bisection alone would need about 60 + log2 of the interval
 
 
 def softplus(v: ArrayLike) -> Array:
-    """L(v) = log(1+e^v), without overflow and with full relative precision for v -> -∞."""
+    """Compute L(v) = log(1+e^v), without overflow and with full relative precision for v -> -∞."""
     v = np.asarray(v, dtype=np.float64)
     return np.asarray(np.maximum(v, 0.0) + np.log1p(np.exp(-np.abs(v))))
 
 
 def potential(v: ArrayLike, eta: float) -> Array:
-    """Ψ(v) = v + e^v - (η/2) L(v); it increases (strictly) for 0 <= η < 8.
+    """Compute Ψ(v) = v + e^v - (η/2) L(v), strictly increasing for 0 <= η < 8.
 
     Source: beyond the paper, docs/theory.md, part S, Lemma P. Arguments: v, any finite numbers; eta in [0, 4].
     Returns: an array like v; inf where e^v is no float. Raises: ValueError or TypeError naming the argument.
@@ -41,7 +41,7 @@ def potential(v: ArrayLike, eta: float) -> Array:
 
 
 def inverse_potential(y: ArrayLike, eta: float) -> Array:
-    """The v with Ψ(v) = y, to about 4 ulp of max(|v|, |y| for y < 0, 1).
+    """Compute the v with Ψ(v) = y, to about 4 ulp of max(|v|, |y| for y < 0, 1).
 
     Statement: Ψ(v) = y is v = φ(v), where φ(v) is the u with u + e^u = y + (η/2) L(v), log ω of that, ω Wright's
         function. φ increases, and left of the root φ' = (η/2) σ(v)σ(-φ(v)) <= η/8 <= 1/2 as φ(v) >= v. So with
@@ -58,7 +58,7 @@ def inverse_potential(y: ArrayLike, eta: float) -> Array:
 
 
 def advance(v: ArrayLike, rise: ArrayLike, eta: float) -> Array:
-    """The u with Ψ(u) = Ψ(v) + rise: `inverse_potential(potential(v) + rise)`, also where e^v is no float.
+    """Compute the u with Ψ(u) = Ψ(v) + rise: `inverse_potential(potential(v) + rise)`, also for e^v beyond floats.
 
     For v > 0 the equation is solved for s = u - v and divided by e^v, with log(1 + σ(v)(e^s - 1)) = L(u) - L(v); there
     rise must be at least 0, and 0 <= s <= log(1 + 2 rise e^{-v}), since Ψ' >= e^v/2 on v > 0 for η <= 4.
@@ -82,7 +82,7 @@ def advance(v: ArrayLike, rise: ArrayLike, eta: float) -> Array:
 
 
 def envelope(v0: ArrayLike, eta: float, T: ArrayLike) -> tuple[Array, Array]:
-    """A lower and an upper bound of v_T, T steps of v_{t+1} = v_t + ησ(-v_t) from v_0.
+    """Compute a lower and an upper bound of v_T, T steps of v_{t+1} = v_t + ησ(-v_t) from v_0.
 
     Problem: any v_0 of either sign, 0 < η <= 4, T >= 0. Exact at T = 0, and from above at T = 1.
     Statement: Lemma P; from below also corollary (i), which is better at first; from above also v_0 + ηTσ(-v_0), as
@@ -101,23 +101,23 @@ def envelope(v0: ArrayLike, eta: float, T: ArrayLike) -> tuple[Array, Array]:
 
 
 def excess(v0: ArrayLike, eta: float) -> Array:
-    """δ(η)(1+η/4) σ(-v_0): Ψ(v_T) - Ψ(v_0) - ηT is at most that."""
+    """Compute δ(η)(1+η/4) σ(-v_0), an upper bound of Ψ(v_T) - Ψ(v_0) - ηT."""
     return np.asarray(delta(eta) * (1 + eta / 4) * expit(-numbers("v0", v0)))
 
 
 def shortfall(v0: ArrayLike, eta: float) -> Array:
-    """(η²/2) σ(-v_0)²: Ψ(v_T) - Ψ(v_0) - ηT is at least minus that."""
+    """Compute (η²/2) σ(-v_0)², an upper bound of Ψ(v_0) + ηT - Ψ(v_T)."""
     return np.asarray(step(eta) ** 2 / 2 * expit(-numbers("v0", v0)) ** 2)
 
 
 def delta(eta: float) -> float:
-    """δ(η) = (e^η - 1 - η - η²/2)/η = Σ_n η^{n+2}/(n+3)!, by its series, which does not cancel; δ(0) = 0."""
+    """Compute δ(η) = (e^η - 1 - η - η²/2)/η by its series Σ_n η^{n+2}/(n+3)!, which does not cancel; δ(0) = 0."""
     eta = step(eta)
     return math.fsum(eta ** (n + 2) / math.factorial(n + 3) for n in range(40))
 
 
 def envelope_rounding(v0: ArrayLike, v: ArrayLike) -> Array:
-    """What float64 may add to a bound v on a run from v_0: 32 u (4 + |v_0| + |v|), u = 2^-53.
+    """Bound the rounding of a bound v on a run from v_0: 32 u (4 + |v_0| + |v|), u = 2^-53.
 
     Ψ' >= 0.82 for η <= 4, and r = Ψ(v) - Ψ(v_0) <= |v_0| + |v| + e^v where Ψ'(v) >= e^v/2. The equation's right side is
     off by 4 u (|v_0| + 2 + r), its left side, where Newton stops, by 4 u (|v| + e^v (1 + |v|)) for the argument of exp.
@@ -128,7 +128,7 @@ def envelope_rounding(v0: ArrayLike, v: ArrayLike) -> Array:
 
 
 def step(eta: float) -> float:
-    """η, checked to lie in [0, 4]."""
+    """Return η, checked to lie in [0, 4]."""
     eta = _check.real("eta", eta, low=0.0)
     if eta > 4.0:
         raise ValueError(f"eta: must be at most 4, got {eta!r}")
@@ -136,7 +136,7 @@ def step(eta: float) -> float:
 
 
 def numbers(name: str, value: ArrayLike) -> Array:
-    """Finite float64 of any shape."""
+    """Return finite float64 of any shape."""
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -145,7 +145,7 @@ def numbers(name: str, value: ArrayLike) -> Array:
 
 
 def lengths(name: str, value: ArrayLike) -> Array:
-    """Whole numbers >= 0, of any shape and size, as float64."""
+    """Return whole numbers >= 0, of any shape and size, as float64."""
     out = numbers(name, value)
     if (wrong := (out < 0) | (out != np.floor(out))).any():
         raise ValueError(f"{name}: whole numbers >= 0 are needed, got {out[wrong][0]!r}")
@@ -153,7 +153,7 @@ def lengths(name: str, value: ArrayLike) -> Array:
 
 
 def _log_omega(y: Array) -> Array:
-    """The u with u + e^u = y. For y -> -∞ ω underflows and y - ω(y) has it, for large y log ω(y)."""
+    """Compute the u with u + e^u = y: y - ω(y) for y < 1, where ω may underflow, else log ω(y)."""
     omega = wrightomega(y)
     with np.errstate(divide="ignore"):
         return np.asarray(np.where(y < 1, y - omega, np.log(omega)))
@@ -164,9 +164,9 @@ def _slope(v: Array, eta: float) -> Array:
 
 
 def _newton(low: Array, high: Array, equation: Callable[[Array], tuple[Array, Array]]) -> Array:
-    """The zero in [low, high] of an increasing function, given as (value, slope): Newton, safeguarded by bisection.
+    """Find the zero in [low, high] of an increasing function (value, slope) by Newton, safeguarded by bisection.
 
-    It stops where a step is below 8 u (1 + |x|), which is what rounding of the value moves x by.
+    It stops where a step is below 8 u (1 + |x|), the change of x by the rounding of the value.
     """
     x = high
     for _ in range(_STEPS):

@@ -31,12 +31,12 @@ def thm_33(
     theta_1: float | None = None,
     order: Order = "dpo-first",
 ) -> Record:
-    """Sequential's gap stays above a constant, for every λ in an interval.
+    """Compute both sides of Theorem 3.3: Sequential's gap stays above a constant, for every λ in an interval.
 
     Problem: as `theorem_s`, T_DPO = T_SFT = T.
     Statement: G_Mix,λ(theta_T) >= g > 0 for every λ in [lo, hi] and all T >= T0.
     Kind: lower. If g is None the bound follows from Theorem S (docs/theory.md, S), up to rounding; attained: the least
-        gap of some runs, 9 values of λ by up to 17 values of T from T0 to `last`: looked at, see `certified_33`.
+        gap of some runs, 9 values of λ by up to 17 values of T from T0 to `last`: no proof, see `certified_33`.
     Source: arXiv 2410.15483v3, Theorem 3.3.
     Arguments: lam (lo, hi), 0 < lo <= hi < 1; T0 >= 1; g, a level, or None for `level`; last >= T0, by default 64 T0;
         c, theta_ref, alpha, theta_1 (None: theta_ref), order.
@@ -63,7 +63,7 @@ def thm_33(
 
 
 def level(run: TwoPhases, lam: tuple[float, float], T0: int) -> float:
-    """A g with G_Mix,λ(theta_T) >= g for every λ in [lo, hi] and all T_DPO = T_SFT = T >= T0; nan if none is found.
+    """Compute a g with G_Mix,λ(theta_T) >= g for every λ in [lo, hi] and all T_DPO = T_SFT = T >= T0, or nan.
 
     It is G at `TwoPhases.lower_end`, for the end of [lo, hi] that decides: the least μ, by the half-line lemma of
     docs/theory.md, part S. In floats: `certified_33` proves it.
@@ -84,9 +84,9 @@ def certified_33(
     phases: Phases | None = None,
     prec: int = 128,
 ) -> Record:
-    """Theorem 3.3 by ball arithmetic: its strongest evidence.
+    """Prove Theorem 3.3 by ball arithmetic, its strongest evidence.
 
-    Problem, statement: as `thm_33`, proven for all λ of the interval and all T >= T0, not looked at.
+    Problem, statement: as `thm_33`, proven for all λ of the interval and all T >= T0.
     Kind: lower. Source: arXiv 2410.15483v3, Theorem 3.3; `toyopt.certify.theorem_3_3`, `sequential_gap`.
     Arguments: lam, exact (strings, integers, fractions); T0; g, exact, or None for the largest with three decimals that
         is proven; phases, a `toyopt.certify.Phases`; prec, bits. Returns: as `of_certificate`.
@@ -100,11 +100,11 @@ def certified_33(
 
 
 def of_certificate(certificate: Certificate) -> Record:
-    """A certificate of `sequential_gap` or `theorem_3_3` as a Record with how = "certified".
+    """Return the record of a certificate of `sequential_gap` or `theorem_3_3`, with both sides.
 
     Bound: its g. Attained: the gap, in floats, at the proven end of theta_T's half-line, which g was compared with.
-    A certificate that is not proven has attained nan and verdict "open", and the statement says where it stopped.
-    Raises: ValueError if it is another claim's.
+    A certificate that is not proven has attained nan and verdict "open", and `note` names the step at which it stopped.
+    Raises: ValueError for a certificate of another claim.
     """
     from toyopt.certify.sequential import LOWER_END
 
@@ -127,7 +127,7 @@ def of_certificate(certificate: Certificate) -> Record:
 
 
 def interval(lam: Any) -> tuple[float, float]:
-    """λ's interval (lo, hi), checked: 0 < lo <= hi < 1."""
+    """Return λ's interval (lo, hi), checked: 0 < lo <= hi < 1."""
     pair = _check.items("lam", lam)
     if len(pair) != 2:
         raise ValueError(f"lam: a pair (lo, hi) is needed, got {lam!r}")

@@ -67,71 +67,71 @@ class TwoPhases:
 
     @property
     def eta(self) -> float:
-        """η = c² alpha."""
+        """Step η = c² alpha of the recursion."""
         return self.c**2 * self.alpha
 
     @property
     def x(self) -> float:
-        """X = c theta_ref."""
+        """Offset x = c theta_ref."""
         return self.c * self.theta_ref
 
     @property
     def start(self) -> float:
-        """v_0: c(theta_1 - theta_ref) (DPO first) or -c theta_1 (SFT first)."""
+        """Start v_0 of the first phase: c(theta_1 - theta_ref) (DPO first) or -c theta_1 (SFT first)."""
         theta = self.theta_ref if self.theta_1 is None else self.theta_1
         return self.c * (theta - self.theta_ref) if self.order == "dpo-first" else -self.c * theta
 
     def weight(self, lam: float) -> float:
-        """μ: λ (DPO first) or 1-λ (SFT first). Raises ValueError unless 0 < λ < 1."""
+        """Return μ: λ (DPO first) or 1-λ (SFT first); raise ValueError unless 0 < λ < 1."""
         lam = _check.real("lam", lam)
         if not 0.0 < lam < 1.0:
             raise ValueError(f"lam: must be in (0, 1) for a minimiser to exist, got {lam!r}")
         return lam if self.order == "dpo-first" else 1.0 - lam
 
     def phases(self, T_DPO: ArrayLike, T_SFT: ArrayLike) -> tuple[Array, Array]:
-        """(T_1, T_2): the lengths in the order of the phases, broadcast."""
+        """Return (T_1, T_2), the lengths in the order of the phases, broadcast."""
         both = np.broadcast_arrays(lengths("T_DPO", T_DPO), lengths("T_SFT", T_SFT))
         dpo, sft = both
         return (dpo, sft) if self.order == "dpo-first" else (sft, dpo)
 
     def theta(self, w: ArrayLike) -> Array:
-        """The parameter at w, the second phase's variable."""
+        """Compute the parameter at w, the variable of the second phase."""
         u = -np.asarray(w) if self.order == "dpo-first" else self.x + np.asarray(w)
         return np.asarray(u / self.c)
 
     def turning_w(self, lam: float) -> float:
-        """-c theta*_μ: the gap, as a function of w, falls left of it and rises right of it."""
+        """Compute -c theta*_μ, the w at which the gap is 0."""
         return -self.c * lower_bound_minimiser(LowerBound(self.c, self.theta_ref), self.weight(lam))
 
     def f_mix(self, lam: float, w: ArrayLike) -> Array:
-        """f_Mix,λ (eq. (6)) at w: μ log(1+e^{x+w}) + (1-μ) log(1+e^{-w})."""
+        """Compute f_Mix,λ (eq. (6)) at w: μ log(1+e^{x+w}) + (1-μ) log(1+e^{-w})."""
         mu, w = self.weight(lam), np.asarray(w)
         return mu * softplus(self.x + w) + (1 - mu) * softplus(-w)
 
     def gap(self, lam: float, w: ArrayLike) -> Array:
-        """G_Mix,λ (eq. (6)) at w, to `gap_rounding`."""
+        """Compute G_Mix,λ (eq. (6)) at w, to `gap_rounding`."""
         return self.f_mix(lam, w) - self.f_mix(lam, self.turning_w(lam))
 
     def gap_rounding(self, w: ArrayLike) -> Array:
-        """What evaluating the gap adds: 16 u (4 + |x| + |w|), for two values of at most |x| + |w| + 2 log 2.
+        """Bound the rounding of the gap: 16 u (4 + |x| + |w|), for two values of at most |x| + |w| + 2 log 2.
 
         Each has two sums, exp, log1p and a product, together 6 u of its size; f_Mix is flat at its minimiser.
         """
         return 16 * _U * (4 + abs(self.x) + np.abs(w))
 
     def enclosure(self, T_DPO: ArrayLike, T_SFT: ArrayLike) -> tuple[Array, Array]:
-        """Bounds of w_{T_2} from Lemma P, twice: F' is in [0, 1], so runs from ordered starts stay in order."""
+        """Compute bounds of w_{T_2} by Lemma P for each phase: F' is in [0, 1], so ordered runs stay ordered."""
         first, second = self.phases(T_DPO, T_SFT)
         low, high = envelope(self.start, self.eta, first)
-        # What rounding c(theta_1 - theta_ref), c theta_ref, c² alpha and -x - v does to w_0, at most.
+        # A bound of the rounding of c(theta_1 - theta_ref), c theta_ref, c² alpha and -x - v in w_0.
         moved = 8 * _U * (abs(self.x) + abs(self.start) + np.maximum(np.abs(low), np.abs(high)))
         below, above = -self.x - high - moved, -self.x - low + moved
         return envelope(below, self.eta, second)[0], envelope(above, self.eta, second)[1]
 
     def gap_bounds(self, lam: float, T_DPO: ArrayLike, T_SFT: ArrayLike) -> tuple[Array, Array]:
-        """The least and the greatest G_Mix,λ where theta_T can be: at the ends, as it is convex, or 0 between them.
+        """Compute the minimum and maximum of G_Mix,λ over `enclosure`: at its ends, by convexity, or 0 inside.
 
-        Valid for all T_DPO, T_SFT >= 0; both are widened by what rounding may do to them.
+        Valid for all T_DPO, T_SFT >= 0; both are widened by a bound of their rounding.
         """
         low, high = self.enclosure(T_DPO, T_SFT)
         ends, turn = np.stack([self.gap(lam, low), self.gap(lam, high)]), self.turning_w(lam)
@@ -140,11 +140,13 @@ class TwoPhases:
         return np.maximum(least, 0.0), ends.max(axis=0) + error
 
     def constant(self, lam: float) -> float:
-        """κ_λ = μ (log η + c theta_ref) - f*_Mix,λ, the limit of G_Mix,λ(theta_T) - μ log T_2."""
+        """Compute κ_λ = μ (log η + c theta_ref) - f*_Mix,λ, the limit of G_Mix,λ(theta_T) - μ log T_2."""
         return self.weight(lam) * (math.log(self.eta) + self.x) - float(self.f_mix(lam, self.turning_w(lam)))
 
     def remainder(self, lam: float, T_DPO: ArrayLike, T_SFT: ArrayLike) -> tuple[Array, Array]:
-        """Bounds of G_Mix,λ(theta_T) - μ log T_2 - κ_λ, which is, with w = w_{T_2} in `enclosure` and y = ηT_2 > 0,
+        """Compute bounds of G_Mix,λ(theta_T) - μ log T_2 - κ_λ.
+
+        With w = w_{T_2} in `enclosure` and y = ηT_2 > 0 this is
 
         μ (w - log y) + μ log(1 + e^{-x-w}) + (1-μ) log(1 + e^{-w}).
         """
@@ -161,7 +163,7 @@ class TwoPhases:
         return mu * (low - log_y) + rest(high) - error, mu * (high - log_y) + rest(low) + error
 
     def limit_error(self, lam: float, T: ArrayLike) -> tuple[Array, Array]:
-        """(below, above): below <= G_Mix,λ(theta_T') - μ log T' - κ_λ <= above for all T' = T_DPO = T_SFT >= T.
+        """Compute (below, above), bounds of G_Mix,λ(theta_T') - μ log T' - κ_λ for all T' = T_DPO = T_SFT >= T.
 
         docs/theory.md, (S.6), under its conditions 1 to 4 and η <= 2; nan where one fails. Both are O((log T)/T).
         Condition 1 is that y + k > 1, and follows: from 4, y/(y+k) <= B < y. So does T >= 1, hence y > `under`.
@@ -180,7 +182,7 @@ class TwoPhases:
         return np.where(good, below, np.nan), np.where(good, above, np.nan)
 
     def lower_end(self, T0: int) -> float:
-        """W with w_T >= W for all T_DPO = T_SFT = T >= T0 (docs/theory.md, Theorem S); nan if its (S.5) fails.
+        """Compute W with w_T >= W for all T_DPO = T_SFT = T >= T0 (docs/theory.md, Theorem S); nan if (S.5) fails.
 
         (S.5)'s second part, over e^V, is 1 - (η/2)σ(-V) >= e^{w_0-V}, as σ(V) = e^V σ(-V). The first follows from it,
         1 + e^V >= η/2.
@@ -194,7 +196,7 @@ class TwoPhases:
         return float(inverse_potential(potential(w0, eta) + y - eta**2 / 2, eta))
 
     def last(self, T_DPO: ArrayLike, T_SFT: ArrayLike) -> Array:
-        """w_{T_2} by the recursion itself, step by step with compensated sums, to `run_rounding`.
+        """Compute w_{T_2} by the recursion itself, step by step with compensated sums, to `run_rounding`.
 
         About 10 to 30 ns a step; the first phase is run once for all its lengths, the second side by side.
         """
@@ -210,9 +212,9 @@ class TwoPhases:
         return out.reshape(first.shape)
 
     def run_rounding(self, T_DPO: ArrayLike, T_SFT: ArrayLike) -> Array:
-        """What rounding may add to the w of `last`. With M = max(|v_0|, |v_T|), a phase adds u ((v_T-v_0)(16+M) + 8M).
+        """Bound the rounding of `last`: with M = max(|v_0|, |v_T|), u ((v_T-v_0)(16+M) + 8M) a phase.
 
-        An increment s is off by 6 u s (η, exp, sum, quotient, the compensated sum) and, as exp sees only the leading
+        An increment s is off by 6 u s (η, exp, sum, quotient, the compensated sum) and, as exp uses only the leading
         part of v, by u |v| s; increments add up to v_T - v_0, and F brings errors no further apart. What the
         compensation itself loses, T u² M, is less than u M as T < 2^53. The start, x, the last rounding: 8 u M.
         """
@@ -236,7 +238,7 @@ def theorem_s(
     order: Order = "dpo-first",
     limit: int = 10**9,
 ) -> tuple[Record, Record, Record]:
-    """Sequential's gap is λ log T_SFT plus a constant: from below, from above, and the constant with its error.
+    """Compute both sides of Theorem S: bounds of Sequential's gap, and λ log T_SFT + κ with its error.
 
     Problem: f_DPO = log(1+e^{-c(theta-theta_ref)}), f_SFT = log(1+e^{c theta}), full gradients, constant alpha, 0 < η =
         c² alpha <= 4, any start; T_DPO and T_SFT steps on each, in either order.
@@ -244,7 +246,7 @@ def theorem_s(
         |G_Mix,λ(theta_T) - μ log T_2 - κ_λ| <= an explicit error, κ_λ = μ (log η + c theta_ref) - f*_Mix,λ; μ = λ and
         T_2 = T_SFT (DPO first), 1-λ and T_DPO (SFT first).
     Kind: lower, upper, and equal with the error as tolerance: that of (S.6), which holds and decreases for all later T,
-        where T_DPO = T_SFT and its conditions hold, else what Lemma P leaves.
+        where T_DPO = T_SFT and its conditions hold, else the error of Lemma P.
     Source: beyond the paper, docs/theory.md, part S. Sharpens Theorem 3.3 of arXiv 2410.15483v3.
     Arguments: lam in (0, 1); T_DPO, T_SFT >= 0, the last phase's >= 1; c, theta_ref, alpha, theta_1 (None: theta_ref),
         order; limit: longer phases are not followed, attained is nan and the verdict open.

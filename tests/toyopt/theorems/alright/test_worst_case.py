@@ -22,7 +22,7 @@ from toyopt.theorems import (
     zamani_glineur,
 )
 from toyopt.theorems.alright.last_iterate import potentials
-from toyopt.theorems.alright.worst_case import WorstCase, _judged, _roots, _tolerance, resisting
+from toyopt.theorems.alright.worst_case import WorstCase, _gap_if_valid, _roots, _tolerance, resisting
 
 STEPS = st.lists(st.floats(0.001, 10), min_size=1, max_size=30)
 
@@ -62,13 +62,13 @@ def test_linear_decay_is_its_own_exact_worst_case(T: int) -> None:
 
 def test_a_worst_case_that_is_none_is_open() -> None:
     """If g_i is no subgradient at the i-th iterate, or too long, the record says nothing."""
-    from toyopt.theorems.alright.worst_case import _judged
+    from toyopt.theorems.alright.worst_case import _gap_if_valid
 
     good = worst_case([0.5, 0.4], D, C)
-    assert _judged(good, good.gap, C) == good.gap
+    assert _gap_if_valid(good, good.gap, C) == good.gap
     wrong = WorstCase(good.gradients[[1, 0, 2]], good.start, good.alphas)
-    assert math.isnan(_judged(wrong, wrong.gap, C))
-    assert math.isnan(_judged(good, good.gap, 0.9 * C))
+    assert math.isnan(_gap_if_valid(wrong, wrong.gap, C))
+    assert math.isnan(_gap_if_valid(good, good.gap, 0.9 * C))
 
 
 def test_the_worst_case_among_the_papers_objectives() -> None:
@@ -122,7 +122,7 @@ def test_double_roots_are_not_taken_of_rounding(steps: list[float]) -> None:
 
 
 def test_as_many_steps_as_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("toyopt.theorems.alright.worst_case"), "_MOST", 4)
+    monkeypatch.setattr(importlib.import_module("toyopt.theorems.alright.worst_case"), "_MAX_ITERATES", 4)
     for function in (worst_case, resisting):
         assert len(function([0.1, 0.2, 0.3], 1.0, 1.0).start) == 4
         with pytest.raises(ValueError, match=r"^alphas: at most 3 step sizes, .*, got 4$"):
@@ -134,12 +134,12 @@ def test_a_gradient_may_miss_by_its_rounding(share: float, honest: bool) -> None
     """C = 3, pieces 3 x_k, T = 4, x within 6: at the first iterate the wanted piece is too low by 64 T² u C 6."""
     below = share * 64 * 16 * U * 3 * 6 / 3
     case = WorstCase(3 * np.eye(4), np.array([-below, 0.0, 0.0, 0.0]), np.array([2.0, 2.0, 2.0]))
-    assert math.isnan(_judged(case, 0.5, 3.0)) != honest
-    assert math.isnan(_judged(resisting([2.0, 2.0], 1.0, 3.0), 0.5, 3.0 / (1 + share * 1e-9))) != honest
+    assert math.isnan(_gap_if_valid(case, 0.5, 3.0)) != honest
+    assert math.isnan(_gap_if_valid(resisting([2.0, 2.0], 1.0, 3.0), 0.5, 3.0 / (1 + share * 1e-9))) != honest
 
 
 def test_without_a_step_there_is_nothing_to_miss() -> None:
-    assert _judged(WorstCase(np.eye(1), np.zeros(1), np.zeros(0)), 0.0, 1.0) == 0.0
+    assert _gap_if_valid(WorstCase(np.eye(1), np.zeros(1), np.zeros(0)), 0.0, 1.0) == 0.0
 
 
 def test_the_tolerance_of_a_worst_case_by_hand() -> None:

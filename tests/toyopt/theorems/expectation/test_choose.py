@@ -22,8 +22,7 @@ from toyopt.theorems import (
     expected_gap,
     worst_case,
 )
-from toyopt.theorems.expectation import grid as backward
-from toyopt.theorems.expectation import sampling as confidence
+from toyopt.theorems.expectation import choose
 from toyopt.theorems.expectation.paths import enumerate_paths
 
 
@@ -53,8 +52,8 @@ def test_what_is_handed_on_to_the_grid_and_to_the_runs(monkeypatch: pytest.Monke
         asked.update(options, problem=problem)
         return found
 
-    monkeypatch.setattr(backward, "backward_expectation", way)
-    monkeypatch.setattr(confidence, "estimate_expectation", way)
+    monkeypatch.setattr(choose, "backward_expectation", way)
+    monkeypatch.setattr(choose, "estimate_expectation", way)
     p, call = line(), options()
     for method, defaults, others in (
         ("grid", {"nodes": 20_000}, {"nodes": 99}),

@@ -151,6 +151,7 @@ def line(seed: int) -> Problem:
 
 
 @given(st.integers(0, 10**6), st.floats(0.05, 0.95), st.sampled_from([0.2, 1.0, 4.0]), st.integers(2, 9), st.booleans())
+@pytest.mark.oracle
 def test_the_grid_contains_the_sum_over_all_paths(seed: int, lam: float, alpha0: float, T: int, is_sgd: bool) -> None:
     p = line(seed)
     T = min(T, 5) if is_sgd else T

@@ -206,6 +206,8 @@ def test_the_half_widths_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("dim", "stochastic"), [(1, False), (2, False), (2, True)])
+@pytest.mark.statistical
+@pytest.mark.oracle
 def test_the_interval_contains_the_exact_expectation(dim: int, stochastic: bool) -> None:
     """Fixed n and seeds; each of the two statements fails with probability 1e-9 at most."""
     p = table2() if dim == 1 else random_problem(np.random.default_rng(5), dim=2, n_dpo=2, n_sft=2)
@@ -220,6 +222,7 @@ def test_the_interval_contains_the_exact_expectation(dim: int, stochastic: bool)
 
 
 @pytest.mark.statistical
+@pytest.mark.slow
 def test_the_interval_shrinks_and_the_mean_is_the_runs_own() -> None:
     p, T = table2(), 30
     schedule = InverseRootHorizon(1.7, T)
@@ -255,6 +258,7 @@ def test_the_range_holds_for_every_path(specs: Any, lam: float, alpha0: float, i
 
 
 @given(problems(objectives=(2,)), st.floats(0.1, 0.9), st.floats(0.05, 1.0))
+@pytest.mark.slow
 def test_one_draw_moves_the_value_by_no_more_than_stated(specs: Any, lam: float, share: float) -> None:
     """All pairs of paths that differ in one draw: their values differ by c_t at most; Σ c_t² is what is returned."""
     p, T = build(specs), 5

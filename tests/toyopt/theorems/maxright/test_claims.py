@@ -169,6 +169,7 @@ def every_draw(setting, k):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.oracle
 def test_expectations_over_every_draw_obey_the_bounds(seed, k):
     rng = np.random.default_rng(seed)
     problem = random_problem(rng, dim=2, n_dpo=3, n_sft=3, outputs=2)
@@ -184,6 +185,9 @@ def test_expectations_over_every_draw_obey_the_bounds(seed, k):
         assert last <= total(exact)
 
 
+@pytest.mark.slow
+@pytest.mark.statistical
+@pytest.mark.oracle
 def test_stochastic_records_have_an_interval_and_agree_with_the_enumeration():
     problem = random_problem(np.random.default_rng(1), dim=2, n_dpo=3, n_sft=3, outputs=2)
     shared = {"T": 5, "alpha0": 2.5, "theta_1": [1.5, -2.0], "comparator": [0.3, 0.2]}

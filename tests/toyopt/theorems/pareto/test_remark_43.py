@@ -20,6 +20,7 @@ from toyopt.theorems.pareto.remark_43 import _most_better, optima_once, pareto_o
 
 
 @given(seed=st.integers(0, 10**6), lam=st.floats(0.05, 0.95), dim=st.integers(1, 3))
+@pytest.mark.slow
 def test_a_solution_of_two_objectives_is_pareto_optimal(seed, lam, dim):
     problem = random_problem(np.random.default_rng(seed), dim=dim, n_dpo=5, n_sft=5)
     found = minimise_worst(problem, lam)
