@@ -173,6 +173,3 @@ def is_locked(path: Path) -> bool:
         return True
     except OSError:
         return False
-
-
-atomically, sweep = atomic_path, remove_unfinished  # former names, still used in llm.training

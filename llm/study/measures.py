@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.common.code_digest import code_digest
-from llm.common.files import read_json, write_json
+from llm.common.files import lock, read_json, write_json
 
 MEASURES = {
     "answers": "llm.judging.world:measure",
@@ -88,13 +88,9 @@ def take(folder: Path, measures: Sequence[str]) -> None:
 
     A process that asks for the same at the same time waits, and computes nothing.
     """
-    from filelock import FileLock
-
     if not missing(folder, measures):
         return
-    lock = lock_of(folder)
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with lock(lock_of(folder), wait=True):
         for measure in missing(folder, measures):
             name, place = name_of(measure), MEASURES.get(measure, measure.partition("=")[2])
             began = time.perf_counter()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llm.common.files import atomically
+from llm.common.files import is_locked, write_text
 from llm.study.measures import lock_of, missing
 from llm.study.sweep import Grids, StudyRun, union
 
@@ -62,8 +62,7 @@ def write_config(run: StudyRun, root: Path) -> Path:
     path = root / "configs" / f"{run.name}.yaml"
     text = yaml.safe_dump(run.placed(root).as_dict(), sort_keys=False, allow_unicode=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        with atomically(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return path
 
 
@@ -114,27 +113,12 @@ def _state(run: StudyRun, root: Path) -> State:
     if is_finished(run, root):
         return State(run, "finished", of, of)
     step = int(last_step(folder)["step"])
-    if _held(folder / ".lock"):
+    if is_locked(folder / ".lock"):
         return State(run, "running" if has_begun(run, root) else "prepares", step, of)
-    if _held(lock_of(folder)):
+    if is_locked(lock_of(folder)):
         return State(run, "measured", step, of)
     failed = failure_file(run, root)
     if failed.is_file():
         lines = json.loads(failed.read_text(encoding="utf-8"))["last"]
         return State(run, "failed", step, of, lines[-1] if lines else "")
     return State(run, "stopped" if (folder / "run.json").is_file() else "missing", step, of)
-
-
-def _held(lock: Path) -> bool:
-    """Whether a process holds the lock. There is no way to ask but to take it for a moment."""
-    from filelock import FileLock, Timeout
-
-    if not lock.is_file():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder that may only be read
-        return False
