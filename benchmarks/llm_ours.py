@@ -80,7 +80,7 @@ class Ours:
             for stage in trainer.stages:
                 trainer.fit(stage)
             policy = trainer.engine.raw
-            self.paths = (policy.direct, policy.shared)
+            self.paths = (policy.skip_prompt_logits, policy.share_prompt)
             trainer.engine.close()
         (cpu, wall), (cpu_end, wall_end) = trainer.marks[0], trainer.marks[-1]
         return Turn(cpu_end - cpu, wall_end - wall, trainer.costs.tokens, trainer.trained)

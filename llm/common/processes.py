@@ -42,6 +42,16 @@ def preserve_torch_state(model: Any) -> Iterator[None]:
                 parameter.requires_grad_(trainable)
 
 
+@contextmanager
+def seeded_torch(seed: int) -> Iterator[None]:
+    """Seed torch's generators of the CPU and of every GPU for a block; afterwards the generators are as before."""
+    import torch
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
 class StopSignal:
     """Count of the SIGTERM and SIGINT that this process was sent; calling the object returns whether there was one."""
 

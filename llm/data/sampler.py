@@ -1,7 +1,8 @@
-"""Two data sets of unequal length, each with its own place: a stream moves only when its objective is chosen.
+"""Which rows make up the next batch, and which of them a process computes.
 
-A stream's whole state is two numbers, its epoch and its place in it; the order of an epoch is drawn from (seed, name,
-epoch) and from nothing else, so that a stream never depends on how often the other one was asked.
+Each objective has a data set of its own and a `BatchSampler` of its own, which advances only when the objective is
+trained on. A sampler's whole state is two numbers, its epoch and its position; the order of an epoch is drawn from
+(seed, name, epoch) and from nothing else, so that a sampler never depends on how often another sampler advanced.
 """
 
 from __future__ import annotations
@@ -17,25 +18,28 @@ Indices = NDArray[np.int64]
 
 @dataclass
 class BatchSampler:
-    """Batches of row numbers, without end.
+    """Endless sequence of batches of row indices.
 
-    name      what is streamed; part of the seed, so that two streams of one seed differ
-    lengths   (n,) the rows' lengths in tokens
-    batch     rows a batch, at most n
+    name      of the rows; part of the seed, so that two samplers with one seed differ
+    lengths   (n,) int64, each row's tokens
+    batch     rows in a batch, at most n
     seed      >= 0
-    window    batches that are sorted by length together before they are cut into batches (little padding); the
-              batches of a window are then shuffled. 0: no sorting, plain shuffling
+    bucket    number of batches whose rows are sorted by length together and then split into batches (little padding);
+              the batches of a bucket are shuffled. 0: no sorting
+    epoch     epochs that are complete
+    position  batches of the present epoch that are complete
 
-    What is left of an epoch when no full batch can be cut is dropped: other rows in every epoch.
+    The rows at the end of an epoch that fill no batch are dropped: different rows in every epoch. Raises ValueError
+    unless 1 <= batch <= n.
     """
 
     name: str
     lengths: Indices
     batch: int
     seed: int
-    window: int = 50
+    bucket: int = 50
     epoch: int = 0
-    place: int = 0
+    position: int = 0
     _order: Indices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -44,80 +48,88 @@ class BatchSampler:
             raise ValueError(
                 f"batch of {self.name}: must be between 1 and its number of rows, {len(self.lengths)}, got {self.batch}"
             )
-        self._order = self._shuffled()
+        self._order = self._epoch_order()
 
     @property
     def batches(self) -> int:
-        """Batches an epoch."""
+        """Number of batches in an epoch."""
         return len(self.lengths) // self.batch
 
     def peek(self) -> Indices:
-        """The next batch's rows, without moving on."""
-        return self._order[self.place * self.batch : (self.place + 1) * self.batch]
+        """Return the next batch's row indices, shape (batch,), without advancing."""
+        return self._order[self.position * self.batch : (self.position + 1) * self.batch]
 
     def advance(self) -> None:
-        """Move on by one batch."""
-        self.place += 1
-        if self.place >= self.batches:
-            self.epoch, self.place = self.epoch + 1, 0
-            self._order = self._shuffled()
+        """Advance by one batch."""
+        self.position += 1
+        if self.position >= self.batches:
+            self.epoch, self.position = self.epoch + 1, 0
+            self._order = self._epoch_order()
 
     @property
     def epochs(self) -> float:
-        """How often the data have been gone through, with the fraction of the present epoch."""
-        return self.epoch + self.place / self.batches
+        """Number of epochs that are complete, with the fraction of the present epoch."""
+        return self.epoch + self.position / self.batches
 
     def state(self) -> dict[str, int]:
-        """All that a checkpoint must keep."""
-        return {"epoch": self.epoch, "place": self.place}
+        """Return the state that a checkpoint keeps."""
+        return {"epoch": self.epoch, "position": self.position}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go on from what `state` gave."""
-        epoch, place = int(state["epoch"]), int(state["place"])
-        if epoch < 0 or not 0 <= place < self.batches:
-            raise ValueError(f"state of {self.name}: no such place, epoch {epoch}, batch {place} of {self.batches}")
-        self.epoch, self.place = epoch, place
-        self._order = self._shuffled()
+        """Continue from a `state`; raises ValueError if these rows have no such batch."""
+        epoch, position = int(state["epoch"]), int(state["position"])
+        if epoch < 0 or not 0 <= position < self.batches:
+            raise ValueError(f"state of {self.name}: no such place, epoch {epoch}, batch {position} of {self.batches}")
+        self.epoch, self.position = epoch, position
+        self._order = self._epoch_order()
 
-    def _shuffled(self) -> Indices:
+    def _epoch_order(self) -> Indices:
+        """Return the present epoch's row indices, shape (batches · batch,), in the order of their batches."""
         rng = np.random.default_rng([self.seed, zlib.crc32(self.name.encode()), self.epoch])
         order = rng.permutation(len(self.lengths)).astype(np.int64)[: self.batches * self.batch]
-        if self.window == 0:
+        if self.bucket == 0:
             return order
-        size = self.window * self.batch
-        pieces = []
+        size = self.bucket * self.batch
+        buckets = []
         for start in range(0, len(order), size):
-            piece = order[start : start + size]
-            cut = piece[np.argsort(self.lengths[piece], kind="stable")].reshape(-1, self.batch)
-            pieces.append(cut[rng.permutation(len(cut))].reshape(-1))
-        return np.concatenate(pieces)
+            rows = order[start : start + size]
+            batches = rows[np.argsort(self.lengths[rows], kind="stable")].reshape(-1, self.batch)
+            buckets.append(batches[rng.permutation(len(batches))].reshape(-1))
+        return np.concatenate(buckets)
 
 
-def share(rows: Indices, lengths: Indices, *, rank: int, world: int) -> Indices:
-    """The rows of this process: each `world`-th after sorting by length, so that all have equally much to do."""
+def shard(rows: Indices, lengths: Indices, *, rank: int, world: int) -> Indices:
+    """Return the rows of a batch that process `rank` computes: every `world`-th after sorting by length.
+
+    rows     (batch,) row indices; ValueError unless batch is a multiple of `world`
+    lengths  (n,) tokens of all rows
+    """
     if len(rows) % world:
         raise ValueError(f"batch: {len(rows)} rows cannot be shared evenly by {world} processes")
     return rows[np.argsort(lengths[rows], kind="stable")][rank::world]
 
 
-def micro_batches(rows: Indices, lengths: Indices, *, world: int, most: int) -> int:
-    """Into how many parts each process must cut its share so that no part has more than `most` padded tokens.
+def micro_batch_count(rows: Indices, lengths: Indices, *, world: int, max_tokens: int) -> int:
+    """Return the least number of parts of each shard such that no part has more than `max_tokens` padded tokens.
 
-    Computed from the whole batch, hence the same on every process. At most one part a row: a row longer than `most`
-    goes alone.
+    rows     (batch,) row indices of the whole batch, so that every process computes the same number
+    lengths  (n,) tokens of all rows
+
+    The number is at most the shard's rows: a row longer than `max_tokens` is a part by itself.
     """
     ordered = lengths[rows][np.argsort(lengths[rows], kind="stable")]
-    each = len(rows) // world
-    for parts in range(1, each + 1):
-        if all(_padded(ordered[rank::world], parts) <= most for rank in range(world)):
+    shard_rows = len(rows) // world
+    for parts in range(1, shard_rows + 1):
+        if all(_padded_tokens(ordered[rank::world], parts) <= max_tokens for rank in range(world)):
             return parts
-    return each
+    return shard_rows
 
 
-def cut(rows: Indices, parts: int) -> list[Indices]:
-    """`rows` in `parts` pieces of nearly equal size, in order."""
-    return [np.asarray(piece, dtype=np.int64) for piece in np.array_split(rows, parts)]
+def split(rows: Indices, parts: int) -> list[Indices]:
+    """Return `rows` in `parts` consecutive parts of nearly equal size."""
+    return [np.asarray(part, dtype=np.int64) for part in np.array_split(rows, parts)]
 
 
-def _padded(lengths: Indices, parts: int) -> int:
-    return max(int(piece[-1]) * len(piece) for piece in np.array_split(lengths, parts))
+def _padded_tokens(lengths: Indices, parts: int) -> int:
+    """Return the padded tokens of the largest part of rows with ascending lengths."""
+    return max(int(part[-1]) * len(part) for part in np.array_split(lengths, parts))

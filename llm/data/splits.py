@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from llm.config import TrainConfig
 from llm.data.formats import load
 from llm.data.tokenization import TokenizedDataset, tokenize
+from llm.models.architecture import is_encoder_decoder, max_positions, vocabulary_size
 from toyopt import _check
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,11 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
 
     world  processes that share a batch
     """
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
-    apart = bool(getattr(model.config, "is_encoder_decoder", False))
+    vocabulary = vocabulary_size(model)
+    apart = is_encoder_decoder(model)
     if apart and config.reference_prompts:
         raise ValueError("reference_prompts: not with an encoder-decoder model, which never writes a prompt")
-    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    most = max_positions(model)
     for name in ("sft", "preference", "sft_held_out", "preference_held_out"):
         tokens, shown = getattr(sets, name), name.replace("_held_out", " (held out)")
         for prompt, responses in () if tokens is None else zip(tokens.prompts, tokens.responses, strict=True):

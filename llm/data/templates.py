@@ -77,17 +77,15 @@ class Template:
         # Some templates (DeepSeek-R1's) end the generation prompt in what a written answer need not have. The prompt
         # then ends where it parts from any answered conversation: the same place for all responses.
         answered = self._apply([*asked, {"role": "assistant", "content": _ANSWER}], where)
-        start_or_resume = os.path.commonprefix([prompt, answered])  # noqa: RUF071 (by characters is what is wanted)
+        shared_start = os.path.commonprefix([prompt, answered])  # noqa: RUF071 (by characters is what is wanted)
         wholes = [self._apply([*asked, *as_messages(response, "assistant")], where) for response in row.responses]
-        rewritten = start_or_resume != prompt and not start_or_resume.startswith(self._apply(asked, where))
-        if rewritten or not all(
-            whole.startswith(start_or_resume) and len(whole) > len(start_or_resume) for whole in wholes
-        ):
+        rewritten = shared_start != prompt and not shared_start.startswith(self._apply(asked, where))
+        if rewritten or not all(whole.startswith(shared_start) and len(whole) > len(shared_start) for whole in wholes):
             raise ValueError(
                 f"{where}: the tokenizer's chat template writes the prompt otherwise once it is answered, so that the "
                 f"response cannot be told from it; give a plain --template with {_SLOT} in it"
             )
-        return start_or_resume, [whole[len(start_or_resume) :] for whole in wholes]
+        return shared_start, [whole[len(shared_start) :] for whole in wholes]
 
     def _apply(self, messages: Sequence[Message], where: str, *, add_generation_prompt: bool = False) -> str:
         try:

@@ -108,7 +108,7 @@ def tokenize(
     if not rows.rows:
         raise ValueError(f"{rows.origin}: the set is empty")
     coder = _Encoder.of(tokenizer, template, rows.rows[0].prompt, _where(rows, 0), apart=encoder)
-    end = end_id(tokenizer, eos)
+    end = eos_id(tokenizer, eos)
     closers = _closers(tokenizer, eos) if coder.template.kind == "chat" else ()
     tail = len(coder.trailing)
     prompts, responses, keys = [], [], []
@@ -128,7 +128,7 @@ def tokenize(
         cut_responses += sum(len(a) < len(b) for a, b in zip(short, answers, strict=True))
         prompts.append(np.array(kept, dtype=np.int32))
         responses.append(tuple(np.array(ids, dtype=np.int32) for ids in short))
-        keys.append(_key(row.prompt))
+        keys.append(prompt_key(row.prompt))
     if not prompts:
         raise ValueError(
             f"{rows.origin}: no row is left of {len(rows.rows)}: all are longer than the limit of {max_length} tokens "
@@ -157,7 +157,7 @@ def _take(
     return overflow == "truncate"
 
 
-def prompt_ids(
+def tokenize_prompts(
     prompts: Sequence[Text], tokenizer: Any, *, template: str = "auto", encoder: bool = False
 ) -> tuple[Ids, ...]:
     """The ids of prompts alone, for generation: the very ones that `tokenise` gives them, never truncated."""
@@ -254,7 +254,7 @@ def _where(rows: Dataset, i: int) -> str:
     return f"row {i} of {rows.origin}{note}"
 
 
-def end_id(tokenizer: Any, eos: str | None) -> int:
+def eos_id(tokenizer: Any, eos: str | None) -> int:
     """The id of the token that ends a response."""
     if eos is None:
         if tokenizer.eos_token_id is None:
@@ -274,6 +274,6 @@ def _closers(tokenizer: Any, eos: str | None) -> tuple[str, ...]:
 # Held-out rows.
 
 
-def _key(prompt: Text) -> str:
+def prompt_key(prompt: Text) -> str:
     """Of the prompt as given, not as rendered: some chat templates write today's date."""
     return hashlib.sha256(json.dumps(as_messages(prompt, "user"), sort_keys=True).encode()).hexdigest()[:16]

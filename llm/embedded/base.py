@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from llm.embedded.networks import CONTEXT, Shape, new_model
 from llm.embedded.sets import Document
+from llm.models.architecture import is_encoder_decoder
 
 EOS, PAD = "<|endoftext|>", "<|padding|>"
 VOCABULARY = 1200
@@ -117,7 +118,7 @@ def pretrain(
         )
         schedule = get_cosine_schedule_with_warmup(optimiser, max(1, int(WARM_UP * shape.steps)), shape.steps)
         stream = batches(encode(documents, tokenizer), tokenizer.pad_token_id, np.random.default_rng([seed, 1]))
-        inputs = _encoder_inputs if model.config.is_encoder_decoder else _inputs
+        inputs = _encoder_inputs if is_encoder_decoder(model) else _inputs
         for step in range(shape.steps):
             batch = inputs(*next(stream), tokenizer.pad_token_id)
             loss = model(**{k: v.to(device) for k, v in batch.items()}, use_cache=False).loss

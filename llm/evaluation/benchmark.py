@@ -151,7 +151,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
     with preserve_torch_state(None), harness.hushed():
         model, tokenizer = load_model(folder, remote_code=run.remote_code, precision=run.precision)
-        _share_cores(model)
+        _set_threads(model)
         lm = harness.Model(model, tokenizer, batch=config.batch, tell=lambda _done, _of: None, template=run.template)
         found = harness.ask(lm, harness.choice_task(EMBEDDED, rows), shots=config.shots, limit=0, seed=config.seed)
     values = found["results"][EMBEDDED]
@@ -266,15 +266,15 @@ def _load(config: BenchmarkConfig) -> tuple[Any, Any]:
         if not isinstance(model, PeftModel):
             raise ValueError(f"base: {config.model} is no adapter, and has no other base; leave --base out")
         model = model.unload()
-    _share_cores(model)
+    _set_threads(model)
     return model, tokenizer
 
 
-def _share_cores(model: Any) -> None:
-    from llm.models.policy import share_cores
+def _set_threads(model: Any) -> None:
+    from llm.models.architecture import set_threads
 
     if model.device.type == "cpu":
-        share_cores(model)
+        set_threads(model)
 
 
 def _asked(lm: Model, name: str, manager: Any, config: BenchmarkConfig) -> dict[str, Any]:

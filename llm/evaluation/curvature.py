@@ -168,16 +168,15 @@ def _plain_base(inputs: Inputs) -> Iterator[Any]:
     """The run's base model in float32 on the run's device, with attention that can be differentiated twice."""
     import torch
 
-    from llm.evaluation.hessian import twice_differentiable
-    from llm.models.policy import share_cores
+    from llm.models.architecture import eager_attention, set_threads
 
     base = inputs.base.model
     if base.dtype != torch.float32:
         base = copy.deepcopy(base).float()
     if inputs.accelerator.device.type == "cpu":
-        share_cores(base, inputs.config.threads)
+        set_threads(base, inputs.config.threads)
     base = base.to(inputs.accelerator.device)
-    with twice_differentiable(base):
+    with eager_attention(base):
         yield base
 
 
@@ -187,18 +186,23 @@ def _surfaces(
 ) -> Iterator[dict[str, Surface]]:
     """Both objectives at an adapter; the base is without it afterwards."""
     from llm.evaluation.hessian import Surface
-    from llm.models.loading import load_adapter
+    from llm.models.lora import load_adapter
     from llm.models.policy import Policy
 
     model = load_adapter(base, str(adapter), trainable=True)
     try:
         policy = Policy(model).to(base.device).eval()
         probe, share = tasks["dpo"].tokens.select([0]), "no" if config.share_prompt == "no" else "auto"
-        policy.settle(lambda batch: policy(batch.to(base.device)), probe.prompts, probe.responses, share=share)
-        policy.direct = False  # its head's own backward pass cannot be differentiated once more
+        policy.select_forward_path(
+            lambda batch: policy(batch.to(base.device)), probe.prompts, probe.responses, share_prompt=share
+        )
+        policy.skip_prompt_logits = False  # its head's own backward pass cannot be differentiated once more
         found = {}
         for name, task in tasks.items():
-            task, rows = dataclasses.replace(task, share_prompt=policy.shared), np.arange(len(task), dtype=np.int64)
+            task, rows = (
+                dataclasses.replace(task, share_prompt=policy.share_prompt),
+                np.arange(len(task), dtype=np.int64),
+            )
             found[name] = Surface(policy, task, rows, most=config.micro_tokens)
         yield found
     finally:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from llm.common.files import read_json
 from llm.config import TrainConfig
+from llm.models.architecture import is_encoder_decoder, max_positions
 from llm.models.loading import load_base, load_tokenizer
 
 Vectors = NDArray[np.float32]
@@ -84,7 +85,7 @@ class Embedder:
         if self.kind == "token":
             states = self.model.get_input_embeddings()(ids)
         else:
-            inner = self.model.get_encoder() if self.model.config.is_encoder_decoder else self.model
+            inner = self.model.get_encoder() if is_encoder_decoder(self.model) else self.model
             states = inner(input_ids=ids, attention_mask=mask).last_hidden_state
         states = states.float()
         mean = (states * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
@@ -122,7 +123,7 @@ def _first_token(name: str) -> bool:
 def _longest(name: str, tokenizer: Any, model: Any) -> int:
     """The most tokens of a text: what a sentence encoder says, and no more than tokenizer and model take."""
     own = _settings(name, "sentence_bert_config.json").get("max_seq_length") or LONGEST
-    places = getattr(model.config, "max_position_embeddings", None) or own
+    places = max_positions(model) or own
     return int(min(own, tokenizer.model_max_length, places))
 
 

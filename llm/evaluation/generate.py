@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llm.common.files import atomic_path, ensure_writable, read_json
-from llm.common.processes import preserve_torch_state
+from llm.common.processes import preserve_torch_state, seeded_torch
 from llm.data.formats import Text, as_messages
 from llm.training.run_folder import load_model, read_fingerprint
 
@@ -71,12 +71,12 @@ def generate(config: GenerateConfig) -> list[tuple[str, str]]:
         ensure_writable("out", Path(config.out).parent)
     prompts = list(config.prompts) or _from_file(config.file, config.limit)
     template = config.template or _own(config.model, "template") or "auto"
-    from llm.models.policy import share_cores
+    from llm.models.architecture import set_threads
 
     with preserve_torch_state(None):
         model, tokenizer = load_model(config.model, remote_code=config.remote_code, precision=config.precision)
         if model.device.type == "cpu":
-            share_cores(model)
+            set_threads(model)
         answers = list(
             answer(
                 model,
@@ -119,17 +119,17 @@ def answer(
     """
     import torch
 
-    from llm.data.tokenization import end_id, prompt_ids
-    from llm.models.policy import encodes, seeded
+    from llm.data.tokenization import eos_id, tokenize_prompts
+    from llm.models.architecture import is_encoder_decoder, max_positions
 
     for i, text in enumerate(prompts):
         if not any(message["content"].strip() for message in as_messages(text, "user")):
             raise ValueError(f"prompt {i}: the prompt is empty")
-    end = end_id(tokenizer, eos or None)
+    end = eos_id(tokenizer, eos or None)
     ends = [end, *_ends(model)]  # a chat template's turn may end in another token
-    apart = encodes(model)
-    ids = prompt_ids(list(prompts), tokenizer, template=template, encoder=apart)
-    most = getattr(model.config, "max_position_embeddings", None)
+    apart = is_encoder_decoder(model)
+    ids = tokenize_prompts(list(prompts), tokenizer, template=template, encoder=apart)
+    most = max_positions(model)
     for i, one in enumerate(ids):
         # A decoder of its own begins with one token more, and the prompt is not before it.
         if most is not None and (max(len(one), 1 + max_new_tokens) if apart else len(one) + max_new_tokens) > most:
@@ -145,7 +145,7 @@ def answer(
         for j, one in enumerate(some):  # padded on the left, so that answers begin together; an encoder as in training
             at = 0 if apart else width - len(one)
             tokens[j, at : at + len(one)], mask[j, at : at + len(one)] = one, 1
-        with seeded(seed * 1_000_003 + start), torch.no_grad():
+        with seeded_torch(seed * 1_000_003 + start), torch.no_grad():
             sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
             made = model.generate(
                 input_ids=torch.from_numpy(tokens).to(model.device),

@@ -21,8 +21,8 @@ from scipy import stats
 
 from llm.data.formats import Row, Text
 from llm.data.templates import Template
-from llm.data.tokenization import prompt_ids
-from llm.models.policy import encodes
+from llm.data.tokenization import tokenize_prompts
+from llm.models.architecture import is_encoder_decoder
 
 Tell = Callable[[int, int], None]  # requests done, and how many there are
 
@@ -42,7 +42,7 @@ class Model(HFLM):  # type: ignore[misc]
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, batch: int, tell: Tell, template: str | None = None) -> None:
-        backend = "seq2seq" if encodes(model) else "causal"
+        backend = "seq2seq" if is_encoder_decoder(model) else "causal"
         super().__init__(
             pretrained=model, tokenizer=tokenizer, backend=backend, batch_size=batch, softmax_dtype="float32"
         )
@@ -60,7 +60,7 @@ class Model(HFLM):  # type: ignore[misc]
         asked: Text = chat_history if len(chat_history) > 1 else chat_history[0]["content"]
         text, _ = Template.named(self.tokenizer, self.template).render(Row(asked, ()), "a question")
         if text not in self._prompts:
-            self._prompts[text] = prompt_ids([asked], self.tokenizer, template=self.template)[0].tolist()
+            self._prompts[text] = tokenize_prompts([asked], self.tokenizer, template=self.template)[0].tolist()
         return text
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:  # noqa: ARG002

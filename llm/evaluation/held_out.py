@@ -100,7 +100,7 @@ def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict
     engine = inputs.base.open_for_evaluation(inputs.config, adapter)
     result: dict[str, float] = {}
     for i, name in ((DPO, "dpo"), (SFT, "sft")):
-        task = dataclasses.replace(evals[i], share_prompt=engine.raw.shared)
+        task = dataclasses.replace(evals[i], share_prompt=engine.raw.share_prompt)
         sums = engine.evaluate(task, np.arange(len(task), dtype=np.int64))
         result |= {f"f_{name}": task.value(sums), **task.metrics(sums)}
     engine.close()

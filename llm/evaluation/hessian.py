@@ -2,22 +2,20 @@
 
 A product is a gradient of a gradient (B. A. Pearlmutter, "Fast exact multiplication by the Hessian", 1994), so nothing
 of the size (weights)² is ever in memory. All operations must be differentiable twice: attention "eager", and the
-model's own forward pass instead of `Policy.direct`'s head, whose backward pass is written by hand.
+model's own forward pass instead of `Policy.skip_prompt_logits`'s head, whose backward pass is written by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
-from llm.data.sampler import Indices, cut, micro_batches
+from llm.data.sampler import Indices, micro_batch_count, split
 from llm.models.policy import Policy
 from llm.training.objective import Objective
 
@@ -27,21 +25,10 @@ Vector = NDArray[np.float64]
 NOISE = 1e-5
 
 
-@contextmanager
-def twice_differentiable(model: Any) -> Iterator[None]:
-    """A model of transformers with the one attention whose every operation has a second derivative."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
 class Surface:
     """An objective on fixed rows as a function of the policy's trainable weights, at their present values.
 
-    policy  with `direct` false and attention that can be differentiated twice
+    policy  with `skip_prompt_logits` false and attention that can be differentiated twice
     most    padded tokens at once; where the rows are more, they are taken in parts, and a product computes each part's
             graph again instead of keeping it
     """
@@ -50,7 +37,7 @@ class Surface:
         self.policy, self.task, self.rows = policy, task, rows
         self.weights = [p for p in policy.parameters() if p.requires_grad]
         self.size = sum(p.numel() for p in self.weights)
-        self.parts = cut(rows[np.argsort(task.lengths[rows], kind="stable")], self._count(most))
+        self.parts = split(rows[np.argsort(task.lengths[rows], kind="stable")], self._count(most))
         self.value, self.gradient = 0.0, np.zeros(self.size)
         for part in self.parts:
             value, gradient = self._part(part)
@@ -71,7 +58,7 @@ class Surface:
         return total
 
     def _count(self, most: int) -> int:
-        return micro_batches(self.rows, self.task.lengths, world=1, most=most)
+        return micro_batch_count(self.rows, self.task.lengths, world=1, max_tokens=most)
 
     def _part(self, part: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         """(the part's share of the objective, its gradient), both with a graph."""

@@ -87,13 +87,13 @@ def from_model(name: str, items: Sequence[Item], how: Decoding, kept: Path) -> l
 
 def generated(name: str, prompts: Sequence[Text], how: Decoding) -> list[str]:
     """Answers of a run's, an adapter's or a model's folder, or of a hub name, in its own template if it has one."""
-    from llm.models.policy import share_cores
+    from llm.models.architecture import set_threads
     from llm.training.run_folder import load_model
 
     with preserve_torch_state(None):
         model, tokenizer = load_model(name, remote_code=how.remote_code, precision=how.precision)
         if model.device.type == "cpu":
-            share_cores(model)
+            set_threads(model)
         return list(
             answer(
                 model,

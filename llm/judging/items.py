@@ -79,7 +79,7 @@ def of_rows(rows: Sequence[Row], reference: str) -> list[Item]:
 def from_run(folder: str, *, reference: str, report: Callable[[str, float], None], limit: int = 0) -> list[Item]:
     """The preference rows that a finished run held out. ValueError if it has none, or no name leads to them."""
     from llm.data.splits import hold_out
-    from llm.data.tokenization import _key, tokenize
+    from llm.data.tokenization import prompt_key, tokenize
     from llm.embedded.prepare import with_embedded
     from llm.training.run_folder import load_run
 
@@ -110,7 +110,7 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
         held = set(tokens.keys[: max(1, int(config.held_out * len(tokens)))])
     else:
         held = set(hold_out(tokens, config.held_out, seed=config.seed)[1].keys)
-    return of_rows([row for row in rows.rows if _key(row.prompt) in held][: limit or None], reference)
+    return of_rows([row for row in rows.rows if prompt_key(row.prompt) in held][: limit or None], reference)
 
 
 def _tokenizer(folder: str, config: Any) -> Any:

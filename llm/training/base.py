@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm.common.progress import say
-from llm.models import loading
-from llm.models.policy import Policy, share_cores
+from llm.models import loading, lora
+from llm.models.architecture import set_threads
+from llm.models.policy import Policy
 from llm.training.engine import Engine
 from llm.training.stages import adapter_name
 
@@ -74,14 +75,14 @@ class BaseModel:
             base, self._model = (copy.deepcopy(base), base) if self._given else (base, None)
             model = base.requires_grad_(True)
         elif config.stack and before is not None:
-            model = loading.load_adapter(base, str(before), trainable=False, name=adapter_name(stage - 1))
-            model = loading.add_adapter(model, config, seed=config.seed + stage, name=adapter_name(stage))
+            model = lora.load_adapter(base, str(before), trainable=False, name=adapter_name(stage - 1))
+            model = lora.add_adapter(model, config, seed=config.seed + stage, name=adapter_name(stage))
         elif config.stack:
-            model = loading.add_adapter(base, config, seed=config.seed, name=adapter_name(stage))
+            model = lora.add_adapter(base, config, seed=config.seed, name=adapter_name(stage))
         elif config.adapter:
-            model = loading.load_adapter(base, config.adapter, trainable=True)
+            model = lora.load_adapter(base, config.adapter, trainable=True)
         else:
-            model = loading.add_adapter(base, config, seed=config.seed)
+            model = lora.add_adapter(base, config, seed=config.seed)
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return self._engine(base, model, config, steps)
@@ -92,7 +93,7 @@ class BaseModel:
             self._model, self._wrapped = loading.load_base(str(adapter), self.config), None
             adapter = None
         base = self._prepared()
-        model = base if adapter is None else loading.load_adapter(base, str(adapter), trainable=False)
+        model = base if adapter is None else lora.load_adapter(base, str(adapter), trainable=False)
         model.requires_grad_(False)
         return self._engine(base, model, config, 1)
 
@@ -105,7 +106,7 @@ class BaseModel:
         """Return the base model, with the threads of torch set for its size on a CPU."""
         base = self.model
         if self.accelerator.device.type == "cpu":
-            share_cores(base, self.config.threads)
+            set_threads(base, self.config.threads)
         return base
 
     def _engine(self, base: Any, model: Any, config: TrainConfig, steps: int) -> Engine:
@@ -114,6 +115,6 @@ class BaseModel:
         engine = Engine(self.accelerator, Policy(model), config, steps=steps)
         rows = np.argsort(self.probe.lengths()[:64], kind="stable")[:2]
         prompts, responses = [self.probe.prompts[i] for i in rows], [self.probe.responses[i] for i in rows]
-        for note in engine.raw.settle(engine.call, prompts, responses, share=config.share_prompt):
+        for note in engine.raw.select_forward_path(engine.call, prompts, responses, share_prompt=config.share_prompt):
             say(note, active=not self.quiet)
         return engine

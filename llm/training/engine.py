@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from llm.data.collate import Batch
-from llm.data.sampler import Indices, cut, micro_batches, share
+from llm.data.sampler import Indices, micro_batch_count, shard, split
 from llm.models.policy import Policy
 from llm.training.objective import SUMS, Objective
 
@@ -119,9 +119,9 @@ class Engine:
 
     def parts(self, objective: Objective, rows: Indices) -> list[Indices]:
         """Return this process's shard of a batch, split into micro-batches; equally many on every process."""
-        count = micro_batches(rows, objective.lengths, world=self.world, most=self.config.micro_tokens)
-        mine = share(rows, objective.lengths, rank=self.accelerator.process_index, world=self.world)
-        return cut(mine, count)
+        count = micro_batch_count(rows, objective.lengths, world=self.world, max_tokens=self.config.micro_tokens)
+        mine = shard(rows, objective.lengths, rank=self.accelerator.process_index, world=self.world)
+        return split(mine, count)
 
     def forward(self, objective: Objective, rows: Indices, *, graph: bool) -> ForwardResult:
         """Return the objective on a batch; with `graph`, ready for a backward pass (if the batch is one part)."""

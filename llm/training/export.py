@@ -12,7 +12,7 @@ import torch
 
 from llm.common.environment import versions
 from llm.common.files import atomic_path, read_json
-from llm.models.loading import join, load_adapter
+from llm.models.lora import join_adapters, load_adapter
 from llm.training.metrics import NAMES, read_metrics
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def join_stages(base: Any, stages: list[Path], folder: Path, weights: Sequence[f
     model = load_adapter(base, str(stages[0]), trainable=False, name="stage1")
     for j, stage in enumerate(stages[1:], start=2):
         model.load_adapter(str(stage), adapter_name=f"stage{j}")
-    model = join(model, weights)
+    model = join_adapters(model, weights)
     with atomic_path(folder) as temporary:
         model.save_pretrained(temporary, selected_adapters=["default"], save_embedding_layers=False)
         (temporary / "README.md").unlink(missing_ok=True)

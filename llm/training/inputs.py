@@ -12,8 +12,8 @@ from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.data.splits import Datasets, check_fits, load_datasets
 from llm.embedded.prepare import with_embedded
-from llm.models import loading
-from llm.models.policy import encodes
+from llm.models import loading, lora
+from llm.models.architecture import is_encoder_decoder
 from llm.training.base import BaseModel
 from llm.training.engine import main_decides, make_accelerator
 
@@ -94,7 +94,7 @@ class Inputs:
         Called before any file is written.
         """
         check_fits(self.datasets, self.base.model, self.config, world=self.accelerator.num_processes)
-        loading.try_out(self.base.model, self.config, self.config.reference_kind)
+        lora.check_adapters(self.base.model, self.config, self.config.reference_kind)
 
     def main_decides(self, value: bool) -> bool:
         """Return the main process's value on all processes."""
@@ -119,7 +119,8 @@ def open_inputs(
         with Line("the embedded world", active=not quiet) as line:
             named = with_embedded(config, given.names, lambda text, share: line(round(100 * share), 100, text))
         tokenizer = tokenizer or loading.load_tokenizer(named.model, named)
-        encoder = loading.has_encoder(named.model, named) if given.model is None else encodes(given.model)
+        described = loading.load_config(named.model, named) if given.model is None else given.model
+        encoder = is_encoder_decoder(described)
         datasets = load_datasets(named, tokenizer, given.sets, encoder=encoder)
         for note in datasets.notes:
             say(note, active=not quiet)

@@ -77,7 +77,9 @@ class Objective:
     def batch(self, rows: Indices) -> Batch:
         """Return the rows as tensors, on the CPU."""
         return collate(
-            [self.tokens.prompts[i] for i in rows], [self.tokens.responses[i] for i in rows], shared=self.share_prompt
+            [self.tokens.prompts[i] for i in rows],
+            [self.tokens.responses[i] for i in rows],
+            share_prompt=self.share_prompt,
         )
 
     def units(self, rows: Indices) -> int:

@@ -84,7 +84,7 @@ def _compute(inputs: Inputs, engine: Engine, objective: Objective, cache: Conten
     """
     stopwatch = Stopwatch()
     with inputs.progress("reference log-probabilities") as line:
-        objective = dataclasses.replace(objective, share_prompt=engine.raw.shared)
+        objective = dataclasses.replace(objective, share_prompt=engine.raw.share_prompt)
         logps = engine.logps(objective, lambda share: line(round(100 * share), 100))
     if not torch.isfinite(logps).all():
         row = int((~torch.isfinite(logps)).any(dim=1).nonzero()[0])

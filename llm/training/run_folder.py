@@ -184,7 +184,8 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     """
     import torch
 
-    from llm.models.loading import load_adapter, load_base, load_tokenizer
+    from llm.models.loading import load_base, load_tokenizer
+    from llm.models.lora import load_adapter
 
     config = TrainConfig(remote_code=remote_code, precision=precision)  # type: ignore[arg-type]
     path = Path(folder)

@@ -272,7 +272,7 @@ class Trainer:
     def _use(self, engine: Engine) -> None:
         """Continue with an engine; the objectives take the layout that its policy can compute."""
         self.engine = engine
-        share = engine.raw.shared
+        share = engine.raw.share_prompt
         objectives = {i: replace(o, share_prompt=share) for i, o in self.spec.objectives.items()}
         held_out = {
             name: {i: replace(o, share_prompt=share) for i, o in group.items()}

@@ -17,7 +17,8 @@ from support import tiny_models as tiny
 from llm import TrainConfig, train
 from llm.data.formats import load
 from llm.data.tokenization import tokenize
-from llm.models.loading import add_adapter, join, load_adapter, load_base, load_tokenizer, targets, train_only
+from llm.models.loading import load_base, load_tokenizer
+from llm.models.lora import add_adapter, join_adapters, load_adapter, target_modules, train_only
 from llm.training.metrics import read_metrics
 from llm.training.trainer import Trainer
 
@@ -60,7 +61,7 @@ def test_a_run_leaves_an_adapter_that_peft_loads_as_it_is(
 
     def export(self: Trainer) -> Path:
         policy = self.engine.raw
-        kept.update(logits=logits(policy.model), direct=policy.direct, shared=policy.shared)
+        kept.update(logits=logits(policy.model), direct=policy.skip_prompt_logits, shared=policy.share_prompt)
         return own(self)
 
     monkeypatch.setattr(Trainer, "export", export)
@@ -90,13 +91,13 @@ def test_a_run_leaves_an_adapter_that_peft_loads_as_it_is(
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_targets_are_pefts_for_the_architecture(family: str) -> None:
-    assert targets(tiny.model(family), config()) == TARGETS[family]
+    assert target_modules(tiny.model(family), config()) == TARGETS[family]
 
 
 def test_an_unknown_architecture_gets_all_linear_layers() -> None:
     model = tiny.model("llama")
     model.config.model_type = "unheard-of"
-    assert targets(model, config()) == "all-linear"
+    assert target_modules(model, config()) == "all-linear"
     adapted = add_adapter(model, config(), seed=0)
     layers = {n.rpartition(".")[2] for n, m in adapted.named_modules() if hasattr(m, "lora_A") and n}
     assert layers == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -104,11 +105,11 @@ def test_an_unknown_architecture_gets_all_linear_layers() -> None:
 
 def test_targets_that_are_asked_for() -> None:
     model = tiny.model("opt")
-    assert targets(model, config(lora_targets=("fc1", "q_proj"))) == ["fc1", "q_proj"]
+    assert target_modules(model, config(lora_targets=("fc1", "q_proj"))) == ["fc1", "q_proj"]
     with pytest.raises(
         ValueError, match=r"^lora_targets: query is no layer of this model; it has fc1, fc2, k_proj, "
     ) as e:
-        targets(model, config(lora_targets=("fc1", "query")))
+        target_modules(model, config(lora_targets=("fc1", "query")))
     assert type(e.value) is ValueError
 
 
@@ -150,11 +151,13 @@ def test_an_adapter_on_top_of_another_trains_alone_and_joins_exactly() -> None:
     assert all(torch.equal(before[n], after[n]) for n in before if ".stage1." in n)
     both = logits(model)
     assert float((both - first).abs().max()) > 1e-2
-    joined = join(model)
+    joined = join_adapters(model)
     assert joined.active_adapters == ["default"]
     assert joined.peft_config["default"].r == 8
     torch.testing.assert_close(logits(joined), both, atol=1e-5, rtol=1e-5)
-    assert join(joined.get_base_model() and add_adapter(tiny.model(), config(), seed=1)).active_adapters == ["default"]
+    assert join_adapters(joined.get_base_model() and add_adapter(tiny.model(), config(), seed=1)).active_adapters == [
+        "default"
+    ]
     train_only(model, "stage1")
     assert all(".stage1." in n for n, p in model.named_parameters() if p.requires_grad)
 

@@ -42,7 +42,7 @@ LONG: dict[str, str] = {
     "llm/config.py": "one option a line, with its explanation",
 }
 # torch has one global generator a device: it is seeded in these files only, and put back afterwards.
-TORCH_SEEDS = {"llm/models/loading.py", "llm/models/policy.py", "llm/training/engine.py", "llm/embedded/networks.py"}
+TORCH_SEEDS = {"llm/common/processes.py", "llm/training/engine.py", "llm/embedded/networks.py"}
 RULE_NAMES = {"Controller", "Rule", "Sequential", "Mix", "Alright", "Maxright", "Replay", "draw", "even_draw"}
 
 

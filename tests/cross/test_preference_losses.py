@@ -67,7 +67,7 @@ def pairs_on_the_model() -> tuple[Objective, Any, Any, torch.Tensor]:
 def trls_means(batch: Any, get_batch_logps: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """TRL's own mean log-probabilities of chosen and rejected responses, from logits and labels."""
     labels = torch.full_like(batch.input_ids, -100).flatten()
-    labels[batch.take + 1] = batch.targets  # a token's label stands one behind the position that predicts it
+    labels[batch.logit_positions + 1] = batch.targets  # a token's label stands one behind the position that predicts it
     with torch.no_grad():
         logits = MODEL(batch.input_ids, position_ids=batch.position_ids).logits
     means = get_batch_logps(logits, labels.view_as(batch.input_ids), average_log_prob=True)

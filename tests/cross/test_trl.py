@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from support import tiny_models as tiny
 
 from llm.data.formats import load
-from llm.data.sampler import cut
+from llm.data.sampler import split
 from llm.data.templates import PLAIN
 from llm.data.tokenization import TokenizedDataset, tokenize
 from llm.losses import DPOLoss
@@ -53,7 +53,7 @@ def stirred(model: Any) -> Any:
 
 def policy(*, direct: bool) -> Policy:
     made = Policy(copy.deepcopy(adapted()))
-    made.direct = direct
+    made.skip_prompt_logits = direct
     return made
 
 
@@ -103,7 +103,7 @@ def run(task: Objective, model: Policy, parts: int) -> tuple[float, dict[str, to
     """The objective's mean over all rows, its gradients and its sums, in so many micro-batches."""
     rows = np.arange(len(task))
     sums = torch.zeros(len(SUMS), dtype=torch.float64)
-    for part in cut(rows, parts):
+    for part in split(rows, parts):
         batch = task.batch(part)
         total, more = task.measure(model(batch), batch, part)
         (total / task.units(rows)).backward()

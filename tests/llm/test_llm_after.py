@@ -21,7 +21,7 @@ from llm import (  # noqa: E402
     TrainConfig,
     train,
 )
-from llm.data.tokenization import prompt_ids  # noqa: E402
+from llm.data.tokenization import tokenize_prompts  # noqa: E402
 from llm.evaluation.generate import GenerateConfig, MergeConfig, answer, generate, merge  # noqa: E402  # noqa: E402
 from llm.evaluation.held_out import EvaluateConfig, evaluate  # noqa: E402
 from llm.training.optima import optima  # noqa: E402
@@ -245,7 +245,7 @@ def test_merged_weights_give_the_same_logits(options: dict[str, Any], tmp_path: 
     names = {p.name for p in made.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert not names & {"adapter_config.json", "adapter_model.safetensors"}
-    ids = torch.tensor([prompt_ids(["bax der gom"], tiny.tokenizer())[0].tolist()])
+    ids = torch.tensor([tokenize_prompts(["bax der gom"], tiny.tokenizer())[0].tolist()])
     adapted, _ = load_model(mine["out"])
     bare = AutoModelForCausalLM.from_pretrained(options["model"])
     merged = AutoModelForCausalLM.from_pretrained(made)

@@ -75,11 +75,11 @@ def asked(
 def by_hand(model: Any, tokenizer: Any, turns: list[str], choice: str) -> float:
     """The choice's log-probability after a conversation, by the model that training uses."""
     from llm.data.collate import collate
-    from llm.data.tokenization import prompt_ids
+    from llm.data.tokenization import tokenize_prompts
     from llm.models.policy import Policy
 
     messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
-    prompt = prompt_ids([messages], tokenizer)[0]
+    prompt = tokenize_prompts([messages], tokenizer)[0]
     response = np.array(tokenizer(choice, add_special_tokens=False)["input_ids"], dtype=np.int32)
     with torch.no_grad():
         return float(Policy(model).token_logps(collate([prompt], [(response,)])).sum())

@@ -22,7 +22,8 @@ from llm import (  # noqa: E402
 from llm.data.formats import load  # noqa: E402
 from llm.data.tokenization import tokenize  # noqa: E402
 from llm.evaluation.curvature import OBJECTIVES, CurvatureConfig, _at, curvature, kept_steps, measure  # noqa: E402
-from llm.evaluation.hessian import Ends, Surface, ends, twice_differentiable  # noqa: E402
+from llm.evaluation.hessian import Ends, Surface, ends  # noqa: E402
+from llm.models.architecture import eager_attention  # noqa: E402
 from llm.models.policy import Policy  # noqa: E402
 from llm.training.objective import Objective  # noqa: E402
 
@@ -75,7 +76,7 @@ def dense(policy: Policy, task: Objective) -> tuple[float, np.ndarray, np.ndarra
 def test_products_and_ends_are_those_of_the_dense_hessian(kind: str, family: str, targets: list[str]) -> None:
     policy, task = policy_of(family, targets=targets), task_of(kind)
     rows = np.arange(len(task), dtype=np.int64)
-    with twice_differentiable(policy.causal):
+    with eager_attention(policy.causal):
         value, gradient, hessian = dense(policy, task)
         surface = Surface(policy, task, rows, most=10**6)
         parts = Surface(policy, task, rows, most=40)
@@ -104,11 +105,11 @@ def test_the_short_way_has_the_same_values_but_no_second_derivative() -> None:
     rows = np.arange(len(task), dtype=np.int64)
     batch = task.batch(rows)
     plain = policy(batch)
-    policy.direct = True
+    policy.skip_prompt_logits = True
     torch.testing.assert_close(policy(batch), plain, rtol=0.0, atol=1e-4)
-    policy.direct = False
+    policy.skip_prompt_logits = False
     before = policy.causal.config._attn_implementation
-    with twice_differentiable(policy.causal):
+    with eager_attention(policy.causal):
         assert policy.causal.config._attn_implementation == "eager"
         torch.testing.assert_close(policy(batch), plain, rtol=0.0, atol=1e-4)
     assert policy.causal.config._attn_implementation == before

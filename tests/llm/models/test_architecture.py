@@ -26,10 +26,11 @@ from llm import TrainConfig, train
 from llm.data.collate import Ids, collate
 from llm.data.formats import load
 from llm.data.splits import check_fits, load_datasets
-from llm.data.tokenization import prompt_ids, tokenize
+from llm.data.tokenization import tokenize, tokenize_prompts
 from llm.evaluation.generate import MergeConfig, answer, merge
 from llm.evaluation.held_out import EvaluateConfig, evaluate
-from llm.models.loading import add_adapter, load_base, load_tokenizer
+from llm.models.loading import load_base, load_tokenizer
+from llm.models.lora import add_adapter
 from llm.models.policy import Policy
 
 START = 2
@@ -117,8 +118,8 @@ def test_log_probabilities_and_gradients_are_those_of_transformers_own_loss(kind
     assert any(".encoder." in name for name in expected)
     for direct in (False, True):
         policy = Policy(made)
-        policy.direct = direct
-        found = policy(collate(PROMPTS, PAIRS, shared=shared))
+        policy.skip_prompt_logits = direct
+        found = policy(collate(PROMPTS, PAIRS, share_prompt=shared))
         torch.testing.assert_close(found, plain, atol=1e-4, rtol=1e-5)
         (found * weights).sum().backward()
         for name, gradient in gradients(made).items():
@@ -140,17 +141,17 @@ def test_a_row_does_not_depend_on_its_neighbours_but_on_its_whole_prompt() -> No
 @pytest.mark.parametrize("kind", ["t5", "scaled", "bart"])
 def test_the_short_ways_are_taken(kind: str) -> None:
     policy = Policy(model(kind))
-    assert policy.settle(policy, PROMPTS, PAIRS, share="auto") == []
-    assert (policy.direct, policy.shared) == (True, True)
+    assert policy.select_forward_path(policy, PROMPTS, PAIRS, share_prompt="auto") == []
+    assert (policy.skip_prompt_logits, policy.share_prompt) == (True, True)
 
 
 def test_a_head_that_adds_something_is_left_to_the_model() -> None:
     made = model("bart")
     made.final_logits_bias += torch.linspace(-2.0, 2.0, 60)
     policy = Policy(made)
-    (note,) = policy.settle(policy, PROMPTS, PAIRS, share="auto")
+    (note,) = policy.select_forward_path(policy, PROMPTS, PAIRS, share_prompt="auto")
     assert note.startswith("all logits are computed")
-    assert (policy.direct, policy.shared) == (False, True)
+    assert (policy.skip_prompt_logits, policy.share_prompt) == (False, True)
 
 
 def test_a_model_that_does_not_say_where_its_decoder_begins() -> None:
@@ -166,7 +167,7 @@ def test_a_prompt_keeps_what_the_tokenizer_puts_after_it_also_when_cut() -> None
     assert ours.prompts[0].tolist() == tokenizer()("bax der gom kus lal mer")["input_ids"]
     assert ours.responses[0][0].tolist() == tokenizer()("fis got")["input_ids"]
     assert tokenize(rows, tokenizer(), template="none").prompts[0].tolist() == ours.prompts[0].tolist()[:-1]
-    assert prompt_ids(["bax der"], tokenizer(), template="none", encoder=True)[0].tolist()[-1] == 1
+    assert tokenize_prompts(["bax der"], tokenizer(), template="none", encoder=True)[0].tolist()[-1] == 1
     short = tokenize(rows, tokenizer(), template="none", encoder=True, max_length=6)
     assert short.prompts[0].tolist() == ours.prompts[0].tolist()[-3:]
     least = tokenize(rows, tokenizer(), template="none", encoder=True, max_length=3)
@@ -259,7 +260,7 @@ def test_a_stopped_run_goes_on_and_is_evaluated_and_merged(tmp_path: Path) -> No
 def test_answers_are_the_most_likely_tokens_after_the_prompts_of_training(kind: str) -> None:
     made, texts = model(kind), ["bax der gom", "kus", "lal mer net fis got"]
     answers = list(answer(made, tokenizer(), texts, max_new_tokens=6, batch=3))
-    for text, ids, found in zip(texts, prompt_ids(texts, tokenizer(), encoder=True), answers, strict=True):
+    for text, ids, found in zip(texts, tokenize_prompts(texts, tokenizer(), encoder=True), answers, strict=True):
         row = load([{"prompt": text, "completion": "bax"}], kind="sft")
         assert tokenize(row, tokenizer(), encoder=True).prompts[0].tolist() == ids.tolist()
         line = [START]

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data.collate import attention_mask, collate
+from llm.data.collate import collate
+from llm.models.architecture import shared_prompt_mask
 
 
 def ids(*values: int) -> Any:
@@ -35,29 +36,29 @@ def test_separate_rows_by_hand() -> None:
     ]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 0], [0, 1, 0, 0, 0], [0, 1, 2, 3, 0]]
     assert batch.segments is None
-    assert batch.take.tolist() == [2, 3, 7, 10, 15, 16, 17]
+    assert batch.logit_positions.tolist() == [2, 3, 7, 10, 15, 16, 17]
     assert batch.targets.tolist() == [13, 14, 15, 21, 22, 23, 24]
-    assert batch.owner.tolist() == [0, 0, 1, 2, 3, 3, 3]
+    assert batch.response_index.tolist() == [0, 0, 1, 2, 3, 3, 3]
     assert batch.counts.tolist() == [2, 1, 1, 3]
     assert batch.tokens == 5 + 4 + 2 + 4
 
 
 def test_shared_prompts_by_hand() -> None:
     """The rejected response begins at the prompt's next position, and its first token is predicted by the prompt."""
-    batch = collate(PROMPTS, PAIRS, shared=True)
+    batch = collate(PROMPTS, PAIRS, share_prompt=True)
     assert batch.input_ids.tolist() == [[10, 11, 12, 13, 14, 15], [20, 21, 22, 23, 24, 0]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 3], [0, 1, 1, 2, 3, 0]]
     assert batch.segments is not None
     assert batch.segments.tolist() == [[0, 0, 0, 1, 1, 2], [0, 1, 2, 2, 2, -1]]
-    assert batch.take.tolist() == [2, 3, 2, 6, 6, 8, 9]
+    assert batch.logit_positions.tolist() == [2, 3, 2, 6, 6, 8, 9]
     separate = collate(PROMPTS, PAIRS)
-    for name in ("targets", "owner", "counts"):
+    for name in ("targets", "response_index", "counts"):
         assert getattr(batch, name).tolist() == getattr(separate, name).tolist()
     assert batch.tokens == separate.tokens  # as a reader counts them, not as they are computed
 
 
 def test_the_mask_by_hand() -> None:
-    mask = attention_mask(torch.tensor([[0, 0, 1, 1, 2, -1]], dtype=torch.int8), torch.float32)
+    mask = shared_prompt_mask(torch.tensor([[0, 0, 1, 1, 2, -1]], dtype=torch.int8), torch.float32)
     assert mask.shape == (1, 1, 6, 6)
     assert (mask[0, 0] == 0).int().tolist() == [
         [1, 0, 0, 0, 0, 0],
@@ -68,13 +69,13 @@ def test_the_mask_by_hand() -> None:
         [1, 1, 0, 0, 0, 1],  # padding sees something, or its softmax would not be finite
     ]
     assert set(mask.flatten().tolist()) == {0.0, torch.finfo(torch.float32).min}
-    half = attention_mask(torch.tensor([[0, 1]], dtype=torch.int8), torch.bfloat16)
+    half = shared_prompt_mask(torch.tensor([[0, 1]], dtype=torch.int8), torch.bfloat16)
     assert half.dtype == torch.bfloat16
     assert half.min().item() == torch.finfo(torch.bfloat16).min
 
 
 def test_a_set_of_one_response_a_row_is_never_shared() -> None:
-    batch = collate(PROMPTS, [(r[0],) for r in PAIRS], shared=True)
+    batch = collate(PROMPTS, [(r[0],) for r in PAIRS], share_prompt=True)
     assert batch.segments is None
     assert batch.input_ids.tolist() == [[10, 11, 12, 13, 14], [20, 21, 0, 0, 0]]
     assert batch.counts.tolist() == [2, 1]
@@ -88,16 +89,18 @@ def test_every_target_is_predicted_by_all_before_it_and_by_nothing_else(
     before it, each at its own position."""
     prompts = [ids(*p) for p, _, _ in drawn]
     responses = [(ids(*a), ids(*b)) for _, a, b in drawn]
-    batch = collate(prompts, responses, shared=shared)
+    batch = collate(prompts, responses, share_prompt=shared)
     width = batch.input_ids.shape[1]
     segments = batch.segments if shared else torch.zeros_like(batch.input_ids)
     assert segments is not None
-    sees = attention_mask(segments, torch.float32)[:, 0] == 0
+    sees = shared_prompt_mask(segments, torch.float32)[:, 0] == 0
     flat = [r for pair in responses for r in pair]
     assert batch.counts.tolist() == [len(r) for r in flat]
     assert batch.targets.tolist() == [int(t) for r in flat for t in r]
     done = [0] * len(flat)
-    for source, target, owner in zip(batch.take.tolist(), batch.targets.tolist(), batch.owner.tolist(), strict=True):
+    for source, target, owner in zip(
+        batch.logit_positions.tolist(), batch.targets.tolist(), batch.response_index.tolist(), strict=True
+    ):
         row, column = divmod(source, width)
         seen = sees[row, column]
         context = [*prompts[owner // 2].tolist(), *flat[owner][: done[owner]].tolist()]
@@ -109,8 +112,8 @@ def test_every_target_is_predicted_by_all_before_it_and_by_nothing_else(
 
 
 def test_dtypes_and_moving() -> None:
-    batch = collate(PROMPTS, PAIRS, shared=True)
-    for name in ("input_ids", "position_ids", "take", "targets", "owner", "counts"):
+    batch = collate(PROMPTS, PAIRS, share_prompt=True)
+    for name in ("input_ids", "position_ids", "logit_positions", "targets", "response_index", "counts"):
         assert getattr(batch, name).dtype == torch.int64, name
     moved = batch.to("meta")
     assert moved.segments is not None

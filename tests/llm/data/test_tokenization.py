@@ -17,7 +17,7 @@ tokenizers = pytest.importorskip("tokenizers")
 
 from llm.data.formats import Dataset, Row, load  # noqa: E402 (needs the extra that the lines above ask for)
 from llm.data.splits import hold_out, without
-from llm.data.tokenization import TokenizedDataset, prompt_ids, tokenize, truncate
+from llm.data.tokenization import TokenizedDataset, tokenize, tokenize_prompts, truncate
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -179,7 +179,7 @@ def test_plain_rows_decode_to_themselves_and_generation_sees_the_same_prompt(
     tokens = tokenize(preference(*triples), tokenizer)
     expected = [(f"<s>User: {p}\nAssistant: ", a + "</s>", b + "</s>") for p, a, b in triples]
     assert texts(tokens, tokenizer) == expected
-    alone = prompt_ids([p for p, _, _ in triples], tokenizer)
+    alone = tokenize_prompts([p for p, _, _ in triples], tokenizer)
     assert [list(ids) for ids in alone] == [list(ids) for ids in tokens.prompts]
     assert list(tokens.lengths()) == [
         len(p) + len(a) + len(b) for p, (a, b) in zip(tokens.prompts, tokens.responses, strict=True)
@@ -439,4 +439,4 @@ def test_what_the_tokenizer_itself_refuses_is_one_line() -> None:
         tokenize(sft(("a", "unknown")), words("</s>", "a"), template="none")
     with pytest.raises(ValueError, match=r"^here: the set is empty$"):
         tokenize(sft(), words("</s>", "a"))
-    assert prompt_ids([], words("</s>", "a")) == ()
+    assert tokenize_prompts([], words("</s>", "a")) == ()

@@ -13,8 +13,10 @@ from peft import LoraConfig, get_peft_model
 from support import tiny_models as tiny
 from torch import nn
 
+from llm.common.processes import seeded_torch
 from llm.data.collate import Batch, collate
-from llm.models.policy import LOGITS_AT_ONCE, Policy, seeded, share_cores
+from llm.models.architecture import set_threads
+from llm.models.policy import MAX_LOGITS, Policy
 
 SHAPES = [(4, 3, 7), (2, 5, 1), (6, 1, 4), (1, 2, 2)]
 
@@ -40,15 +42,15 @@ def truth(model: Any, prompt: Any, response: Any) -> float:
     return float(logits[at, line[0, at + 1]].sum())
 
 
-def policy(model: Any, *, direct: bool, most: int = LOGITS_AT_ONCE) -> Policy:
-    made = Policy(model, most=most)
-    made.direct = direct
+def policy(model: Any, *, direct: bool, most: int = MAX_LOGITS) -> Policy:
+    made = Policy(model, max_logits=most)
+    made.skip_prompt_logits = direct
     return made
 
 
 def adapted(family: str) -> Any:
     model = get_peft_model(tiny.model(family), LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM"))
-    with seeded(1), torch.no_grad():
+    with seeded_torch(1), torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.normal_(std=0.2)
@@ -63,7 +65,7 @@ def test_every_way_gives_what_the_model_gives(family: str, shared: bool, direct:
     model = adapted(family)
     expected = [truth(model, p, r) for p, pair in zip(PROMPTS, PAIRS, strict=True) for r in pair]
     with torch.no_grad():
-        found = policy(model, direct=direct)(collate(PROMPTS, PAIRS, shared=shared))
+        found = policy(model, direct=direct)(collate(PROMPTS, PAIRS, share_prompt=shared))
     assert found.dtype == torch.float32
     assert found.tolist() == pytest.approx(expected, rel=2e-6, abs=2e-5)
     assert len({round(x, 3) for x in expected}) == len(expected)
@@ -103,8 +105,8 @@ def test_every_way_has_the_same_gradients(family: str, way: dict[str, Any]) -> N
     way = dict(way)
     shared, alone = way.pop("shared", False), way.pop("alone", False)
     plain, expected = grads(model, [collate(PROMPTS, PAIRS)], WEIGHTS, direct=False)
-    batches = [collate([p], [r], shared=shared) for p, r in zip(PROMPTS, PAIRS, strict=True)]
-    batches = batches if alone else [collate(PROMPTS, PAIRS, shared=shared)]
+    batches = [collate([p], [r], share_prompt=shared) for p, r in zip(PROMPTS, PAIRS, strict=True)]
+    batches = batches if alone else [collate(PROMPTS, PAIRS, share_prompt=shared)]
     found, gradient = grads(model, batches, WEIGHTS, **way)
     assert found == pytest.approx(plain, rel=2e-6, abs=2e-5)
     assert float((gradient - expected).norm() / expected.norm()) < 1e-5
@@ -131,7 +133,7 @@ def test_the_head_sees_the_positions_that_count_and_no_more_at_once_than_allowed
         policy(model, direct=True, most=60 * 4 + 59)(batch)
     assert max(seen) == 4
     assert sum(seen) == n
-    assert LOGITS_AT_ONCE * 4 == 256 * 2**20
+    assert MAX_LOGITS * 4 == 256 * 2**20
 
 
 def test_log_probabilities_of_a_bf16_model_are_float32() -> None:
@@ -146,7 +148,7 @@ def test_log_probabilities_of_a_bf16_model_are_float32() -> None:
     exact = kept[0].double().log_softmax(-1)[torch.arange(len(batch.targets)), batch.targets]
     assert tokens.dtype == found.dtype == torch.float32
     torch.testing.assert_close(tokens.double(), exact, atol=2e-6, rtol=1e-6)
-    sums = torch.zeros(8, dtype=torch.float64).index_add(0, batch.owner, exact)
+    sums = torch.zeros(8, dtype=torch.float64).index_add(0, batch.response_index, exact)
     torch.testing.assert_close(found.double(), sums, atol=1e-5, rtol=1e-6)
     coarse = kept[0].log_softmax(-1)[torch.arange(len(batch.targets)), batch.targets]
     assert float((coarse.double() - exact).abs().max()) > 1e-3  # what it would be in the model's own dtype
@@ -157,14 +159,14 @@ def test_log_probabilities_of_a_bf16_model_are_float32() -> None:
 
 def settled(model: Any, share: str = "auto") -> tuple[Policy, list[str]]:
     made = Policy(model)
-    return made, made.settle(made, PROMPTS[:2], PAIRS[:2], share=share)
+    return made, made.select_forward_path(made, PROMPTS[:2], PAIRS[:2], share_prompt=share)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_ordinary_models_go_the_short_way(family: str, dtype: torch.dtype) -> None:
     made, notes = settled(adapted(family).to(dtype))
-    assert (made.direct, made.shared, notes) == (True, True, [])
+    assert (made.skip_prompt_logits, made.share_prompt, notes) == (True, True, [])
 
 
 def changed(family: str, forward: Any) -> Any:
@@ -195,12 +197,12 @@ def softcapped(own: Any, *args: Any, **kwargs: Any) -> Any:
 def test_a_model_that_does_something_after_the_head_is_recognised(forward: Any) -> None:
     model = changed("llama", forward)
     made, notes = settled(model)
-    assert made.direct is False
-    assert made.shared is True  # through the model's own forward pass
+    assert made.skip_prompt_logits is False
+    assert made.share_prompt is True  # through the model's own forward pass
     assert len(notes) == 1
     assert notes[0].startswith("all logits are computed, not only those of responses: the numbers differ by ")
     with torch.no_grad():
-        found = made(collate(PROMPTS, PAIRS, shared=True)).tolist()
+        found = made(collate(PROMPTS, PAIRS, share_prompt=True)).tolist()
     expected = [truth(model, p, r) for p, pair in zip(PROMPTS, PAIRS, strict=True) for r in pair]
     assert found == pytest.approx(expected, rel=2e-6, abs=2e-5)
 
@@ -230,7 +232,7 @@ def without_decoder(family: str, forward: Any) -> Any:
 def test_a_model_that_does_not_heed_positions_or_masks_does_not_share(forward: Any) -> None:
     model = without_decoder("llama", forward)
     made, notes = settled(model)
-    assert (made.direct, made.shared) == (False, False)
+    assert (made.skip_prompt_logits, made.share_prompt) == (False, False)
     assert notes[0] == "all logits are computed, not only those of responses: the model has no linear head of its own"
     assert notes[1].startswith("a pair's prompt is computed twice: ")
     assert all("\n" not in note for note in notes)
@@ -244,7 +246,7 @@ def test_a_model_that_does_not_heed_positions_or_masks_does_not_share(forward: A
 def test_sharing_can_be_forbidden_or_asked_for() -> None:
     for share, shared in (("no", False), ("yes", True), ("auto", True)):
         made, notes = settled(tiny.model("llama"), share)
-        assert (made.direct, made.shared, notes) == (True, shared, [])
+        assert (made.skip_prompt_logits, made.share_prompt, notes) == (True, shared, [])
 
 
 def test_settling_leaves_the_mode_and_the_weights() -> None:
@@ -252,7 +254,7 @@ def test_settling_leaves_the_mode_and_the_weights() -> None:
     before = copy.deepcopy(model.state_dict())
     for mode in (True, False):
         made = Policy(model).train(mode)
-        made.settle(made, PROMPTS[:2], PAIRS[:2], share="auto")
+        made.select_forward_path(made, PROMPTS[:2], PAIRS[:2], share_prompt="auto")
         assert made.training is mode
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -265,17 +267,17 @@ def test_dropout_does_not_mislead() -> None:
             if "lora_B" in name:
                 p.fill_(0.3)
     made = Policy(model).train()
-    assert made.settle(made, PROMPTS[:2], PAIRS[:2], share="yes") == []
-    assert made.direct
+    assert made.select_forward_path(made, PROMPTS[:2], PAIRS[:2], share_prompt="yes") == []
+    assert made.skip_prompt_logits
 
 
 def test_seeded_leaves_torchs_generator_as_it_was() -> None:
     before = torch.get_rng_state()
-    with seeded(3):
+    with seeded_torch(3):
         one = nn.Linear(2, 2).weight.detach().clone()
-    with seeded(3):
+    with seeded_torch(3):
         two = nn.Linear(2, 2).weight.detach().clone()
-    with seeded(4):
+    with seeded_torch(4):
         three = nn.Linear(2, 2).weight.detach().clone()
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
@@ -286,13 +288,13 @@ def test_a_small_model_takes_one_thread_and_a_number_is_obeyed() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        share_cores(torch.nn.Linear(3000, 3400))
+        set_threads(torch.nn.Linear(3000, 3400))
         assert torch.get_num_threads() == 2
-        share_cores(torch.nn.Linear(3000, 3000))
+        set_threads(torch.nn.Linear(3000, 3000))
         assert torch.get_num_threads() == 1
-        share_cores(torch.nn.Linear(3, 3), 2)
+        set_threads(torch.nn.Linear(3, 3), 2)
         assert torch.get_num_threads() == 2
-        share_cores(torch.nn.Linear(3000, 3400), 1)
+        set_threads(torch.nn.Linear(3000, 3400), 1)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

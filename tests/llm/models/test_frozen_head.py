@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from llm.models import policy
-from llm.models.policy import _Fixed, _is_fixed, _selected
+from llm.models.architecture import is_frozen_linear
+from llm.models.frozen_head import FrozenHead, target_logps
 
 
 def made(
@@ -25,7 +26,7 @@ def made(
 
 
 def apply(head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, rows: int) -> torch.Tensor:
-    found: torch.Tensor = _Fixed.apply(hidden, targets, head.weight, head.bias, rows)
+    found: torch.Tensor = FrozenHead.apply(hidden, targets, head.weight, head.bias, rows)
     return found
 
 
@@ -34,7 +35,7 @@ def apply(head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, rows: in
 def test_values_and_gradient_are_autograds(rows: int, bias: bool) -> None:
     head, hidden, targets, above = made(bias=bias)
     ours, theirs = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-    values, expected = apply(head, ours, targets, rows), _selected(head(theirs), targets)
+    values, expected = apply(head, ours, targets, rows), target_logps(head(theirs), targets)
     torch.testing.assert_close(values, expected)
     values.backward(above)
     expected.backward(above)
@@ -67,20 +68,20 @@ def test_without_gradients_nothing_is_kept() -> None:
         assert apply(head, hidden.requires_grad_(), targets, 4).grad_fn is None
 
 
-def test_only_a_plain_head_that_is_not_trained_is_fixed() -> None:
+def test_only_a_plain_head_that_is_not_trained_is_frozen_linear() -> None:
     head = made(bias=True)[0]
-    assert _is_fixed(head)
+    assert is_frozen_linear(head)
     head.bias.requires_grad_(True)
-    assert not _is_fixed(head)
+    assert not is_frozen_linear(head)
     head = made(bias=True)[0]
     head.register_forward_hook(lambda *_: None)
-    assert not _is_fixed(head)
+    assert not is_frozen_linear(head)
 
     class Adapted(nn.Linear):
         pass
 
-    assert not _is_fixed(Adapted(2, 2).requires_grad_(False))
+    assert not is_frozen_linear(Adapted(2, 2).requires_grad_(False))
 
 
 def test_a_cpu_holds_fewer_logits() -> None:
-    assert policy.LOGITS_ON_CPU < policy.LOGITS_AT_ONCE
+    assert policy.MAX_LOGITS_CPU < policy.MAX_LOGITS

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data.sampler import BatchSampler, cut, micro_batches, share
+from llm.data.sampler import BatchSampler, micro_batch_count, shard, split
 
 lengths = st.lists(st.integers(1, 30), min_size=1, max_size=40)
 LENGTHS = np.array([(7 * i) % 23 + 1 for i in range(50)])
@@ -46,7 +46,7 @@ def test_what_is_left_over_differs_from_epoch_to_epoch(window: int) -> None:
 
 
 def test_a_window_of_all_batches_sorts_all_rows_and_shuffles_the_batches() -> None:
-    stream = BatchSampler("sft", LENGTHS[:48], 8, 0, window=50)
+    stream = BatchSampler("sft", LENGTHS[:48], 8, 0, bucket=50)
     batches = [sorted(LENGTHS[b].tolist()) for b in epoch(stream)]
     assert sorted(batches) == [sorted(LENGTHS[:48].tolist())[i : i + 8] for i in range(0, 48, 8)]
     assert batches != sorted(batches)
@@ -82,7 +82,7 @@ def test_a_state_is_enough_to_go_on(steps: int, more: int, window: int) -> None:
     stream = BatchSampler("dpo", LENGTHS[:30], 7, 5, window)
     for _ in range(steps):
         stream.advance()
-    assert stream.state() == {"epoch": steps // 4, "place": steps % 4}
+    assert stream.state() == {"epoch": steps // 4, "position": steps % 4}
     assert stream.epochs == steps / 4
     other = BatchSampler("dpo", LENGTHS[:30], 7, 5, window)
     other.restore(stream.state())
@@ -96,8 +96,8 @@ def test_a_state_is_enough_to_go_on(steps: int, more: int, window: int) -> None:
 def test_peeking_does_not_move() -> None:
     stream = BatchSampler("dpo", LENGTHS, 7, 5)
     assert stream.peek().tolist() == stream.peek().tolist()
-    assert stream.state() == {"epoch": 0, "place": 0}
-    assert stream.window == 50
+    assert stream.state() == {"epoch": 0, "position": 0}
+    assert stream.bucket == 50
 
 
 @pytest.mark.parametrize("batch", [0, 51])
@@ -108,11 +108,11 @@ def test_wrong_batches(batch: int) -> None:
     BatchSampler("dpo", LENGTHS, 50, 0)
 
 
-@pytest.mark.parametrize(("epoch_", "place"), [(-1, 0), (0, -1), (0, 7), (2, 50)])
-def test_wrong_states(epoch_: int, place: int) -> None:
+@pytest.mark.parametrize(("epoch_", "position"), [(-1, 0), (0, -1), (0, 7), (2, 50)])
+def test_wrong_states(epoch_: int, position: int) -> None:
     stream = BatchSampler("dpo", LENGTHS, 7, 0)
-    with pytest.raises(ValueError, match=f"^state of dpo: no such place, epoch {epoch_}, batch {place} of 7$"):
-        stream.restore({"epoch": epoch_, "place": place})
+    with pytest.raises(ValueError, match=f"^state of dpo: no such place, epoch {epoch_}, batch {position} of 7$"):
+        stream.restore({"epoch": epoch_, "position": position})
 
 
 @given(lengths, st.integers(1, 4))
@@ -120,7 +120,7 @@ def test_shares_are_a_partition_and_alike(sizes: list[int], world: int) -> None:
     sizes += sizes[:1] * (-len(sizes) % world)
     of = np.array(sizes)
     rows = np.arange(len(sizes))[::-1]
-    shares = [share(rows, of, rank=r, world=world) for r in range(world)]
+    shares = [shard(rows, of, rank=r, world=world) for r in range(world)]
     assert sorted(np.concatenate(shares).tolist()) == sorted(rows.tolist())
     assert {len(s) for s in shares} == {len(sizes) // world}
     for s in shares:
@@ -132,7 +132,7 @@ def test_shares_are_a_partition_and_alike(sizes: list[int], world: int) -> None:
 
 def test_a_batch_that_cannot_be_shared() -> None:
     with pytest.raises(ValueError, match=r"^batch: 5 rows cannot be shared evenly by 2 processes$"):
-        share(np.arange(5), np.ones(5), rank=0, world=2)
+        shard(np.arange(5), np.ones(5), rank=0, world=2)
 
 
 def padded(of: np.ndarray, parts: list[np.ndarray]) -> int:
@@ -143,10 +143,10 @@ def padded(of: np.ndarray, parts: list[np.ndarray]) -> int:
 def test_micro_batches_are_the_fewest_that_fit(sizes: list[int], world: int, most: int) -> None:
     sizes += sizes[:1] * (-len(sizes) % world)
     of, rows = np.array(sizes), np.arange(len(sizes))
-    shares = [share(rows, of, rank=r, world=world) for r in range(world)]
+    shares = [shard(rows, of, rank=r, world=world) for r in range(world)]
     each = len(shares[0])
-    found = micro_batches(rows, of, world=world, most=most)
-    fits = [n for n in range(1, each + 1) if all(padded(of, cut(s, n)) <= most for s in shares)]
+    found = micro_batch_count(rows, of, world=world, max_tokens=most)
+    fits = [n for n in range(1, each + 1) if all(padded(of, split(s, n)) <= most for s in shares)]
     assert found == (fits[0] if fits else each)
     if max(sizes) <= most:
         assert fits
@@ -155,7 +155,7 @@ def test_micro_batches_are_the_fewest_that_fit(sizes: list[int], world: int, mos
 @given(st.integers(1, 40), st.data())
 def test_cuts_are_in_order_and_nearly_equal(n: int, data: st.DataObject) -> None:
     parts = data.draw(st.integers(1, n))
-    pieces = cut(np.arange(n), parts)
+    pieces = split(np.arange(n), parts)
     assert len(pieces) == parts
     assert np.concatenate(pieces).tolist() == list(range(n))
     assert {len(p) for p in pieces} <= {math.floor(n / parts), math.ceil(n / parts)}

@@ -1,0 +1,195 @@
+"""Every difference between model families, in one place: encoders, heads, masks, attention, names of layers, sizes.
+
+A quirk is read from the model's configuration or modules here, and from nowhere else in the package. A family that none
+of these functions knows is still safe: `Policy.select_forward_path` compares each shortcut with the model's own forward
+pass and does without the shortcuts that disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from llm.data.collate import Batch
+
+SMALL_MODEL = 10_000_000  # weights below which a second thread costs more than the thread saves
+
+
+# Encoder-decoder models.
+
+
+def is_encoder_decoder(described: Any) -> bool:
+    """Return whether a model, or the configuration of a model, has an encoder of its own for prompts."""
+    return bool(getattr(getattr(described, "config", described), "is_encoder_decoder", False))
+
+
+def decoder_start(model: Any) -> int:
+    """Return the id of the token that an encoder-decoder model's decoder begins with.
+
+    Raises ValueError if neither the configuration nor the generation configuration names the token.
+    """
+    for config in (model.config, getattr(model, "generation_config", None)):
+        start = getattr(config, "decoder_start_token_id", None)
+        if start is not None:
+            return int(start)
+    raise ValueError("model: its configuration names no decoder_start_token_id; set it and save the model again")
+
+
+# Sizes.
+
+
+def vocabulary_size(model: Any) -> int:
+    """Return the number of token ids that have an input embedding."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def max_positions(model: Any) -> int | None:
+    """Return the largest number of tokens in a sequence, or None if the configuration sets no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+# Forward pass: the inputs of a batch, the hidden states, the head.
+
+
+def causal_inputs(model: Any, batch: Batch) -> tuple[dict[str, Any], torch.Tensor]:
+    """Return a causal model's keyword arguments for a batch, and the flat indices (N,) of the predicting positions.
+
+    A batch with separate sequences is padded on the right and needs no mask; with a shared prompt the mask is
+    `shared_prompt_mask`, of which a family must respect every entry. Families with layers that see a window only, or
+    that ignore a four-dimensional mask, fail the comparison in `Policy.select_forward_path`.
+    """
+    inputs: dict[str, Any] = {
+        "input_ids": batch.input_ids,
+        "position_ids": batch.position_ids,
+        "use_cache": False,
+    }
+    if batch.segments is not None:
+        inputs["attention_mask"] = shared_prompt_mask(batch.segments, model.dtype)
+    return inputs, batch.logit_positions
+
+
+def encoder_decoder_inputs(model: Any, batch: Batch, start: int) -> tuple[dict[str, Any], torch.Tensor]:
+    """Return an encoder-decoder model's keyword arguments for a batch, and the flat indices (N,) into its outputs.
+
+    The encoder runs once over the prompt of every row; its states are repeated for all responses of the row. The
+    decoder's inputs (S, longest response) begin with the id `start`; they need no mask, as padding is on the right.
+    """
+    from transformers.modeling_outputs import BaseModelOutput
+
+    (longest_prompt, longest_response), counts = batch.max_lengths, batch.counts
+    mask = (torch.arange(longest_prompt, device=counts.device) < batch.prompt_lengths[:, None]).long()
+    encoder = model.get_encoder()
+    states = encoder(input_ids=batch.input_ids[:, :longest_prompt], attention_mask=mask).last_hidden_state
+    per_row = len(counts) // len(states)
+    within = torch.arange(len(batch.targets), device=counts.device) - (counts.cumsum(0) - counts)[batch.response_index]
+    # One column more than the inputs have: each response's last token is a target only.
+    shifted = torch.full((len(counts), longest_response + 1), start, device=counts.device)
+    shifted[batch.response_index, within + 1] = batch.targets
+    inputs = {
+        "encoder_outputs": BaseModelOutput(last_hidden_state=states.repeat_interleave(per_row, dim=0)),
+        "attention_mask": mask.repeat_interleave(per_row, dim=0),
+        "decoder_input_ids": shifted[:, :-1],
+        "use_cache": False,
+    }
+    return inputs, batch.response_index * longest_response + within
+
+
+def hidden_states(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """Return the states (sequences, length, width) that the language model head is applied to.
+
+    inputs  of `causal_inputs` or `encoder_decoder_inputs`
+    """
+    if not is_encoder_decoder(model):
+        return model.base_model(**inputs).last_hidden_state  # type: ignore[no-any-return]
+    hidden: torch.Tensor = model.get_decoder()(
+        input_ids=inputs["decoder_input_ids"],
+        encoder_hidden_states=inputs["encoder_outputs"].last_hidden_state,
+        encoder_attention_mask=inputs["attention_mask"],
+        use_cache=False,
+    ).last_hidden_state
+    # The first T5 models divide by the square root of the width before the head.
+    scaled = getattr(model.config, "scale_decoder_outputs", False)
+    return hidden * hidden.shape[-1] ** -0.5 if scaled else hidden
+
+
+def shared_prompt_mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return the additive attention mask (rows, 1, L, L) of sequences `prompt chosen rejected`.
+
+    segments  (rows, L) integers of `Batch.segments`: 0 prompt, 1 chosen, 2 rejected, -1 padding
+
+    An entry is 0 where a position attends to a position before it in the prompt or in its own response, and the least
+    number of `dtype` elsewhere.
+    """
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    same = segments[:, :, None] == segments[:, None, :]
+    allowed = causal & (same | (segments[:, None, :] == 0))
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=segments.device)
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def has_separate_head(model: Any) -> bool:
+    """Return whether hidden states and logits can be computed one after the other: a decoder and a linear head."""
+    head = model.get_output_embeddings()
+    decoder = model.get_decoder() if is_encoder_decoder(model) else model.base_model
+    return isinstance(head, nn.Module) and getattr(head, "weight", None) is not None and decoder is not model
+
+
+def is_frozen_linear(head: nn.Module) -> bool:
+    """Return whether a head is a plain linear map without trainable weights and without hooks (adapters, shards)."""
+    trained = any(p.requires_grad for p in head.parameters())
+    return type(head) is nn.Linear and not trained and not head._forward_hooks and not head._forward_pre_hooks
+
+
+@contextmanager
+def eager_attention(model: Any) -> Iterator[None]:
+    """Use the attention implementation whose every operation has a second derivative, as long as the block lasts."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+# LoRA.
+
+
+def lora_task_type(model: Any) -> str:
+    """Return PEFT's name of a model's task."""
+    return "SEQ_2_SEQ_LM" if is_encoder_decoder(model) else "CAUSAL_LM"
+
+
+def default_lora_targets(model: Any) -> list[str] | str:
+    """Return PEFT's names of the layers to adapt for a model's type, or "all-linear" for types unknown to PEFT."""
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
+
+    return list(KNOWN[model.config.model_type]) if model.config.model_type in KNOWN else "all-linear"
+
+
+def module_names(model: Any) -> set[str]:
+    """Return the last parts of the names of all modules, such as "q_proj"."""
+    return {name.rpartition(".")[2] for name, _ in model.named_modules()}
+
+
+def linear_layer_names(model: Any) -> list[str]:
+    """Return the last parts of the names of all linear layers, sorted."""
+    return sorted({name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)})
+
+
+# Threads.
+
+
+def set_threads(model: nn.Module, threads: int = 0) -> None:
+    """Set torch's number of CPU threads: `threads`, or 1 for a model with few weights if `threads` is 0.
+
+    The operations of a small model end before a second thread has begun; where other programs occupy the cores,
+    waiting for that thread takes most of the time. Models with at least `SMALL_MODEL` weights keep torch's choice.
+    """
+    if threads or sum(p.numel() for p in model.parameters()) < SMALL_MODEL:
+        torch.set_num_threads(threads or 1)

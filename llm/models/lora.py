@@ -1,0 +1,118 @@
+"""LoRA adapters on a base model: add, load, select for training, and join. LoRA itself is PEFT's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.common.processes import seeded_torch
+from llm.models.architecture import default_lora_targets, linear_layer_names, lora_task_type, module_names
+
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
+
+
+def target_modules(model: Any, config: TrainConfig) -> list[str] | str:
+    """Return the names of the layers that get LoRA: the configured ones, else PEFT's choice, else "all-linear".
+
+    Raises ValueError if a configured name is no layer of the model.
+    """
+    if not config.lora_targets:
+        return default_lora_targets(model)
+    absent = [name for name in config.lora_targets if name not in module_names(model)]
+    if absent:
+        known = ", ".join(linear_layer_names(model))
+        raise ValueError(f"lora_targets: {absent[0]} is no layer of this model; it has {known}")
+    return list(config.lora_targets)
+
+
+def add_adapter(model: Any, config: TrainConfig, *, seed: int, name: str = "default") -> Any:
+    """Return PEFT's model with a new trainable adapter of random weights; earlier adapters are frozen and stay active.
+
+    model  a model of transformers, or one that has adapters already
+    seed   of the new adapter's initial weights; torch's generators are left as they were
+    name   of the new adapter
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=target_modules(model.get_base_model() if isinstance(model, PeftModel) else model, config),
+        task_type=lora_task_type(model),
+    )
+    with seeded_torch(seed):
+        if not isinstance(model, PeftModel):
+            return get_peft_model(model, lora, adapter_name=name)
+        model.add_adapter(name, lora)
+    train_only(model, name)
+    return model
+
+
+def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "default") -> Any:
+    """Return PEFT's model with the adapter saved in `folder`.
+
+    Raises, in one line, FileNotFoundError if the folder holds no adapter in safetensors, and ValueError if the adapter
+    does not fit the base model.
+    """
+    from peft import PeftModel
+
+    if not (Path(folder) / "adapter_config.json").exists():
+        raise FileNotFoundError(f"adapter: {folder} has no adapter_config.json; give a folder with a PEFT adapter")
+    if not (Path(folder) / "adapter_model.safetensors").exists():
+        raise FileNotFoundError(f"adapter: {folder} has no adapter_model.safetensors, and nothing else is loaded")
+    try:
+        return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
+    except (RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise ValueError(f"adapter: {folder} does not fit the base model: {text}") from error
+
+
+def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
+    """Check that the adapters of a run fit its base model, before anything is written.
+
+    model      the base model; adapters are put on it and removed
+    reference  base, chosen, sft, or the folder of an adapter
+
+    Raises ValueError or FileNotFoundError, in one line, if an adapter cannot be made or does not fit.
+    """
+    if reference not in ("base", "chosen", "sft"):
+        if not (Path(reference) / "adapter_config.json").exists():
+            raise FileNotFoundError(
+                f"reference: must be base, chosen, sft, paper, or the folder of a PEFT adapter, got {reference}"
+            )
+        load_adapter(model, reference, trainable=False).unload()
+    if config.adapter:
+        load_adapter(model, config.adapter, trainable=False).unload()
+    elif config.lora_rank:
+        try:
+            add_adapter(model, config, seed=0).unload()
+        except ValueError as error:
+            if str(error).startswith("lora_targets:"):
+                raise
+            named = ", ".join(config.lora_targets) or "PEFT's choice"
+            raise ValueError(
+                f"lora_targets: {named} cannot be adapted; the linear layers are {', '.join(linear_layer_names(model))}"
+            ) from error
+
+
+def train_only(model: Any, name: str) -> None:
+    """Make the adapter `name` the only trainable one; all adapters take part in the forward pass."""
+    model.base_model.set_adapter(list(model.peft_config))
+    for parameter_name, parameter in model.named_parameters():
+        parameter.requires_grad_(f".{name}." in parameter_name and "lora_" in parameter_name)
+
+
+def join_adapters(model: Any, weights: Sequence[float] = ()) -> Any:
+    """Return the model with one adapter, "default": the exact weighted sum of all adapters' updates; ranks add up.
+
+    weights  one number for each adapter, in the order in which the adapters were added; empty: 1 for each
+    """
+    names = list(model.peft_config)
+    if names == ["default"]:
+        return model
+    model.add_weighted_adapter(names, list(weights) or [1.0] * len(names), "default", combination_type="cat")
+    model.set_adapter("default")
+    return model
