@@ -7,7 +7,7 @@ ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-deep lint bench clean
+.PHONY: help setup reproduce test test-deep lint docs record bench clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -34,6 +34,13 @@ lint: $(VENV)/.made  ## check style, docstrings, formatting and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(VENV)/.made  ## write the tables of results in README and docs from docs/recorded
+	@$(BIN)/python -m figures.recorded
+
+record: reproduce  ## reproduce, train each method once, and record the results of this machine in docs/recorded
+	@$(BIN)/python -m llm study run --root $(OUT)/methods --lams 0.5 --seeds 42
+	@$(BIN)/python -m figures.recorded --out $(OUT) --runs $(OUT)/methods
 
 bench: $(VENV)/.made  ## measure speed beside C, torch and TRL
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,42 @@
+"""Replace the generated parts of pages, which stand between `<!-- recorded: NAME -->` and `<!-- end -->`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from figures.recorded.tables import BLOCKS, Record
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDED = ROOT / "docs" / "recorded"
+PAGES = ("README.md", "docs/experiments.md", "docs/llm.md")
+MARK = re.compile(r"(<!-- recorded: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
+
+
+def read_records(folder: Path = RECORDED) -> dict[str, Record]:
+    """Return the recorded results by the name of their file."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def rendered(text: str, records: Mapping[str, Record]) -> str:
+    """Return a page with its generated parts made anew; KeyError for a part that is not known."""
+    return MARK.sub(lambda m: f"{m[1]}{BLOCKS[m['name']](records)}\n{m[4]}", text)
+
+
+def stale_pages(root: Path = ROOT) -> list[str]:
+    """Return the pages whose generated parts differ from docs/recorded."""
+    records = read_records(root / "docs" / "recorded")
+    texts = {name: (root / name).read_text(encoding="utf-8") for name in PAGES}
+    return [name for name, text in texts.items() if rendered(text, records) != text]
+
+
+def write_pages(root: Path = ROOT) -> list[str]:
+    """Write the generated parts of all pages anew and return the names of the pages that changed."""
+    changed = stale_pages(root)
+    records = read_records(root / "docs" / "recorded")
+    for name in changed:
+        path = root / name
+        path.write_text(rendered(path.read_text(encoding="utf-8"), records), encoding="utf-8")
+    return changed

@@ -1,0 +1,209 @@
+"""Markdown tables and lines of the recorded results, by the name of their place in the pages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+METHODS = {
+    "sequential": "Sequential", "replay": "Replay", "mix": "Mix", "alright": "ALRIGHT", "maxright": "MAXRIGHT"
+}  # fmt: skip
+PLACES = {"dpo-first": "DPO first (Figure 3)", "sft-first": "SFT first (Figure 7)", "llama": "Llama (Figure 8)"}
+# Claim (without its place) -> its row; claims that are not here stand under their own name.
+CLAIMS = {
+    "forgetting": "Sequential forgets: rise of the first objective's loss",
+    "distance/maxright-sequential": "ideal distance, MAXRIGHT less Sequential",
+    "distance/maxright-alright": "ideal distance, MAXRIGHT less ALRIGHT",
+    "distance/maxright-mix": "ideal distance, MAXRIGHT less Mix",
+    "distance/alright-sequential": "ideal distance, ALRIGHT less Sequential",
+    "control/range": "control by λ: range of the balance, ALRIGHT less Sequential",
+    "control/evenness": "control by λ: largest change of the balance, ALRIGHT less Sequential",
+    "cost/alright": "CPU time, ALRIGHT over Sequential, %",
+    "cost/maxright": "CPU time, MAXRIGHT over Sequential, %",
+    "cost/mix": "CPU time, Mix over Sequential, %",
+    "k/distance": "ideal distance, largest k less smallest k",
+    "k/oscillation": "mean move between evaluations, largest k less smallest k",
+    "benchmarks/win-rate-alright": "win rate, ALRIGHT less Sequential",
+    "benchmarks/win-rate-maxright": "win rate, MAXRIGHT less Sequential",
+    "benchmarks/choice-alright": "accuracy, ALRIGHT less Sequential",
+    "benchmarks/choice-maxright": "accuracy, MAXRIGHT less Sequential",
+}
+
+
+def number(value: float) -> str:
+    """Format a number with three significant digits, at most three after the point."""
+    if not math.isfinite(value):
+        return str(value)
+    digits = 3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0.0 else text
+
+
+def judged(check: Record) -> str:
+    """Format a claim as verdict, mean and 95 % interval."""
+    low, high = check["interval"]
+    verdict = f"**{check['verdict']}**" if check["verdict"] == "not seen" else check["verdict"]
+    return f"{verdict}: {number(check['attained'])} [{number(low)}, {number(high)}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def minutes(seconds: float) -> str:
+    """Format seconds as minutes and seconds."""
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def on_machine(record: Record) -> str:
+    """Return the processor, the number of cores and the main versions as one phrase."""
+    machine, versions = record["machine"], record["versions"]
+    libraries = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numpy") if name in versions)
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['system']}; {libraries}"
+
+
+def provenance(records: Mapping[str, Record]) -> str:
+    """Return when, where and how the recorded results were made, and their number of verdicts."""
+    record = records["reproduce"]
+    commit = (record["git"]["commit"] or "unknown")[:10]
+    return (
+        f"Recorded on {record['date']} at commit `{commit}` by `{record['command']}` ({record['settings']}; "
+        f"{record['runs']} runs): {on_machine(record)}."
+    )
+
+
+def counts(checks: Sequence[Record]) -> str:
+    """Return how many of the claims are seen, mixed and not seen."""
+    verdicts = [check["verdict"] for check in checks]
+    return ", ".join(f"{verdicts.count(v)} {v}" for v in ("seen", "mixed", "not seen"))
+
+
+def claims(records: Mapping[str, Record]) -> str:
+    """Return the table of the paper's empirical claims: a row a claim, a column a place."""
+    checks = records["reproduce"]["verdicts"]["claims"]
+    rows: dict[str, dict[str, str]] = {}
+    for check in checks:
+        family, place, *rest = check["name"].split("/")
+        rows.setdefault("/".join([family, *rest]), {})[place] = judged(check)
+    order = [*CLAIMS, *(name for name in rows if name not in CLAIMS)]
+    body = [[CLAIMS.get(name, name), *(rows[name].get(p, "") for p in PLACES)] for name in order if name in rows]
+    heads = ["quantity", *PLACES.values()]
+    return f"Of {len(checks)} verdicts {counts(checks)}.\n\n{table(heads, body)}"
+
+
+def by_setting(name: str, shown: Mapping[str, str]) -> Callable[[Mapping[str, Record]], str]:
+    """Return the table of an artefact's claims: a row a setting, a column each kind of claim in `shown`."""
+
+    def made(records: Mapping[str, Record]) -> str:
+        rows: dict[str, dict[str, str]] = {}
+        for check in records["reproduce"]["verdicts"][name]:
+            kind, setting, *pair = check["name"].split("/")
+            rows.setdefault(setting, {})["/".join([kind, *pair])] = judged(check)
+        body = [[key.replace("-", " "), *(cells.get(kind, "") for kind in shown)] for key, cells in rows.items()]
+        return table(["setting", *shown.values()], body)
+
+    return made
+
+
+def baselines(records: Mapping[str, Record]) -> str:
+    """Return the table of all methods at λ = ½: means over seeds."""
+    body = [
+        [
+            row["baseline"],
+            *(number(row[c]) for c in ("ideal_distance", "f_dpo", "f_sft", "answers_win_rate", "questions_accuracy")),
+            number(row["cpu_seconds"]),
+        ]
+        for row in records["reproduce"]["baselines"]
+    ]
+    return table(["method", "ideal distance", "f_DPO", "f_SFT", "win rate", "accuracy", "CPU seconds"], body)
+
+
+def cost(records: Mapping[str, Record]) -> str:
+    """Return MAXRIGHT's CPU time without and with the runs that compute f*."""
+    facts = records["reproduce"]["cost"]
+    without, with_optima = (facts[f"seconds_{kind}_f*_MAXRIGHT"] for kind in ("without", "with"))
+    return (
+        f"MAXRIGHT: {number(without)} s of CPU time without, {number(with_optima)} s with the runs that compute f\\*."
+    )
+
+
+def curvature(records: Mapping[str, Record]) -> str:
+    """Return at which share of the points each objective has a negative curvature."""
+    names = {"convex/dpo": "f_DPO", "convex/sft": "f_SFT"}
+    shares = [
+        f"{names.get(c['name'], c['name'])} at {100 * c['attained']:.0f} % of them"
+        for c in records["reproduce"]["verdicts"]["curvature"]
+    ]
+    return f"A negative eigenvalue was found for {' and '.join(shares)}."
+
+
+def summary(records: Mapping[str, Record]) -> str:
+    """Return the short table of results for the README."""
+    record = records["reproduce"]
+    rows = [
+        [row["baseline"], *(number(row[c]) for c in ("ideal_distance", "answers_win_rate", "cpu_seconds"))]
+        for row in record["baselines"]
+    ]
+    head = ["λ = ½", "ideal distance", "win rate", "CPU seconds"]
+    verdicts = record["verdicts"]["claims"]
+    return (
+        f"{table(head, rows)}\n\nOf the paper's {len(verdicts)} empirical claims, judged in this small world: "
+        f"{counts(verdicts)}. {provenance(records)}"
+    )
+
+
+def duration(records: Mapping[str, Record]) -> str:
+    """Return the wall-clock time of the recorded run of all artefacts."""
+    record = records["reproduce"]
+    return (
+        f"The recorded run of all {record['artefacts']} artefacts, with {record['runs']} runs from nothing, took "
+        f"{minutes(record['seconds'])} on {record['machine']['cores']} cores ({record['machine']['processor']})."
+    )
+
+
+def methods(records: Mapping[str, Record]) -> str:
+    """Return the table of the methods on the embedded world: held-out losses before and after."""
+    record = records["embedded"]
+    rows = sorted(record["methods"], key=lambda row: list(METHODS).index(row["method"]))
+    keys = [key for key in ("f_dpo", "f_sft", "ideal_distance") if all(key in row["after"] for row in rows)]
+    names = {"f_dpo": "f_DPO", "f_sft": "f_SFT", "ideal_distance": "ideal distance"}
+    head = ["", *(names[key] for key in keys), "seconds"]
+    before = ["before", *(number(rows[0]["before"][key]) if key in rows[0]["before"] else "" for key in keys), ""]
+    body = [
+        [f"`--method {row['method']}`", *(number(row["after"][key]) for key in keys), number(row["seconds"])]
+        for row in rows
+    ]
+    seeds, steps, lams = ({row[key] for row in rows} for key in ("seed", "steps", "lam"))
+    settings = "; ".join(
+        f"{name} {', '.join(f'{value:g}' for value in sorted(values))}"
+        for name, values in (("λ =", lams), ("seed", seeds), ("steps:", steps))
+    )
+    text = table(head, [before, *body])
+    return f"{text}\n\nHeld-out rows; {settings}. Recorded on {record['date']}: {on_machine(record)}."
+
+
+DISTANCES = {
+    "ideal-distance/maxright-sequential": "ideal distance, MAXRIGHT less Sequential",
+    "ideal-distance/alright-sequential": "ideal distance, ALRIGHT less Sequential",
+    "scale-free-distance/maxright-sequential": "scale-free distance, MAXRIGHT less Sequential",
+    "scale-free-distance/alright-sequential": "scale-free distance, ALRIGHT less Sequential",
+}
+# Name of a place in a page -> its text.
+BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
+    "provenance": provenance,
+    "duration": duration,
+    "claims": claims,
+    "conflict": by_setting("conflict", {"forgetting": "forgetting, share of the initial gap"} | DISTANCES),
+    "sensitivity": by_setting("sensitivity", DISTANCES),
+    "families": by_setting("families", DISTANCES),
+    "baselines": baselines,
+    "cost": cost,
+    "curvature": curvature,
+    "summary": summary,
+    "methods": methods,
+}
