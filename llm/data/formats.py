@@ -1,7 +1,9 @@
-"""Rows from anywhere: files, folders, the Hugging Face hub, or memory, in TRL's formats and the paper's two.
+"""Formats of data sets (TRL's and the paper's two): columns of raw rows to a prompt and its responses.
 
-`load` recognises the format by the columns and gives every row the same shape: a prompt and its responses. What a
-prompt is made into (templates, tokens) is `llm.tokens`'. No code that comes with a set is ever run.
+`load` recognises the format by the columns and gives every row the same shape. `FORMATS` has one entry for each format,
+with its columns and its converter; options and error messages derive from the entries, so that a new format is a new
+entry and its converter, in this file alone. Templates and token ids are made in `llm.data.templates` and
+`llm.data.tokenization`. No code that comes with a data set is ever run.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ ASSISTANT = "\n\nAssistant:"  # where a response begins in dialogues written as 
 
 @dataclass(frozen=True)
 class Row:
-    """One row. `responses`: for SFT the one response, for preferences (chosen, rejected).
+    """A prompt with its responses: one for SFT, (chosen, rejected) for preferences.
 
     In a row either all texts are strings or all are conversations; a conversation's responses begin and end with an
     assistant's message, and the prompt does not end with one.
@@ -36,7 +38,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A set of rows, the name of the recognised format, where it came from, and how many bad rows were left out."""
+    """Rows of one kind.
+
+    format   name of the recognised format
+    origin   name of the source in messages
+    dropped  number of bad rows that were left out
+    """
 
     kind: Kind
     rows: tuple[Row, ...]
@@ -46,7 +53,7 @@ class Dataset:
 
 
 class _BadRowError(Exception):
-    """What is wrong with a single row."""
+    """Problem of a single row."""
 
 
 class _WrongTypeError(_BadRowError):
@@ -64,7 +71,7 @@ def load(
     ignore_input: bool = False,
     bad_rows: Literal["error", "drop"] = "error",
 ) -> Dataset:
-    """The rows of a set.
+    """Return the rows of a data set.
 
     source        a .jsonl, .json (each also .gz) or .parquet file; a folder of such files, or one that
                   `datasets.save_to_disk` wrote; a hub name "org/name" or "org/name:config"; a `datasets.Dataset` or
@@ -74,13 +81,13 @@ def load(
     format        SFT: "prompt-completion", "messages", "instruction"; preference: "explicit", "implicit"; or "auto"
     limit         read the first `limit` rows only (bad ones count)
     ignore_input  leave the column `input` of "instruction" out, as the paper's authors do
-    bad_rows      "drop" leaves rows with a problem out and counts them in `Rows.dropped`
+    bad_rows      "drop" leaves rows with a problem out and counts them in `Dataset.dropped`
 
-    Of "messages" only the last message is the response. Raises FileNotFoundError for what is not there or not
-    reachable, ValueError or TypeError, in one line, for everything else. Rows are counted from 0, lines from 1.
+    Of "messages" only the last message is the response. Raises, in one line, FileNotFoundError for a source that is
+    absent or not reachable, and ValueError or TypeError for all other problems. Rows are counted from 0, lines from 1.
     """
-    if kind not in _FORMATS:
-        raise ValueError(f"kind: must be one of {', '.join(_FORMATS)}, got {kind!r}")
+    if kind not in FORMATS:
+        raise ValueError(f"kind: must be one of {', '.join(FORMATS)}, got {kind!r}")
     if bad_rows not in ("error", "drop"):
         raise ValueError(f"bad_rows: must be 'error' or 'drop', got {bad_rows!r}")
     if limit is not None:
@@ -90,11 +97,11 @@ def load(
         raise ValueError(f"{table.origin}: the set is empty")
     names = dict(columns or {})
     name = _recognise(table, kind, format, names)
-    build = _FORMATS[kind][name].build
+    convert = FORMATS[kind][name].convert
     rows, problems = [], []
     for i, cells in enumerate(table.rows):
         try:
-            rows.append(_checked(build(_Cells(cells, names, ignore_input))))
+            rows.append(_checked(convert(_Cells(cells, names, ignore_input))))
         except _BadRowError as error:
             problems.append((i, error))
     if problems and (bad_rows == "error" or not rows):
@@ -110,14 +117,14 @@ def load(
 
 @dataclass(frozen=True)
 class _Cells:
-    """A raw row under our column names; what it gives out is checked."""
+    """Raw row under our column names, with checked access."""
 
     cells: Mapping[str, Any]
     names: Mapping[str, str]
     ignore_input: bool
 
     def text(self, column: str) -> Text:
-        """A cell as a string or a conversation that says something."""
+        """Return a cell that is a string or a conversation, and not empty."""
         theirs = self.names.get(column, column)
         value = self.cells.get(theirs)
         if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -128,7 +135,7 @@ class _Cells:
         return self.string(column, "a text or a list of messages")
 
     def string(self, column: str, kinds: str = "a text", *, optional: bool = False) -> str:
-        """A cell as a string that says something, or "" if it may be absent."""
+        """Return a cell that is a string, and not empty unless `optional`; "" for an absent optional cell."""
         theirs = self.names.get(column, column)
         value = self.cells.get(theirs)
         if optional and value is None:
@@ -193,7 +200,7 @@ def _explicit(cells: _Cells) -> Row:
 
 
 def _implicit(cells: _Cells) -> Row:
-    """The prompt is the common beginning: of messages as in TRL's `extract_prompt`, of strings up to a turn's end."""
+    """Split off the common beginning as the prompt: as TRL's `extract_prompt`; of strings up to a turn's end."""
     chosen, rejected = cells.text("chosen"), cells.text("rejected")
     if chosen == rejected:
         raise _BadRowError("chosen and rejected are the same")
@@ -202,24 +209,24 @@ def _implicit(cells: _Cells) -> Row:
     elif isinstance(chosen, str) and isinstance(rejected, str):
         # Characters may agree into the responses; where these begin only the turn's own mark can tell.
         common = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 (by characters is what is wanted)
-        found = common.rfind(ASSISTANT)
-        if found < 0:
+        mark = common.rfind(ASSISTANT)
+        if mark < 0:
             raise _BadRowError(f"chosen and rejected have no common beginning that ends in {ASSISTANT!r}")
-        n = found + len(ASSISTANT)
+        n = mark + len(ASSISTANT)
     else:
         raise _WrongTypeError("chosen and rejected must both be texts or both be lists of messages")
     return Row(chosen[:n], (chosen[n:], rejected[n:]))
 
 
 def _same_shape(prompt: Text, responses: tuple[Text, ...]) -> Row:
-    """All strings as they are; else all as conversations."""
+    """Return a row of strings unchanged, and any other row with all texts as conversations."""
     if isinstance(prompt, str) and all(isinstance(response, str) for response in responses):
         return Row(prompt, responses)
     return Row(as_messages(prompt, "user"), tuple(as_messages(response, "assistant") for response in responses))
 
 
 def as_messages(text: Text, role: str) -> list[Message]:
-    """A conversation as it is, and a string as one message of `role`."""
+    """Return a conversation unchanged, and a string as one message of `role`."""
     return [{"role": role, "content": text}] if isinstance(text, str) else text
 
 
@@ -244,39 +251,52 @@ def _empty(text: Text) -> bool:
     return not any(message["content"].strip() for message in as_messages(text, ""))
 
 
-class _Format(NamedTuple):
-    needs: tuple[str, ...]
-    may_have: tuple[str, ...]
-    build: Callable[[_Cells], Row]
+class Format(NamedTuple):
+    """Format of a data set.
+
+    columns   names that a table must have
+    convert   raw row -> prompt and responses
+    optional  names that a table may have
+    """
+
+    columns: tuple[str, ...]
+    convert: Callable[[_Cells], Row]
+    optional: tuple[str, ...] = ()
+
+    def recognises(self, table: Table, names: Mapping[str, str]) -> bool:
+        """Return whether a table has all columns, and all of the mapped `names` belong to the format."""
+        present = all(names.get(column, column) in table.columns for column in self.columns)
+        return present and set(names) <= {*self.columns, *self.optional}
 
 
-_FORMATS: dict[str, dict[str, _Format]] = {
+# Kind -> name -> format, in the order in which "auto" tries them.
+FORMATS: dict[str, dict[str, Format]] = {
     "sft": {
-        "prompt-completion": _Format(("prompt", "completion"), (), _prompt_completion),
-        "messages": _Format(("messages",), (), _messages),
-        "instruction": _Format(("instruction", "output"), ("input",), _instruction),
+        "prompt-completion": Format(("prompt", "completion"), _prompt_completion),
+        "messages": Format(("messages",), _messages),
+        "instruction": Format(("instruction", "output"), _instruction, optional=("input",)),
     },
     "preference": {
-        "explicit": _Format(("prompt", "chosen", "rejected"), (), _explicit),
-        "implicit": _Format(("chosen", "rejected"), (), _implicit),
+        "explicit": Format(("prompt", "chosen", "rejected"), _explicit),
+        "implicit": Format(("chosen", "rejected"), _implicit),
     },
 }
 
 
 def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str]) -> str:
-    """The name of the first format, in the order above, whose columns are there."""
-    formats = _FORMATS[kind]
+    """Return the name of `format`, or for "auto" of the first format in `FORMATS` whose columns the table has."""
+    formats = FORMATS[kind]
     there = f"its columns are {', '.join(table.columns) or 'none'}"
     if format != "auto" and format not in formats:
         raise ValueError(f"format: must be auto, {' or '.join(formats)} for {kind} sets, got {format!r}")
-    known = {column for each in formats.values() for column in (*each.needs, *each.may_have)}
+    known = {column for each in formats.values() for column in (*each.columns, *each.optional)}
     for ours, theirs in names.items():
         if ours not in known:
             raise ValueError(f"columns: {kind} sets have {', '.join(sorted(known))}, got {ours!r}")
         if theirs not in table.columns:
             raise ValueError(f"{table.origin}: column '{theirs}' (given by --columns for {ours}) is missing; {there}")
     if format != "auto":
-        for column in formats[format].needs:
+        for column in formats[format].columns:
             if names.get(column, column) not in table.columns:
                 raise ValueError(
                     f"{table.origin}: column '{column}' of format {format} is missing; {there}; "
@@ -284,10 +304,9 @@ def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str]) 
                 )
         return format
     for name, each in formats.items():
-        fits = all(names.get(column, column) in table.columns for column in each.needs)
-        if fits and set(names) <= {*each.needs, *each.may_have}:
+        if each.recognises(table, names):
             return name
-    wanted = ", or ".join(f"{' + '.join(each.needs)} ({name})" for name, each in formats.items())
+    wanted = ", or ".join(f"{' + '.join(each.columns)} ({name})" for name, each in formats.items())
     raise ValueError(
         f"{table.origin}: missing columns: a {kind} set needs {wanted}; {there}; say by --columns which are which"
     )

@@ -1,4 +1,4 @@
-"""Reading a set's raw rows: files, folders, saved `datasets`, the hub, memory. `llm.sources.load` is the way in."""
+"""Raw rows of files, folders, saved `datasets`, the hub and memory, as `llm.data.formats.load` describes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Table(NamedTuple):
 
 
 def read(source: Any, split: str | None, limit: int | None) -> Table:
-    """The first `limit` raw rows of a source, as `llm.sources.load` describes them."""
+    """Return the first `limit` raw rows of a source; the arguments and errors are those of `llm.data.formats.load`."""
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if path.is_dir():
@@ -62,7 +62,7 @@ def _no_splits(origin: str, split: str | None) -> None:
 
 
 def _dataset(origin: str, data: Any, split: str | None, limit: int | None) -> Table:
-    """Rows of a `datasets.Dataset`, or of a `DatasetDict`'s split."""
+    """Return the rows of a `datasets.Dataset`, or of a split of a `DatasetDict`."""
     import datasets
 
     if isinstance(data, datasets.DatasetDict):
@@ -78,7 +78,7 @@ def _dataset(origin: str, data: Any, split: str | None, limit: int | None) -> Ta
 
 
 def _hub(name: str, split: str | None, limit: int | None) -> Table:
-    """A set of the Hugging Face hub, or of its cache. Scripts that come with a set are not run (`datasets` >= 4)."""
+    """Return rows from the Hugging Face hub or its cache; `datasets` >= 4 runs no script of a data set."""
     import datasets
     from datasets.exceptions import DatasetsError
 
@@ -99,22 +99,22 @@ def _hub(name: str, split: str | None, limit: int | None) -> Table:
 
 
 def _line(error: BaseException) -> str:
-    """An error of another library as one line."""
+    """Return another library's error message in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _folder(path: Path, split: str | None, limit: int | None) -> Table:
-    """A folder that `save_to_disk` wrote, or one of data files, whose names tell the split as they do on the hub."""
+    """Return rows of a folder that `save_to_disk` wrote, or of data files whose names give the split as on the hub."""
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         return _saved(path, split, limit)
     from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
 
     base = str(path.resolve())
     try:
-        found = DataFilesDict.from_local_or_remote(get_data_patterns(base), base_path=base)
+        by_split = DataFilesDict.from_local_or_remote(get_data_patterns(base), base_path=base)
     except EmptyDatasetError:
-        found = {}
-    splits = {str(name): [Path(file) for file in files if _suffix(Path(file))] for name, files in found.items()}
+        by_split = {}
+    splits = {str(name): [Path(file) for file in files if _suffix(Path(file))] for name, files in by_split.items()}
     splits = {name: sorted(files) for name, files in splits.items() if files}
     if not splits:
         raise FileNotFoundError(f"{path}: the folder holds no {', '.join(_SUFFIXES)} file and no saved dataset")
@@ -147,7 +147,7 @@ def _files(origin: str, paths: Sequence[Path], limit: int | None) -> Table:
 
 
 def _suffix(path: Path) -> str | None:
-    """The known suffix that a file name ends in."""
+    """Return the known suffix of a file name, or None."""
     return next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
@@ -192,7 +192,7 @@ def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _json(path: Path) -> Iterator[Mapping[str, Any]]:
-    """A list of objects, or JSON Lines."""
+    """Yield the rows of a JSON list of objects, or of JSON Lines."""
     text = b"".join(_lines(path))
     if not text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         yield from _json_lines(path)

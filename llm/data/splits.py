@@ -1,4 +1,4 @@
-"""A configuration's data: four sets of token rows, two to train on and two that are held out."""
+"""Training and held-out rows of a configuration: no prompt is on both sides, also across the two data sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from toyopt import _check
 class Datasets:
     """Training and held-out rows of both kinds; a held-out set is None if nothing is held out.
 
-    notes  in words, what was cut, dropped or taken out
+    notes  one line for each kind of rows that were truncated, dropped or removed
     """
 
     sft: TokenizedDataset
@@ -30,14 +30,15 @@ class Datasets:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Names of the four sets' contents."""
+        """First 16 hex digits of each set's digest, by name."""
         sets = {k: getattr(self, k) for k in ("sft", "preference", "sft_held_out", "preference_held_out")}
         return {k: v.digest[:16] for k, v in sets.items() if v is not None}
 
 
 def load_datasets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *, encoder: bool = False) -> Datasets:
-    """The sets that a configuration names, or those that are `given` by name in memory; errors name the set.
+    """Return the sets that a configuration names, or those `given` in memory; errors name the set.
 
+    given    name of a set -> rows in memory
     encoder  the model is an encoder-decoder one
     """
     notes: list[str] = []
@@ -56,12 +57,12 @@ def load_datasets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *,
 def load_held_out(
     config: TrainConfig, tokenizer: Any, kind: str, source: Any, *, encoder: bool = False
 ) -> TokenizedDataset:
-    """Another set to evaluate on, read and tokenised as the configuration says."""
+    """Return another set to evaluate on, read and tokenized as configured."""
     return _tokens(config, tokenizer, kind, source, [], held_out=True, encoder=encoder)
 
 
 def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 1) -> None:
-    """ValueError if the sets do not fit the model (token ids, lengths), or the batches do not fit the sets.
+    """Check that the sets fit the model (token ids, lengths) and the batches fit the sets; ValueError if not.
 
     world  processes that share a batch
     """
@@ -102,7 +103,7 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
 
 
 def _source(config: TrainConfig, given: dict[str, Any], name: str) -> Any:
-    """What is given in memory, also if it is empty, else what the configuration names."""
+    """Return the rows given in memory, also if they are empty, else the configured source."""
     return getattr(config, name) if given.get(name) is None else given[name]
 
 
@@ -130,7 +131,7 @@ def _split(
 
 
 def _apart(tokens: TokenizedDataset, held: TokenizedDataset | None, note: str, notes: list[str]) -> TokenizedDataset:
-    """The rows whose prompts are not held out; ValueError if none is left."""
+    """Return the rows whose prompts are not held out; ValueError if none is left."""
     rest = tokens if held is None else without(tokens, held)
     if len(rest) == 0:
         raise ValueError(note % len(tokens) + ", and nothing is left to train on; hold out other rows")
@@ -186,7 +187,7 @@ def _tokens(
 
 
 def hold_out(tokens: TokenizedDataset, share: float, *, seed: int) -> tuple[TokenizedDataset, TokenizedDataset]:
-    """(training, held out): rows with equal prompts are on one side, about `share` of all rows on the second.
+    """Return (training, held out), about `share` of all rows held out; rows with equal prompts are on one side.
 
     Which prompts are held out depends on the prompts and the seed, not on the order of the rows. With share > 0 neither
     side is empty; ValueError if there is but one prompt, or unless 0 <= share < 1.
@@ -219,6 +220,6 @@ def hold_out(tokens: TokenizedDataset, share: float, *, seed: int) -> tuple[Toke
 
 
 def without(tokens: TokenizedDataset, other: TokenizedDataset) -> TokenizedDataset:
-    """The rows whose prompt does not occur in `other`; it may be that none is left."""
+    """Return the rows whose prompt does not occur in `other`; possibly none."""
     seen = set(other.keys)
     return tokens.select([i for i, key in enumerate(tokens.keys) if key not in seen])

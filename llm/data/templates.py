@@ -1,4 +1,4 @@
-"""Rows to the text of a prompt and its responses, by a chat template or a plain one. `llm.tokens` makes ids of it."""
+"""Rows to the texts of a prompt and its responses, by a chat template or a plain template."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ _ANSWER = "\u241f"  # an answer that begins like no generation prompt does
 
 @dataclass(frozen=True)
 class Template:
-    """How a row is written. `plain` is a text with "{prompt}" in it; `tokenizer` is used by "chat" alone."""
+    """Template by which rows are written.
+
+    kind       "chat": the tokenizer's chat template; "plain": a text; "none": strings exactly as they are
+    tokenizer  used by "chat" alone
+    plain      text with "{prompt}" in it
+    """
 
     kind: Literal["chat", "plain", "none"]
     tokenizer: Any
@@ -26,7 +31,7 @@ class Template:
 
     @classmethod
     def named(cls, tokenizer: Any, template: str) -> Template:
-        """From "auto", "none" or a text with "{prompt}" in it."""
+        """Return the template that the option value "auto", "none" or a text with "{prompt}" in it names."""
         if not isinstance(template, str):
             raise TypeError(f"template: a text is needed, got {template!r}")
         if template == "auto":
@@ -38,7 +43,13 @@ class Template:
         return cls("plain", tokenizer, template)
 
     def render(self, row: Row, where: str) -> tuple[str, list[str]]:
-        """The prompt's text, and each response's, which follows it immediately. `where` names the row in errors."""
+        """Return the prompt's text, and each response's text, which follows the prompt immediately.
+
+        where  name of the row in errors
+
+        Raises ValueError for a conversation that the template cannot write. Messages with further keys, such as tool
+        calls, would have to be passed to the chat template from here.
+        """
         if self.kind == "chat":
             return self._chat(row, where)
         texts = (row.prompt, *row.responses)

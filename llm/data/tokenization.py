@@ -1,7 +1,7 @@
-"""Text to token ids: chat or plain template, the end of a response, truncation, and held-out rows.
+"""Texts to token ids: chat or plain template, the end of a response, truncation.
 
 Prompt and response are tokenised apart. Tokenised together, the border could vanish in one token, and a model would be
-trained on a prompt that generation never shows it; apart, generation sees exactly what training saw.
+trained on a prompt that generation never gives it; apart, generation and training have the same prompt ids.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class TokenizedDataset:
         return len(self.prompts)
 
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens a row: the prompt and all its responses. Shape (len,)."""
+        """Return each row's number of tokens, its prompt and all its responses: shape (len,), int64."""
         rows = zip(self.prompts, self.responses, strict=True)
         return np.array([len(prompt) + sum(map(len, responses)) for prompt, responses in rows], dtype=np.int64)
 
     def select(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> TokenizedDataset:
-        """The rows with these indices, in this order. A mask is refused with TypeError."""
+        """Return the rows with these indices, in this order; TypeError for a mask, IndexError for an absent row."""
         chosen = [_check.whole("indices", i, low=0) for i in indices]
         if chosen and max(chosen) >= len(self):
             raise IndexError(f"indices: must be less than {len(self)}, the number of rows, got {max(chosen)}")
@@ -88,9 +88,9 @@ def tokenize(
     eos: str | None = None,
     encoder: bool = False,
 ) -> TokenizedDataset:
-    """Token ids of every row.
+    r"""Return the token ids of every row.
 
-    template    "auto": the tokenizer's chat template, else the paper's "User: {prompt}\\nAssistant: "; "none": strings
+    template    "auto": the tokenizer's chat template, else the paper's "User: {prompt}\nAssistant: "; "none": strings
                 exactly as they are; any other text with "{prompt}" in it: that, as a plain template. A conversation is
                 one plain template after another, a response and a line's end between them, its system message first
     max_length  the most tokens of a prompt and its longest response
@@ -119,7 +119,7 @@ def tokenize(
             for ids, text in zip(bare, texts, strict=True)
         ]
         lead = coder.lead(prompt)
-        if not _take(prompt, answers, where, max_length=max_length, lead=lead + tail, overflow=overflow):
+        if not _keep(prompt, answers, where, max_length=max_length, lead=lead + tail, overflow=overflow):
             continue
         kept, short = truncate(prompt, answers, max_length=max_length, lead=lead, tail=tail)
         if len(short) == 2 and short[0] == short[1]:
@@ -140,10 +140,10 @@ def tokenize(
     )
 
 
-def _take(
+def _keep(
     prompt: list[int], answers: list[list[int]], where: str, *, max_length: int, lead: int, overflow: Overflow
 ) -> bool:
-    """Whether a row is taken in; if it is too long it may have to be truncated then."""
+    """Return whether a row is kept, if need be truncated; ValueError where the options do not allow its length."""
     longest = max(map(len, answers))
     if len(prompt) + longest <= max_length:
         return True
@@ -160,7 +160,7 @@ def _take(
 def tokenize_prompts(
     prompts: Sequence[Text], tokenizer: Any, *, template: str = "auto", encoder: bool = False
 ) -> tuple[Ids, ...]:
-    """The ids of prompts alone, for generation: the very ones that `tokenise` gives them, never truncated."""
+    """Return the ids of prompts alone, for generation: equal to those of `tokenize`, but never truncated."""
     if not prompts:
         return ()
     coder = _Encoder.of(tokenizer, template, prompts[0], "prompt 0", apart=encoder)
@@ -171,7 +171,7 @@ def tokenize_prompts(
 def truncate(
     prompt: list[int], responses: Sequence[list[int]], *, max_length: int, lead: int, tail: int = 0
 ) -> tuple[list[int], list[list[int]]]:
-    """Cut so that prompt + longest response <= max_length: first the prompt's beginning, then the responses' ends.
+    """Truncate so that prompt + longest response <= max_length: the prompt's beginning, then the responses' ends.
 
     Of the prompt the first `lead` ids (BOS), the last `tail` ones and one more always stay, so max_length must be above
     lead + tail + 1.
@@ -194,9 +194,10 @@ class _Encoder:
 
     @classmethod
     def of(cls, tokenizer: Any, template: str, prompt: Text, where: str, *, apart: bool) -> _Encoder:
-        """`prompt`: any one (`where` names it in errors), to see what the tokenizer puts around it.
+        """Return the encoder of a template, with the ids that the tokenizer puts around a prompt.
 
-        apart  nothing follows a prompt; else an EOS after it would end the text before the response, and is left out
+        prompt  any prompt, to find these ids; `where` names the prompt in errors
+        apart   no response follows a prompt; else ids after a prompt would end the text before the response: left out
         """
         named = Template.named(tokenizer, template)
         if named.kind == "chat":  # it writes its special tokens itself
@@ -215,7 +216,7 @@ class _Encoder:
         return [[*self.leading, *ids, *self.trailing] for ids in self.ids(texts)]
 
     def lead(self, prompt: list[int]) -> int:
-        """How many of a prompt's first ids truncation must not take."""
+        """Return the number of a prompt's first ids that truncation keeps."""
         if self.template.kind == "chat":
             return int(prompt[0] == self.tokenizer.bos_token_id)
         return len(self.leading)
@@ -234,7 +235,7 @@ def _ids(tokenizer: Any, texts: list[str], *, special: bool) -> list[list[int]]:
 
 
 def _encoded(rows: Dataset, encoder: _Encoder) -> Iterator[tuple[str, Row, list[int], list[str], list[list[int]]]]:
-    """Of every row: its name in messages, itself, its prompt's ids, its responses' texts and their ids."""
+    """Yield for every row its name in messages, the row, its prompt's ids, its responses' texts, and their ids."""
     for start in range(0, len(rows.rows), _BATCH):
         batch = rows.rows[start : start + _BATCH]
         places = [_where(rows, i) for i in range(start, start + len(batch))]
@@ -255,7 +256,7 @@ def _where(rows: Dataset, i: int) -> str:
 
 
 def eos_id(tokenizer: Any, eos: str | None) -> int:
-    """The id of the token that ends a response."""
+    """Return the id of the token that ends a response: `eos`, or the tokenizer's own if `eos` is None."""
     if eos is None:
         if tokenizer.eos_token_id is None:
             raise ValueError("eos: the tokenizer has no EOS token to end a response with; name one by --eos TOKEN")
@@ -266,14 +267,11 @@ def eos_id(tokenizer: Any, eos: str | None) -> int:
 
 
 def _closers(tokenizer: Any, eos: str | None) -> tuple[str, ...]:
-    """The texts of special tokens: a chat template may end a turn in another than EOS, and a line's end after it."""
+    """Return the texts of all special tokens: a chat template may end a turn in a token that is not EOS."""
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     return tuple({*tokenizer.all_special_tokens, *added, *([eos] if eos else [])} - {""})
 
 
-# Held-out rows.
-
-
 def prompt_key(prompt: Text) -> str:
-    """Of the prompt as given, not as rendered: some chat templates write today's date."""
+    """Return 16 hex digits of a prompt as given, not as rendered: some chat templates write today's date."""
     return hashlib.sha256(json.dumps(as_messages(prompt, "user"), sort_keys=True).encode()).hexdigest()[:16]
