@@ -65,7 +65,7 @@ def _reals(name: str, value: ArrayLike) -> Array:
 
 
 def array(name: str, value: ArrayLike, ndim: int) -> Array:
-    """A read-only float64 copy with `ndim` axes, none of them empty, all entries finite."""
+    """Return a read-only float64 copy with `ndim` axes, none of them empty, all entries finite."""
     out = np.array(_reals(name, value), order="C")
     if out.ndim != ndim:
         raise ValueError(f"{name}: {ndim} axes are needed, got shape {out.shape}")
@@ -79,7 +79,7 @@ def array(name: str, value: ArrayLike, ndim: int) -> Array:
 
 
 def theta(name: str, value: ArrayLike, dim: int) -> Array:
-    """A parameter, or a batch of them: finite float64, last axis `dim`. Not copied."""
+    """Return a parameter, or a batch of parameters: finite float64, last axis `dim`; not copied."""
     out = _reals(name, value)
     if out.ndim == 0 or out.shape[-1] != dim:
         raise ValueError(f"{name}: the last axis must be d = {dim}, got shape {out.shape}")

@@ -112,7 +112,7 @@ def _datum(P: Data, i: int, m: int, theta: Array, W: Work, scale: float, want_gr
 
 @inlined
 def _objective(P: Data, i: int, theta: Array, W: Work, scale: float, want_grad: bool, want_value: bool) -> float:
-    """The same for objective i, the mean over its data."""
+    """Add scale * gradient of objective i, the mean over its data, to W.g; return its value (0 if not wanted)."""
     first, last = P.data[i], P.data[i + 1]
     share = scale / (last - first)
     value = 0.0
@@ -166,7 +166,7 @@ def _record(P: Data, t: int, theta: Array, W: Work, out: Out, r: int) -> None:
 
 @inlined
 def _sequential(P: Data, R: Rule, t: int, theta: Array, W: Work, stage_ends: Ints, info: Ints) -> int:
-    """The objective of the present stage; -1 after the last."""
+    """Return the objective of the present stage; -1 after the last."""
     while info[STAGE] < R.budgets.size:
         stage = info[STAGE]
         i = int(R.order[stage])
@@ -183,7 +183,7 @@ def _sequential(P: Data, R: Rule, t: int, theta: Array, W: Work, stage_ends: Int
 
 @inlined
 def _maxright(P: Data, R: Rule, L: Loop, fresh: bool, theta: Array, W: Work, rng: np.random.Generator) -> int:
-    """The largest_weighted_gap objective; `fresh`: by gaps that are evaluated now."""
+    """Return the objective with the largest weighted gap; `fresh`: by gaps that are evaluated now."""
     if fresh:
         for i in range(P.origins.shape[0]):
             if L.sampled_gaps:

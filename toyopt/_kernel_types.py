@@ -1,4 +1,4 @@
-"""What passes between `toyopt.simulate` and the compiled loop: arrays and numbers, in named tuples.
+"""Arguments of the compiled loop behind `toyopt.simulate`: arrays and numbers, in named tuples.
 
 numba takes such tuples as they are. This module is free of numba, so that only a simulation has to load it.
 """
@@ -32,7 +32,7 @@ class Data(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """R, the decision rule; what it does not use is empty or zero."""
+    """R, the decision rule; unused fields are empty or zero."""
 
     kind: int
     weights: Array  # (n,)
@@ -48,7 +48,7 @@ class Rule(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """L, how long and how far, with what noise, and what to watch."""
+    """L, length, step sizes, noise, and records of a run."""
 
     steps: int
     alphas: Array  # (steps,), or (1,) where the step size is constant
@@ -63,7 +63,7 @@ class Loop(NamedTuple):
 
 
 class Out(NamedTuple):
-    """What the runs write, one row a run; what is not asked for has no columns."""
+    """Results of the runs, one row a run; results that are not asked for have no columns."""
 
     last: Array  # (runs, d) the start before the run, the last iterate after it
     average: Array  # (runs, d)

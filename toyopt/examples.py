@@ -46,7 +46,7 @@ TABLE3 = (
 
 
 def from_rows(rows: tuple[DataRow, ...], *, theta_ref: Array | list[float], beta: float = 1.0) -> Problem:
-    """The problem that such a table specifies: one preference pair and one demonstration with two outputs."""
+    """Return the problem that a table specifies: one preference pair and one demonstration with two outputs."""
     by_role = {row.role: row.feature for row in rows}
     return Problem.dpo_sft(
         chosen=[by_role["chosen"]],
@@ -59,7 +59,7 @@ def from_rows(rows: tuple[DataRow, ...], *, theta_ref: Array | list[float], beta
 
 
 def reference_problem(rows: tuple[DataRow, ...]) -> Problem:
-    """The same data with the reference objective, `-log pi_theta(y_w|x_DPO)` of eq. (34), in DPO's place.
+    """Return the data with the reference objective, `-log pi_theta(y_w|x_DPO)` of eq. (34), in DPO's place.
 
     Under two outputs this is DPO's objective with beta = 1 and theta_ref = 0, and has no minimiser.
     """
@@ -78,7 +78,7 @@ class LowerBound:
         _check.real("theta_ref", self.theta_ref)
 
     def problem(self) -> Problem:
-        """The family's member as a Problem with d = 1 and beta = 1; at c = 1/2 it is Table 2 to the last feature."""
+        """Return the family's member as a Problem with d = 1 and beta = 1; at c = 1/2 it is Table 2 to the last feature."""
         if self.c == 0.5:
             return from_rows(TABLE2, theta_ref=[self.theta_ref])
         return Problem.dpo_sft(
@@ -91,7 +91,7 @@ class LowerBound:
 
 
 def table2(theta_ref: float = 5.0) -> Problem:
-    """The lower-bound example (App. A.2, Table 2, reconstructed): d = 1, Phi = 1, beta = 1."""
+    """Return the lower-bound example (App. A.2, Table 2, reconstructed): d = 1, Phi = 1, beta = 1."""
     return LowerBound(0.5, theta_ref).problem()
 
 
@@ -139,7 +139,7 @@ def random_problem(
     outputs: int = 3,
     beta: float = 0.7,
 ) -> Problem:
-    """A problem with standard normal features and reference: for tests and sweeps."""
+    """Return a problem with standard normal features and reference: for tests and sweeps."""
     for name, value in (("dim", dim), ("n_dpo", n_dpo), ("n_sft", n_sft)):
         _check.whole(name, value, low=1)
     _check.whole("outputs", outputs, low=2)

@@ -87,7 +87,7 @@ def minimise_worst(
     weight_decay: float = 0.0,
     near: ArrayLike | None = None,
 ) -> WorstOptimum:
-    """The infimum of F, problem (15) of arXiv 2410.15483v3, certified from both sides.
+    """Compute the infimum of F, problem (15) of arXiv 2410.15483v3, certified from both sides.
 
     lam           λ in (0, 1), or one positive weight an objective
     f_star        (n,) what is subtracted from each objective; None: its infimum (with its weight decay)

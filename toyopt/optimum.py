@@ -53,7 +53,7 @@ def minimise(
     weight_decay: float = 0.0,
     near: ArrayLike | None = None,
 ) -> Optimum:
-    """The infimum of `f_Mix,λ` (eq. (6)), with `(weight_decay/2)‖theta‖²` added if asked.
+    """Compute the infimum of `f_Mix,λ` (eq. (6)), with `(weight_decay/2)‖theta‖²` added if asked.
 
     lam           λ in [0, 1] (1: DPO alone), or one weight an objective
     weight_decay  >= 0; if positive, a minimiser exists and is unique
@@ -100,7 +100,7 @@ class ParetoFront:
 
 
 def pareto_front(problem: Problem, lams: Sequence[float] | Array) -> ParetoFront:
-    """The front by scalarisation: all of it, since the objectives are convex (Prop. A.2).
+    """Compute the whole front by scalarisation, since the objectives are convex (Prop. A.2).
 
     At λ = 0 or 1 one objective does not count: there the other's value is that of the minimiser nearest to the
     origin, which is only weakly Pareto optimal if there are several.
@@ -141,7 +141,7 @@ def _lengths(rows: Array) -> Array:
 
 
 def falling_direction(rows: Array) -> Array | None:
-    """A unit u with rows·u <= 0 that makes as many rows as possible fall, or None if none can."""
+    """Return a unit u with rows·u <= 0 that makes as many rows as possible fall, or None if none can."""
     from scipy.optimize import linprog
 
     norms = _lengths(rows)
@@ -168,7 +168,7 @@ def _falls(rows: Array, direction: Array) -> NDArray[np.bool_]:
 
 
 def without_falling(weight: float, objective: Objective, direction: Array) -> list[tuple[float, Objective]]:
-    """The limit of an objective along the direction, as a weight and an objective; nothing if the limit is 0."""
+    """Return the limit of an objective along the direction, as a weight and an objective; nothing if the limit is 0."""
     stays = ~_falls(objective.rows, direction)
     counts = np.add.reduceat(stays.astype(np.int64), objective.starts)
     if not stays.any():
@@ -178,7 +178,7 @@ def without_falling(weight: float, objective: Objective, direction: Array) -> li
 
 
 def _limit(objective: Objective, theta: Array, direction: Array | None) -> float:
-    """The objective at theta, or its limit along the direction from there."""
+    """Return the objective at theta, or its limit along the direction from there."""
     if direction is None:
         return float(objective.value(theta))
     if _falls(objective.rows, -direction).any():  # it grows

@@ -262,7 +262,7 @@ class Problem:
         beta: float = 1.0,
         phi: float | None = None,
     ) -> Problem:
-        """The paper's pair of objectives: see `dpo` and `sft` for the arguments."""
+        """Return the paper's pair of objectives: see `dpo` and `sft` for the arguments."""
         return cls((dpo(chosen, rejected, beta=beta, theta_ref=theta_ref), sft(features, targets)), phi)
 
     @property

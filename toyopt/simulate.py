@@ -21,7 +21,7 @@ from toyopt.schedules import Constant, Schedule
 
 @dataclass(frozen=True)
 class Merit:
-    """What the best iterate is best at: Σ_i w_i (f_i - shift_i), or the largest w_i (f_i - shift_i)."""
+    """The measure of the best iterate: Σ_i w_i (f_i - shift_i), or the largest w_i (f_i - shift_i)."""
 
     kind: Literal["mix", "worst"]
     lam: float | tuple[float, ...]
@@ -39,7 +39,7 @@ class Path:
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What `simulate` returns, one row a run. Steps count updates, so step t is the paper's theta_{t+1}.
+    """The result of `simulate`, one row a run. Steps count updates, so step t is the paper's theta_{t+1}.
 
     last, average, best  (runs, d); the average is over all iterates, the start among them; None if not asked for
     best_step            (runs,) the step of the best iterate
@@ -62,7 +62,7 @@ class Simulation:
     _record: tuple[Ints, Array, Array, Ints] | None = None
 
     def path(self, run: int = 0) -> Path:
-        """The recorded trajectory of one run. Raises ValueError if nothing was recorded."""
+        """Return the recorded trajectory of one run; ValueError if nothing was recorded."""
         if self._record is None:
             raise ValueError("run: no trajectory was recorded; call simulate with record=...")
         step, theta, values, n = self._record
@@ -137,7 +137,7 @@ def _steps(steps: int | None, rule: Rule) -> int:
 
 
 def _start(theta0: ArrayLike, runs: int, dim: int) -> Array:
-    """(runs, d): a copy, one start a run."""
+    """Return a copy of the starts, (runs, d)."""
     start = _check.theta("theta0", theta0, dim)
     if start.ndim > 2 or (start.ndim == 2 and len(start) != runs):
         raise ValueError(f"theta0: shape ({dim},) or ({runs}, {dim}) is needed, got {start.shape}")
@@ -177,7 +177,7 @@ def _limit(problem: Problem, steps: int) -> float:
 
 
 def _data(problem: Problem) -> _kernel_types.Data:
-    """The problem as arrays for the compiled loop."""
+    """Return the problem as arrays for the compiled loop."""
     counts = np.concatenate([o.counts for o in problem.objectives])
     return _kernel_types.Data(
         rows=np.concatenate([o.rows for o in problem.objectives]),
@@ -207,7 +207,7 @@ def _rule(rule: Rule, n: int) -> _kernel_types.Rule:
 
 
 def _merit(merit: Merit | None, n: int) -> tuple[int, Array, Array]:
-    """The kind, the weights and the shifts. Raises ValueError on a merit that does not fit n objectives."""
+    """Return kind, weights and shifts; ValueError for a merit that does not fit n objectives."""
     if merit is None:
         return _kernel_types.NO_MERIT, np.zeros(n), np.zeros(n)
     if not isinstance(merit, Merit):
@@ -225,7 +225,7 @@ def _merit(merit: Merit | None, n: int) -> tuple[int, Array, Array]:
 def _allocate(
     start: Array, n: int, loop: _kernel_types.Loop, rule: Rule, average: bool, choices: bool
 ) -> _kernel_types.Out:
-    """Where the compiled loop writes: one row a run, so that threads never share one."""
+    """Return the arrays that the compiled loop writes: one row a run, so that threads never share a row."""
     runs, dim = start.shape
     stages = len(rule.stages)
     kept = len(loop.record_at) + 1 if len(loop.record_at) else 0  # the last iterate comes on top
@@ -267,7 +267,7 @@ def _run_all(
     seeds: list[int],
     threads: int | None,
 ) -> None:
-    """All runs, the compiled loop without the interpreter's lock, so that threads are enough."""
+    """Carry out all runs, the compiled loop without the interpreter's lock, so that threads are enough."""
     from toyopt import _kernel  # loads numba, which importing this module does not
 
     def one(r: int) -> None:

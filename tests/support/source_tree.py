@@ -177,6 +177,7 @@ def unmirrored_tests(root: Path) -> list[str]:
             folder / f"_{stem}.py",
             folder / f"__{stem}__.py",
             folder / stem / "__init__.py",
+            folder.with_suffix(".py"),
         ]
         if not any(p.exists() for p in mirrored):
             names.append(str(path.relative_to(root)))

@@ -1,4 +1,4 @@
-"""Small facts about the core that nothing else in this folder holds: each kills a mutant of `make mutants`."""
+"""Single steps, tiny values, sampled data and defaults of `simulate`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toyopt import _check, dpo, sft, simulate
+from toyopt import dpo, sft, simulate
 from toyopt.algorithms import Alright, Constant, LinearDecay, Maxright, Mix, Sequential
 from toyopt.examples import table2
-from toyopt.problem import Objective, Problem
+from toyopt.problem import Problem
 from toyopt.simulate import Merit
 
 # One datum with two answers and one with three, in two dimensions.
@@ -20,28 +20,6 @@ THREE = Problem(
         sft([[[0.0, 0.0], [0.0, -1.0], [0.0, -2.0]]], [0]),
     )
 )
-
-
-def test_arrays_are_copied_row_by_row_and_cannot_be_written() -> None:
-    given = np.asfortranarray(np.arange(6.0).reshape(2, 3))
-    out = _check.array("x", given, 2)
-    assert out.flags.c_contiguous
-    assert not out.flags.writeable
-    assert not np.shares_memory(out, given)
-    assert _check.array("x", [1, 2], 1).dtype == _check.theta("x", [1, 2], 2).dtype == np.float64
-
-
-@pytest.mark.parametrize("lam", [0.0, 0.25, 1.0])
-def test_a_scalar_weighs_both_objectives_up_to_the_ends(lam: float) -> None:
-    assert _check.weights("lam", lam, 2) == (lam, 1.0 - lam)
-    assert _check.weights("lam", (lam, 1.0 - lam), 2) == (lam, 1.0 - lam)
-
-
-def test_bounds_of_numbers_are_included_or_not() -> None:
-    assert _check.real("x", 2.0, low=2.0) == 2.0
-    assert _check.whole("x", 2, low=2) == 2
-    with pytest.raises(ValueError, match=r"^x: must be more than 2, got 2\.0$"):
-        _check.real("x", 2.0, above=2.0)
 
 
 def test_the_loop_keeps_the_relative_accuracy_of_tiny_values() -> None:
@@ -106,42 +84,6 @@ def test_every_datum_is_drawn_about_equally_often() -> None:
     counts = sim.last[0] / 0.5e-9
     assert abs(counts.sum() - 4000) < 1e-2
     assert (abs(counts - 800) < 150).all()
-
-
-def test_the_origin_of_an_objective_is_its_own() -> None:
-    o = Objective("own", np.array([[2.0]]), np.array([1]), np.array([3.0]))
-    assert o.value([3.0]) == np.log(2.0)
-    assert o.phi is None
-
-
-def test_the_papers_letters_name_their_own_objective() -> None:
-    theta = np.array([0.3, -0.7])
-    for letters, o in zip(("dpo", "sft"), THREE.objectives, strict=True):
-        for what, method in (("f", "value"), ("grad", "grad"), ("hess", "hess")):
-            np.testing.assert_array_equal(getattr(THREE, f"{what}_{letters}")(theta), getattr(o, method)(theta))
-    assert not np.allclose(THREE.hess_dpo(theta), THREE.hess_sft(theta))
-    assert (THREE.C1, THREE.C2) == (1.0, 2.0)
-
-
-def test_defaults_and_stated_bounds_of_a_problem() -> None:
-    data: dict[str, Any] = {"chosen": [[0.5]], "rejected": [[0.0]], "features": [[[0.0], [0.5]]], "targets": [0]}
-    p = Problem.dpo_sft(theta_ref=[0.0], **data)
-    assert p.objectives[0].rows.tolist() == [[-0.5]]
-    assert p.phi == 0.5
-    assert Problem.dpo_sft(theta_ref=[0.0], phi=0.5, **data).phi == 0.5
-    bare = [Objective(name, np.array([[2.0]]), np.array([1]), np.array([0.0])) for name in "ab"]
-    assert Problem(tuple(bare)).phi is None
-    assert Problem(tuple(bare), phi=0.25).phi == 0.25
-    for phi in (0.0, -1.0):
-        with pytest.raises(ValueError, match=r"^phi: must be more than 0, got"):
-            Problem(tuple(bare), phi=phi)
-    mixed = Problem((bare[0], dpo([[3.0]], [[0.0]], beta=1.0, theta_ref=[0.0])))
-    assert mixed.phi == 3.0
-
-
-def test_the_only_datum_with_too_few_outputs_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^features\[0\]: shape \(2 or more, 2\) is needed, got \(1, 2\)$"):
-        sft([[[1.0, 0.0]]], [0])
 
 
 def test_recorded_steps_end_with_the_last() -> None:

@@ -1,4 +1,4 @@
-"""Optima at the edges: far away, nearly flat, in other units, rank-deficient. Each kills a mutant of `make mutants`."""
+"""Optima at the edges: far away, nearly flat, in other units, rank-deficient."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.optimize  # also here so that the processes that tools/mutants.py forks need not load it each
+import scipy.optimize
+from support.rows import of_rows
 
-from toyopt import Problem, _kernel, minimise, sft  # noqa: F401 - the loop for the same reason
+from toyopt import Problem, minimise, sft
 from toyopt.examples import LowerBound, table2
 from toyopt.optimum import Optimum, falling_direction, lower_bound_minimiser, pareto_front
 from toyopt.problem import Objective
 
 TURN = np.array([[math.cos(0.7), -math.sin(0.7)], [math.sin(0.7), math.cos(0.7)]])
-
-
-def of_rows(*rows: Any, name: str = "o", origin: Any = None) -> Objective:
-    """The mean of log(1 + exp(rowᵀθ)): it falls along -row."""
-    given = np.array(rows, dtype=float)
-    start = np.zeros(given.shape[1]) if origin is None else np.array(origin, dtype=float)
-    return Objective(name, given, np.ones(len(given), dtype=np.int64), start)
 
 
 def beside_flat(*rows: Any) -> Problem:

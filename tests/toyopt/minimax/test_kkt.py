@@ -1,4 +1,4 @@
-"""Problem (15) by its KKT conditions, in other units, along rays: each kills a mutant of `make mutants`."""
+"""Problem (15) by its KKT conditions, in other units, along rays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.optimize
-from test_mutants_core_optimum import of_rows
+from support.rows import of_rows
 
 from toyopt import Problem, minimax, minimise, sft
 from toyopt.examples import TABLE3, from_rows, random_problem, table2

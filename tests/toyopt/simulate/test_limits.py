@@ -1,4 +1,4 @@
-"""Types, threads and limits of `simulate`: each kills a mutant of `make mutants`."""
+"""Types, threads and limits of `simulate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_mutants_core_optimum import of_rows
+from support.rows import of_rows
 
 from toyopt import Alright, Constant, Maxright, Mix, Problem, Sequential, _kernel, _kernel_types, dpo, sft, simulate
 from toyopt.examples import table2
