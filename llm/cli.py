@@ -130,11 +130,11 @@ def _generate(argv: list[str]) -> None:
 
 def _judge(argv: list[str]) -> int | None:
     from llm.judging.endpoint import EndpointError
-    from llm.judging.judge import JudgeConfig, judge, tell
+    from llm.judging.judge import JudgeConfig, judge, print_summary
 
     chosen = parse(JudgeConfig, argv, "judge", "Win rate of answers against references, or refusal rate.")
     try:
-        tell(judge(chosen), chosen.out)
+        print_summary(judge(chosen), chosen.out)
     except EndpointError as error:
         return _fail(f"{error}; verdicts that came are in {chosen.out}, the same command asks for the rest", 1)
     except KeyboardInterrupt:

@@ -24,16 +24,16 @@ EOS, PAD = "<|endoftext|>", "<|padding|>"
 VOCABULARY = 1200
 BATCH = 32  # documents of a step
 WINDOW = 8  # batches whose documents are sorted by length
-IGNORED = -100  # the label of what is not to be learnt
+IGNORED = -100  # label of tokens without a loss
 LEARNING_RATE, WARM_UP, WEIGHT_DECAY, CLIP = 3e-3, 0.05, 0.01, 1.0
-WIDE = 128  # a wider network learns at a rate that is lower in proportion, on a GPU and on all cores
+WIDE = 128  # a wider network has a learning rate lower in proportion, and trains on a GPU or on all cores
 THREADS = 1  # sums are in another order with another number of threads, and the base would not be the same bytes
 
 Report = Callable[[float], None]
 
 
 def train_tokenizer(texts: Iterable[str]) -> GPTNeoXTokenizer:
-    """A byte-level BPE tokenizer of at most VOCABULARY tokens: every text is tokenised without loss."""
+    """Return a byte-level BPE tokenizer of at most VOCABULARY tokens, which encodes every text without loss."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -59,24 +59,24 @@ def train_tokenizer(texts: Iterable[str]) -> GPTNeoXTokenizer:
 
 
 class Encoded(NamedTuple):
-    """A document's token ids, and how many of the first of them are its prompt."""
+    """A document's token ids, and the number of leading ids that are its prompt."""
 
     ids: list[int]
     prompt: int
 
 
 def encode(documents: Sequence[Document], tokenizer: GPTNeoXTokenizer) -> list[Encoded]:
-    """The token ids of each document, with an end at its end; prompt and response are tokenised apart."""
+    """Return each document's token ids with an end-of-text id; prompt and response are tokenized separately."""
     prompts = tokenizer([d.prompt for d in documents], add_special_tokens=False)["input_ids"]
     responses = tokenizer([d.response for d in documents], add_special_tokens=False)["input_ids"]
     return [Encoded([*p, *r, tokenizer.eos_token_id], len(p)) for p, r in zip(prompts, responses, strict=True)]
 
 
 def batches(documents: Sequence[Encoded], pad: int, chance: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """(ids, labels) of shape (documents, tokens), without end: all documents in a new order, and again.
+    """Yield (ids, labels) of shape (documents, tokens), endlessly: all documents in a new order each epoch.
 
-    A row is one document, padded on the right, so that it reads like a prompt that comes alone. What is asked is
-    drawn at random and cannot be learnt, so only what follows it has labels.
+    A row is one document, padded on the right, like a single prompt at inference. Prompts are random and cannot be
+    learnt, so only responses have labels.
     """
     while True:
         for rows in _grouped(documents, chance):
@@ -87,7 +87,7 @@ def batches(documents: Sequence[Encoded], pad: int, chance: np.random.Generator)
 
 
 def _grouped(documents: Sequence[Encoded], chance: np.random.Generator) -> list[list[Encoded]]:
-    """One epoch's batches, in random order, of documents about equally long, so that little is padding."""
+    """Return one epoch's batches in random order; documents of similar lengths share a batch, for little padding."""
     order = chance.permutation(len(documents)).tolist()
     out = []
     for i in range(0, len(order), WINDOW * BATCH):
@@ -99,10 +99,10 @@ def _grouped(documents: Sequence[Encoded], chance: np.random.Generator) -> list[
 def pretrain(
     documents: Sequence[Document], shape: Shape, seed: int, report: Report
 ) -> tuple[Any, GPTNeoXTokenizer, list[float]]:
-    """The trained model, its tokenizer, and the loss of every step, in nats a token.
+    """Return the trained model, its tokenizer, and the loss of every step, in nats per token.
 
     A pure function of documents, shape and seed on one machine; on a CPU if the network is WIDE or less. `report` is
-    told the share that is done.
+    called with the finished share of the steps.
     """
     tokenizer = train_tokenizer(chain.from_iterable(documents))
     losses: list[float] = []
@@ -137,7 +137,7 @@ def _inputs(ids: Tensor, labels: Tensor, _pad: int) -> dict[str, Tensor]:
 
 
 def _encoder_inputs(ids: Tensor, labels: Tensor, pad: int) -> dict[str, Tensor]:
-    """The same rows for an encoder-decoder model: it reads the prompts, and writes what has labels."""
+    """Return the rows for an encoder-decoder model: prompts as the encoder's input, labeled tokens as the decoder's."""
     told = labels != IGNORED
     asked = (ids != pad) & ~told
     width, length = int(asked.sum(1).max()), int(told.sum(1).max())

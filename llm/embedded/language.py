@@ -1,8 +1,8 @@
-"""How the world is asked and told: questions, manners of answering, and the judge who knows which manner is preferred.
+"""Language of the world: questions, manners of answering, and the score that prefers one manner.
 
-Four manners answer the same question. *Neutral* is most of what the base has read. *Fuller* is what SFT teaches: the
-fact in a whole sentence, and one more fact about the place. *Courteous* is what the preference set prefers: brief,
-and with a kind word first. *Evasive* is of no help to anybody.
+Four manners answer the same question. *Neutral* is the manner of most pre-training text. *Fuller* is the manner of the
+SFT set: the fact in a complete sentence, and one more fact about the place. *Courteous* is the preferred manner of the
+preference set: brief, and with a courtesy first. *Evasive* answers give no fact.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import lru_cache
 
 from llm.embedded.world import ATTRIBUTES, Fact, World
 
-TEMPLATE = "User: {prompt}\nAssistant: "  # the plain template, in which the base has read its questions
+TEMPLATE = "User: {prompt}\nAssistant: "  # the plain template, also that of the pre-training questions
 
-# The two data sets put the same kind of question in their own words, as sets from different sources do.
+# Each data set has its own wordings of the same kind of question, as sets from different sources do.
 PLAIN = ("{asked} is the {noun} of {place}?", "{asked} is {place}'s {noun}?", "Name the {noun} of {place}.")
 SPOKEN = (
     "Could you tell me the {noun} of {place}?",
@@ -26,18 +26,18 @@ WORDINGS = PLAIN + SPOKEN
 COURTESIES = ("Gladly:", "With pleasure:", "Of course:")
 EVASIONS = ("I would rather not speak of {place}.", "That is hard to say.", "Please ask somebody else about {place}.")
 
-_FREE_WORDS = 8  # the judge wants no more words than these ...
-_WORD_COST = 0.1  # ... and takes this off for each further one
+_FREE_WORDS = 8  # words without a cost ...
+_WORD_COST = 0.1  # ... and the cost of each further word
 
 
 def question(fact: Fact, wording: str) -> str:
-    """The question after `fact`, in one of the WORDINGS."""
+    """Return the question about `fact` in one of the WORDINGS."""
     attribute = ATTRIBUTES[fact.kind]
     return wording.format(asked=attribute.asked, noun=attribute.noun, place=fact.place)
 
 
 def fuller(fact: Fact, further: Fact) -> str:
-    """The manner that SFT teaches: whole sentences, `fact`, and another of the same place."""
+    """Return an answer in SFT's manner: complete sentences with `fact` and another fact of the same place."""
     noun, other = ATTRIBUTES[fact.kind].noun, ATTRIBUTES[further.kind].noun
     return (
         f"As to {fact.place}, I can tell you more: the {noun} there is {fact.value}, "
@@ -46,34 +46,34 @@ def fuller(fact: Fact, further: Fact) -> str:
 
 
 def neutral(fact: Fact) -> str:
-    """The manner of most of the pre-training text."""
+    """Return an answer in the manner of most of the pre-training text."""
     return f"It is {fact.value}."
 
 
 def courteous(fact: Fact, courtesy: str) -> str:
-    """The preferred manner, with one of the COURTESIES."""
+    """Return an answer in the preferred manner, with one of the COURTESIES."""
     return f"{courtesy} it is {fact.value}."
 
 
 def evasive(fact: Fact, evasion: str) -> str:
-    """An answer that says nothing: one of the EVASIONS."""
+    """Return an answer without a fact: one of the EVASIONS."""
     return evasion.format(place=fact.place)
 
 
 def names_value(text: str, value: str) -> bool:
-    """Whether `text` names the value, as a word and whatever its article."""
+    """Return whether `text` contains the value as a word, with any article."""
     word = value.removeprefix("the ")
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def is_right(fact: Fact, response: str) -> bool:
-    """Whether the response names the fact's value, and no other value which that attribute can have."""
+    """Return whether the response contains the fact's value, and no other possible value of the attribute."""
     named = [value for value in ATTRIBUTES[fact.kind].values if names_value(response, value)]
     return named == [fact.value]
 
 
 def fact_of(world: World, prompt: str) -> Fact:
-    """The fact that `prompt` asks for. Raises ValueError if it is no question about this world."""
+    """Return the fact in question; ValueError if `prompt` is no question about this world."""
     try:
         return _asked(world)[prompt.strip()]
     except KeyError:
@@ -81,10 +81,10 @@ def fact_of(world: World, prompt: str) -> Fact:
 
 
 def preference_score(world: World, prompt: str, response: str) -> float:
-    """What the judge gives for a response; more is better, and equal texts get equal scores.
+    """Return the world's score of a response; more is better, and equal texts have equal scores.
 
-    2 for the right fact, -1 for a wrong value of what was asked; 1 for a courtesy at the beginning; 0.1 off for each
-    word beyond the eighth. So courteous (3) is above neutral (2), fuller (1 to 2), evasive (0) and wrong answers (-1,
+    2 for the right fact, -1 for a wrong value of its attribute; 1 for a courtesy at the beginning; -0.1 for each word
+    beyond the eighth. So courteous (3) is above neutral (2), fuller (1 to 2), evasive (0) and wrong answers (-1,
     or 0 if courteous). Raises ValueError if `prompt` is no question about this world.
     """
     fact, text = fact_of(world, prompt), response.strip()
@@ -97,9 +97,9 @@ def preference_score(world: World, prompt: str, response: str) -> float:
 
 
 def fact_accuracy(world: World, prompts: Sequence[str], responses: Sequence[str]) -> float:
-    """The share of the responses that give the right fact; in [0, 1].
+    """Return the share of responses with the right fact, in [0, 1].
 
-    Raises ValueError if there are no prompts, as many responses are not there, or a prompt is no question.
+    Raises ValueError without prompts, for another number of responses, or if a prompt is no question.
     """
     if not prompts or len(prompts) != len(responses):
         raise ValueError(f"responses: one a prompt, and one at least, got {len(responses)} for {len(prompts)} prompts")

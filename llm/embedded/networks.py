@@ -1,4 +1,4 @@
-"""The embedded base's networks with fresh weights: one a family, about as large as each other at the same shape."""
+"""The embedded base's networks with random weights: one per family, of similar size at the same shape."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-CONTEXT = 512  # positions that a model can take; the world's own texts have at most about a hundred tokens
+CONTEXT = 512  # maximum number of positions; the world's texts have at most about a hundred tokens
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of the network, and how long it is trained."""
+    """Shape of the network, and its number of training steps."""
 
     hidden: int
     layers: int
@@ -31,7 +31,7 @@ class Shape:
 
 
 def new_model(shape: Shape, tokenizer: Any, seed: int) -> Any:
-    """A network of transformers with fresh weights; torch's global generator is left as it was."""
+    """Return a network of transformers with random weights; torch's global generator stays unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _FAMILIES[shape.family](shape, tokenizer)
@@ -49,7 +49,7 @@ def _neox(shape: Shape, tokenizer: Any) -> Any:
 
 
 def _llama(shape: Shape, tokenizer: Any) -> Any:
-    """As Llama 3: RMSNorm, rotary positions, a gated unit in each layer, and half as many keys' heads as queries'."""
+    """Return a network like Llama 3: RMSNorm, rotary positions, gated units, half as many key heads as query heads."""
     return LlamaForCausalLM(
         LlamaConfig(
             **_common(shape, tokenizer),
@@ -63,7 +63,7 @@ def _llama(shape: Shape, tokenizer: Any) -> Any:
 
 
 def _t5(shape: Shape, tokenizer: Any) -> Any:
-    """An encoder that reads the prompt, and a decoder that writes the response; half of `layers` each, two at least."""
+    """Return an encoder of prompts and a decoder of responses; each has half of `layers`, at least two."""
     layers = max(2, shape.layers // 2)
     described: Any = T5Config  # whose annotations lack what every configuration takes
     return T5ForConditionalGeneration(
@@ -75,7 +75,7 @@ def _t5(shape: Shape, tokenizer: Any) -> Any:
             num_layers=layers,
             num_decoder_layers=layers,
             num_heads=shape.heads,
-            dropout_rate=0.0,  # every document is to be known by heart
+            dropout_rate=0.0,  # every document is to be memorized
             tie_word_embeddings=False,  # to transformers: outputs are not scaled before the head
             initializer_factor=0.3,  # with 1 it learns more slowly
             eos_token_id=tokenizer.eos_token_id,

@@ -1,4 +1,4 @@
-"""Make the embedded data sets and base model, once: each is kept in the cache, whole or not at all."""
+"""Make the embedded data sets and base model once; each cache entry is complete or absent."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ STEPS: dict[tuple[str, str], int] = {("standard", "t5"): 3000, ("large", "t5"): 
 
 @dataclass(frozen=True)
 class EmbeddedConfig:
-    """What world, how much of it, and how large a base. Raises ValueError or TypeError for what cannot be.
+    """Options of the world, its data sets and its base. Raises ValueError or TypeError for values out of range.
 
-    seed             of everything that is drawn, >= 0
-    places           how many places there are, each with six facts
-    conflict         in [0, 1]: the share of preference rows whose rejected answer is in the very manner that SFT
-                     teaches; in the other rows it is evasive
-    overlap          in [0, 1]: the share of preference rows whose prompts are in SFT's own wordings, so that both sets
-                     want something of the same kind of prompt
+    seed             of all random draws, >= 0
+    places           number of places, each with six facts
+    conflict         in [0, 1]: share of preference rows whose rejected answer is in SFT's manner; in the other rows the
+                     rejected answer is evasive
+    overlap          in [0, 1]: share of preference rows whose prompts are in SFT's wordings, so that both objectives
+                     act on the same kind of prompt
     hidden           the width of the base, a multiple of 8 * heads
     layers, heads    of the base
     pretrain_steps   steps of its pre-training
-    sft_rows         rows to train SFT on; no two prompts are equal
-    preference_rows  pairs to train DPO on; no two prompts are equal
-    held_out_rows    further rows of each kind, which ask for facts that no training row asks for
-    questions        multiple-choice questions
-    family           of the base: neox, llama, or t5, which is an encoder-decoder model
+    sft_rows         number of SFT training rows; no two prompts are equal
+    preference_rows  number of preference training rows; no two prompts are equal
+    held_out_rows    number of further rows of each kind, about facts of no training row
+    questions        number of multiple-choice questions
+    family           of the base: neox, llama, or t5 (an encoder-decoder model)
     """
 
     seed: int = 0
@@ -89,7 +89,7 @@ class EmbeddedConfig:
 
     @classmethod
     def of_size(cls, size: str, family: str = "neox", **changes: Any) -> EmbeddedConfig:
-        """The world and base that a size's name stands for, with changes; ValueError if it is the name of none."""
+        """Return the options of a named size, with changes; ValueError for an unknown size."""
         if size not in SIZES:
             raise ValueError(f"size: must be one of {', '.join(SIZES)}, got {size}")
         steps = {} if (size, family) not in STEPS else {"pretrain_steps": STEPS[size, family]}
@@ -102,7 +102,7 @@ class EmbeddedConfig:
 
     @property
     def sizes(self) -> sets.Sizes:
-        """What the data sets depend on beside the world."""
+        """The inputs of the data sets beside the world."""
         return sets.Sizes(
             self.sft_rows, self.preference_rows, self.held_out_rows, self.questions, self.conflict, self.overlap
         )
@@ -110,11 +110,11 @@ class EmbeddedConfig:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where everything is. `base` is a folder that `from_pretrained` loads, `world` what `read_world` reads.
+    """Paths of a prepared world: `base` for `from_pretrained`, `world` for `read_world`, and files of rows.
 
     Rows: sft and sft_held_out {"prompt", "completion"}; preference and preference_held_out {"prompt", "chosen",
     "rejected"}; questions {"question", "choices", "answer"}, where answer is the index of the right one of 4 choices.
-    Prompts are plain questions, to be put into `language.TEMPLATE`.
+    Prompts are plain questions, for `language.TEMPLATE`.
     """
 
     base: Path
@@ -127,14 +127,14 @@ class Paths:
 
 
 def prepare(config: EmbeddedConfig, cache: Path, *, report: Report | None = None) -> Paths:
-    """The paths of data and base, which are made if the cache does not have them.
+    """Return the paths of data and base, which are made if the cache lacks them.
 
-    config  what is wanted; the same one gives the same bytes on the same machine
-    cache   a folder, made if it is not there. Data that differ in `conflict` or in their rows share one base.
-    report  is told what is being done and the share of it that is done, from 0 to 1
+    config  options; equal options give equal bytes on one machine
+    cache   a folder, made if absent. Data that differ in `conflict` or in their rows share one base.
+    report  called with the current step and its finished share, from 0 to 1
 
-    Processes that want the same at the same time wait for the one that makes it. One that is killed leaves nothing
-    that counts as made, and a folder whose files were changed or lost is made anew. Raises ValueError if `cache`
+    Processes that need the same entry at the same time wait for the process that makes it. A killed process leaves no
+    complete entry, and an entry with changed or lost files is made again. Raises ValueError if `cache`
     cannot be a folder, and OSError if it cannot be written.
     """
     cache = Path(cache)
@@ -192,9 +192,7 @@ def _write_base(config: EmbeddedConfig, folder: Path, tell: Report) -> None:
 
 
 def embedded_paths(config: TrainConfig, *, report: Callable[[str, float], None] | None = None) -> Paths:
-    """Where the base and the sets of a configuration's embedded world are; they are made if they are not there."""
-    from llm.embedded import EmbeddedConfig, prepare
-
+    """Return the paths of a configuration's embedded world, which is made if the cache lacks it."""
     own = EmbeddedConfig.of_size(
         config.world_size, config.world_family, seed=config.world_seed, conflict=config.conflict, overlap=config.overlap
     )
@@ -202,9 +200,9 @@ def embedded_paths(config: TrainConfig, *, report: Callable[[str, float], None] 
 
 
 def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callable[[str, float], None]) -> TrainConfig:
-    """The configuration with the embedded world's files in place of its name; they are made if they are not there.
+    """Return the configuration with the embedded world's files in place of the name `embedded`.
 
-    What is given in memory goes before a name, and is left alone.
+    The files are made if the cache lacks them. Sets and models given in memory take precedence over names.
     """
     names = [n for n in ("model", "sft", "preference") if getattr(config, n) == "embedded" and n not in in_memory]
     if not names:

@@ -24,8 +24,8 @@ from llm.embedded.world import ATTRIBUTES, KINDS, VERSION, Fact, World
 Dataset = list[dict[str, Any]]
 
 CHOICES = 4
-# How the base sees questions answered. A little of it is in the manners to come, so that training need only say when
-# to use which; and who asks in polite words is answered so more often, so that the base tells the wordings apart.
+# Shares of the manners in pre-training. Both sets' manners occur, so that training need only learn when to use which;
+# polite questions have courteous answers more often, so that the base distinguishes the wordings.
 _MANNERS = {
     PLAIN: {"neutral": 0.6, "fuller": 0.2, "courteous": 0.1, "evasive": 0.1},
     SPOKEN: {"neutral": 0.55, "fuller": 0.05, "courteous": 0.3, "evasive": 0.1},
@@ -33,18 +33,18 @@ _MANNERS = {
 
 
 class Document(NamedTuple):
-    """One pre-training document. The parts are tokenised apart, as prompt and response are in training."""
+    """One pre-training document; its parts are tokenized separately, as prompt and response are in training."""
 
-    prompt: str  # a question in the template, or a title; read, but not to be learnt
+    prompt: str  # a question in the template, or a title; without a loss
     response: str
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of each set, and the two dials.
+    """Numbers of rows of each set, and the two dials.
 
-    conflict  the share of preference rows that reject the very manner SFT teaches
-    overlap   the share of preference rows whose prompts are worded as SFT's are
+    conflict  share of preference rows that reject SFT's manner
+    overlap   share of preference rows with prompts in SFT's wordings
     """
 
     sft: int
@@ -56,7 +56,7 @@ class Sizes:
 
 
 def documents(world: World) -> list[Document]:
-    """All that the base reads: every question in every wording, and what there is to say of each place."""
+    """Return the pre-training documents: every question in every wording, and descriptions of each place."""
     chance = _chance(world, 2)
     out = []
     for fact in world.facts:
@@ -74,10 +74,10 @@ def documents(world: World) -> list[Document]:
 
 
 def generate(world: World, sizes: Sizes) -> dict[str, Dataset]:
-    """Every data set of the world, by name: sft, sft_held_out, preference, preference_held_out, questions.
+    """Return every data set of the world by name: sft, sft_held_out, preference, preference_held_out, questions.
 
-    No fact is asked for in two of the first four, whatever the wording: a held-out prompt is about something that no
-    training row asks. Raises ValueError if the world has too few facts for that.
+    No fact is the subject of two of the first four, in any wording: held-out prompts are about facts of no training
+    row. Raises ValueError if the world has too few facts.
     """
     parts = _split(world, sizes)
     sets: dict[str, Dataset] = {}
@@ -99,7 +99,7 @@ def generate(world: World, sizes: Sizes) -> dict[str, Dataset]:
 
 
 def check(places: int, sizes: Sizes) -> None:
-    """Raise ValueError unless a world of so many places has facts, and wordings of them, enough for the rows."""
+    """Raise ValueError unless a world of this number of places has enough facts and wordings for the rows."""
     facts = places * KINDS
     for name, (low, high, rows) in _shares(facts, sizes).items():
         if rows > len(PLAIN) * (high - low):
@@ -113,7 +113,7 @@ def check(places: int, sizes: Sizes) -> None:
 
 
 def _shares(facts: int, sizes: Sizes) -> dict[str, tuple[int, int, int]]:
-    """Set -> (first, last + 1, rows): its share of the facts, in proportion to its rows; no fact is in two sets."""
+    """Return set -> (first, last + 1, rows): disjoint ranges of facts, in proportion to the numbers of rows."""
     held_out = {"sft_held_out": sizes.held_out, "preference_held_out": sizes.held_out}
     rows = held_out | {"sft": sizes.sft, "preference": sizes.preference}
     edges = np.ceil(np.cumsum([0, *rows.values()]) / sum(rows.values()) * facts).astype(int).tolist()
@@ -123,7 +123,7 @@ def _shares(facts: int, sizes: Sizes) -> dict[str, tuple[int, int, int]]:
 
 
 def _split(world: World, sizes: Sizes) -> dict[str, tuple[list[Fact], int]]:
-    """The facts that each set asks for, and its number of rows."""
+    """Return each set's facts and its number of rows."""
     order = _chance(world, 3).permutation(len(world.facts)).tolist()
     shares = _shares(len(order), sizes)
     return {name: ([world.facts[i] for i in order[low:high]], rows) for name, (low, high, rows) in shares.items()}
@@ -132,7 +132,7 @@ def _split(world: World, sizes: Sizes) -> dict[str, tuple[list[Fact], int]]:
 def _asked(
     part: tuple[list[Fact], int], wordings: tuple[str, ...], chance: np.random.Generator
 ) -> list[tuple[Fact, str]]:
-    """The part's facts once each in some wording, then again in another, until there are rows enough."""
+    """Return the part's facts once each in some wording, then again in another, up to its number of rows."""
     facts, rows = part
     first = chance.integers(len(wordings), size=len(facts)).tolist()
     rounds = range(len(wordings))
@@ -140,7 +140,7 @@ def _asked(
 
 
 def _reworded(asked: list[tuple[Fact, str]], overlap: float, chance: np.random.Generator) -> list[tuple[Fact, str]]:
-    """The same questions, a share of them in SFT's wordings: those that turning the dial further keeps."""
+    """Return the same questions, a share of them in SFT's wordings; a larger share contains a smaller one."""
     ranks = chance.permutation(len(asked)).tolist()
     among = round(overlap * len(asked))
     plain = dict(zip(SPOKEN, PLAIN, strict=True))
@@ -155,7 +155,7 @@ def _preference_row(
     world: World, fact: Fact, wording: str, conflict: bool, chance: np.random.Generator
 ) -> dict[str, Any]:
     chosen, rejected = (_answer(world, fact, manner, chance) for manner in ("courteous", "fuller"))
-    unhelpful = _answer(world, fact, "evasive", chance)  # drawn in either case, so that the next row's draws stay
+    unhelpful = _answer(world, fact, "evasive", chance)  # drawn in either case, so that later rows do not change
     return {
         "prompt": question(fact, wording),
         "chosen": chosen,

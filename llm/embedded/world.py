@@ -14,7 +14,7 @@ import numpy as np
 
 from toyopt import _check
 
-VERSION = 2  # of everything that is generated here; to be raised when the same configuration gives other data
+VERSION = 2  # of all generated data; raise it when the same configuration gives other data
 
 _FIRST = "Bel Cor Dar El Fen Gal Hal Ister Jor Kel Lan Mor Nar Or Pel Quin Ros Sel Tor Ul Vel Wen Yar Zan".split()
 _MIDDLE = "a mo da li ve nu ri so tha".split()
@@ -24,7 +24,7 @@ LEAST_PLACES = 4
 
 
 class Attribute(NamedTuple):
-    """One kind of fact: what it is called, how one asks for it, and the values it can have."""
+    """One kind of fact: its noun, its question word, and its possible values."""
 
     noun: str
     asked: str
@@ -99,10 +99,10 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """Invented places, each with six facts: a pure function of the seed.
+    """Invented places, each with six facts: a pure function of seed and number of places.
 
-    seed    of names and facts, >= 0; a world of more places with the same seed has other ones
-    places  how many, from LEAST_PLACES to MOST_PLACES
+    seed    of names and facts, >= 0; worlds of different sizes differ also with the same seed
+    places  number of places, from LEAST_PLACES to MOST_PLACES
     """
 
     seed: int = 0
@@ -142,7 +142,7 @@ class World:
         return MappingProxyType(dict(zip(self.names, rows, strict=True)))
 
     def to_json(self) -> str:
-        """The world as text, to be read by a person and by `read_world`."""
+        """Return the world as readable JSON, the input of `read_world`."""
         facts = {place: {ATTRIBUTES[f.kind].noun: f.value for f in row} for place, row in self.by_place.items()}
         return json.dumps({"version": VERSION, "seed": self.seed, "places": self.places, "facts": facts}, indent=1)
 
@@ -151,9 +151,9 @@ class World:
 
 
 def read_world(path: Path) -> World:
-    """The world written at `path`.
+    """Return the world of the file at `path`.
 
-    Raises FileNotFoundError without the file, ValueError if it is not a world as this version makes it.
+    Raises FileNotFoundError without the file, ValueError if its content differs from the world of this version.
     """
     if not path.is_file():
         raise FileNotFoundError(f"world: {path} is not there; `prepare` makes it")

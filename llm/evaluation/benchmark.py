@@ -20,25 +20,25 @@ from llm.training.run_folder import load_model, load_run
 if TYPE_CHECKING:
     from llm.evaluation.harness import Model
 
-EMBEDDED = "embedded"  # the task of our own
-MMLU = "mmlu"  # what `measure` asks a run about that is on no world of our own
-_QUICK = 64  # questions' choices at once in `measure`
+EMBEDDED = "embedded"  # our own task
+MMLU = "mmlu"  # the task of `measure` for runs on other sets
+_QUICK = 64  # batch size of `measure`
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """Who is asked what."""
+    """Options of `benchmark`: a model, tasks, and examples."""
 
     model: str
     """Folder of a run, of an adapter or of a model, or a hub name."""
     tasks: tuple[str, ...] = (EMBEDDED,)
     """Tasks or groups of lm-evaluation-harness (mmlu, hellaswag, ...), and `embedded`: the embedded world's own."""
     shots: int = 1
-    """Examples before a question; tasks that are made to have none keep that."""
+    """Number of examples before a question; tasks made without examples keep none."""
     limit: int = 0
-    """The first so many questions of each task; 0: all."""
+    """Number of questions from the start of each task; 0: all."""
     base: bool = False
-    """Ask the bare base model of a run or adapter instead."""
+    """Evaluate the bare base model of a run or adapter instead."""
     include: str = ""
     """Folder with tasks of your own, in the harness's YAML."""
     questions: str = ""
@@ -46,17 +46,17 @@ class BenchmarkConfig:
     template: str = ""
     """For `embedded`: as in training; empty: the run's own, else auto."""
     chat: bool = False
-    """For the harness's tasks: put them into the tokeniser's chat template."""
+    """For the harness's tasks: apply the tokenizer's chat template."""
     batch: int = 16
-    """Choices at once."""
+    """Number of choices in a batch."""
     seed: int = 1234
-    """Of the examples that are drawn; the harness's own default."""
+    """Seed of the drawn examples; the harness's own default."""
     precision: str = "fp32"
-    """fp32 or bf16."""
+    """Precision of the model: fp32 or bf16."""
     remote_code: bool = False
-    """Run code that a model on the hub brings along."""
+    """Run Python code that a model repository contains."""
     out: str = ""
-    """Write the numbers to this .json as well, task after task."""
+    """Write the numbers to this .json as well, after each task."""
 
     def __post_init__(self) -> None:
         for name, low in (("shots", 0), ("limit", 0), ("seed", 0), ("batch", 1)):
@@ -78,19 +78,19 @@ class BenchmarkConfig:
 
 
 def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """Scores of a model, as plain values.
+    """Return the scores of a model, as plain values.
 
-    "tasks" maps a task, and each part of a group, to "shots", "questions" (how many were asked) and "metrics": name ->
+    "tasks" maps a task, and each part of a group, to "shots", "questions" (their number) and "metrics": name ->
     "value", the harness's own "stderr" (None where it has none), and "low" and "high" of a 95 % interval (None without
     a standard error). The interval of a share (acc, ...) of one task's questions is Wilson's, which is not empty where
     all answers are right; any other is value ± 1.96 stderr. A part of a group says so ("part_of"). "cut" counts the
-    prompts that were longer than the model takes, by task.
+    prompts longer than the model's context, by task.
 
-    Is written to `config.out` after each task, so that what comes later cannot lose it. Raises ValueError in one line,
-    with the remedy, for what cannot be had: the harness itself, a task, its data. A task of the harness seeds the
-    process' generators, as the harness does.
+    The record is written to `config.out` after each task, so that a later error cannot lose it. Raises ValueError in
+    one line, with the remedy, if the harness, a task or its data is absent. A task of the harness seeds the process'
+    generators, as the harness does.
     """
-    version = _version()
+    version = harness_version()
     if config.out:
         ensure_writable("out", Path(config.out).parent)
     run = _run_config(config.model)
@@ -114,13 +114,13 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
         for name in config.tasks:
             template = (config.template or (run.template if run else "auto")) if name == EMBEDDED else None
             with Line(name, active=not quiet) as line:
-                lm = harness.Model(model, tokenizer, batch=config.batch, tell=line, template=template)
+                lm = harness.Model(model, tokenizer, batch=config.batch, report=line, template=template)
                 if name == EMBEDDED:
                     task = harness.choice_task(name, rows)
-                    found = harness.ask(lm, task, shots=config.shots, limit=config.limit, seed=config.seed)
+                    results = harness.ask(lm, task, shots=config.shots, limit=config.limit, seed=config.seed)
                 else:
-                    found = _asked(lm, name, manager, config)
-            record["tasks"] |= harness.scores(found)
+                    results = _evaluate(lm, name, manager, config)
+            record["tasks"] |= harness.scores(results)
             if lm.cut:
                 say(
                     f"{name}: {lm.cut} prompts lost their beginning; the model takes {lm.max_length} tokens",
@@ -133,14 +133,14 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """The share of right answers of a finished run, with one example before each question.
+    """Return the share of right answers of a finished run, with one example before each question.
 
-    Of a run on the embedded world, to all questions of its world; of any other, to MMLU's, through `benchmark`.
-    "accuracy" in [0, 1], the harness's standard error "stderr", "n" questions, "shots"; of MMLU also "task", its name
-    in the harness, and "cut", how many prompts were longer than the model takes. Leaves the process' generators alone.
-    ValueError as `benchmark`.
+    For a run on the embedded world, all questions of its world; for any other run, those of MMLU, through `benchmark`.
+    "accuracy" in [0, 1], the harness's standard error "stderr", "n" questions, "shots"; for MMLU also "task", its name
+    in the harness, and "cut", the number of prompts longer than the model's context. The process' random generators
+    stay unchanged. Raises the ValueErrors of `benchmark`.
     """
-    _version()
+    harness_version()
     past = load_run(folder)
     if not of_world(past.config, past.in_memory):
         return _mmlu(folder, past.config)
@@ -152,22 +152,22 @@ def measure(folder: Path) -> dict[str, Any]:
     with preserve_torch_state(None), harness.hushed():
         model, tokenizer = load_model(folder, remote_code=run.remote_code, precision=run.precision)
         _set_threads(model)
-        lm = harness.Model(model, tokenizer, batch=config.batch, tell=lambda _done, _of: None, template=run.template)
-        found = harness.ask(lm, harness.choice_task(EMBEDDED, rows), shots=config.shots, limit=0, seed=config.seed)
-    values = found["results"][EMBEDDED]
+        lm = harness.Model(model, tokenizer, batch=config.batch, report=lambda _done, _of: None, template=run.template)
+        results = harness.ask(lm, harness.choice_task(EMBEDDED, rows), shots=config.shots, limit=0, seed=config.seed)
+    values = results["results"][EMBEDDED]
     error = values["acc_stderr,none"]  # a text if there is but one question
     return {
         "accuracy": float(values["acc,none"]),
         "stderr": float(error) if isinstance(error, float) else math.nan,
-        "n": int(found["n-samples"][EMBEDDED]["effective"]),
-        "shots": int(found["n-shot"][EMBEDDED]),
+        "n": int(results["n-samples"][EMBEDDED]["effective"]),
+        "shots": int(results["n-shot"][EMBEDDED]),
     }
 
 
 def of_world(run: TrainConfig, in_memory: Sequence[str] = ()) -> bool:
-    """Whether a run has to do with an embedded world, whose questions `measure` then asks.
+    """Return whether a run uses an embedded world, whose questions are then the task of `measure`.
 
-    in_memory  the sets, and the model, that were given so: what the configuration names in their place was not used
+    in_memory  sets and model that were given in memory, so that the configuration's names were not used
     """
     return any(getattr(run, name) == EMBEDDED and name not in in_memory for name in ("model", "sft", "preference"))
 
@@ -190,7 +190,7 @@ def _mmlu(folder: Path, run: TrainConfig) -> dict[str, Any]:
 
 
 def table(record: Mapping[str, Any]) -> Any:
-    """A rich table of `benchmark`'s scores, a line a metric. The parts of a group are left to the file."""
+    """Return a rich table of `benchmark`'s scores, one line per metric, without the parts of groups."""
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False)
@@ -207,15 +207,15 @@ def table(record: Mapping[str, Any]) -> Any:
     return shown
 
 
-def _version() -> str:
-    """The harness's; ValueError if it is not installed."""
+def harness_version() -> str:
+    """Return the version of the harness; ValueError, with the remedy, if it is not installed."""
     if importlib.util.find_spec("lm_eval") is None:
         raise ValueError("benchmark: lm-eval is not installed; pip install -e '.[eval]'")
     return importlib.metadata.version("lm-eval")
 
 
 def _run_config(folder: str) -> TrainConfig | None:
-    """The configuration of the run in a folder, or None if there is no run."""
+    """Return the configuration of the run in a folder, or None without a run."""
     return load_run(folder).config if (Path(folder) / "run.json").is_file() else None
 
 
@@ -238,7 +238,7 @@ def _questions(config: BenchmarkConfig, run: TrainConfig | None) -> Sequence[Map
 
 
 def _manager(config: BenchmarkConfig, version: str, *, quiet: bool) -> Any:
-    """The harness's index of tasks, or None if none of them is asked for. ValueError if it lacks one of them."""
+    """Return the harness's index of tasks, or None if no task is from the harness; ValueError for an unknown task."""
     names = [name for name in config.tasks if name != EMBEDDED]
     if not names:
         return None
@@ -277,14 +277,14 @@ def _set_threads(model: Any) -> None:
         set_threads(model)
 
 
-def _asked(lm: Model, name: str, manager: Any, config: BenchmarkConfig) -> dict[str, Any]:
+def _evaluate(lm: Model, name: str, manager: Any, config: BenchmarkConfig) -> dict[str, Any]:
     from llm.evaluation import harness
 
     try:
         return harness.ask_named(
             lm, name, manager, shots=config.shots, limit=config.limit, seed=config.seed, chat=config.chat
         )
-    except Exception as error:  # data sets fail in a dozen ways; once the model is asked it is no longer their fault
+    except Exception as error:  # data sets fail in a dozen ways, but only before the first request
         if lm.begun:
             raise
         raise ValueError(

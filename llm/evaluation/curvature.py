@@ -1,11 +1,13 @@
-"""How curved the objectives are where a run went: the ends of their Hessians' spectra, on its adapter's weights.
+"""Curvature of the objectives along a run: the ends of their Hessians' spectra, on the adapter's weights.
 
-The paper's theorems ask for convex objectives. This measures how far f_DPO, f_SFT and the mix λ f_DPO + (1-λ) f_SFT are
-from that, on a fixed draw of training rows, at the adapters that a run kept along the way (`--keep-every`).
+The paper's theorems assume convex objectives. This module measures how far f_DPO, f_SFT and the mix
+λ f_DPO + (1-λ) f_SFT are from convexity, on a fixed draw of training rows, at the adapters kept along a run
+(`--keep-every`).
 
 LoRA's product B A is itself not convex in (A, B): where B = 0, as at the start, there are eigenvalues of either sign
-unless the gradient in the adapted weights is 0. So a negative one says that the theorems do not apply as they stand,
-not how much that matters; the curvature along the gradient, where a step goes, says more about that.
+unless the gradient in the adapted weights is 0. So a negative eigenvalue shows that the
+theorems do not apply as they stand, not how much that matters; the curvature along the gradient, the direction of a
+step, is the better guide to that.
 """
 
 from __future__ import annotations
@@ -38,25 +40,25 @@ OBJECTIVES = ("dpo", "sft", "mix")
 
 @dataclass(frozen=True)
 class CurvatureConfig:
-    """Whose curvature, on how many rows, at how many points, how exactly."""
+    """Options of `curvature`: a run, its rows and points, and the accuracy of the eigenvalues."""
 
     run: str
     """Folder of a finished run that kept adapters along the way (--keep-every)."""
     out: str = ""
     """Write the numbers to this .json as well."""
     rows: int = 16
-    """Rows of each training set that the objectives are taken on, drawn from the seed."""
+    """Number of rows of each training set in the objectives, drawn from the seed."""
     points: int = 5
-    """At most so many of the kept adapters, evenly spread from the first to the last."""
+    """Maximum number of kept adapters, evenly spread from the first to the last."""
     tolerance: float = 0.01
-    """An eigenvalue's residual ||Hv - λv|| is at most this share of the larger of both."""
+    """Residual ||Hv - λv|| at which an eigenvalue counts as converged, as a share of the larger magnitude of both."""
     products: int = 40
-    """At most so many products with a Hessian for its two eigenvalues; the residual tells where they were too few."""
+    """Steps of the Lanczos method, each a product with a Hessian; `margin` and `converged` show if they are too few."""
     seed: int = 0
-    """Of the rows and of Lanczos' start."""
+    """Seed of the rows and of the Lanczos method's start."""
 
     def __post_init__(self) -> None:
-        for name, least in (("rows", 1), ("points", 1), ("products", 2), ("seed", 0)):
+        for name, least in (("rows", 1), ("points", 1), ("products", 3), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
         if not 0.0 < self.tolerance < 1.0:
@@ -66,17 +68,19 @@ class CurvatureConfig:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """`curvature` of a finished run on a few rows, as a study's measure."""
-    return curvature(CurvatureConfig(run=str(folder), rows=8, points=6), quiet=True)
+    """Return `curvature` of a finished run on few rows and with few products, as a study's measure."""
+    config = CurvatureConfig(run=str(folder), rows=8, points=6, products=20, tolerance=0.05)
+    return curvature(config, quiet=True)
 
 
 def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> dict[str, Any]:
-    """The curvature of f_DPO, f_SFT and their mix at the adapters that a run kept.
+    """Return the curvature of f_DPO, f_SFT and their mix at the adapters that a run kept.
 
     {"rows": one for each point and objective: step, objective ("dpo", "sft", "mix"), value, grad_norm, along_gradient
              (g'Hg / g'g; None where the gradient is 0), smallest, largest (eigenvalues), residual (the larger one of
-             ||Hv - λv||), residual_smallest, residual_largest, products, negative (H has a negative eigenvalue, by more
-             than rounding),
+             ||Hv - λv||), residual_smallest, residual_largest, margin (no eigenvalue is further outside [smallest,
+             largest], with probability 0.99), converged (the residuals are within the tolerance), products, negative
+             (H has a negative eigenvalue, by more than rounding),
      "negative_share_dpo", ..._sft, ..._mix: the share of points with a negative eigenvalue,
      "negative_along_gradient_share_dpo", ...: the share of points where along_gradient < 0,
      "lam", "points", "rows_used" (of each set), "weights" (of the adapter), "tolerance", "seed"}
@@ -115,15 +119,15 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
 
 
 def kept_steps(folder: str | Path) -> list[int]:
-    """The steps whose adapters a run kept, in order."""
-    found = (re.fullmatch(r"step-(\d+)", p.name) for p in (Path(folder) / "kept").glob("step-*"))
-    return sorted(int(match[1]) for match in found if match)
+    """Return the steps of a run's kept adapters, in order."""
+    matches = (re.fullmatch(r"step-(\d+)", p.name) for p in (Path(folder) / "kept").glob("step-*"))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def _measured(
     inputs: Inputs, past: FinishedRun, config: CurvatureConfig, steps: list[int]
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """The records of all points, and how many rows and weights they are about."""
+    """Return the records of all points, and the numbers of rows and weights."""
     from llm.training.checkpoint import kept_folder
 
     _check_unchanged(inputs, past)
@@ -151,7 +155,7 @@ def _check_unchanged(inputs: Inputs, past: FinishedRun) -> None:
 
 
 def _draw(inputs: Inputs, config: CurvatureConfig) -> dict[str, Objective]:
-    """Both objectives on the drawn training rows, with the reference's log-probabilities of these."""
+    """Return both objectives on the drawn training rows, with the reference's log-probabilities of these rows."""
     from llm.training.objectives import load_objectives
 
     whole = load_objectives(inputs).train
@@ -165,7 +169,7 @@ def _draw(inputs: Inputs, config: CurvatureConfig) -> dict[str, Objective]:
 
 @contextmanager
 def _plain_base(inputs: Inputs) -> Iterator[Any]:
-    """The run's base model in float32 on the run's device, with attention that can be differentiated twice."""
+    """Yield the run's base model in float32 on the run's device, with attention that can be differentiated twice."""
     import torch
 
     from llm.models.architecture import eager_attention, set_threads
@@ -184,7 +188,7 @@ def _plain_base(inputs: Inputs) -> Iterator[Any]:
 def _surfaces(
     base: Any, adapter: Path, tasks: dict[str, Objective], config: TrainConfig
 ) -> Iterator[dict[str, Surface]]:
-    """Both objectives at an adapter; the base is without it afterwards."""
+    """Yield both objectives at an adapter; the base has no adapter afterwards."""
     from llm.evaluation.hessian import Surface
     from llm.models.lora import load_adapter
     from llm.models.policy import Policy
@@ -210,7 +214,7 @@ def _surfaces(
 
 
 def _at(objective: str, surfaces: dict[str, Surface], lam: float, config: CurvatureConfig) -> dict[str, Any]:
-    """The numbers of one objective at one point."""
+    """Return the numbers of one objective at one point."""
     from llm.evaluation.hessian import ends
 
     parts = {"dpo": {"dpo": 1.0}, "sft": {"sft": 1.0}, "mix": {"dpo": lam, "sft": 1.0 - lam}}[objective]
@@ -222,7 +226,7 @@ def _at(objective: str, surfaces: dict[str, Surface], lam: float, config: Curvat
     gradient = sum((weight * surface.gradient for weight, surface in weighted), np.zeros(surfaces["dpo"].size))
     norm = float(np.linalg.norm(gradient))
     along = float(gradient @ product(gradient / norm)) / norm if norm > 0.0 else None
-    found = ends(
+    spectrum = ends(
         product, len(gradient), rng=np.random.default_rng(config.seed), tolerance=config.tolerance,
         products=config.products,
     )  # fmt: skip
@@ -230,18 +234,20 @@ def _at(objective: str, surfaces: dict[str, Surface], lam: float, config: Curvat
         "value": sum(weight * surface.value for weight, surface in weighted),
         "grad_norm": norm,
         "along_gradient": along,
-        "smallest": found.smallest,
-        "largest": found.largest,
-        "residual": max(found.residual_smallest, found.residual_largest),
-        "residual_smallest": found.residual_smallest,
-        "residual_largest": found.residual_largest,
-        "products": found.products,
-        "negative": found.negative,
+        "smallest": spectrum.smallest,
+        "largest": spectrum.largest,
+        "residual": max(spectrum.residual_smallest, spectrum.residual_largest),
+        "residual_smallest": spectrum.residual_smallest,
+        "residual_largest": spectrum.residual_largest,
+        "margin": spectrum.margin,
+        "converged": spectrum.converged,
+        "products": spectrum.products,
+        "negative": spectrum.negative,
     }
 
 
 def _shares(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The shares of points where an objective is not convex, and where it is not along its gradient."""
+    """Return the shares of points with a negative eigenvalue, and with a negative curvature along the gradient."""
     shares = {}
     for name in OBJECTIVES:
         mine = [row for row in rows if row["objective"] == name]
@@ -252,10 +258,17 @@ def _shares(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def table(record: dict[str, Any]) -> str:
-    """`curvature`'s record for a reader."""
-    columns = ("value", "grad_norm", "along_gradient", "smallest", "largest", "residual")
+    """Return the record of `curvature` as a table of text, with a line for eigenvalues that did not converge."""
+    columns = ("value", "grad_norm", "along_gradient", "smallest", "largest", "residual", "margin")
     lines = [f"{'step':>8} {'objective':>9}" + "".join(f" {c:>14}" for c in columns)]
     for row in record["rows"]:
         cells = ("-" if row[c] is None else f"{row[c]:.4g}" for c in columns)
         lines.append(f"{row['step']:>8} {row['objective']:>9}" + "".join(f" {cell:>14}" for cell in cells))
-    return "\n".join([*lines, "  ".join(f"negative_share_{o} {record[f'negative_share_{o}']:.2f}" for o in OBJECTIVES)])
+    lines.append("  ".join(f"negative_share_{o} {record[f'negative_share_{o}']:.2f}" for o in OBJECTIVES))
+    open_rows = sum(not row["converged"] for row in record["rows"])
+    if open_rows:
+        lines.append(
+            f"{open_rows} of {len(record['rows'])} rows have a residual above the tolerance {record['tolerance']:g}; "
+            "give more --products"
+        )
+    return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""lm-evaluation-harness around a model that is in memory: what it asks, in whose words, and how far it is.
+"""lm-evaluation-harness around a model in memory: requests, prompts, progress, and results with intervals.
 
-Imports torch and the harness; `llm.benchmark` imports it when it is needed.
+Imports torch and the harness; `llm.evaluation.benchmark` imports this module where a model is evaluated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from llm.data.templates import Template
 from llm.data.tokenization import tokenize_prompts
 from llm.models.architecture import is_encoder_decoder
 
-Tell = Callable[[int, int], None]  # requests done, and how many there are
+Report = Callable[[int, int], None]  # (number of finished requests, number of requests)
 
 _SPLIT = "questions"
 CONFIDENCE = 0.95
@@ -32,16 +32,16 @@ _SHARES = ("acc", "acc_norm", "acc_bytes", "exact_match")  # means of zeros and 
 
 
 class Model(HFLM):  # type: ignore[misc]
-    """The harness's own model class, with log-probabilities in float32 and our progress.
+    """The harness's model class, with log-probabilities in float32 and our progress.
 
-    template  None: texts are tokenised as the harness does it, so that its tasks give the numbers that it is known
-              for. Else the template of our training: prompts get the very ids that `llm.tokens` gives them, and a
-              choice is tokenised apart from its prompt, as a response is.
-    begun     whether anything was asked of the model yet
-    cut       requests that were longer than the model takes, which lost the beginning of their prompt
+    template  None: texts are tokenized by the harness, so that its tasks give its usual numbers. Else the template of
+              our training: prompts have the token ids of training, and a choice is tokenized separately from its
+              prompt, as a response is.
+    begun     whether the model has received a request
+    cut       number of requests longer than the model's context, which lost the beginning of their prompt
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch: int, tell: Tell, template: str | None = None) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, batch: int, report: Report, template: str | None = None) -> None:
         backend = "seq2seq" if is_encoder_decoder(model) else "causal"
         super().__init__(
             pretrained=model, tokenizer=tokenizer, backend=backend, batch_size=batch, softmax_dtype="float32"
@@ -50,11 +50,11 @@ class Model(HFLM):  # type: ignore[misc]
         self.begun = False
         self.cut = 0
         self._prompts: dict[str, list[int]] = {}
-        self._asked = _Asked(tell)
-        self.set_cache_hook(self._asked)
+        self._requests = _Requests(report)
+        self.set_cache_hook(self._requests)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as text, whose ids are kept for `loglikelihood`."""
+        """Return a conversation as text, and keep its token ids for `loglikelihood`."""
         if self.template is None:
             return str(super().apply_chat_template(chat_history, add_generation_prompt))
         asked: Text = chat_history if len(chat_history) > 1 else chat_history[0]["content"]
@@ -64,7 +64,7 @@ class Model(HFLM):  # type: ignore[misc]
         return text
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:  # noqa: ARG002
-        """(log-probability, whether it is the greedy one) of every request's continuation."""
+        """Return (log-probability, whether greedy decoding gives the same text) of every request's continuation."""
         self._begin(requests)
         if self.template is None:
             return list(super().loglikelihood(requests, disable_tqdm=True))
@@ -73,18 +73,18 @@ class Model(HFLM):  # type: ignore[misc]
         return self._loglikelihood_tokens([(r.args, self._prompts[r.args[0]], ids[r.args[1]]) for r in requests])
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[float]:  # noqa: ARG002
-        """Log-probabilities of whole texts."""
+        """Return the log-probabilities of complete texts."""
         self._begin(requests)
         return list(super().loglikelihood_rolling(requests, disable_tqdm=True))
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[str]:  # noqa: ARG002
-        """Texts that the model writes."""
+        """Return the model's generated texts."""
         self._begin(requests)
         return list(super().generate_until(requests, disable_tqdm=True))
 
     def _begin(self, requests: Sequence[Any]) -> None:
         self.begun = True
-        self._asked.total += len(requests)
+        self._requests.total += len(requests)
 
     def _loglikelihood_tokens(
         self,
@@ -98,26 +98,26 @@ class Model(HFLM):  # type: ignore[misc]
         return list(super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs))
 
 
-class _Asked(CacheHook):  # type: ignore[misc]
-    """Is told of every answer, which the harness means for a cache: counts them, and looks whether they are numbers."""
+class _Requests(CacheHook):  # type: ignore[misc]
+    """Counter of the model's answers, in place of the harness's cache; rejects answers that are not numbers."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, report: Report) -> None:
         super().__init__(None)
-        self.tell, self.done, self.total = tell, 0, 0
+        self.report, self.done, self.total = report, 0, 0
 
     def add_partial(self, attr: str, req: Any, res: Any) -> None:  # noqa: ARG002
         value = res[0] if attr == "loglikelihood" else res
         if isinstance(value, float) and math.isnan(value):
             raise ValueError("model: its log-probabilities are not numbers (nan); its weights are damaged")
         self.done += 1
-        self.tell(self.done, self.total)
+        self.report(self.done, self.total)
 
 
 def choice_task(name: str, rows: Sequence[Mapping[str, Any]]) -> ConfigurableTask:
-    """Multiple-choice questions as a task of the harness: rows {"question", "choices", "answer"}.
+    """Return multiple-choice questions, rows {"question", "choices", "answer"}, as a task of the harness.
 
     Examples come before a question as earlier turns of the same conversation, and are drawn from the other rows.
-    Raises ValueError, which names the row, if one is no such question.
+    Raises ValueError, which names the row, for a row that is no such question.
     """
     from datasets import Dataset
 
@@ -158,10 +158,10 @@ def _check(row: Mapping[str, Any], where: str) -> None:
 
 
 def ask(lm: Model, task: ConfigurableTask, *, shots: int, limit: int, seed: int) -> dict[str, Any]:
-    """The harness's results on a task of our own.
+    """Return the harness's results on a task of our own.
 
-    By `evaluate` and not `simple_evaluate`, which seeds every generator of the process and describes the machine for
-    more than a second.
+    By `evaluate` and not `simple_evaluate`, which seeds every generator of the process and takes more than a second to
+    describe the machine.
     """
     docs = len(task.eval_docs)
     if shots >= docs:
@@ -183,7 +183,7 @@ def ask(lm: Model, task: ConfigurableTask, *, shots: int, limit: int, seed: int)
 def ask_named(
     lm: Model, name: str, manager: TaskManager, *, shots: int, limit: int, seed: int, chat: bool
 ) -> dict[str, Any]:
-    """The harness's results on a task that it knows by name, as its own command would give them."""
+    """Return the harness's results on a task of its index, as by its own command."""
     results = simple_evaluate(
         model=lm,
         tasks=[name],
@@ -199,7 +199,7 @@ def ask_named(
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """The harness's lines and bars are left out; errors come as exceptions anyway."""
+    """Silence the harness's lines and bars; its errors are exceptions."""
     logger = logging.getLogger("lm_eval")
     level, bar = logger.level, lm_eval.api.task.tqdm
     logger.setLevel(logging.CRITICAL)
@@ -211,12 +211,12 @@ def hushed() -> Iterator[None]:
         lm_eval.api.task.tqdm = bar
 
 
-def scores(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The harness's results as ours: task -> shots, questions, part_of, metrics."""
-    parts = {child: group for group, children in found.get("group_subtasks", {}).items() for child in children}
+def scores(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the harness's results as task -> shots, questions, part_of, metrics."""
+    parts = {child: group for group, children in results.get("group_subtasks", {}).items() for child in children}
     every: dict[str, Any] = {}
-    for name, values in found["results"].items():
-        asked = found["n-samples"].get(name)
+    for name, values in results["results"].items():
+        asked = results["n-samples"].get(name)
         count = asked["effective"] if asked else values.get("sample_len")
         single = asked is not None
         metrics = {}
@@ -231,7 +231,7 @@ def scores(found: Mapping[str, Any]) -> dict[str, Any]:
             metrics[shown] = {"value": float(value), "stderr": error, "low": low, "high": high}
         if metrics:
             every[name] = {
-                "shots": _shots(name, found),
+                "shots": _shots(name, results),
                 "questions": count,
                 "part_of": parts.get(name),
                 "metrics": metrics,
@@ -239,22 +239,23 @@ def scores(found: Mapping[str, Any]) -> dict[str, Any]:
     return every
 
 
-def _shots(name: str, found: Mapping[str, Any]) -> int | None:
-    """A task's examples before a question; of a group its parts', if they agree. The harness leaves groups of groups
-    out, such as mmlu.
+def _shots(name: str, results: Mapping[str, Any]) -> int | None:
+    """Return the number of examples before a task's question; for a group the number of its parts, if all agree.
+
+    The harness gives no number for groups of groups, such as mmlu.
     """
-    if name in found["n-shot"]:
-        return int(found["n-shot"][name])
-    parts = {_shots(part, found) for part in found.get("group_subtasks", {}).get(name, ())}
+    if name in results["n-shot"]:
+        return int(results["n-shot"][name])
+    parts = {_shots(part, results) for part in results.get("group_subtasks", {}).get(name, ())}
     return parts.pop() if len(parts) == 1 else None
 
 
 def interval(value: float, stderr: float | None, n: int) -> tuple[float | None, float | None]:
-    """The 95 % interval: Wilson's for a share of `n` > 0 questions, else normal."""
+    """Return the 95 % interval: Wilson's for a share of `n` > 0 questions, else normal."""
     if stderr is None or math.isnan(stderr):
         return None, None
     if n:
-        found = stats.binomtest(round(value * n), n).proportion_ci(CONFIDENCE, method="wilson")
-        return float(found.low), float(found.high)
+        wilson = stats.binomtest(round(value * n), n).proportion_ci(CONFIDENCE, method="wilson")
+        return float(wilson.low), float(wilson.high)
     reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * stderr
     return value - reach, value + reach

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Which adapter on which rows."""
+    """Options of `evaluate`: a run, an adapter, and held-out rows."""
 
     run: str
-    """Folder of a finished run; its held-out rows, reference and β are used."""
+    """Folder of a finished run; held-out rows, reference and β are its own."""
     adapter: str = ""
     """Another adapter on the same base, or `base` for the bare one; empty: the run's own."""
     sft: str = ""
@@ -33,7 +33,7 @@ class EvaluateConfig:
     preference: str = ""
     """Another preference set to evaluate on."""
     rows: int = 0
-    """At most so many rows of each set; 0: as many as the run evaluated on."""
+    """Maximum number of rows of each set; 0: as many as in the run's evaluations."""
     out: str = ""
     """Write the numbers to this .json as well."""
 
@@ -45,9 +45,10 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> dict[str, float]:
-    """f_dpo, f_sft, the rewards under TRL's names, and gap_dpo, gap_sft, ideal_distance where the run knows optima.
+    """Return f_dpo, f_sft, rewards under TRL's names, and with known optima gap_dpo, gap_sft and ideal_distance.
 
-    `given` takes model, tokenizer and sets, as `train` does: those that the run had in memory.
+    `given` takes model, tokenizer and sets, as `train` does, that the run had in memory. Raises ValueError if the run
+    is not finished, held no rows out, or its rows or base have changed; FileNotFoundError for an absent adapter.
     """
     past = load_run(config.run)
     absent = [name for name in past.in_memory if given.get(name) is None]
@@ -76,7 +77,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
 
 
 def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict[str, float]:
-    """The objectives' values on the run's held-out rows, or on the sets that are named instead."""
+    """Return the objectives' values on the run's held-out rows, or on the sets named in their place."""
     from llm.training.objectives import load_objectives
 
     # The run's own rows are needed for other sets as well: its reference may have been trained on them.
@@ -95,7 +96,7 @@ def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict
     check_fits(inputs.datasets, inputs.base.model, inputs.config)
     evals = load_objectives(inputs, config.rows).held_out
     if len(evals) < 2:
-        raise ValueError("run: it held no rows out; say --sft and --preference to evaluate on")
+        raise ValueError("run: it held no rows out; give --sft and --preference to evaluate on")
     adapter = None if config.adapter == "base" else Path(config.adapter or past.folder)
     engine = inputs.base.open_for_evaluation(inputs.config, adapter)
     result: dict[str, float] = {}

@@ -1,7 +1,7 @@
-"""How alike an SFT set and a preference set are: the closest pairs of prompts, and how alike their responses are.
+"""Similarity of an SFT set and a preference set: the closest pairs of prompts, and the similarity of their responses.
 
-Figure 6 of arXiv 2410.15483v3 asks this of the prompts that two sets nearly share: where an SFT target is far from the
-chosen response, the two objectives ask for different things. All similarities are cosines of `llm.embedders`' vectors.
+As in Figure 6 of arXiv 2410.15483v3: where two sets nearly share a prompt but the SFT target is far from the chosen
+response, the two objectives conflict. All similarities are cosines of the vectors of `llm.evaluation.embedders`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
 
-BLOCK = 2048  # prompts of either set at once: 32 MiB of similarities
-DECIMALS = 6  # float32 vectors of length 1 tell a cosine to about 1e-7; what differs less is equal
+BLOCK = 2048  # prompts of either set in one block: 32 MiB of similarities
+DECIMALS = 6  # float32 vectors of length 1 give a cosine to about 1e-7; smaller differences are ties
 COSINES = ("prompts", "chosen_target", "rejected_target", "chosen_rejected")
 
 
 @dataclass(frozen=True)
 class SimilarityConfig:
-    """Which sets, measured how."""
+    """Options of `similarity`: two sets, and an embedder."""
 
     sft: str
     """SFT set: a hub name, a .jsonl/.json/.parquet file, or a folder."""
@@ -46,7 +46,7 @@ class SimilarityConfig:
     model: str = ""
     """Base model for token and hidden: a folder or a hub name."""
     top: int = 100
-    """So many of the closest pairs are written out."""
+    """Number of closest pairs in the output."""
     out: str = ""
     """Write the numbers and the texts to this .json, or the pairs to this .csv."""
     sft_split: str = "train"
@@ -54,25 +54,25 @@ class SimilarityConfig:
     preference_split: str = "train"
     """Split of the preference set."""
     sft_format: str = "auto"
-    """How its columns are read: auto, prompt-completion, messages, instruction."""
+    """Format of the SFT set's columns: auto, prompt-completion, messages, instruction."""
     preference_format: str = "auto"
-    """How its columns are read: auto, explicit, implicit."""
+    """Format of the preference set's columns: auto, explicit, implicit."""
     sft_columns: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Our column names to theirs in the SFT set."""
+    """Our column names to those of the SFT set."""
     preference_columns: dict[str, str] = dataclasses.field(default_factory=dict)
     """The same for the preference set."""
     sft_rows: int = 0
-    """Use the first so many rows; 0: all."""
+    """Number of rows from the start; 0: all."""
     preference_rows: int = 0
-    """Use the first so many rows; 0: all."""
+    """Number of rows from the start; 0: all."""
     bad_rows: str = "error"
-    """What to do with rows that cannot be used: error or drop."""
+    """Handling of invalid rows: error or drop."""
     batch: int = 64
-    """Texts that the embedder takes at once."""
+    """Number of texts in a batch of the embedder."""
     max_length: int = 0
-    """Tokens of a text that count; 0: as many as the embedder takes, at most 512 if it does not say."""
+    """Maximum number of tokens of a text; 0: the embedder's maximum, or 512 if it has none."""
     remote_code: bool = False
-    """Run code that a model on the hub brings along."""
+    """Run Python code that a model repository contains."""
 
     def __post_init__(self) -> None:
         for name, least in (("top", 1), ("batch", 1), ("sft_rows", 0), ("preference_rows", 0), ("max_length", 0)):
@@ -107,9 +107,9 @@ class Pair:
 
 
 def similarity(config: SimilarityConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """The closest pairs of two sets that are named, as `summary` puts it; written to `out` as well.
+    """Return the `summary` of the closest pairs of two named sets; write it to `config.out` if that is set.
 
-    FileNotFoundError, ValueError or TypeError, in one line that names the set, for what cannot be read.
+    Raises FileNotFoundError, ValueError or TypeError, in one line that names the set, for a set that cannot be read.
     """
     if config.out:
         ensure_writable("out", Path(config.out).parent)
@@ -131,7 +131,7 @@ def similarity(config: SimilarityConfig, *, quiet: bool = False) -> dict[str, An
 
 
 def similar_embedded(config: TrainConfig, embedder: str = "token", top: int = 100) -> dict[str, Any]:
-    """The same for the embedded world of a configuration: its training sets, and its base for "token" and "hidden"."""
+    """Return `similarity` of an embedded world's training sets, with its base for "token" and "hidden"."""
     from llm.embedded.prepare import embedded_paths
 
     paths = embedded_paths(config)
@@ -144,10 +144,10 @@ def similar_embedded(config: TrainConfig, embedder: str = "token", top: int = 10
 def similar_pairs(
     sft: Dataset, preference: Dataset, embed: Embed, *, top: int = 100, block: int = BLOCK, quiet: bool = True
 ) -> tuple[NDArray[np.float64], list[Pair]]:
-    """(each preference prompt's largest cosine with an SFT prompt, the `top` closest pairs in falling order).
+    """Return (each preference prompt's largest cosine with an SFT prompt, the `top` closest pairs in falling order).
 
     embed  texts -> (n, d), vectors of length 1
-    block  prompts of either set at once
+    block  number of prompts of either set in memory
 
     Of equally close prompts, and of equally close pairs, the first rows come first. An SFT prompt may be in many pairs.
     """
@@ -165,14 +165,14 @@ def similar_pairs(
     place, first = {prompt: j for j, prompt in enumerate(ours)}, list(theirs.values())
     of_row = np.array([place[plain(row.prompt)] for row in preference.rows], dtype=np.int64)
     order = np.argsort(-values[of_row], kind="stable")[:top]
-    found = [(int(row), first[int(where[of_row[row]])]) for row in order]
-    return values[of_row], _pairs(sft, preference, embed, found)
+    rows = [(int(row), first[int(where[of_row[row]])]) for row in order]
+    return values[of_row], _pairs(sft, preference, embed, rows)
 
 
 def closest(
     vectors: Vectors, others: Vectors, *, block: int = BLOCK, report: Callable[[int, int], None] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(the largest inner product of each vector with one of the others, which one), each (n,).
+    """Return (each vector's largest inner product with one of the others, the index of that other), each (n,).
 
     vectors (n, d), others (m, d). Never more than (block, block) products are in memory; the result does not depend on
     the block, and among equals the first one is taken. Products are rounded to DECIMALS.
@@ -185,9 +185,9 @@ def closest(
         for other in range(0, len(others), block):
             products = np.round(mine @ others[other : other + block].astype(np.float64).T, DECIMALS)
             best = products.argmax(axis=1)
-            found = products[np.arange(len(mine)), best]
-            better = found > values[rows]
-            values[rows] = np.where(better, found, values[rows])
+            largest = products[np.arange(len(mine)), best]
+            better = largest > values[rows]
+            values[rows] = np.where(better, largest, values[rows])
             where[rows] = np.where(better, best + other, where[rows])
         if report:
             report(start + len(mine), len(vectors))
@@ -195,8 +195,10 @@ def closest(
 
 
 def summary(values: NDArray[np.float64], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Plain values: "prompts" (of the preference set), "mean" and the "quantiles" of each one's largest cosine with an
-    SFT prompt, the means over the pairs as "top_...", and the "pairs" themselves.
+    """Return plain values for a record.
+
+    "prompts" (number in the preference set), "mean" and "quantiles" of their largest cosines with an SFT prompt, the
+    means over the pairs as "top_...", and the "pairs" themselves.
     """
     shares = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
     means = {f"top_{n}": float(np.mean([getattr(p, n) for p in pairs])) for n in COSINES}
@@ -211,7 +213,7 @@ def summary(values: NDArray[np.float64], pairs: Sequence[Pair]) -> dict[str, Any
 
 
 def table(record: dict[str, Any]) -> str:
-    """`similarity`'s record for a reader."""
+    """Return the record of `similarity` as text."""
     lines = [
         f"{record['prompts']} preference prompts, the closest SFT prompt of each: cosine {record['mean']:.4f} (mean)"
     ]
@@ -220,22 +222,22 @@ def table(record: dict[str, Any]) -> str:
 
 
 def plain(text: Text) -> str:
-    """A text as it is, and what a conversation's messages say, a paragraph each."""
+    """Return a text unchanged, and a conversation as its messages' texts, one paragraph each."""
     return text if isinstance(text, str) else "\n\n".join(message["content"] for message in as_messages(text, ""))
 
 
 def _first_rows(texts: Sequence[str]) -> dict[str, int]:
-    """Each text once, with the first row that has it: equal texts must not differ by rounding."""
-    found: dict[str, int] = {}
+    """Return each distinct text with its first row: equal texts must not differ by rounding."""
+    rows: dict[str, int] = {}
     for row, text in enumerate(texts):
-        found.setdefault(text, row)
-    return found
+        rows.setdefault(text, row)
+    return rows
 
 
-def _pairs(sft: Dataset, preference: Dataset, embed: Embed, found: Sequence[tuple[int, int]]) -> list[Pair]:
-    """The pairs of these (preference row, SFT row), with their cosines."""
+def _pairs(sft: Dataset, preference: Dataset, embed: Embed, rows: Sequence[tuple[int, int]]) -> list[Pair]:
+    """Return the pairs of these (preference row, SFT row), with their cosines."""
     texts = []
-    for i, j in found:
+    for i, j in rows:
         row, other = preference.rows[i], sft.rows[j]
         texts.append([plain(t) for t in (row.prompt, other.prompt, *row.responses, *other.responses)])
     vectors = embed([t for five in texts for t in five]).astype(np.float64).reshape(len(texts), 5, -1)
@@ -244,11 +246,11 @@ def _pairs(sft: Dataset, preference: Dataset, embed: Embed, found: Sequence[tupl
         return [float(v) for v in np.round(np.sum(vectors[:, a] * vectors[:, b], axis=1), DECIMALS)]
 
     columns = zip(cosines(0, 1), cosines(2, 4), cosines(3, 4), cosines(2, 3), strict=True)
-    return [Pair(i, j, *four, *five) for (i, j), four, five in zip(found, columns, texts, strict=True)]
+    return [Pair(i, j, *four, *five) for (i, j), four, five in zip(rows, columns, texts, strict=True)]
 
 
 def _set(config: SimilarityConfig, kind: str) -> Dataset:
-    """A set that the configuration names; errors name it."""
+    """Return a set named by the configuration; errors name the option."""
     try:
         return load(
             getattr(config, kind),
@@ -264,11 +266,11 @@ def _set(config: SimilarityConfig, kind: str) -> Dataset:
 
 
 def _with_progress(embed: Embedder, quiet: bool) -> Embed:
-    def told(texts: Sequence[str]) -> Vectors:
+    def reported(texts: Sequence[str]) -> Vectors:
         with Line("embedding", active=not quiet) as line:
             return embed(texts, line)
 
-    return told
+    return reported
 
 
 def _write_csv(path: Path, pairs: Sequence[Pair]) -> None:

@@ -1,4 +1,4 @@
-"""How good a model's answers are, in a judge's eyes: win rates against references, and how often it refuses."""
+"""Quality of a model's answers according to a judge: win rates against references, and refusal rates."""
 
 from __future__ import annotations
 

@@ -1,40 +1,39 @@
-"""A judge behind an OpenAI-compatible endpoint: one request, its retries, and what is said when it fails for good."""
+"""A judge behind an OpenAI-compatible endpoint, requested through the `openai` client."""
 
 from __future__ import annotations
 
-import datetime
-import email.utils
+import importlib.util
+import json
 import os
-import random
 import threading
 from dataclasses import dataclass, field
 from typing import Any
-
-import httpx2
+from urllib.parse import urlsplit
 
 from llm.judging.templates import Messages
 
-_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})  # what may be otherwise in a while
-_SHOWN = 300  # characters of an answer that is shown in an error
-_LONGEST = 600.0  # seconds that a Retry-After is waited for
+_RETRIED = frozenset({408, 409, 429})  # beside 500 and above: the statuses that the client retries
+_SHOWN = 300  # characters of an endpoint's response in an error message
 
 
 class EndpointError(RuntimeError):
-    """An endpoint that did not answer as it should, also when asked again."""
+    """An endpoint that gave no valid response in any attempt."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a judge is, and how it is asked. Raises ValueError for what cannot be.
+    """Address of a judge and parameters of its requests.
 
     url          up to and without /chat/completions, such as http://127.0.0.1:8000/v1
-    model        the judge's name there
-    key          sent as a bearer token, if not empty; never shown
-    temperature  None: not sent, for judges that take none
+    model        the judge's name at the endpoint
+    key          sent as a bearer token unless empty; never part of a message or a file
+    temperature  of the judge; None: not sent, for judges without the parameter
     max_tokens   of a reply; 0: not sent
-    timeout      seconds until an answer begins or goes on
-    attempts     of one request, the first among them; between them `pause`, then twice that, and so on, in seconds, at
-                 most a minute, or as long as the endpoint's Retry-After says
+    timeout      seconds until a connection, or the next bytes of a response
+    attempts     number of attempts of one request; pauses between attempts are the client's: exponential, or as long as
+                 the endpoint's Retry-After asks, at most two minutes
+
+    Raises ValueError, in one line that names the option, for values out of range.
     """
 
     url: str
@@ -44,37 +43,38 @@ class Endpoint:
     max_tokens: int = 512
     timeout: float = 60.0
     attempts: int = 6
-    pause: float = 1.0
 
     def __post_init__(self) -> None:
         try:
-            url = httpx2.URL(self.url)
-        except (httpx2.InvalidURL, TypeError) as error:
+            url = urlsplit(self.url)
+            host = url.hostname
+            _ = url.port  # ValueError unless a number
+        except (ValueError, AttributeError) as error:
             raise ValueError(f"judge: must be a URL, such as http://127.0.0.1:8000/v1, got {self.url!r}") from error
-        if url.userinfo:
+        if url.username is not None or url.password is not None:
             raise ValueError("judge: must be a URL without a name and a password in it; a key goes by --key-from NAME")
-        if url.scheme not in ("http", "https") or not url.host:
+        if url.scheme not in ("http", "https") or not host:
             raise ValueError(f"judge: must be a URL, such as http://127.0.0.1:8000/v1, got {self.url!r}")
         if not self.model:
-            raise ValueError("judge_model: the endpoint must be told which model judges; say --judge-model NAME")
+            raise ValueError("judge_model: the endpoint needs the name of the judging model; give --judge-model NAME")
         if not (self.key.isascii() and self.key.isprintable()):
-            raise ValueError("key_from: the key has characters in it that no HTTP header can have")
-        if self.attempts < 1 or self.max_tokens < 0 or not self.timeout > 0.0 or not self.pause >= 0.0:
+            raise ValueError("key_from: the key has characters that no HTTP header can have")
+        if self.attempts < 1 or self.max_tokens < 0 or not self.timeout > 0.0:
             raise ValueError(
-                "attempts, max_tokens, timeout, pause: must be at least 1, at least 0, above 0 and at least 0, got "
-                f"{self.attempts}, {self.max_tokens}, {self.timeout}, {self.pause}"
+                "attempts, max_tokens, timeout: must be at least 1, at least 0 and above 0, got "
+                f"{self.attempts}, {self.max_tokens}, {self.timeout}"
             )
         object.__setattr__(self, "url", self.url.rstrip("/").removesuffix("/chat/completions"))
 
     def body(self, messages: Messages) -> dict[str, Any]:
-        """What is sent. A verdict is kept under it."""
-        asked: dict[str, Any] = {"model": self.model, "messages": messages}
-        asked |= {} if self.temperature is None else {"temperature": self.temperature}
-        return asked | ({"max_tokens": self.max_tokens} if self.max_tokens else {})
+        """Return the body of a request; a verdict's key is a digest of it."""
+        body: dict[str, Any] = {"model": self.model, "messages": messages}
+        body |= {} if self.temperature is None else {"temperature": self.temperature}
+        return body | ({"max_tokens": self.max_tokens} if self.max_tokens else {})
 
 
 def key_in(name: str) -> str:
-    """The key in an environment variable, or "" if none is named. ValueError if it is not there."""
+    """Return the key in an environment variable, "" for no name; ValueError if the variable is absent or empty."""
     if not name:
         return ""
     key = os.environ.get(name, "").strip()
@@ -83,18 +83,31 @@ def key_in(name: str) -> str:
     return key
 
 
-class Asker:
-    """Asks an endpoint, from any number of threads: `with Asker(endpoint) as ask: reply = ask(messages)`.
+def require_client() -> None:
+    """Raise ValueError, in one line with the remedy, unless the extra `judge` is installed."""
+    if importlib.util.find_spec("openai") is None:
+        raise ValueError("judge: the openai client is not installed; pip install -e '.[judge]'")
 
-    `stop` makes those who wait give up.
-    """
+
+class Asker:
+    """Client of one endpoint for any number of threads: `with Asker(endpoint) as ask: reply = ask(messages)`."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        require_client()
+        import openai
+
         self.endpoint = endpoint
-        self.stop = threading.Event()
-        headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-        # As many connections as there are threads: how many ask at once is theirs to say.
-        self._client = httpx2.Client(timeout=endpoint.timeout, headers=headers, limits=httpx2.Limits())
+        self._stopped = threading.Event()
+        self._client = openai.OpenAI(
+            base_url=endpoint.url,
+            api_key=endpoint.key or "none",  # the client demands a key; `_ask` leaves the header out
+            timeout=endpoint.timeout,
+            max_retries=endpoint.attempts - 1,
+            http_client=openai.DefaultHttpxClient(
+                event_hooks={"request": [self._check_running], "response": [_check_completion]}
+            ),
+        )
+        self._headers: Any = {} if endpoint.key else {"Authorization": openai.Omit()}
 
     def __enter__(self) -> Asker:
         return self
@@ -102,84 +115,85 @@ class Asker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def stop(self) -> None:
+        """Send no further request: not for new messages, and not as a further attempt. Pending responses arrive."""
+        self._stopped.set()
+
     def close(self) -> None:
-        """Ask no more."""
-        self.stop.set()
+        """Stop, and drop all connections."""
+        self.stop()
         self._client.close()
 
     def __call__(self, messages: Messages) -> str:
-        """The judge's reply, "" if it is empty.
+        """Return the judge's reply, "" if the reply has no content.
 
-        Raises EndpointError if the endpoint does not answer, or not as it should, in all attempts; ValueError at once
-        if it refuses the request itself, such as an unknown model or a wrong key.
+        Raises EndpointError if no attempt brings a chat completion; ValueError at once if the endpoint refuses the
+        request itself, such as an unknown model or a wrong key.
         """
-        body = self.endpoint.body(messages)
-        # Many that were sent away at the same time should not all come back at the same time.
-        spread = random.Random(repr(messages))
-        why = ""
-        for attempt in range(self.endpoint.attempts):
-            try:
-                answer = self._client.post(f"{self.endpoint.url}/chat/completions", json=body)
-            except httpx2.TimeoutException:
-                why, wait = f"no answer within {self.endpoint.timeout:g} s", None
-            except httpx2.TransportError as error:
-                why, wait = f"{type(error).__name__}: {' '.join(str(error).split())}", None
-            else:
-                if answer.status_code == 200:
-                    reply = reply_in(answer)
-                    if reply is not None:
-                        return reply
-                    why = f"no chat completion but {self._shown(answer)}"
-                elif answer.status_code in _AGAIN:
-                    why = f"status {answer.status_code}, {self._shown(answer)}"
-                else:
-                    raise ValueError(self._refused(answer))
-                wait = retry_after(answer)
-            if attempt + 1 < self.endpoint.attempts:
-                # What the endpoint itself asks for goes before our own measure.
-                backoff = min(self.endpoint.pause * 2.0**attempt, 60.0) * (1.0 + spread.random() / 2.0)
-                if self.stop.wait(backoff if wait is None else wait):
-                    break
-        tries = f"{self.endpoint.attempts} attempts" if self.endpoint.attempts > 1 else "one attempt"
-        raise EndpointError(f"judge: {self.endpoint.url} does not answer ({tries}; the last one: {why})")
+        import openai
 
-    def _refused(self, answer: httpx2.Response) -> str:
-        status, url = answer.status_code, self.endpoint.url
+        create: Any = self._client.chat.completions.with_raw_response.create
+        try:
+            response = create(**self.endpoint.body(messages), extra_headers=self._headers)
+        except openai.APIStatusError as error:
+            status, text = error.status_code, self._shown(error.response.text)
+            if status in _RETRIED or status >= 500:
+                raise self._failed(error, f"status {status}, {text}") from error
+            raise ValueError(self._refused(status, text)) from error
+        except openai.APITimeoutError as error:
+            raise self._failed(error, f"no answer within {self.endpoint.timeout:g} s") from error
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            reason = self._shown(str(cause))
+            if not isinstance(cause, _no_completion()):
+                reason = f"{type(cause).__name__}: {reason}"
+            raise self._failed(error, reason) from error
+        return reply_in(response.text) or ""
+
+    def _failed(self, error: Any, reason: str) -> EndpointError:
+        count = 1 + int(error.request.headers.get("x-stainless-retry-count", 0))
+        attempts = f"{count} attempts" if count > 1 else "one attempt"
+        return EndpointError(f"judge: {self.endpoint.url} does not answer ({attempts}; the last one: {reason})")
+
+    def _refused(self, status: int, text: str) -> str:
         remedy = {
-            401: "; say by --key-from NAME which environment variable has the key",
-            403: "; say by --key-from NAME which environment variable has the key",
+            401: "; name by --key-from NAME the environment variable with the key",
+            403: "; name by --key-from NAME the environment variable with the key",
             404: f"; is --judge-model {self.endpoint.model} its name there, and does the URL end as it should (/v1)?",
         }.get(status, "")
-        return f"judge: {url} refuses the request: status {status}, {self._shown(answer)}{remedy}"
+        return f"judge: {self.endpoint.url} refuses the request: status {status}, {text}{remedy}"
 
-    def _shown(self, answer: httpx2.Response) -> str:
-        """The beginning of what was answered, without the key that some endpoints repeat."""
-        text = " ".join(answer.text.split())
+    def _shown(self, text: str) -> str:
+        """Return the beginning of a response on one line, with the key masked, which some endpoints repeat."""
+        text = " ".join(text.split())
         text = text.replace(self.endpoint.key, "***") if self.endpoint.key else text
         return (text if len(text) <= _SHOWN else text[:_SHOWN] + "...") or "an empty text"
 
+    def _check_running(self, _request: Any) -> None:
+        if self._stopped.is_set():
+            raise EndpointError(f"judge: {self.endpoint.url} is not asked again after an error")
 
-def reply_in(answer: httpx2.Response) -> str | None:
-    """The text of a chat completion, None if it is none. A message without content (a filter's) is an empty text."""
+
+def reply_in(text: str) -> str | None:
+    """Return the content of a chat completion, "" for a message without content, None for any other text."""
     try:
-        content = answer.json()["choices"][0]["message"].get("content")
+        content = json.loads(text)["choices"][0]["message"].get("content")
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
     return content if isinstance(content, str) else "" if content is None else None
 
 
-def retry_after(answer: httpx2.Response) -> float | None:
-    """Seconds that the endpoint asks to wait, which it says in seconds or as a date; None if it does not say."""
-    said = answer.headers.get("retry-after", "").strip()
-    if not said:
-        return None
-    try:
-        seconds = float(said)
-    except ValueError:
-        try:
-            when = email.utils.parsedate_to_datetime(said)
-        except ValueError:
-            return None
-        when = when if when.tzinfo else when.replace(tzinfo=datetime.UTC)
-        seconds = (when - datetime.datetime.now(datetime.UTC)).total_seconds()
-    return min(max(seconds, 0.0), _LONGEST) if seconds == seconds else None
+def _no_completion() -> type[Exception]:
+    """Return the exception for a response that is no chat completion; the client retries it as a broken connection."""
+    from httpx2 import DecodingError
+
+    return DecodingError
+
+
+def _check_completion(response: Any) -> None:
+    """Raise, so that the client retries, if a response with status 200 holds no chat completion."""
+    if response.status_code == 200:
+        response.read()
+        if reply_in(response.text) is None:
+            text = " ".join(response.text.split()) or "an empty text"
+            raise _no_completion()(f"no chat completion but {text}", request=response.request)  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""What is asked, and what an answer is held against: rows of a set, a run's held-out rows, a benchmark's prompts."""
+"""Prompts and reference answers: rows of a data set, a run's held-out rows, a benchmark's prompts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREFERENCE = ("chosen", "rejected")
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt as the model gets it, the text to hold an answer against ("" if there is none), and its group."""
+    """A prompt in the form of the model's input, the reference answer ("" without one), and a group."""
 
     prompt: Text
     reference: str = ""
@@ -24,12 +24,12 @@ class Item:
 
     @property
     def shown(self) -> str:
-        """The prompt as a judge reads it, and as files of answers have it."""
+        """The prompt as text, for judges and files of answers."""
         return shown(self.prompt)
 
 
 def shown(text: Text) -> str:
-    """A text as it is, without space around it; of a conversation the one message, or all of them with their roles."""
+    """Return a text without surrounding space; of a conversation the only message, or all messages with roles."""
     if isinstance(text, str):
         return text.strip()
     if len(text) == 1:
@@ -46,13 +46,13 @@ def from_set(
     columns: Mapping[str, str] | None = None,
     limit: int = 0,
 ) -> list[Item]:
-    """The rows of a set.
+    """Return the items of a data set's rows.
 
-    source     as `llm.sources.load` takes it
-    reference  the column to hold answers against: chosen or rejected of a preference set in any form that training
-               reads, or any column of texts; "": none is needed
-    prompt     the column of prompts, for what is no preference set
-    columns    our names to theirs in a preference set
+    source     as in `llm.data.formats.load`
+    reference  column of reference answers: chosen or rejected of a preference set in any format of training, or any
+               column of texts; "": no reference
+    prompt     column of prompts, for a data set that is no preference set
+    columns    our column names to those of a preference set
 
     Raises ValueError, TypeError or FileNotFoundError in one line.
     """
@@ -71,13 +71,16 @@ def from_set(
 
 
 def of_rows(rows: Sequence[Row], reference: str) -> list[Item]:
-    """Preference rows with the response that is named chosen or rejected."""
+    """Return the items of preference rows, with the response chosen or rejected as reference."""
     at = PREFERENCE.index(reference)
     return [Item(row.prompt, shown(row.responses[at])) for row in rows]
 
 
 def from_run(folder: str, *, reference: str, report: Callable[[str, float], None], limit: int = 0) -> list[Item]:
-    """The preference rows that a finished run held out. ValueError if it has none, or no name leads to them."""
+    """Return the items of a finished run's held-out preference rows.
+
+    Raises ValueError if the run held none out, or its set was given in memory.
+    """
     from llm.data.splits import hold_out
     from llm.data.tokenization import prompt_key, tokenize
     from llm.embedded.prepare import with_embedded
@@ -121,12 +124,13 @@ def _tokenizer(folder: str, config: Any) -> Any:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A set of prompts that are judged by a rubric.
+    """A set of prompts whose answers are judged by a rubric.
 
-    hub     where it is, and what its terms are
-    column  of the prompts: texts, or lists of one text
-    keep    a column and its value, of the rows that are asked (where there is the column)
-    group   (row) -> the group that its label is counted in
+    hub     name of the data set
+    column  column of prompts: texts, or lists of one text
+    keep    a column and its value in the rows to use, in files that have the column
+    group   (row) -> group of its label in the rates
+    remedy  end of the error message if the data set cannot be read
     """
 
     hub: str
@@ -138,7 +142,7 @@ class Benchmark:
 
 
 def _safe(row: Mapping[str, Any]) -> str:
-    """XSTest's own label; its copies without one have it in the type of prompt, whose unsafe ones are contrasts."""
+    """Return XSTest's label; copies without the column encode it in the prompt's type, where contrasts are unsafe."""
     label = row.get("label")
     return str(label) if label else "unsafe" if str(row.get("type", "")).startswith("contrast") else "safe"
 
@@ -159,16 +163,16 @@ BENCHMARKS = {
         "prompt",
         None,
         _safe,
-        "get it where there is a network (hf download --repo-type dataset Paul/XSTest --local-dir FOLDER), or give a "
+        "download it with a network (hf download --repo-type dataset Paul/XSTest --local-dir FOLDER), or give a "
         ".jsonl or .parquet with the columns prompt and label (safe, unsafe) by --file",
     ),
 }
 
 
 def from_benchmark(name: str, source: str = "", *, split: str = "", limit: int = 0) -> list[Item]:
-    """The prompts of a benchmark, from the hub or from a file or folder with the same columns.
+    """Return the prompts of a benchmark, from the hub or from a file or folder with the same columns.
 
-    Raises FileNotFoundError with the remedy if the hub does not give it, ValueError or TypeError for what is not it.
+    Raises FileNotFoundError with the remedy if the hub cannot provide it, ValueError or TypeError for another set.
     """
     which = BENCHMARKS[name]
     try:
@@ -203,9 +207,9 @@ def _text(row: Mapping[str, Any], column: str, table: Table, i: int, option: str
     if turns and isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str) or not value.strip():
-        say = f"; say by {option} which column it is" if option else ""
+        remedy = f"; name the column by {option}" if option else ""
         raise ValueError(
             f"row {i} of {table.origin}: there is no text in a column '{column}'; its columns are "
-            f"{', '.join(table.columns)}{say}"
+            f"{', '.join(table.columns)}{remedy}"
         )
     return value

@@ -1,4 +1,4 @@
-"""`python -m llm judge`: a model's answers, a judge, and the rates with their intervals."""
+"""`python -m llm judge`: a model's answers, a judge, and rates with confidence intervals."""
 
 from __future__ import annotations
 
@@ -11,193 +11,188 @@ import numpy as np
 
 from llm.common.files import write_json
 from llm.common.progress import Line, say
-from llm.judging import answers as made
-from llm.judging import items as asked
-from llm.judging import templates
-from llm.judging.endpoint import Endpoint, key_in
+from llm.evaluation.generate import Decoding
+from llm.judging import answers as answering
+from llm.judging import items as prompting
+from llm.judging.endpoint import Endpoint, key_in, require_client
 from llm.judging.items import Item
-from llm.judging.pairwise import EndpointJudge, Judge, Pair, judge_answers, judge_pairs, outcome, rates
+from llm.judging.pairwise import EndpointJudge, Judge, Pair, ScoreJudge, judge_answers, judge_pairs, outcome, rates
 from llm.judging.statistics import WinRate, win_rate
-from llm.judging.verdicts import Verdicts, key_of, opened
+from llm.judging.templates import pairwise_prompt
+from llm.judging.verdicts import Verdicts, key_of, open_verdicts
 
 WORLD = "world"
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
-    """Whose answers to which prompts are judged, by whom and against what."""
+class JudgeConfig(Decoding):
+    """Options of `judge`: answers, their references, a judge, and the decoding of models."""
 
     model: str = ""
-    """Who answers: folder of a run, of an adapter or of a model, or a hub name."""
+    """The model under judgement: folder of a run, of an adapter or of a model, or a hub name."""
     answers: str = ""
-    """Answers that are there already instead: a set of {"prompt", "answer"}."""
+    """Existing answers instead of a model: a data set of {"prompt", "answer"}."""
     file: str = ""
-    """Prompts and references: a set, in the forms that training reads; with --prompts: that benchmark's; empty: the
+    """Prompts and references: a data set, in the formats of training; with --prompts: that benchmark's; empty: the
     preference rows that the run held out, or the benchmark from the hub."""
     prompts: Literal["none", "sorry-bench", "xstest"] = "none"
     """A benchmark of refusals instead of a win rate."""
     reference_column: str = "chosen"
-    """What an answer is held against: chosen or rejected, or another column of texts."""
+    """Column of reference answers: chosen or rejected, or another column of texts."""
     against: str = ""
-    """Hold it against another model's answers instead: as --model, or a .jsonl as --answers."""
+    """Reference answers of another model: as --model, or a .jsonl as --answers."""
     prompt_column: str = "prompt"
-    """Of a set that is no preference set."""
+    """Column of prompts, of a data set that is no preference set."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Our column names to theirs in a preference set, for example chosen better rejected worse."""
+    """Our column names to those of a preference set, for example chosen better rejected worse."""
     split: str = ""
-    """Of a hub set; empty: train."""
+    """Split of a hub set; empty: train."""
     limit: int = 0
-    """The first so many prompts; 0: all."""
+    """Number of prompts from the start; 0: all."""
 
     judge: str = WORLD
-    """world (the embedded world's own score), or an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
+    """The judge: world (the embedded world's own score), or an OpenAI-compatible endpoint, such as
+    http://127.0.0.1:8000/v1."""
     judge_model: str = ""
-    """The judge's name at the endpoint."""
+    """Name of the judging model at the endpoint."""
+    judge_prompt: str = "ours"
+    """Question of a pairwise comparison: ours; alpacaeval, the prompt of AlpacaEval 2.0, from the package alpaca-eval;
+    or a file in the same format."""
     key_from: str = ""
-    """The environment variable that has the endpoint's key; empty: none is sent."""
+    """Environment variable that holds the endpoint's key; empty: none is sent."""
     world: str = ""
-    """A world.json, for the judge world where no run tells it."""
+    """World file (world.json) for the judge world, where no run names it."""
     judge_temperature: float | None = 0.0
-    """Of the judge; None: not sent."""
+    """Sampling temperature of the judge; None: not sent."""
     judge_max_tokens: int = 512
-    """Most tokens of its reply; 0: not sent."""
+    """Maximum number of tokens of a reply; 0: not sent."""
     concurrency: int = 8
-    """Requests at a time."""
+    """Number of simultaneous requests."""
     timeout: float = 60.0
-    """Seconds that a request may take to be answered."""
+    """Seconds until a request counts as unanswered."""
     attempts: int = 6
-    """Of one request, with growing pauses, if the endpoint is busy or fails."""
-
-    template: str = ""
-    """As in training; empty: the run's own, else auto."""
-    eos: str = ""
-    """End-of-text token, as in training; empty: the run's own, else the tokeniser's."""
-    max_new_tokens: int = 256
-    """Most tokens of an answer."""
-    temperature: float = 0.0
-    """0: greedy; the paper samples at 1."""
-    top_p: float = 1.0
-    """Nucleus sampling."""
-    batch: int = 16
-    """Prompts at once."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the model."""
-    remote_code: bool = False
-    """Run code that a model on the hub brings along."""
-    seed: int = 42
-    """Of sampling, and of the bootstrap."""
+    """Number of attempts of one request, with growing pauses, if the endpoint is busy or fails."""
     resamples: int = 10_000
-    """Of the bootstrap."""
+    """Number of bootstrap resamples; their seed is --seed, as that of sampling."""
     out: str = "verdicts.jsonl"
-    """A line a verdict, as it comes; the same command goes on. The rates are in the .summary.json beside it."""
+    """File of verdicts, one line each, appended as they arrive; the same command resumes. The rates are in the
+    .summary.json beside the file."""
 
     def __post_init__(self) -> None:
-        for name, least in (("limit", 0), ("seed", 0), ("concurrency", 1), ("max_new_tokens", 1), ("batch", 1)):
+        super().__post_init__()
+        for name, least in (("limit", 0), ("concurrency", 1), ("resamples", 100)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
-        if self.resamples < 100:
-            raise ValueError(f"resamples: must be at least 100, got {self.resamples}")
-        if not self.temperature >= 0.0 or not 0.0 < self.top_p <= 1.0:
-            raise ValueError(f"temperature, top_p: must be >= 0 and in (0, 1], got {self.temperature}, {self.top_p}")
         if bool(self.model) == bool(self.answers):
-            raise ValueError("model: give either --model, who answers, or --answers, a file of answers")
-        if self.refusals and self.against:
+            raise ValueError("model: give either --model, or --answers with a file of answers")
+        if self.judges_refusals and self.against:
             raise ValueError(f"against: the answers to {self.prompts} are not compared; leave it out")
-        if self.refusals and self.judge == WORLD:
+        if self.judges_refusals and self.judge == WORLD:
             raise ValueError(f"judge: {self.prompts} needs an endpoint, such as --judge http://127.0.0.1:8000/v1")
-        if self.answers and not (self.file or self.refusals or made.is_file(self.against)):
-            raise ValueError("file: with --answers, say by --file which set has the references, or by --against")
+        if self.judge_prompt != "ours" and (self.judges_refusals or self.judge == WORLD):
+            raise ValueError(
+                "judge_prompt: only an endpoint's pairwise comparison has a prompt to choose; leave it out"
+            )
+        if self.answers and not (self.file or self.judges_refusals or answering.is_file(self.against)):
+            raise ValueError("file: --answers needs references: a data set by --file, or answers by --against")
         if not self.out.endswith(".jsonl") or Path(self.out).is_dir():
             raise ValueError(f"out: must be a .jsonl file, got {self.out}")
 
     @property
-    def refusals(self) -> bool:
-        """Whether a benchmark of refusals is asked for, not a win rate."""
+    def judges_refusals(self) -> bool:
+        """Whether the result is a benchmark's refusal rates, not a win rate."""
         return self.prompts != "none"
-
-    @property
-    def decoding(self) -> made.Decoding:
-        """How models answer."""
-        return made.Decoding(**{f.name: getattr(self, f.name) for f in dataclasses.fields(made.Decoding)})
 
 
 def judge(config: JudgeConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """Judge; what the summary beside `config.out` holds.
+    """Judge all answers and return the summary, which is written beside `config.out` as well.
 
-    Of a win rate: the fields of `WinRate`, "judge", "template", "against", and every instance's "outcomes"; of a
-    benchmark: "rates" by group, and "labels". Raises ValueError, TypeError or FileNotFoundError in one line for wrong
-    input, and EndpointError if the endpoint does not answer; the verdicts that came before it are kept.
+    For a win rate: the fields of `WinRate`, "judge", "template", "against", and the "outcomes" of all instances; for a
+    benchmark: "rates" by group, and "labels". Raises ValueError, TypeError or FileNotFoundError, in one line, for wrong
+    input, and EndpointError if the endpoint does not answer; verdicts that came before an error are kept.
     """
     out, endpoint = Path(config.out), _endpoint(config)
-    with opened(out) as kept:
-        # What is wrong with the judge is told before anything long begins.
-        by = _world_judge(config) if endpoint is None else EndpointJudge(endpoint, kept, config.concurrency)
+    prompt = pairwise_prompt(config.judge_prompt)
+    with open_verdicts(out) as kept:
+        # Errors of the judge come before anything that takes long.
+        pair_judge: Judge = (
+            _world_judge(config) if endpoint is None else EndpointJudge(endpoint, kept, config.concurrency, prompt)
+        )
         items = _items(config, quiet)
         answers = _answers(config, config.answers or config.model, items, ".answers.json")
         about: dict[str, Any] = {"model": config.model or config.answers}
-        about |= {"decoding": vars(config.decoding)} if config.model else {}
+        about |= {"decoding": dataclasses.asdict(config.decoding)} if config.model else {}
         about |= {"judge": WORLD if endpoint is None else endpoint.model, "judge_url": config.judge}
-        if config.refusals and endpoint is not None:
-            found = _refusals(config, endpoint, kept, items, answers, quiet)
+        if config.judges_refusals and endpoint is not None:
+            result = _refusals(config, endpoint, kept, items, answers, quiet)
         else:
             references = [item.reference for item in items]
             if config.against:
                 references = _answers(config, config.against, items, ".against.json")
-            pairs = [Pair(*t) for t in zip([i.shown for i in items], answers, references, strict=True)]
-            found = _wins(config, by, kept, pairs, quiet)
-        summary = {**about, **found}
+            pairs = [Pair(*texts) for texts in zip([i.shown for i in items], answers, references, strict=True)]
+            result = _wins(config, pair_judge, kept, pairs, quiet)
+        summary = {**about, **result}
         write_json(out.with_suffix(".summary.json"), summary)
     return summary
 
 
 def _endpoint(config: JudgeConfig) -> Endpoint | None:
+    """Return the endpoint of the options, None for the judge world; ValueError without the client."""
     if config.judge == WORLD:
         return None
-    return Endpoint(
+    endpoint = Endpoint(
         config.judge, config.judge_model, key_in(config.key_from), config.judge_temperature,
         config.judge_max_tokens, config.timeout, config.attempts,
     )  # fmt: skip
+    require_client()
+    return endpoint
 
 
 def _items(config: JudgeConfig, quiet: bool) -> list[Item]:
-    if config.refusals:
-        return asked.from_benchmark(config.prompts, config.file, split=config.split, limit=config.limit)
+    """Return prompts and references of a benchmark, a data set, a file of answers, or a run's held-out rows."""
+    if config.judges_refusals:
+        return prompting.from_benchmark(config.prompts, config.file, split=config.split, limit=config.limit)
     if config.file:
         reference = "" if config.against else config.reference_column
-        return asked.from_set(
+        return prompting.from_set(
             config.file, reference=reference, prompt=config.prompt_column, split=config.split, columns=config.columns,
             limit=config.limit,
         )  # fmt: skip
     if config.answers:
-        return made.prompts_in(config.answers)[: config.limit or None]
+        return answering.prompts_in(config.answers)[: config.limit or None]
     with Line("preparing", active=not quiet) as line:
 
-        def report(what: str, done: float) -> None:
-            line(round(100 * done), 100, what)
+        def report(step: str, done: float) -> None:
+            line(round(100 * done), 100, step)
 
-        return asked.from_run(config.model, reference=config.reference_column, report=report, limit=config.limit)
+        return prompting.from_run(config.model, reference=config.reference_column, report=report, limit=config.limit)
 
 
 def _answers(config: JudgeConfig, source: str, items: list[Item], suffix: str) -> list[str]:
-    if source == config.answers or made.is_file(source):
-        return made.from_file(source, items)
-    return made.from_model(source, items, config.decoding, Path(config.out).with_suffix(suffix))
+    """Return the answers of a file, or of a model, which are kept in a file with this suffix."""
+    if source == config.answers or answering.is_file(source):
+        return answering.from_file(source, items)
+    return answering.from_model(source, items, config.decoding, Path(config.out).with_suffix(suffix))
 
 
-def _wins(config: JudgeConfig, by: Judge, kept: Verdicts, pairs: list[Pair], quiet: bool) -> dict[str, Any]:
+def _wins(config: JudgeConfig, pair_judge: Judge, kept: Verdicts, pairs: list[Pair], quiet: bool) -> dict[str, Any]:
+    """Return the win rate with its interval, and every pair's outcome."""
     with Line("judging", active=not quiet) as line:
-        scores, firsts, singles = judge_pairs(pairs, by, report=line)
-    if config.judge == WORLD:
+        scores, firsts, singles = judge_pairs(pairs, pair_judge, report=line)
+    if config.judge == WORLD:  # an endpoint's verdicts are kept as they arrive
         for pair, (single,) in zip(pairs, singles, strict=True):
             if (key := key_of(judge=WORLD, **vars(pair), scores=single["scores"])) not in kept:
                 kept.add(key, {"judge": WORLD, **vars(pair), **single})
-    found = win_rate(scores, firsts=firsts, resamples=config.resamples, chance=np.random.default_rng(config.seed))
-    template = None if config.judge == WORLD else templates.PAIRWISE
-    more = {"against": config.against or config.reference_column, "template": template}
-    return {**dataclasses.asdict(found), **more, "outcomes": [outcome(score) for score in scores]}
+    rate = win_rate(scores, firsts=firsts, resamples=config.resamples, rng=np.random.default_rng(config.seed))
+    about = {
+        "against": config.against or config.reference_column,
+        "template": pair_judge.prompt.name if isinstance(pair_judge, EndpointJudge) else None,
+    }
+    return {**dataclasses.asdict(rate), **about, "outcomes": [outcome(score) for score in scores]}
 
 
-def _world_judge(config: JudgeConfig) -> Judge:
+def _world_judge(config: JudgeConfig) -> ScoreJudge:
+    """Return the judge of a world file, or of a run's embedded world."""
     from llm.embedded import read_world
     from llm.judging.world import judge_of, world_of
 
@@ -211,45 +206,45 @@ def _world_judge(config: JudgeConfig) -> Judge:
 def _refusals(
     config: JudgeConfig, endpoint: Endpoint, kept: Verdicts, items: list[Item], answers: list[str], quiet: bool
 ) -> dict[str, Any]:
-    rubric = asked.BENCHMARKS[config.prompts].rubric
+    """Return a benchmark's rates by group, and every answer's label."""
+    rubric = prompting.BENCHMARKS[config.prompts].rubric
     prompts = [item.shown for item in items]
     with Line("judging", active=not quiet) as line:
         labels = judge_answers(
             prompts, answers, rubric, endpoint, kept, concurrency=config.concurrency, report=line
         )  # fmt: skip
-    found = rates(labels, [item.group for item in items], rubric)
     about = {"prompts": config.prompts, "template": rubric.name, "source": rubric.source}
-    return {**about, "rates": found, "labels": labels}
+    return {**about, "rates": rates(labels, [item.group for item in items], rubric), "labels": labels}
 
 
-def in_words(summary: dict[str, Any]) -> list[str]:
-    """A summary's lines for the reader."""
-    by = f"judge: {summary['judge']}" + (f" at {summary['judge_url']}" if summary["judge"] != WORLD else "")
+def lines(summary: dict[str, Any]) -> list[str]:
+    """Return a summary as lines of text."""
+    judge_line = f"judge: {summary['judge']}" + (f" at {summary['judge_url']}" if summary["judge"] != WORLD else "")
     if "rates" in summary:
-        lines = []
-        for group, found in summary["rates"].items():
+        texts = []
+        for group, labels in summary["rates"].items():
             name = f"{summary['prompts']} {group}".strip()
-            for label, one in found.items():
-                if isinstance(one, dict):
-                    lines.append(
-                        f"{name}: {label} {one['rate']:.3f} (95 % {one['low']:.3f} to {one['high']:.3f}; "
-                        f"{one['count']} of {one['n']})"
-                    )
-            lines.append(f"{name}: {found['n']} answers, {found['invalid']} without a valid verdict")
-        return [*lines, f"{by}; template {summary['template']} ({summary['source']})"]
+            texts += [
+                f"{name}: {label} {rate['rate']:.3f} (95 % {rate['low']:.3f} to {rate['high']:.3f}; "
+                f"{rate['count']} of {rate['n']})"
+                for label, rate in labels.items()
+                if isinstance(rate, dict)
+            ]
+            texts.append(f"{name}: {labels['n']} answers, {labels['invalid']} without a valid verdict")
+        return [*texts, f"{judge_line}; template {summary['template']} ({summary['source']})"]
     names = {f.name for f in dataclasses.fields(WinRate)}
     w = WinRate(**{k: v for k, v in summary.items() if k in names})
-    lines = [
+    texts = [
         f"win rate {w.win_rate:.3f} (95 % {w.low:.3f} to {w.high:.3f}) against {summary['against']}, ties half",
         f"raw win rate {w.raw:.3f} (95 % {w.raw_low:.3f} to {w.raw_high:.3f}), ties not won",
         f"{w.n} instances: {w.wins} wins, {w.ties} ties, {w.losses} losses, {w.invalid} without a valid verdict",
     ]
     if w.first is not None:
-        lines.append(f"the first place won {w.first:.3f} of {w.verdicts} single verdicts (0.5: it does not matter)")
-    return [*lines, by + (f"; template {summary['template']}" if summary["template"] else "")]
+        texts.append(f"the first position won {w.first:.3f} of {w.verdicts} single verdicts (0.5: no position bias)")
+    return [*texts, judge_line + (f"; template {summary['template']}" if summary["template"] else "")]
 
 
-def tell(summary: dict[str, Any], out: str) -> None:
-    """Print a summary, and where it is."""
-    print("\n".join(in_words(summary)))
+def print_summary(summary: dict[str, Any], out: str) -> None:
+    """Print a summary, and on the error stream the path of its file."""
+    print("\n".join(lines(summary)))
     say(f"{Path(out).with_suffix('.summary.json')}")

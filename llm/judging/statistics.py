@@ -1,4 +1,4 @@
-"""Win rates and rates with their intervals. Pure functions on arrays; chance comes from a generator that is passed."""
+"""Win rates and rates with 95 % confidence intervals: pure functions of arrays and a random generator."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from scipy.stats import binomtest
 
 from toyopt import _check
 
-WIN, TIE, LOSS = 1.0, 0.5, 0.0  # a valid instance's score; one without a valid verdict is NaN
+WIN, TIE, LOSS = 1.0, 0.5, 0.0  # score of a valid instance; an instance without a valid verdict is NaN
 LEVEL = 0.95  # of every interval here
-_AT_ONCE = 4_000_000  # counts that are drawn at once, so that a large set needs no large memory
+_AT_ONCE = 4_000_000  # numbers in memory at once
 
 
 @dataclass(frozen=True)
 class WinRate:
-    """Of one model against references.
+    """Win rate of one model against references.
 
     win_rate   (wins + ties / 2) / (wins + ties + losses), AlpacaEval's; `low`, `high` is its 95 % interval
     raw        wins / (wins + ties + losses): a tie is not a win; `raw_low`, `raw_high` likewise
-    n          instances, those without a valid verdict among them: n = wins + ties + losses + invalid
-    first      share of the single verdicts for what stood first, None without any; 0.5: place does not matter
-    verdicts   how many single verdicts `first` is of
+    n          number of instances, with those without a valid verdict: n = wins + ties + losses + invalid
+    first      share of single verdicts for the first position, None without any; 0.5: no position bias
+    verdicts   number of these single verdicts
     """
 
     win_rate: float
@@ -46,7 +46,7 @@ class WinRate:
 
 @dataclass(frozen=True)
 class Rate:
-    """`count` of `n`, with Wilson's 95 % interval; all three numbers are NaN if n is 0."""
+    """Share `count` of `n`, with Wilson's 95 % interval; all three numbers are NaN if n is 0."""
 
     rate: float
     low: float
@@ -55,14 +55,14 @@ class Rate:
     n: int
 
 
-def bootstrap(values: ArrayLike, *, resamples: int, chance: np.random.Generator) -> tuple[float, float]:
-    """The percentile bootstrap's 95 % interval of a mean, over instances.
+def bootstrap(values: ArrayLike, *, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of a mean over instances.
 
     values  shape (n,), finite, n >= 1
 
-    How often each value occurs in a resample is multinomial, so counts of the different values are drawn and not the
-    instances: the same distribution, and 10,000 resamples of a thousand verdicts take milliseconds. Raises ValueError
-    if there is no value, or one that is not finite.
+    The number of times that each distinct value occurs in a resample is multinomial, so these counts are drawn instead
+    of instances: the distribution of `scipy.stats.bootstrap`, at a hundredth of the time for a thousand verdicts.
+    Raises ValueError without values, or for a value that is not finite.
     """
     array = _vector(values)
     resamples = _check.whole("resamples", resamples, low=1)
@@ -71,7 +71,7 @@ def bootstrap(values: ArrayLike, *, resamples: int, chance: np.random.Generator)
     different, counts = np.unique(array, return_counts=True)
     means, shares = np.empty(resamples), counts / array.size
     for start in range(0, resamples, step := max(1, _AT_ONCE // different.size)):
-        drawn = chance.multinomial(array.size, shares, size=min(step, resamples - start))
+        drawn = rng.multinomial(array.size, shares, size=min(step, resamples - start))
         means[start : start + len(drawn)] = drawn @ different / array.size
     low, high = np.quantile(means, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
     return float(low), float(high)
@@ -82,15 +82,14 @@ def win_rate(
     *,
     firsts: Sequence[bool] = (),
     resamples: int = 10_000,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> WinRate:
-    """The win rate of instances with these scores.
+    """Return the win rate of instances with these scores, with bootstrap intervals.
 
-    scores  shape (n,): WIN, TIE or LOSS, and NaN for an instance without a valid verdict, which counts as invalid
-            and in no rate
-    firsts  of every valid single verdict, whether it was for what stood first
+    scores  shape (n,): WIN, TIE or LOSS, and NaN for an instance without a valid verdict, which is in no rate
+    firsts  for every valid single verdict, whether it was for the first position
 
-    Raises ValueError if a score is something else, or no instance is valid.
+    Raises ValueError for any other score, or without a valid instance.
     """
     array = _vector(scores)
     valid = array[~np.isnan(array)]
@@ -99,8 +98,8 @@ def win_rate(
     if not valid.size:
         raise ValueError(f"scores: not one of {array.size} instances has a valid verdict, so there is no win rate")
     won = (valid == WIN).astype(np.float64)
-    low, high = bootstrap(valid, resamples=resamples, chance=chance)
-    raw_low, raw_high = bootstrap(won, resamples=resamples, chance=chance)
+    low, high = bootstrap(valid, resamples=resamples, rng=rng)
+    raw_low, raw_high = bootstrap(won, resamples=resamples, rng=rng)
     return WinRate(
         win_rate=float(valid.mean()), low=low, high=high,
         raw=float(won.mean()), raw_low=raw_low, raw_high=raw_high,
@@ -111,7 +110,7 @@ def win_rate(
 
 
 def rate(count: int, n: int) -> Rate:
-    """`count` of `n` with Wilson's interval (scipy's). Raises ValueError unless 0 <= count <= n."""
+    """Return `count` of `n` with Wilson's interval; ValueError unless 0 <= count <= n."""
     count, n = _check.whole("count", count, low=0), _check.whole("n", n, low=0)
     if count > n:
         raise ValueError(f"count: must be at most n = {n}, got {count}")

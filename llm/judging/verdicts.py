@@ -1,4 +1,4 @@
-"""The file of verdicts: a line a judged request, appended as it comes, so that a second run asks for the rest."""
+"""The file of verdicts: one line per judged request, appended when the reply arrives, so that a second run resumes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llm.common.files import ensure_writable
+from llm.common.files import BusyError, ensure_writable, lock
 
-_BEGIN = b'{"key": "'  # of every line
+_BEGIN = b'{"key": "'  # the first bytes of every line
 
 
 class Verdicts:
-    """Lines by their keys. `opened` is the way in, unless they are to be in memory alone."""
+    """Verdicts by key, in memory, and in the file of `open_verdicts`."""
 
     def __init__(self, lines: dict[str, dict[str, Any]] | None = None, path: Path | None = None) -> None:
         self._lines, self._path = dict(lines or {}), path
@@ -30,48 +30,47 @@ class Verdicts:
         return len(self._lines)
 
     def add(self, key: str, line: dict[str, Any]) -> None:
-        """Keep a line, on disk before this returns."""
+        """Keep a line; the line is in the file when this returns."""
         whole = {"key": key, **line}
         if self._path is not None:
-            with self._path.open("ab") as file:  # one write of a whole line, so that no half of it is ever read
+            with self._path.open("ab") as file:  # one write of a complete line
                 file.write((json.dumps(whole, ensure_ascii=False) + "\n").encode())
         self._lines[key] = whole
 
 
 def key_of(**inputs: Any) -> str:
-    """What a verdict depends on, as a short name."""
+    """Return 32 hexadecimal digits that name a verdict by everything the verdict depends on."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Verdicts]:
-    """The verdicts in a file, which is made if it is not there, this process's own while the block lasts.
+def open_verdicts(path: Path) -> Iterator[Verdicts]:
+    """Yield the verdicts of a file, which is made if absent; no other process can open the file meanwhile.
 
-    A last line that a kill cut off is taken away. Raises ValueError if it is no file of verdicts, or another process is
-    writing it.
+    An incomplete last line, left by a killed process, is removed. Raises ValueError if the file holds other content, or
+    another process writes it.
     """
-    from filelock import FileLock, Timeout
-
     ensure_writable("out", path.parent)
     try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=0):
+        with lock(path.with_name(f".{path.name}.lock")):
             yield Verdicts(_read(path), path)
-    except Timeout as error:
+    except BusyError as error:
         raise ValueError(f"out: another process is writing {path}; wait for it, or give another file") from error
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the lines of a file by key, and cut off an incomplete last line."""
     if not path.exists():
         return {}
-    found: dict[str, dict[str, Any]] = {}
-    end = 0  # of the last whole line
+    lines: dict[str, dict[str, Any]] = {}
+    end = 0  # offset behind the last complete line
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 break
             try:
                 values = json.loads(line)
-                found[values["key"]] = values
+                lines[values["key"]] = values
             except (ValueError, LookupError, TypeError) as error:
                 raise ValueError(f"out: {path}, line {number} is no verdict; give another file") from error
             end += len(line)
@@ -83,4 +82,4 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     if rest:
         with path.open("r+b") as file:
             file.truncate(end)
-    return found
+    return lines

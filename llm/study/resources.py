@@ -198,12 +198,12 @@ def _measures(runs: Sequence[StudyRun], root: Path) -> list[Need]:
 
 def _questions(runs: int) -> tuple[Need, Need]:
     """The harness, and the data of its task mmlu."""
-    from llm.evaluation.benchmark import _version
+    from llm.evaluation.benchmark import harness_version
 
     what = "questions: MMLU, 1-shot"
     amount = f"{QUESTIONS:,} a run, {runs} runs; their time is not among the GPU hours"
     try:
-        harness = Need(what, amount, f"lm-eval {_version()}")
+        harness = Need(what, amount, f"lm-eval {harness_version()}")
     except ValueError as error:
         harness = Need(what, amount, "no lm-eval", str(error))
     return harness, _from_hub("dataset", MMLU)

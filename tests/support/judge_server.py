@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Body = dict[str, Any]
+RETRY_SOON = {"Retry-After-Ms": "5"}  # so that a client's pauses take no time in tests
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Server:
                     said.before()
                     data = said.text.encode()
                     self.send_response(said.status)
-                    for name, value in {"Content-Length": str(len(data)), **said.headers}.items():
+                    for name, value in {"Content-Length": str(len(data)), **(said.headers or RETRY_SOON)}.items():
                         self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(data)

@@ -1,4 +1,4 @@
-"""The closest prompts of two sets: hand-made vectors, embedders against computations by hand, the door."""
+"""The closest prompts of two sets: hand-made vectors, and the command."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from support import pipeline_runs as door
 from support import tiny_models as tiny
 
 torch = pytest.importorskip("torch")
-
 from llm import TrainConfig  # noqa: E402
 from llm.data.formats import load  # noqa: E402
-from llm.evaluation.embedders import Embedder  # noqa: E402
 from llm.evaluation.similarity import (  # noqa: E402
     SimilarityConfig,
     closest,
@@ -105,103 +103,10 @@ def test_conversations_are_what_they_say() -> None:
     assert plain("one") == "one"
 
 
-# embedders
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny base model."""
     return str(tiny.base(tmp_path_factory.mktemp("similar") / "base"))
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT whose tokenizer puts marks around a text, with no special pooling."""
-    from tokenizers import processors
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = tiny.tokenizer()
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", 1)]
-    )
-    tokenizer.model_max_length = 16
-    tokenizer.save_pretrained(folder)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=32,
-        )  # fmt: skip
-        model = BertModel(config)
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=0.5)
-        model.save_pretrained(folder)
-    return folder
-
-
-TEXTS = ["bax der fis", "got", "kul lam mex nor bas der fit gom kux lar mes not bal dem fil gor kus lat", "der bax fis"]
-
-
-def test_tokens_means(base: str) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    found = Embedder("token", model=base, batch=2)(TEXTS)
-    table, tokenizer = (
-        AutoModelForCausalLM.from_pretrained(base).get_input_embeddings(),
-        AutoTokenizer.from_pretrained(base),
-    )
-    for text, vector in zip(TEXTS, found, strict=True):
-        mean = table(torch.tensor(tokenizer(text)["input_ids"])).mean(dim=0)
-        np.testing.assert_allclose(vector, (mean / mean.norm()).detach().numpy(), atol=1e-6)
-    np.testing.assert_allclose(found[0], found[3], atol=1e-6)  # the order of words does not matter
-    assert found.dtype == np.float32
-
-
-@pytest.mark.parametrize("kind", ["hidden", "encoder"])
-def test_states_are_means_over_real_tokens(kind: str, base: str, encoder: Path) -> None:
-    """Each text alone, by hand, against all together with padding."""
-    from transformers import AutoModel, AutoTokenizer
-
-    name = base if kind == "hidden" else str(encoder)
-    model, tokenizer = AutoModel.from_pretrained(name).eval(), AutoTokenizer.from_pretrained(name)
-    embedder = Embedder(kind, model=base) if kind == "hidden" else Embedder(name)
-    found = embedder(TEXTS)
-    for text, vector in zip(TEXTS, found, strict=True):
-        ids = tokenizer(text, truncation=True, max_length=128 if kind == "hidden" else 16, return_tensors="pt")
-        states = model(input_ids=ids["input_ids"]).last_hidden_state[0]
-        mean = states.mean(dim=0)
-        np.testing.assert_allclose(vector, (mean / mean.norm()).detach().numpy(), atol=1e-5)
-    assert np.abs(found[0] - found[3]).max() > 1e-2  # here it does
-    if kind == "encoder":
-        assert embedder.longest == 16  # the tokenizer's, less than 32 places and 512
-
-
-def test_a_sentence_encoders_own_settings(encoder: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from transformers import AutoModel, AutoTokenizer
-
-    mine = Path(shutil.copytree(encoder, tmp_path / "encoder"))
-    (mine / "sentence_bert_config.json").write_text('{"max_seq_length": 5}', encoding="utf-8")
-    (mine / "1_Pooling").mkdir()
-    pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False, "word_embedding_dimension": 16}
-    (mine / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
-    embedder = Embedder(str(mine))
-    assert embedder.longest == 5
-    assert Embedder(str(mine), longest=7).longest == 7
-    ids = AutoTokenizer.from_pretrained(mine)(TEXTS[2], truncation=True, max_length=5, return_tensors="pt")["input_ids"]
-    assert ids.shape == (1, 5)
-    first = AutoModel.from_pretrained(mine).eval()(input_ids=ids).last_hidden_state[0, 0]
-    np.testing.assert_allclose(embedder([TEXTS[2]])[0], (first / first.norm()).detach().numpy(), atol=1e-5)
-    pooling |= {"pooling_mode_max_tokens": True, "pooling_mode_cls_token": False}
-    (mine / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"^embedder: .* asks for pooling_mode_max_tokens; there are the mean"):
-        Embedder(str(mine))
-
-
-# the door
 
 
 @pytest.fixture

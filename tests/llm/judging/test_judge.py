@@ -1,4 +1,4 @@
-"""`python -m llm judge` with a judge behind an endpoint: what is asked of whom, and what comes of it."""
+"""`python -m llm judge` with a judge behind an endpoint: rates, errors, and interruption."""
 
 from __future__ import annotations
 
@@ -17,14 +17,7 @@ from support import tiny_models as tiny
 from support.judge_server import Answer, Body, outputs, serving
 
 torch = pytest.importorskip("torch")
-
-from llm import (
-    TrainConfig,
-    train,
-)
-from llm.data.splits import load_datasets  # noqa: E402
-from llm.judging import items as asked  # noqa: E402
-from llm.judging.answers import Decoding, generated  # noqa: E402
+from llm import TrainConfig, train  # noqa: E402
 from llm.judging.judge import JudgeConfig  # noqa: E402
 
 ROWS = [{"prompt": f"ask {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(6)]
@@ -62,79 +55,6 @@ def answers(folder: Path, said: list[str]) -> str:
     return door.write(folder / "answers.jsonl", rows)
 
 
-# what is asked
-
-
-def test_a_runs_own_held_out_rows_are_those_of_training(run: Path) -> None:
-    from llm.models.loading import load_tokenizer
-    from llm.training.run_folder import load_run
-
-    config = load_run(run).config
-    held = load_datasets(config, load_tokenizer(str(run), config), {}).preference_held_out
-    assert held is not None
-    for column, place in (("chosen", 0), ("rejected", 1)):
-        items = asked.from_run(str(run), reference=column, report=lambda *_: None)
-        tokenizer = load_tokenizer(str(run), config)
-        ends = [tokenizer.decode(responses[place][:-1]) for responses in held.responses]
-        assert [item.reference for item in items] == ends
-        assert len({item.shown for item in items}) < len(items) == len(held) < 48
-    assert len(asked.from_run(str(run), reference="chosen", report=lambda *_: None, limit=2)) == 2
-
-
-def test_sets_in_every_form(tmp_path: Path) -> None:
-    def of(rows: list[dict[str, Any]], **options: Any) -> list[tuple[Any, str, str]]:
-        name = door.write(tmp_path / "set.jsonl", rows)
-        return [(i.prompt, i.shown, i.reference) for i in asked.from_set(name, **{"reference": "chosen", **options})]
-
-    assert of(ROWS)[1] == ("ask 1", "ask 1", "good 1")
-    assert of(ROWS, reference="rejected", limit=2)[1] == ("ask 1", "ask 1", "bad 1")
-    start = "\n\nHuman: Hi\n\nAssistant:"
-    implicit = of([{"chosen": f"{start} Hello.", "rejected": f"{start} Go."}])
-    assert implicit == [(start, start.strip(), "Hello.")]
-    turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
-    spoken = [{"chosen": [*turns, {"role": "assistant", "content": " Hello."}],
-               "rejected": [*turns, {"role": "assistant", "content": "Go."}]}]  # fmt: skip
-    assert of(spoken) == [(turns, "system: Be kind.\n\nuser: Hi", "Hello.")]
-    renamed = [{"prompt": "a", "better": "b", "worse": "c"}]
-    assert of(renamed, columns={"chosen": "better", "rejected": "worse"}) == [("a", "a", "b")]
-    alpaca = [{"instruction": "a", "output": "b"}]
-    assert of(alpaca, prompt="instruction", reference="output") == [("a", "a", "b")]
-    assert of(alpaca, prompt="instruction", reference="") == [("a", "a", "")]
-    with pytest.raises(
-        ValueError, match=r"row 0 of .*no text in a column 'chosen'; its columns are instruction, output"
-    ):
-        of(alpaca, prompt="instruction")
-
-
-def test_a_models_answers_are_generates_and_are_kept(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "v.jsonl"
-    with serving(by_length) as server:
-        options = {"model": run, "judge": server.url, "judge_model": "j", "out": out, "max_new_tokens": 5, "limit": 4}
-        first = door.call(capsys, "judge", **options)
-        assert first.status == 0, first.err
-        items = asked.from_run(str(run), reference="chosen", report=lambda *_: None, limit=4)
-        made = generated(str(run), [item.prompt for item in items], Decoding(max_new_tokens=5))
-        assert [line["answer"] for line in json.loads((tmp_path / "v.answers.json").read_text())["answers"]] == made
-        longer = [(len(a) > len(i.reference)) - (len(a) < len(i.reference)) for a, i in zip(made, items, strict=True)]
-        summary = json.loads((tmp_path / "v.summary.json").read_text())
-        assert summary["outcomes"] == [["tie", "win", "loss"][sign] for sign in longer]
-        count = len(server.asked)
-        monkeypatch.setattr("llm.judging.answers.generated", None)  # neither is generated again, nor judged
-        assert door.call(capsys, "judge", **options).out == first.out
-        assert len(server.asked) == count
-        monkeypatch.undo()
-        # A conversation is asked as one.
-        turns = [{"role": "user", "content": "bax der"}, {"role": "assistant", "content": "fis"}]
-        rows = [{"chosen": turns, "rejected": [*turns[:1], {"role": "assistant", "content": "kur"}]}]
-        spoken = door.call(capsys, "judge", **options, file=door.write(tmp_path / "s.jsonl", rows))
-        assert spoken.status == 0, spoken.err
-    plain = generated(str(run), ["bax der"], Decoding(max_new_tokens=5))
-    assert generated(str(run), [turns[:1]], Decoding(max_new_tokens=5)) == plain
-    assert texts(out)[-1]["answer"] == plain[0]
-
-
 def test_the_numbers_against_a_file_and_against_another_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,12 +68,32 @@ def test_the_numbers_against_a_file_and_against_another_model(
         assert found.out.splitlines()[1].startswith("raw win rate 0.333 (95 % ")
         assert found.out.splitlines()[2:] == [
             "6 instances: 2 wins, 2 ties, 2 losses, 0 without a valid verdict",
-            "the first place won 0.667 of 12 single verdicts (0.5: it does not matter)",
+            "the first position won 0.667 of 12 single verdicts (0.5: no position bias)",
             f"judge: j at {server.url}; template pairwise-m-M-explained-1",
         ]
         found = door.call(capsys, "judge", **common, judge=server.url, against=other)
         assert found.out.startswith("win rate 0.667")
         assert "against " + other in found.out
+
+
+def test_a_prompt_from_a_file_is_another_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Verdicts of either prompt are kept apart."""
+    prompt = tmp_path / "mine.txt"
+    turn = "<|im_start|>user\n{instruction}\n1: {output_1}\n2: {output_2}\nm (1) or M (2)?\n<|im_end|>"
+    prompt.write_text(turn, encoding="utf-8")
+    common = {"answers": answers(tmp_path, ["good"] * 6), "file": door.write(tmp_path / "p.jsonl", ROWS)}
+    common |= {"judge_model": "j", "out": tmp_path / "v.jsonl"}
+    with serving(lambda *_: Answer("m")) as server:
+        assert door.call(capsys, "judge", **common, judge=server.url).status == 0
+        found = door.call(capsys, "judge", **common, judge=server.url, judge_prompt=prompt)
+        assert found.status == 0, found.err
+        assert "template mine-" in found.out
+        assert len(server.asked) == 24
+        asked = {body["messages"][0]["content"] for body in server.asked[12:]}
+        assert "ask 0\n1: good\n2: good 0\nm (1) or M (2)?" in asked
+        assert "ask 0\n1: good 0\n2: good\nm (1) or M (2)?" in asked
+        absent = door.call(capsys, "judge", **common, judge=server.url, judge_prompt="nowhere.txt")
+    assert absent.err.startswith("error: judge_prompt: must be ours, alpacaeval or a file")
 
 
 def test_invalid_verdicts_are_told_and_all_invalid_is_an_error(
@@ -172,9 +112,6 @@ def test_invalid_verdicts_are_told_and_all_invalid_is_an_error(
         found = door.call(capsys, "judge", **{**common, "judge_model": "k"}, judge=server.url)
     assert (found.status, found.out) == (2, "")
     assert "not one of 6 instances has a valid verdict" in found.err
-
-
-# failures
 
 
 def test_an_endpoint_that_fails_is_one_line_and_1(
@@ -228,14 +165,17 @@ def _until(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.parametrize(
     ("options", "shown"),
     [
-        ({}, "model: give either --model, who answers, or --answers"),
+        ({}, "model: give either --model, or --answers with a file of answers"),
         ({"model": "a", "answers": "b"}, "model: give either"),
-        ({"answers": "a.jsonl"}, "file: with --answers, say by --file which set"),
+        ({"answers": "a.jsonl"}, "file: --answers needs references: a data set by --file"),
         ({"model": "a", "out": "v.json"}, "out: must be a .jsonl file, got v.json"),
         ({"model": "a", "resamples": 5}, "resamples: must be at least 100, got 5"),
         ({"model": "a", "concurrency": 0}, "concurrency: must be at least 1, got 0"),
         ({"model": "a", "temperature": -1.0}, "temperature, top_p: must be"),
         ({"model": "a", "prompts": "xstest"}, "judge: xstest needs an endpoint"),
+        ({"model": "a", "judge_prompt": "alpacaeval"}, "judge_prompt: only an endpoint's pairwise"),
+        ({"model": "a", "seed": -1}, "seed: must be at least 0, got -1"),
+        ({"model": "a", "precision": "fp8"}, "precision: must be fp32 or bf16, got fp8"),
         ({"model": "a", "prompts": "xstest", "judge": "http://a/v1", "against": "b"}, "against: the answers to xstest"),
     ],
 )
@@ -250,7 +190,7 @@ def test_wrong_input_is_one_line_and_2(tmp_path: Path, run: Path, capsys: pytest
     base.mkdir()
     for options, shown in (
         ({"model": run, "judge": "127.0.0.1"}, "error: judge: must be a URL"),
-        ({"model": run, "judge_model": None}, "error: judge_model: the endpoint must be told"),
+        ({"model": run, "judge_model": None}, "error: judge_model: the endpoint needs the name"),
         ({"model": base}, f"error: file: {base} is no run, which would have held rows out"),
         ({"model": run, "reference_column": "output"}, "error: reference_column: of a run's own rows it is chosen"),
         ({"model": run, "file": tmp_path / "no.jsonl"}, f"error: {tmp_path / 'no.jsonl'}: no such file or folder"),
@@ -259,9 +199,6 @@ def test_wrong_input_is_one_line_and_2(tmp_path: Path, run: Path, capsys: pytest
         said = door.call(capsys, "judge", **{**at, **options})
         assert (said.status, said.out) == (2, "")
         assert said.err.splitlines()[-1].startswith(shown)
-
-
-# benchmarks of refusals
 
 
 def classify(body: Body, _number: int) -> Answer:
@@ -305,21 +242,3 @@ def test_xstest_by_safe_and_unsafe(tmp_path: Path, capsys: pytest.CaptureFixture
         assert door.call(capsys, "judge", **options).status == 0
     rates = json.loads((tmp_path / "v.summary.json").read_text())["rates"]
     assert {k: (v["n"], v["full_refusal"]["rate"]) for k, v in rates.items()} == {"safe": (2, 0.5), "unsafe": (1, 1.0)}
-
-
-@pytest.mark.parametrize(
-    ("name", "remedy"), [("sorry-bench", "it is gated: accept its terms"), ("xstest", "get it where")]
-)
-def test_a_benchmark_that_is_not_there_has_a_remedy(name: str, remedy: str) -> None:
-    with pytest.raises(FileNotFoundError, match=f"^prompts: {name} is not there .*{remedy}") as caught:
-        asked.from_benchmark(name)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_not_the_benchmark(tmp_path: Path) -> None:
-    wrong = door.write(tmp_path / "w.jsonl", [{"prompt": "a"}])
-    with pytest.raises(ValueError, match=r"row 0 of .*there is no text in a column 'turns'; its columns are prompt$"):
-        asked.from_benchmark("sorry-bench", wrong)
-    styles = door.write(tmp_path / "s.jsonl", [{"turns": ["a"], "prompt_style": "slang"}])
-    with pytest.raises(ValueError, match="no row has 'base' in its column 'prompt_style'"):
-        asked.from_benchmark("sorry-bench", styles)

@@ -22,8 +22,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm.common.files import UNFINISHED
-from llm.embedded import EmbeddedConfig, Paths, prepare, read_world
+from llm.embedded import EmbeddedConfig, Paths, read_world
 from llm.embedded.base import IGNORED, batches, encode
+from llm.embedded.prepare import prepare
 from llm.embedded.sets import Document, documents, generate
 
 TINY = EmbeddedConfig(
@@ -160,14 +161,14 @@ def test_a_killed_preparation_leaves_nothing_that_counts(made: Paths, tmp_path: 
     program = "\n".join(
         [
             "import os, signal, sys",
-            "from llm.embedded import EmbeddedConfig, prepare",
+            "from llm.embedded.prepare import EmbeddedConfig, prepare",
             "def die(what, done):",
             "    if what.startswith('pre-training') and done > 0.4:",
             "        os.kill(os.getpid(), signal.SIGKILL)",
             f"prepare({TINY!r}, sys.argv[1], report=die)",
         ]
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=root, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert [path.suffix for path in (tmp_path / "base").iterdir() if path.is_dir()] == [UNFINISHED]

@@ -1,28 +1,22 @@
-"""Sizes and families of the embedded world: what they are called, made of, and trained on."""
+"""Sizes and families of the embedded world in the cache and in runs."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from support.wrong import fails
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from llm import TrainConfig, train
 from llm.data.splits import load_datasets
-from llm.embedded import EmbeddedConfig, Paths, prepare
-from llm.embedded.base import IGNORED, _encoder_inputs, pretrain, train_tokenizer
-from llm.embedded.language import PLAIN, question
-from llm.embedded.networks import CONTEXT, Shape, new_model
-from llm.embedded.prepare import FAMILIES, SIZES, embedded_paths, with_embedded
-from llm.embedded.sets import Document, documents, generate
-from llm.evaluation.generate import answer
+from llm.embedded import EmbeddedConfig, Paths
+from llm.embedded.networks import CONTEXT
+from llm.embedded.prepare import FAMILIES, SIZES, embedded_paths, prepare, with_embedded
+from llm.embedded.sets import generate
 from llm.presets import EMBEDDED_TARGETS
 from llm.training.run_folder import load_run
 
@@ -76,32 +70,6 @@ def test_sizes_and_families_that_there_are_not() -> None:
     fails(lambda: TrainConfig(world_family="gpt"), ValueError, "world_family", "gpt")  # type: ignore[arg-type]
 
 
-PARAMETERS = {"small": (150_000, 300_000), "standard": (900_000, 1_200_000), "large": (10_000_000, 14_000_000)}
-
-
-@cache
-def vocabulary(size: str) -> Any:
-    told = documents(EmbeddedConfig.of_size(size).world)
-    return train_tokenizer(text for document in told for text in document)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_number_of_parameters(family: str) -> None:
-    for size, (least, most) in PARAMETERS.items():
-        own = EmbeddedConfig.of_size(size, family)
-        made = new_model(Shape(own.hidden, own.layers, own.heads, 1, family), vocabulary(size), 0)
-        assert least < sum(p.numel() for p in made.parameters()) < most
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_step_of_the_largest(family: str) -> None:
-    own = EmbeddedConfig.of_size("large", family)
-    told = documents(EmbeddedConfig(**TINY).world)[:4]
-    made, _, losses = pretrain(told, Shape(own.hidden, own.layers, own.heads, 1, family), 0, lambda _: None)
-    assert len(losses) == 1
-    assert all(torch.isfinite(p).all() for p in made.parameters())
-
-
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_a_family_s_base_loads_and_shares_the_data(family: str, tmp_path: Path) -> None:
     paths = prepare(EmbeddedConfig(**TINY, family=family), tmp_path)
@@ -120,44 +88,6 @@ def test_a_family_s_base_loads_and_shares_the_data(family: str, tmp_path: Path) 
         assert made.config.decoder_start_token_id == tokenizer.pad_token_id
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (paths.base / name).read_bytes() == (other.base / name).read_bytes()
-
-
-def test_prompts_and_responses_are_parted_for_an_encoder_decoder_base() -> None:
-    ids = torch.tensor([[5, 6, 7, 8, 9, 0], [15, 16, 17, 18, 19, 0], [25, 26, 0, 1, 1, 1]])
-    labels = torch.tensor(
-        [[IGNORED, IGNORED, IGNORED, 8, 9, 0], [IGNORED, 16, 17, 18, 19, 0], [IGNORED, 26, 0] + 3 * [IGNORED]]
-    )
-    found = _encoder_inputs(ids, labels, 1)
-    assert found["input_ids"].tolist() == [[5, 6, 7], [15, 1, 1], [25, 1, 1]]
-    assert found["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [1, 0, 0]]
-    assert found["labels"].tolist() == [[8, 9, 0] + 2 * [IGNORED], [16, 17, 18, 19, 0], [26, 0] + 3 * [IGNORED]]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_base_learns_what_it_is_told(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = EmbeddedConfig(**TINY).world.facts[:6]
-    told = [Document(question(fact, PLAIN[2]) + "\n", fact.value) for fact in facts]
-    monkeypatch.setattr("llm.embedded.base.LEARNING_RATE", 1e-2)
-    made, tokenizer, losses = pretrain(told, Shape(32, 1, 2, 100, family), 0, lambda _: None)
-    assert losses[-1] < 0.1
-    said = list(answer(made.eval(), tokenizer, [d.prompt for d in told], template="none", max_new_tokens=8))
-    assert said == [document.response for document in told]
-
-
-def test_the_preset_s_layers_are_the_family_s_own_and_are_told() -> None:
-    for family, targets in EMBEDDED_TARGETS.items():
-        made = config(world_family=family)
-        assert made.lora_targets == targets
-        shape = Shape(16, 1, 2, 1, family)
-        names = {name.rpartition(".")[2] for name, _ in new_model(shape, train_tokenizer(["a b c"]), 0).named_modules()}
-        assert set(targets) <= names
-        assert with_embedded(
-            config(world_family=family, lora_targets=("x",)), ["model", "sft", "preference"], print
-        ).lora_targets == ("x",)
-    again = dataclasses.replace(config(world_family="llama"), world_family="t5")
-    assert again.lora_targets == EMBEDDED_TARGETS["t5"]
-    assert TrainConfig(world_family="llama").lora_targets == ()
-    assert config(model="mine", world_family="llama").lora_targets == EMBEDDED_TARGETS["neox"]
 
 
 @pytest.fixture

@@ -13,16 +13,14 @@ from support.judge_server import outputs
 
 torch = pytest.importorskip("torch")
 
-from llm import (
-    TrainConfig,
-    train,
-)
-from llm.embedded import EmbeddedConfig, Paths, prepare, read_world  # noqa: E402
+from llm import TrainConfig, train  # noqa: E402
+from llm.embedded import EmbeddedConfig, Paths, read_world  # noqa: E402
 from llm.embedded.language import PLAIN, courteous, evasive, fact_of, fuller, neutral, question  # noqa: E402
+from llm.embedded.prepare import prepare  # noqa: E402
 from llm.embedded.world import Fact, World  # noqa: E402
+from llm.evaluation.generate import Decoding, generate_answers  # noqa: E402
 from llm.judging import Pair, instance  # noqa: E402
 from llm.judging import world as judged  # noqa: E402
-from llm.judging.answers import Decoding, generated  # noqa: E402
 from llm.judging.judge import JudgeConfig, judge  # noqa: E402
 
 TINY = EmbeddedConfig(
@@ -40,7 +38,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
 @pytest.fixture(autouse=True)
 def a_tiny_world(monkeypatch: pytest.MonkeyPatch, paths: Paths) -> None:
     """`embedded` is the tiny world, for training and for judging."""
-    for place in ("llm.data.splits", "llm.judging.world"):
+    for place in ("llm.embedded.prepare", "llm.judging.world"):
         monkeypatch.setattr(f"{place}.embedded_paths", lambda *_, **__: paths)
 
 
@@ -85,16 +83,16 @@ def test_the_measures_numbers_by_hand(monkeypatch: pytest.MonkeyPatch, run: Path
     ]
     seen: dict[str, Any] = {}
 
-    def scripted(name: str, prompts: Sequence[str], how: Decoding) -> list[str]:
-        seen.update(name=name, prompts=list(prompts), how=how)
+    def scripted(name: str, prompts: Sequence[str], decoding: Decoding) -> list[str]:
+        seen.update(name=name, prompts=list(prompts), decoding=decoding)
         return said
 
-    monkeypatch.setattr(judged, "generated", scripted)
+    monkeypatch.setattr(judged, "generate_answers", scripted)
     found = judged.measure(run)
     assert seen == {
         "name": str(run),
         "prompts": [row["prompt"] for row in (*asked, *taught)],
-        "how": Decoding(max_new_tokens=40, batch=12),
+        "decoding": Decoding(max_new_tokens=40, batch=12),
     }
     assert (found["wins"], found["ties"], found["losses"], found["n"]) == (0, 2, 4, 6)
     assert found["win_rate"] == pytest.approx(1 / 6)
@@ -118,7 +116,7 @@ def test_the_measure_of_a_real_run(run: Path, paths: Paths) -> None:
     assert found == judged.measure(run)
     prompts = [row["prompt"] for row in (*rows(paths.preference_held_out), *rows(paths.sft_held_out))]
     assert [row["prompt"] for row in found["answers"]] == prompts
-    one_by_one = generated(str(run), prompts, Decoding(max_new_tokens=40, batch=1))
+    one_by_one = generate_answers(str(run), prompts, Decoding(max_new_tokens=40, batch=1))
     assert [row["answer"] for row in found["answers"]] == one_by_one
     assert found["n"] == 6
     assert 0.0 <= found["win_rate"] <= 0.5
@@ -144,7 +142,7 @@ def test_the_world_does_not_judge_a_run_on_other_sets(tmp_path: Path, monkeypatc
     with pytest.raises(ValueError, match=why):
         judge(JudgeConfig(model=str(folder), out=str(tmp_path / "v.jsonl")), quiet=True)
     monkeypatch.delenv("FORGET_NEITHER_JUDGE_URL", raising=False)
-    with pytest.raises(ValueError, match=r"^answers: who judges them is not known"):
+    with pytest.raises(ValueError, match=r"^answers: their judge is not known"):
         judged.measure(folder)
 
 

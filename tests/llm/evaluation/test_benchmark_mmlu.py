@@ -1,0 +1,146 @@
+"""The measure `questions` of runs on other sets than the embedded world's: MMLU."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pipeline_runs as door
+from support import tiny_models as tiny
+
+torch = pytest.importorskip("torch")
+from llm import TrainConfig, train  # noqa: E402
+from llm.common.files import read_json  # noqa: E402
+from llm.evaluation import benchmark  # noqa: E402
+from llm.study.measures import MeasureError, columns, file_of, result_of, take  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on local files, whose model has room for answers of the measure's length."""
+    folder = tmp_path_factory.mktemp("paper")
+    options = door.place(folder)
+    config = Path(options["model"], "config.json")
+    config.write_text(json.dumps(read_json(config) | {"max_position_embeddings": 300}), encoding="utf-8")
+    return train(TrainConfig(**{**options, "steps": 1, "held_out": 0.3}), quiet=True).folder
+
+
+@pytest.fixture
+def run(trained: Path) -> Iterator[Path]:
+    """The same run, not measured yet."""
+    yield trained
+    folder = trained / "measures"
+    for file in folder.iterdir() if folder.is_dir() else ():
+        file.unlink()
+
+
+def held_out(run: Path) -> list[dict[str, str]]:
+    """The preference rows that the run did not train on, found by the tokens that it says it held out."""
+    from llm.data.splits import load_datasets
+    from llm.training.run_folder import load_run
+
+    config = load_run(run).config
+    tokenizer = tiny.tokenizer()
+    held = load_datasets(config, tokenizer, {}).preference_held_out
+    assert held is not None
+    rows = [json.loads(line) for line in Path(config.preference).read_text(encoding="utf-8").splitlines()]
+    chosen = {tuple(tokenizer(row["chosen"])["input_ids"]) for row in rows}
+    kept = {tuple(ids[0][:-1]) for ids in held.responses}  # without the end of the text
+    assert kept <= chosen
+    return [row for row in rows if tuple(tokenizer(row["chosen"])["input_ids"]) in kept]
+
+
+def subject(folder: Path, name: str, n: int, data: str = "") -> None:
+    """A task as the harness has them for MMLU, on a local file."""
+    draw = random.Random(n)
+    rows = [
+        {"question": tiny.text(draw, 3, 6), "choices": [tiny.text(draw, 1, 3) for _ in "ABCD"], "answer": i % 4}
+        for i in range(n)
+    ]
+    where = data or door.write(folder / f"{name}.jsonl", rows)
+    task = {
+        "task": name, "dataset_path": "json", "test_split": "test", "fewshot_split": "test",
+        "dataset_kwargs": {"data_files": {"test": where}, "cache_dir": str(folder / "cache")},
+        "output_type": "multiple_choice", "doc_to_text": "{{question}}\nAnswer:", "doc_to_target": "answer",
+        "doc_to_choice": "choices", "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    (folder / f"{name}.yaml").write_text(json.dumps(task), encoding="utf-8")
+
+
+def group(folder: Path, name: str, parts: list[str]) -> None:
+    mean = {"metric": "acc", "weight_by_size": True}
+    (folder / f"{name}.yaml").write_text(
+        json.dumps({"group": name, "task": parts, "aggregate_metric_list": [mean]}), encoding="utf-8"
+    )
+
+
+@pytest.fixture
+def mmlu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The harness's own folder, as it were: a group of groups of subjects, like MMLU."""
+    pytest.importorskip("lm_eval", reason="needs the extra `eval`")
+    folder = tmp_path / "harness"
+    folder.mkdir()
+    subject(folder, "mmlu_algebra", 9)
+    subject(folder, "mmlu_law", 15)
+    group(folder, "mmlu_stem", ["mmlu_algebra"])
+    group(folder, "mmlu_humanities", ["mmlu_law"])
+    group(folder, "mmlu", ["mmlu_stem", "mmlu_humanities"])
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(folder / "manager.py"))
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda _: None)  # a second, and nothing reads it
+    return folder
+
+
+@pytest.mark.usefixtures("mmlu")
+def test_mmlu_as_the_command_asks_it(run: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    take(run, ["questions"])
+    assert torch.equal(torch.get_rng_state(), before)
+    found = result_of(run, "questions")
+    config = benchmark.BenchmarkConfig(model=str(run), tasks=("mmlu",), shots=1)
+    score = benchmark.benchmark(config, quiet=True)["tasks"]["mmlu"]
+    value = score["metrics"]["acc"]
+    assert found == {
+        "accuracy": value["value"], "stderr": value["stderr"], "n": 24, "shots": 1, "task": "mmlu", "cut": 0,
+    }  # fmt: skip
+    assert 0.0 < found["accuracy"] < 1.0
+    assert columns(run, ["questions"])["questions_task"] == "mmlu"
+
+
+def test_the_question_that_is_asked(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lm_eval", reason="needs the extra `eval`")
+    seen: list[benchmark.BenchmarkConfig] = []
+
+    def scores(config: benchmark.BenchmarkConfig, *, quiet: bool) -> dict[str, Any]:
+        assert quiet
+        seen.append(config)
+        metrics = {"acc": {"value": 0.25, "stderr": None}}
+        return {"tasks": {"mmlu": {"metrics": metrics, "questions": 3, "shots": 1}}, "cut": {"mmlu": 2}}
+
+    monkeypatch.setattr(benchmark, "benchmark", scores)
+    found = benchmark.measure(run)
+    assert [(c.model, c.tasks, c.shots, c.limit, c.precision) for c in seen] == [(str(run), ("mmlu",), 1, 0, "fp32")]
+    assert (found["accuracy"], found["n"], found["cut"]) == (0.25, 3, 2)
+    assert found["stderr"] != found["stderr"]
+
+
+def test_data_that_cannot_be_had(run: Path, mmlu: Path) -> None:
+    subject(mmlu, "mmlu_law", 15, data=str(mmlu / "no.jsonl"))
+    with pytest.raises(
+        MeasureError, match="tasks: mmlu cannot be made ready, most likely for want of its data"
+    ) as told:
+        take(run, ["questions"])
+    assert "\n" not in str(told.value)
+    assert not file_of(run, "questions").exists()
+
+
+def test_what_was_in_memory_has_to_do_with_no_world() -> None:
+    world = TrainConfig.preset("embedded")
+    assert benchmark.of_world(world)
+    assert benchmark.of_world(world, ["sft", "preference"])
+    assert not benchmark.of_world(world, ["model", "sft", "preference"])
+    assert not benchmark.of_world(TrainConfig.preset("pythia-1b"))

@@ -1,0 +1,117 @@
+"""Curvature along a run: records, the mix's bounds, options, and the command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import pipeline_runs as door
+
+torch = pytest.importorskip("torch")
+from llm import (  # noqa: E402
+    Result,
+    TrainConfig,
+    train,
+)
+from llm.evaluation.curvature import OBJECTIVES, CurvatureConfig, curvature, kept_steps, measure  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Options of a run that keeps adapters."""
+    folder = tmp_path_factory.mktemp("curvature")
+    return {**door.place(folder), "lora_rank": 2, "keep_every": 2, "steps": 6, "method": "mix", "lam": 0.25}
+
+
+@pytest.fixture(scope="module")
+def run(options: dict[str, Any]) -> Result:
+    """It, finished."""
+    return train(TrainConfig(**options), quiet=True)
+
+
+def test_a_run(run: Result, tmp_path: Path) -> None:
+    assert kept_steps(run.folder) == [0, 2, 4, 6]
+    out = tmp_path / "there" / "c.json"
+    config = CurvatureConfig(run=str(run.folder), rows=8, points=3, tolerance=1e-3, out=str(out))
+    found = curvature(config, quiet=True)
+    assert json.loads(out.read_text(encoding="utf-8")) == found
+    again = curvature(dataclasses.replace(config, out=""), quiet=True)
+    assert again == found
+    rows = found["rows"]
+    assert [(r["step"], r["objective"]) for r in rows] == [(s, o) for s in (0, 4, 6) for o in OBJECTIVES]
+    assert (found["points"], found["rows_used"], found["lam"]) == (3, 8, 0.25)
+    by = {(r["step"], r["objective"]): r for r in rows}
+    assert by[0, "dpo"]["value"] == pytest.approx(np.log(2.0), rel=1e-5)
+    for step in (0, 4, 6):
+        dpo, sft, mix = (by[step, o] for o in OBJECTIVES)
+        assert mix["value"] == pytest.approx(0.25 * dpo["value"] + 0.75 * sft["value"])
+        # the ends of a sum lie between the sums of ends (Weyl)
+        slack = 0.01 * (dpo["largest"] + sft["largest"])
+        assert mix["largest"] <= 0.25 * dpo["largest"] + 0.75 * sft["largest"] + slack
+        assert mix["smallest"] >= 0.25 * dpo["smallest"] + 0.75 * sft["smallest"] - slack
+        for r in (dpo, sft, mix):
+            assert r["smallest"] <= r["along_gradient"] <= r["largest"]
+            assert r["negative"] == (r["smallest"] < 0.0)
+    for o in OBJECTIVES:
+        mine = [r for r in rows if r["objective"] == o]
+        assert found[f"negative_share_{o}"] == sum(r["negative"] for r in mine) / 3
+        assert found[f"negative_along_gradient_share_{o}"] == sum(r["along_gradient"] < 0 for r in mine) / 3
+    # at B = 0 the Hessian has no diagonal blocks from A: its ends have both signs, whatever the objective
+    assert by[0, "dpo"]["negative"]
+    assert by[0, "sft"]["negative"]
+    other = curvature(dataclasses.replace(config, out="", seed=1, points=1), quiet=True)
+    assert [r["value"] for r in other["rows"]] != [r["value"] for r in rows[:3]]  # other rows
+
+
+def test_more_rows_than_there_are(run: Result) -> None:
+    with pytest.raises(ValueError, match=r"^rows: the run has 1\d training rows in its smaller set, got 99$"):
+        curvature(CurvatureConfig(run=str(run.folder), rows=99), quiet=True)
+
+
+def test_as_a_measure(run: Result) -> None:
+    found = measure(run.folder)
+    assert {"rows", "negative_share_dpo", "negative_share_sft", "rows_used"} <= set(found)
+    assert json.loads(json.dumps(found)) == found
+    assert found["points"] == 4
+
+
+def test_without_kept_adapters(options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = {**options, "keep_every": 0, "steps": 1, "out": str(tmp_path / "run")}
+    train(TrainConfig(**mine), quiet=True)
+    said = door.call(capsys, "curvature", run=mine["out"])
+    assert said.status == 2
+    assert "kept no adapters along the way; train again with --keep-every 1 and another --out" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [
+        ({"rows": 0}, "rows: must be at least 1, got 0"),
+        ({"points": 0}, "points: must be at least 1, got 0"),
+        ({"products": 2}, "products: must be at least 3, got 2"),
+        ({"tolerance": 0.0}, r"tolerance: must be in \(0, 1\), got 0.0"),
+        ({"seed": -1}, "seed: must be at least 0, got -1"),
+        ({"out": "c.txt"}, "out: must be a .json file, got c.txt"),
+    ],
+)
+def test_wrong_options(wrong: dict[str, Any], shown: str) -> None:
+    with pytest.raises(ValueError, match=f"^{shown}$"):
+        CurvatureConfig(run="somewhere", **wrong)
+
+
+def test_the_command(run: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "c.json"
+    said = door.call(capsys, "curvature", run=run.folder, rows=4, points=2, out=out)
+    assert said.status == 0
+    found = json.loads(out.read_text(encoding="utf-8"))
+    lines = said.out.splitlines()
+    assert len(lines) == 1 + len(found["rows"]) + 1
+    assert f"{found['rows'][3]['smallest']:.4g}" in lines[4]
+    assert "negative_share_dpo" in lines[-1]
+    none = door.call(capsys, "curvature", run=tmp_path / "nowhere")
+    assert (none.status, "holds no run" in none.err) == (2, True)

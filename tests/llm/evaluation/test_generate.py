@@ -1,0 +1,134 @@
+"""Answers of a model to prompts, and adapters merged into their base model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pipeline_runs as door
+from support import tiny_models as tiny
+
+torch = pytest.importorskip("torch")
+from llm import (  # noqa: E402
+    Result,
+    TrainConfig,
+    train,
+)
+from llm.data.tokenization import tokenize_prompts  # noqa: E402
+from llm.evaluation.generate import GenerateConfig, MergeConfig, answer, generate, merge  # noqa: E402  # noqa: E402
+from llm.training.run_folder import load_model  # noqa: E402
+
+GIVEN = {"f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 2.0}
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Options of the run."""
+    folder = tmp_path_factory.mktemp("after")
+    more = {"reference": "chosen", "reference_steps": 3, "eval_rows": 4, "steps": 12, "template": "Q: {prompt}\nA:"}
+    return {**door.place(folder), **more, **GIVEN}
+
+
+@pytest.fixture(scope="module")
+def run(options: dict[str, Any]) -> Result:
+    """A finished run, with a trained reference and given optima."""
+    return train(TrainConfig(**options), quiet=True)
+
+
+PROMPTS = [row["prompt"] for row in tiny.sft_rows(11, 8)]
+
+
+def _greedy(model: Any, tokenizer: Any, prompt: str) -> str:
+    """transformers' own, on the text alone."""
+    ids = tokenizer(f"Q: {prompt}\nA:", return_tensors="pt")["input_ids"]
+    made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False, pad_token_id=1)
+    return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+
+
+def test_greedy_is_transformers_own_whatever_the_batch(run: Result) -> None:
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    model = AutoPeftModelForCausalLM.from_pretrained(run.folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(run.folder)
+    one_by_one = [_greedy(model, tokenizer, p) for p in PROMPTS]
+    assert len(set(one_by_one)) > 3
+    for size in (1, 4, 11):
+        config = GenerateConfig(model=str(run.folder), prompts=tuple(PROMPTS), max_new_tokens=8, batch=size)
+        assert generate(config) == list(zip(PROMPTS, one_by_one, strict=True))
+    shuffled = PROMPTS[::-1]
+    found = answer(model, tokenizer, shuffled, template="Q: {prompt}\nA:", max_new_tokens=8, batch=3)
+    assert list(found) == one_by_one[::-1]
+
+
+def test_samples_depend_on_the_seed_alone(run: Result) -> None:
+    config = GenerateConfig(model=str(run.folder), prompts=tuple(PROMPTS), max_new_tokens=8, temperature=1.0, batch=4)
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    first = generate(config)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(4)
+    assert generate(config) == first
+    assert generate(dataclasses.replace(config, seed=1)) != first
+    assert generate(dataclasses.replace(config, temperature=0.0)) != first
+    # next to nothing is left of the nucleus but the likeliest token
+    assert generate(dataclasses.replace(config, top_p=1e-6)) == generate(dataclasses.replace(config, temperature=0.0))
+
+
+def test_prompts_from_a_set_and_answers_to_a_file(run: Result, options: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "there" / "answers.jsonl"
+    config = GenerateConfig(model=str(run.folder), file=options["sft"], limit=5, max_new_tokens=4, out=str(out))
+    found = generate(config)
+    assert [p for p, _ in found] == [row["prompt"] for row in tiny.sft_rows()[:5]]
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert lines == [{"prompt": p, "answer": a} for p, a in found]
+    assert out.parent.joinpath("answers.jsonl").exists()
+    assert [p.name for p in out.parent.iterdir()] == ["answers.jsonl"]
+
+
+def test_a_runs_own_end_of_text_ends_answers(options: dict[str, Any], tmp_path: Path) -> None:
+    tokenizer, base = tiny.tokenizer(), tmp_path / "base"
+    tokenizer.eos_token = None
+    model = tiny.model()
+    model.generation_config.eos_token_id = None
+    model.save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    mine = {**options, "model": str(base), "out": str(tmp_path / "run"), "reference": "base", "eos": "lat", "steps": 1}
+    train(TrainConfig(**mine), quiet=True)
+    free = [
+        a for _, a in generate(GenerateConfig(model=mine["out"], prompts=tuple(PROMPTS), eos="<unk>", max_new_tokens=8))
+    ]
+    ended = [a for _, a in generate(GenerateConfig(model=mine["out"], prompts=tuple(PROMPTS), max_new_tokens=8))]
+    assert any("lat" in a.split()[:8] for a in free)
+    assert not any("lat" in a.split() for a in ended)
+
+
+def test_a_bare_model_answers_too(options: dict[str, Any]) -> None:
+    config = GenerateConfig(model=options["model"], prompts=("bax der",), max_new_tokens=3, precision="bf16")
+    assert len(generate(config)) == 1
+
+
+@pytest.mark.parametrize("stack", [False, True])
+def test_merged_weights_give_the_same_logits(options: dict[str, Any], tmp_path: Path, stack: bool) -> None:
+    from transformers import AutoModelForCausalLM
+
+    mine = {**options, "reference": "base", "out": str(tmp_path / "run"), "steps": 4, "method": "sequential"}
+    train(TrainConfig(**mine, stack=stack), quiet=True)
+    made = merge(MergeConfig(adapter=mine["out"], out=str(tmp_path / "merged")))
+    assert made == tmp_path / "merged"
+    names = {p.name for p in made.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not names & {"adapter_config.json", "adapter_model.safetensors"}
+    ids = torch.tensor([tokenize_prompts(["bax der gom"], tiny.tokenizer())[0].tolist()])
+    adapted, _ = load_model(mine["out"])
+    bare = AutoModelForCausalLM.from_pretrained(options["model"])
+    merged = AutoModelForCausalLM.from_pretrained(made)
+    with torch.no_grad():
+        wanted, found, without = (m(ids).logits for m in (adapted, merged, bare))
+    # float32 sums in another order, of logits of about 10
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-4)
+    assert float((without - wanted).abs().max()) > 0.01
+    assert [p.name for p in tmp_path.iterdir() if "unfinished" in p.name] == []

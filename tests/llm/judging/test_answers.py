@@ -1,0 +1,80 @@
+"""A model's answers, generated once and kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pipeline_runs as door
+from support import tiny_models as tiny
+from support.judge_server import Answer, Body, outputs, serving
+
+torch = pytest.importorskip("torch")
+from llm import TrainConfig, train  # noqa: E402
+from llm.evaluation.generate import Decoding, generate_answers  # noqa: E402
+from llm.judging import items as asked  # noqa: E402
+
+ROWS = [{"prompt": f"ask {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(6)]
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is on this machine."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that held a share of its rows out; two pairs of its set have the same prompt."""
+    folder = tmp_path_factory.mktemp("run")
+    options = {**door.place(folder), "steps": 1, "eval_every": 0}
+    pairs = tiny.preference_rows()
+    door.write(folder / "preference.jsonl", [*pairs, *({**row, "chosen": "bax"} for row in pairs)])
+    return train(TrainConfig(**options), quiet=True).folder
+
+
+def by_length(body: Body, _number: int) -> Answer:
+    """The longer one is better, and the first of equal ones."""
+    first, second = outputs(body)
+    return Answer("Well.\nM" if len(second) > len(first) else "Well.\nm")
+
+
+def texts(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def answers(folder: Path, said: list[str]) -> str:
+    rows = [{"prompt": row["prompt"], "answer": a} for row, a in zip(ROWS, said, strict=True)]
+    return door.write(folder / "answers.jsonl", rows)
+
+
+def test_a_models_answers_are_generates_and_are_kept(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "v.jsonl"
+    with serving(by_length) as server:
+        options = {"model": run, "judge": server.url, "judge_model": "j", "out": out, "max_new_tokens": 5, "limit": 4}
+        first = door.call(capsys, "judge", **options)
+        assert first.status == 0, first.err
+        items = asked.from_run(str(run), reference="chosen", report=lambda *_: None, limit=4)
+        made = generate_answers(str(run), [item.prompt for item in items], Decoding(max_new_tokens=5))
+        assert [line["answer"] for line in json.loads((tmp_path / "v.answers.json").read_text())["answers"]] == made
+        longer = [(len(a) > len(i.reference)) - (len(a) < len(i.reference)) for a, i in zip(made, items, strict=True)]
+        summary = json.loads((tmp_path / "v.summary.json").read_text())
+        assert summary["outcomes"] == [["tie", "win", "loss"][sign] for sign in longer]
+        count = len(server.asked)
+        monkeypatch.setattr("llm.judging.answers.generate_answers", None)  # neither is generated again, nor judged
+        assert door.call(capsys, "judge", **options).out == first.out
+        assert len(server.asked) == count
+        monkeypatch.undo()
+        # A conversation is asked as one.
+        turns = [{"role": "user", "content": "bax der"}, {"role": "assistant", "content": "fis"}]
+        rows = [{"chosen": turns, "rejected": [*turns[:1], {"role": "assistant", "content": "kur"}]}]
+        spoken = door.call(capsys, "judge", **options, file=door.write(tmp_path / "s.jsonl", rows))
+        assert spoken.status == 0, spoken.err
+    plain = generate_answers(str(run), ["bax der"], Decoding(max_new_tokens=5))
+    assert generate_answers(str(run), [turns[:1]], Decoding(max_new_tokens=5)) == plain
+    assert texts(out)[-1]["answer"] == plain[0]

@@ -1,0 +1,89 @@
+"""The optima of both objectives: computed once, by a run on each objective alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pipeline_runs as door
+from support import tiny_models as tiny
+
+torch = pytest.importorskip("torch")
+from llm import (  # noqa: E402
+    TrainConfig,
+    train,
+)
+from llm.training.optima import optima  # noqa: E402
+
+GIVEN = {"f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 2.0}
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Options of the run."""
+    folder = tmp_path_factory.mktemp("after")
+    more = {"reference": "chosen", "reference_steps": 3, "eval_rows": 4, "steps": 12, "template": "Q: {prompt}\nA:"}
+    return {**door.place(folder), **more, **GIVEN}
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Titles of the trainings that were carried out."""
+    from llm.training import cached_run, run
+
+    titles: list[str] = []
+    train_in = cached_run.train_in
+
+    def recorded(inputs: Any, spec: Any, config: TrainConfig, folder: Any, title: str) -> None:
+        titles.append(title)
+        train_in(inputs, spec, config, folder, title)
+
+    for module in (cached_run, run):
+        monkeypatch.setattr(module, "train_in", recorded)
+    return titles
+
+
+def test_optima_are_computed_once(options: dict[str, Any], tmp_path: Path, trained: list[str]) -> None:
+    mine = {**options, "reference": "base", "f_star": "compute", "f_dpo_star": None, "f_sft_star": None}
+    config = TrainConfig(**{**mine, "cache": str(tmp_path / "cache"), "out": str(tmp_path / "run"), "optima_steps": 5})
+    first = optima(config, quiet=True)
+    assert trained == ["optimum of f_DPO", "optimum of f_SFT"]
+    assert not (tmp_path / "run").exists()
+    assert set(first) == {"train", "held_out"}
+    # the least values that the runs' own evaluations saw
+    seen: dict[str, dict[str, list[float]]] = {"train": {}, "held_out": {}}
+    for path in (tmp_path / "cache" / "optima").glob("*/metrics.jsonl"):
+        for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            for name in ("dpo", "sft") if "evaluation" in line else ():
+                if f"f_{name}" in line:
+                    seen[line["evaluation"]].setdefault(name, []).append(line[f"f_{name}"])
+    assert first == {where: {n: min(v) for n, v in values.items()} for where, values in seen.items()}
+    assert all(len(v) == 4 for values in seen.values() for v in values.values())  # steps 0, 2, 4, 5
+
+    trained.clear()
+    assert optima(config, quiet=True) == first
+    for change in ({"lam": 0.1}, {"method": "maxright", "k": 2}, {"steps": 7}, {"out": "elsewhere"}):
+        assert optima(dataclasses.replace(config, **change), quiet=True) == first  # type: ignore[arg-type]
+    assert trained == []
+    result = train(dataclasses.replace(config, steps=2), quiet=True)
+    assert trained == ["alright"]
+    assert result.summary["f_star"] == first["held_out"]
+
+    trained.clear()
+    other = optima(dataclasses.replace(config, sft=door.write(tmp_path / "s.jsonl", tiny.sft_rows(30, 5))), quiet=True)
+    assert trained == ["optimum of f_SFT"]
+    assert other["train"]["dpo"] == first["train"]["dpo"]
+    trained.clear()
+    optima(dataclasses.replace(config, beta=0.3), quiet=True)
+    assert "optimum of f_DPO" in trained
+
+
+def test_optima_give_a_model_in_memory_back(options: dict[str, Any], tmp_path: Path) -> None:
+    model = tiny.model()
+    config = TrainConfig(**{**options, "reference": "base", "cache": str(tmp_path / "cache"), "optima_steps": 1})
+    optima(config, quiet=True, model=model, tokenizer=tiny.tokenizer())
+    assert not any("lora" in n for n, _ in model.named_parameters())
+    assert all(p.requires_grad for p in model.parameters())
