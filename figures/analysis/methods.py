@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-NAMES: dict[str, str] = {"sequential": "Sequential", "mix": "Mix", "alright": "ALRIGHT", "maxright": "MAXRIGHT"}
+from toyopt.algorithms import RULES
+
+NAMES: dict[str, str] = {key: rule.name for key, rule in RULES.items()}  # "alright" -> "ALRIGHT"
 METHODS: tuple[str, ...] = tuple(NAMES.values())  # in the order of rows, bars and legends
-NEEDS_OPTIMA: tuple[str, ...] = ("MAXRIGHT",)
+NEEDS_OPTIMA: tuple[str, ...] = tuple(rule.name for rule in RULES.values() if rule.needs_optima)
 
 
 def order(method: str) -> int:

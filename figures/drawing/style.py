@@ -61,7 +61,7 @@ _STYLES = {
     "maxright": MethodStyle("#009E73", "^", (0, (6.0, 1.4, 1.0, 1.4)), 5.0, "xxxxx", "MAXR."),
     "replay": MethodStyle("#CC79A7", ">", (0, (3.0, 1.2)), 3.5, "\\\\\\\\\\", "Repl."),
 }
-METHODS: dict[str, MethodStyle] = {NAMES[key]: style for key, style in _STYLES.items() if key in NAMES}
+METHODS: dict[str, MethodStyle] = {NAMES[key]: style for key, style in _STYLES.items()}
 
 
 # Contours, regions and single points.

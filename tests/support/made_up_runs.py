@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -31,10 +32,17 @@ class MadeUpRuns:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, change: Callable[[Row], Row | None] = lambda row: row) -> None:
         self.change = change
+        self.made: dict[str, list[Row]] = {}  # by the grids, since every reader needs the same rows
         monkeypatch.setattr(seeds, "results", lambda parameters: pd.DataFrame(self.results(parameters)))
         monkeypatch.setattr(seeds, "paths", lambda parameters: pd.DataFrame(list(self.paths(parameters))))
 
     def results(self, parameters: Mapping[str, Any]) -> list[Row]:
+        key = json.dumps(parameters["grids"])
+        if key not in self.made:
+            self.made[key] = self._results(parameters)
+        return self.made[key]
+
+    def _results(self, parameters: Mapping[str, Any]) -> list[Row]:
         rows = [
             self.change(self._row(grid, run))
             for grid, spec in parameters["grids"].items()

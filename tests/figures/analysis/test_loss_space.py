@@ -78,6 +78,7 @@ def broken(monkeypatch, change):
     return {check.name for check in front_data(scale="smoke").checks if not check.holds and check.must_hold}
 
 
+@pytest.mark.slow
 def test_runs_that_are_wrong_break_a_check(monkeypatch):
     def first(row):
         return row["method"] == "Sequential" and row["seed"] == 1 and row["lam"] == 0.25

@@ -17,6 +17,7 @@ from figures.drawing.render import render
 ALL = [table1.ARTEFACT, samples.ARTEFACT, fig9.ARTEFACT, baselines.ARTEFACT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("artefact", ALL, ids=lambda a: a.name)
 def test_all_checks_hold_and_it_is_drawn(artefact: Artefact, tmp_path: Path) -> None:
     data = computed(artefact, tmp_path)

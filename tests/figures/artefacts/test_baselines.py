@@ -31,6 +31,7 @@ def test_every_baseline_is_there_with_its_steps(tmp_path: Path) -> None:
     assert means["MAXRIGHT", "f_dpo"][0] == pytest.approx(0.8 + 0.015)
 
 
+@pytest.mark.slow
 def test_each_quantity_has_a_panel_and_what_was_not_measured_has_none(tmp_path: Path) -> None:
     figure = draw(computed(baselines.ARTEFACT, tmp_path / "all"))
     assert sum(ax.axison for ax in figure.axes) == 8

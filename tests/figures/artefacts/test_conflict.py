@@ -14,6 +14,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_a_panel_has_the_grids_that_differ_in_one_setting() -> None:
     small, whole = data_of(conflict), data_of(conflict, scale="embedded")

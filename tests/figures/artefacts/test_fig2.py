@@ -74,6 +74,7 @@ def test_chord_deviation_of_known_paths():
     assert fig2.chord_deviation(np.array([[0.0, 0.0], [1.0, 1.0], [3.0, 3.0]])) == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 def test_drawing_reads_only_the_data(data):
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -10,6 +10,7 @@ from figures.analysis import published, sweeps
 from figures.artefacts import fig3, fig7
 
 
+@pytest.mark.slow
 def test_ours_stand_beside_the_paper_s(monkeypatch):
     MadeUpRuns(monkeypatch)
     data = data_of(fig3, scale="embedded")

@@ -17,7 +17,9 @@ ALL = (fig1, fig3, fig4, fig7, fig8, cost)
 
 
 @pytest.mark.parametrize("module", ALL)
-@pytest.mark.parametrize("scale", ["smoke", "embedded", "paper"])
+@pytest.mark.parametrize(
+    "scale", ["smoke", pytest.param("embedded", marks=pytest.mark.slow), pytest.param("paper", marks=pytest.mark.slow)]
+)
 def test_data_of_every_scale_are_sound_and_drawn(module, scale, monkeypatch):
     MadeUpRuns(monkeypatch)
     parameters = module.parameters(Request(scale=scale))

@@ -18,6 +18,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_the_facts_have_the_values_of_every_setting() -> None:
     data = data_of(sensitivity, scale="embedded")
@@ -40,6 +41,7 @@ def test_the_order_of_the_methods_is_judged_in_every_grid_that_has_both() -> Non
     assert not [name for name in found if "/even/" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_the_figure_can_be_written() -> None:
     assert render(draw, data_of(sensitivity))["png"].startswith(b"\x89PNG")

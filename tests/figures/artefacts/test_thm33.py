@@ -121,6 +121,7 @@ def test_an_unproven_certificate_fails_the_check(data):
     assert failing(thm33.proof_checks(data.table, higher, proven)) == {"certified-levels"}
 
 
+@pytest.mark.slow
 def test_drawing(data):
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from support.made_up_runs import MadeUpRuns, bar, data_of, front_data
 
 from figures.analysis.methods import METHODS
 from figures.artefacts import fig3, fig4
-from figures.drawing.loss_space import draw_far, draw_limits
+from figures.drawing.loss_space import draw_bars, draw_far, draw_limits, methods_of
 from figures.drawing.render import render
 
 
@@ -47,7 +50,24 @@ def test_an_axis_is_logarithmic_only_where_one_value_would_dwarf_the_others():
     assert scales == {"near": "linear", "far": "symlog", "tiny": "linear"}
 
 
+@pytest.mark.slow
 def test_a_figure_is_written_without_a_warning(monkeypatch):
     MadeUpRuns(monkeypatch)
     files = render(fig4.draw, data_of(fig4, scale="embedded"))
     assert files["png"][:4] == b"\x89PNG"
+
+
+def test_a_fifth_method_has_bars_of_its_own(monkeypatch):
+    MadeUpRuns(monkeypatch)
+    data = front_data(scale="smoke")
+    mix = data.extra["bar_method"] == "Mix"
+    names = np.concatenate([data.extra["bar_method"], np.full(mix.sum(), "Replay")])
+    bars = {name: np.concatenate([data.extra[name], data.extra[name][mix]]) for name in data.extra if "bar_" in name}
+    dots = {name: values for name, values in data.extra.items() if "dot_" in name}
+    both = replace(data, extra=bars | dots | {"bar_method": names})
+    assert methods_of(both) == list(METHODS)
+    ax = Figure().subplots()
+    draw_bars(ax, both, {"0.25": {"quantity": "ideal_distance", "lam": 0.25}})
+    assert len({patch.get_hatch() for patch in ax.patches}) == len(ax.patches) == 5
+    edges = sorted((patch.get_x(), patch.get_width()) for patch in ax.patches)
+    assert all(x + width <= after + 1e-12 for (x, width), (after, _) in pairwise(edges))
