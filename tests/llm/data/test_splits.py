@@ -1,24 +1,21 @@
-"""What is trained on and what is held out; sets and models in memory; what `train` leaves as it was."""
+"""Training rows and held-out rows: no prompt is on both sides, in files and in memory."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import pipeline_runs as door
 from support import tiny_models as tiny
+from support.text_data import byte_level, make, numbers, preference, says, sft, texts
 
-torch = pytest.importorskip("torch")
-
-from llm import (
-    TrainConfig,
-    train,
-)
-from llm.data.splits import Datasets, load_datasets  # noqa: E402
-from llm.data.tokenization import TokenizedDataset  # noqa: E402
+from llm import TrainConfig
+from llm.data.splits import Datasets, hold_out, load_datasets, without
+from llm.data.tokenization import TokenizedDataset, tokenize
 
 BASE = TrainConfig(held_out=0.2, max_length=64, bad_rows="error")
 
@@ -153,99 +150,66 @@ def test_errors_in_memory_name_the_set() -> None:
         load(sft=3)
 
 
-# train() with everything in memory
+PROMPTS = st.lists(st.integers(0, 9), min_size=2, max_size=60).filter(lambda prompts: len(set(prompts)) > 1)
 
 
-@pytest.fixture(autouse=True)
-def _no_embedded_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is given in memory stands in for `embedded`, the default name; making that world takes minutes."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("the embedded world was asked for")
-
-    monkeypatch.setattr("llm.embedded.prepare", refuse)
-
-
-def _config(folder: Path, **options: Any) -> TrainConfig:
-    return TrainConfig(
-        out=str(folder / "run"), cache=str(folder / "cache"), steps=3, batch_sft=4, batch_preference=4, lora_rank=2,
-        lr=1e-2, max_length=64, held_out=0.2, eval_every=0, device="cpu", **options,
-    )  # fmt: skip
+@given(PROMPTS, st.floats(0, 1, exclude_min=True, exclude_max=True), st.integers(0, 99))
+def test_hold_out_parts_the_prompts(prompts: list[int], share: float, seed: int) -> None:
+    training, held = hold_out(make(prompts), share, seed=seed)
+    assert sorted(numbers(training) + numbers(held)) == list(range(len(prompts)))
+    assert numbers(training) == sorted(numbers(training))
+    assert not set(training.keys) & set(held.keys)
+    assert len(training) > 0
+    assert len(held) > 0
+    again, backwards = hold_out(make(prompts), share, seed=seed), hold_out(make(prompts[::-1]), share, seed=seed)
+    assert again[1].digest == held.digest
+    if len(set(prompts)) == len(prompts):
+        assert set(backwards[1].keys) == set(held.keys)
 
 
-def test_files_datasets_and_lists_are_the_same_run(tmp_path: Path) -> None:
-    import datasets
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.99])
+def test_hold_out_holds_the_share_and_another_seed_holds_others(share: float) -> None:
+    tokens = make(list(range(200)))
+    found = [set(numbers(hold_out(tokens, share, seed=seed)[1])) for seed in range(3)]
+    assert {len(held) for held in found} == {round(200 * share)}
+    assert found[0] != found[1] != found[2]
 
-    options = door.place(tmp_path)
-    rows = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows()}
-    written = dataclasses.replace(_config(tmp_path), model=options["model"])
-    named = dataclasses.replace(written, sft=options["sft"], preference=options["preference"], out=str(tmp_path / "b"))
-    found = [
-        train(written, quiet=True, **rows),
-        train(named, quiet=True),
-        train(
-            dataclasses.replace(_config(tmp_path), out=str(tmp_path / "c")),
-            quiet=True,
-            model=tiny.model(),
-            tokenizer=tiny.tokenizer(),
-            **{k: datasets.Dataset.from_list(v) for k, v in rows.items()},
-        ),
+
+def test_hold_out_of_uneven_prompts_never_takes_the_large_one_for_a_small_share() -> None:
+    tokens = make([0] * 90 + list(range(1, 11)))
+    for seed in range(20):
+        assert len(hold_out(tokens, 0.1, seed=seed)[1]) == 10
+        assert len(hold_out(tokens, 0.001, seed=seed)[1]) == 1
+
+
+def test_hold_out_comes_as_near_to_the_share_as_whole_prompts_can() -> None:
+    tokens = make([i // 2 for i in range(20)])
+    assert [len(hold_out(tokens, share, seed=0)[1]) for share in (0.13, 0.17)] == [2, 4]  # nearest to 2.6 and 3.4
+
+
+def test_hold_out_none_and_what_cannot_be() -> None:
+    tokens = make([1, 2, 2])
+    training, held = hold_out(tokens, 0, seed=0)
+    assert (len(training), len(held)) == (3, 0)
+    with pytest.raises(ValueError, match=r"^share: 0\.5 cannot be held out of 2 rows that have 1 different prompts"):
+        hold_out(make([1, 1]), 0.5, seed=0)
+    cases: list[tuple[Any, type[Exception], str]] = [
+        (1.0, ValueError, "less than 1"),
+        (-0.1, ValueError, "at least 0"),
+        (float("nan"), ValueError, "finite"),
+        ("x", TypeError, "real"),
     ]
-    weights = {(r.folder / "adapter_model.safetensors").read_bytes() for r in found}
-    assert len(weights) == 1
-    told = [json.loads((r.folder / "run.json").read_text(encoding="utf-8")) for r in found]
-    assert [t["in_memory"] for t in told] == [["sft", "preference"], [], ["model", "sft", "preference"]]
-    assert len({json.dumps([t["identity"]["rows"], t["identity"]["base"]]) for t in told}) == 1
+    for share, error, message in cases:
+        with pytest.raises(error, match=rf"^share: .*{message}"):
+            hold_out(tokens, share, seed=0)
+    with pytest.raises(TypeError, match=r"^seed: a whole number is needed, got 0\.5$"):
+        hold_out(tokens, 0.1, seed=0.5)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{}, {"lora_dropout": 0.3}, {"method": "sequential", "stack": True}])
-def test_train_leaves_everything_else_as_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any]
-) -> None:
-    model = tiny.model()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    frozen = next(iter(model.parameters())).requires_grad_(False)
-    flags = {n: p.requires_grad for n, p in model.named_parameters()}
-    assert sorted(set(flags.values())) == [False, True]
-    kinds = [type(m) for m in model.modules()]
-    torch.manual_seed(5)
-    state = torch.get_rng_state()
-    capsys.readouterr()
-    sets = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows()}
-    result = train(_config(tmp_path, **options), model=model, tokenizer=tiny.tokenizer(), quiet=True, **sets)
-    assert capsys.readouterr() == ("", "")
-    assert torch.equal(torch.get_rng_state(), state)
-    assert [type(m) for m in model.modules()] == kinds
-    assert {n: p.requires_grad for n, p in model.named_parameters()} == flags
-    assert not frozen.requires_grad
-    assert not model.training
-    assert {k: bool(torch.equal(v, before[k])) for k, v in model.state_dict().items()} == dict.fromkeys(before, True)
-    assert (result.folder / "adapter_model.safetensors").is_file()
-
-
-def test_wrong_input_leaves_a_model_in_memory_alone(tmp_path: Path) -> None:
-    model = tiny.model()
-    kinds = [type(m) for m in model.modules()]
-    sets = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows()}
-    with pytest.raises(ValueError, match=r"^lora_targets: zzz is no layer"):
-        train(_config(tmp_path, lora_targets=("zzz",)), model=model, tokenizer=tiny.tokenizer(), quiet=True, **sets)
-    assert [type(m) for m in model.modules()] == kinds
-    assert all(p.requires_grad for p in model.parameters())
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_model_needs_its_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"^model and tokenizer: give both or neither$"):
-        train(_config(tmp_path), model=tiny.model())
-    assert not (tmp_path / "run").exists()
-
-
-def test_all_weights_of_a_model_in_memory(tmp_path: Path) -> None:
-    model = tiny.model()
-    before = model.get_input_embeddings().weight.clone()
-    sets = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows()}
-    options = {**_config(tmp_path).as_dict(), "lora_rank": 0}
-    result = train(TrainConfig(**options), model=model, tokenizer=tiny.tokenizer(), quiet=True, **sets)
-    assert torch.equal(model.get_input_embeddings().weight, before)  # it is a copy that was trained
-    assert (result.folder / "model.safetensors").is_file()
-    assert all(p.requires_grad for p in model.parameters())
+def test_without_removes_the_prompts_of_another_set_however_they_are_written() -> None:
+    tokenizer = byte_level()
+    one = tokenize(sft(("q", "a"), ("r", "b"), ("q", "c")), tokenizer)
+    other = tokenize(preference(([{"content": "q", "role": "user"}], [says("x")], [says("y")])), tokenizer)
+    assert one.keys[0] == one.keys[2] == other.keys[0] != one.keys[1]
+    assert texts(without(one, other), tokenizer) == [("User: r\nAssistant: ", "b</s>")]
+    assert len(without(one, one)) == 0

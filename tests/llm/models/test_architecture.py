@@ -206,6 +206,7 @@ def ran(base: Path, folder: Path, **changes: Any) -> Any:
     return asked, train(asked, sft=tiny.sft_rows(20), preference=tiny.preference_rows(16), quiet=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(str(v) for v in c.values()))
 def test_every_method_leaves_a_model_that_loads_by_its_auto_class(
     base: Path, tmp_path: Path, changes: dict[str, Any]
@@ -228,6 +229,7 @@ def test_every_method_leaves_a_model_that_loads_by_its_auto_class(
         assert abs(float(plainly(loaded, PROMPTS[0], PAIRS[0][1]) - plainly(untrained, PROMPTS[0], PAIRS[0][1]))) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_is_evaluated_and_merged(tmp_path: Path) -> None:
     rows = {"sft": tiny.sft_rows(20), "preference": tiny.preference_rows(16)}
     base = saved(tmp_path / "base", dropout=0.1)  # T5 has dropout of its own, which must be the same again

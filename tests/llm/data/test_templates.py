@@ -1,0 +1,93 @@
+"""Templates: the texts of prompts and responses, and the position where a response begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.text_data import CHATML, THINKING, byte_level, preference, says, sft, texts, user
+
+from llm.data.formats import load
+from llm.data.tokenization import tokenize
+
+NO_END = (
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+REWRITES = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"
+
+REFUSES = "{{ raise_exception('roles must\nalternate') }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "response", "expected"),
+    [
+        ("auto", "q", "a", ("User: q\nAssistant: ", "a</s>")),
+        ("none", "q", " a", ("q", " a</s>")),
+        ("none", "q", "a</s>", ("q", "a</s>")),  # once
+        ("Q{prompt}{x}A", "{q} {prompt}", "a", ("Q{q} {prompt}{x}A", "a</s>")),
+        ("auto", [user("q")], [says("a")], ("User: q\nAssistant: ", "a</s>")),
+        (
+            "auto",
+            [{"role": "system", "content": "S"}, user("q"), says("a"), user("r")],
+            [says("b\n")],
+            ("S\nUser: q\nAssistant: a\nUser: r\nAssistant: ", "b\n</s>"),
+        ),
+        (
+            "auto",
+            [user("q")],
+            [says("a"), user("r"), says("b")],
+            ("User: q\nAssistant: ", "a\nUser: r\nAssistant: b</s>"),
+        ),
+        ("Q{prompt}A", [user("q"), says("a"), user("r")], [says("b")], ("QqAa\nQrA", "b</s>")),
+    ],
+)
+def test_plain_templates(template: str, prompt: Any, response: Any, expected: tuple[str, str]) -> None:
+    tokenizer = byte_level()
+    assert texts(tokenize(sft((prompt, response)), tokenizer, template=template), tokenizer) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("chat", "expected"),
+    [
+        # The template's own end stays as it is, though EOS is another token.
+        (CHATML, ("<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "a<|im_end|>\n", "<t>b<|im_end|>\n")),
+        # The border is where the template parts from the generation prompt, not where this answer does.
+        (THINKING, ("<s><U>q<A>", "a</s>", "<t>b</s>")),
+        (NO_END, ("[user] q\n[assistant] ", "a\n</s>", "<t>b\n</s>")),
+    ],
+)
+def test_chat_templates(chat: str, expected: tuple[str, ...]) -> None:
+    tokenizer = byte_level("<s> $", chat)
+    strings = tokenize(preference(("q", "a", "<t>b")), tokenizer)
+    assert texts(strings, tokenizer) == [expected]
+    messages = tokenize(preference(([user("q")], [says("a")], [says("<t>b")])), tokenizer)
+    assert (messages.digest, messages.keys) == (strings.digest, strings.keys)
+    plain = tokenize(preference(("q", "a", "b")), tokenizer, template="Q{prompt}A")
+    assert texts(plain, tokenizer) == [("<s>QqA", "a</s>", "b</s>")]
+
+
+def test_a_chat_template_gives_what_trl_gives() -> None:
+    trl = pytest.importorskip("trl.data_utils")
+    tokenizer = byte_level("", CHATML)
+    row = {"prompt": [user("q"), says("a"), user("r")], "chosen": [says("b")], "rejected": [says("c")]}
+    theirs = trl.apply_chat_template(row, tokenizer)
+    ours = tokenize(load([row], kind="preference"), tokenizer)
+    assert texts(ours, tokenizer) == [(theirs["prompt"], theirs["chosen"], theirs["rejected"])]
+
+
+@pytest.mark.parametrize(
+    ("chat", "message"),
+    [
+        (REWRITES, r"^row 0 of here: .* writes the prompt otherwise once it is answered.*--template"),
+        (
+            REFUSES,
+            r"^row 0 of here: the tokenizer's chat template cannot write this conversation: roles must alternate$",
+        ),
+        ("fixed", r"^row 0 of here: .* the response cannot be told from it"),
+    ],
+)
+def test_chat_templates_that_cannot_be_used(chat: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tokenize(sft(("q", "a")), byte_level("", chat))
