@@ -9,20 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
 Scale = Literal["smoke", "embedded", "paper"]
+SCALES: tuple[str, ...] = get_args(Scale)
 Kind = Literal["upper", "lower", "equal"]
 VERDICTS = ("seen", "mixed", "not seen")  # of an empirical claim
 
 
+class UsageError(Exception):
+    """A request that cannot be met; the message gives the reason in one line."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """What the user asked of every artefact."""
+    """Options of the user that every artefact receives."""
 
     scale: Scale = "embedded"
     seeds: int | None = None  # None: the artefact's own default at this scale
@@ -157,6 +162,7 @@ class Artefact:
     title       the heading in the report
     paper       what it is in the paper ("Figure 2"), or "beyond the paper"
     cost        rough wall time on two cores, as text, for `--list`
+    seconds     the same as a number, without the runs, for the time that remains; None if unknown
     caption     what to see, in a few sentences (plain text)
     reconstructed  a sentence for the reader if some of its numbers are reconstructed, else ""
     parameters  Request -> JSON-able dict; the only thing `compute` sees, and a part of the cache key. If it holds
@@ -175,4 +181,5 @@ class Artefact:
     compute: Callable[[dict[str, Any]], Data]
     draw: Callable[[Data], Figure]
     reconstructed: str = ""
+    seconds: float | None = None
     is_table: bool = False  # shown in the report as a table, from the CSV, beside its drawing

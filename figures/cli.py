@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from figures.pipeline.stop import STATUS, Stop
 from figures.registry import REGISTRY
+from llm.common.processes import INTERRUPTED, stop_requested
 
 
 def main(arguments: Sequence[str] | None = None, registry: Mapping[str, str] = REGISTRY) -> int:
@@ -16,14 +16,15 @@ def main(arguments: Sequence[str] | None = None, registry: Mapping[str, str] = R
     2: the request makes no sense, or what runs at the paper's scale need is not there;
     130: stopped by Ctrl-C or SIGTERM.
     """
-    with Stop() as stop:  # before anything slow is imported
-        from figures.options import UsageError, parse
+    with stop_requested(interrupt=False) as stop:  # before anything slow is imported
+        from figures.artefact import UsageError
+        from figures.options import parse
 
         try:
             options = parse(sys.argv[1:] if arguments is None else arguments, registry)
             if stop():
                 print("paper_repro: stopped", file=sys.stderr)
-                return STATUS
+                return INTERRUPTED
             from figures.pipeline import run
 
             return run.run(options, registry, stop)

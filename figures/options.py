@@ -9,17 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import tyro
 
-from figures.artefact import Scale
-
-SCALES: tuple[str, ...] = get_args(Scale)
-
-
-class UsageError(Exception):
-    """The request makes no sense; the message says why, in one line."""
+from figures.artefact import SCALES, UsageError
 
 
 def _whole(arguments: list[str]) -> int:

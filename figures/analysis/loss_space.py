@@ -21,7 +21,7 @@ from figures.analysis.methods import order
 from figures.analysis.seeds import numeric
 from figures.analysis.small_tables import pack
 from figures.artefact import Check, Data, equal, lower
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures.analysis.methods import NAMES
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,7 @@ from figures.analysis.loss_space import FinishedRuns
 from figures.analysis.seeds import Mean, numeric, select
 from figures.analysis.small_tables import pack
 from figures.artefact import Check, empirical, equal
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from figures.analysis.seeds import numeric, select
 from figures.analysis.small_tables import pack
 from figures.artefact import Artefact, Check, Data, Request, equal
 from figures.drawing.baselines import draw
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from figures.analysis.methods import order as method_order
 from figures.analysis.seeds import Row, numeric
 from figures.artefact import Artefact, Check, Data, Request, equal, upper
 from figures.drawing.table1 import draw
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,23 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from figures.artefact import VERDICTS, Request
-from figures.pipeline.build import SOURCE
-from figures.pipeline.files import write
-from figures.pipeline.manifest import collect, tally
-from figures.pipeline.table import read_csv
-from figures.pipeline.training import FOLDER, summaries
+from figures.pipeline.build import LIBRARIES, SOURCE, present
+from figures.pipeline.cache import read_csv, to_json
+from figures.pipeline.paths import FOLDER, summaries
+from llm.common.cache import sha256
+from llm.common.environment import git_state, versions
+from llm.common.files import write_text
 
 SIGNS = {"upper": "≤", "lower": "≥", "equal": "="}
 KINDS = {"upper": "upper bound", "lower": "lower bound", "equal": "equality"}
+FORMAT = "paper_repro manifest 1"  # of the manifest
+NAME = re.compile(r"[A-Za-z0-9_]+")  # of an artefact; other names do not go into a link
 ROWS = 200  # of a table that the page shows; the CSV has all
 
 
 def write_report(out: Path, registry: Mapping[str, str]) -> None:
     """Write `index.html` anew. Raises OSError if `out` cannot be written."""
-    write(out / "index.html", page(out, registry).encode())
+    write_text(out / "index.html", page(out, registry))
 
 
 def page(out: Path, registry: Mapping[str, str]) -> str:
@@ -189,3 +193,47 @@ def _png_size(path: Path) -> tuple[int, int]:
     """Width and height from the header of a PNG, so that the page keeps still while pictures load."""
     head = path.read_bytes()[16:24]
     return int.from_bytes(head[:4]), int.from_bytes(head[4:])
+
+
+def collect(out: Path, order: Iterable[str]) -> list[dict[str, Any]]:
+    """The JSON of every finished artefact in `out`: those of `order` first, in that order, then by name."""
+    ranks = {name: rank for rank, name in enumerate(order)}
+    names = [path.stem for path in out.glob("*.json") if NAME.fullmatch(path.stem)]
+    names.sort(key=lambda name: (ranks.get(name, len(ranks)), name))
+    return [record for name in names if (record := present(out, name)) is not None]
+
+
+def tally(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How many checks there are and hold, and which of those that must hold do not; empirical claims apart."""
+    checks = [check for check in record["checks"] if not check["verdict"]]
+    claims = [check["verdict"] for check in record["checks"] if check["verdict"]]
+    return {
+        "total": len(checks),
+        "hold": sum(bool(check["holds"]) for check in checks),
+        "broken": [check["name"] for check in checks if check["must_hold"] and not check["holds"]],
+        "empirical": {verdict: claims.count(verdict) for verdict in VERDICTS},
+    }
+
+
+def write_manifest(out: Path, registry: Mapping[str, str]) -> None:
+    """Write `manifest.json` anew. Raises OSError if `out` cannot be written."""
+    artefacts = {}
+    for record in collect(out, registry):
+        name = record["name"]
+        path = out / f"{name}.json"
+        artefacts[name] = {
+            "paper": record["paper"],
+            "files": record["files"] | {f"{name}.json": {"sha256": sha256(path), "bytes": path.stat().st_size}},
+            "key": record["key"],
+            "scale": record["scale"],
+            "seeds": record["seeds"],
+            "seed": record["seed"],
+            "computed": record["computed"],
+            "drawn": record["drawn"],
+            "seconds": record["seconds"],
+            "checks": tally(record),
+            "environment": {"versions": record["versions"], "git": record["git"]},
+        }
+    environment = {"versions": versions(LIBRARIES), "git": git_state()}
+    content = {"format": FORMAT, "source": SOURCE, "environment": environment, "artefacts": artefacts}
+    write_text(out / "manifest.json", to_json(content))

@@ -1,39 +1,43 @@
-"""A run of the door: what `paper_repro.py` does once it is known what is asked."""
+"""A run of `paper_repro.py` with checked options: plan the artefacts, run their jobs, write manifest and report."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from figures.artefact import Request
-from figures.options import SCALES, Options, UsageError
-from figures.pipeline.agenda import carry_out
-from figures.pipeline.build import Outcome, Task
-from figures.pipeline.display import RUNS, Progress
-from figures.pipeline.environment import git_state
-from figures.pipeline.files import TEMPORARY, BusyError, locked, read_json, sweep, write
-from figures.pipeline.jobs import Event
-from figures.pipeline.stop import STATUS, Stop
+from figures.artefact import SCALES, Artefact, Request, UsageError
+from figures.options import Options
+from figures.pipeline import jobs as processes
+from figures.pipeline import training
+from figures.pipeline.display import States, progress_of
+from figures.pipeline.jobs import RUNS, ArtefactJob, Event, first_line
+from figures.pipeline.paths import read_record
+from figures.pipeline.training import RunsJob
 from figures.registry import load
-from llm.common.processes import cores
+from llm.common.environment import git_state
+from llm.common.files import BusyError, ensure_writable, lock, remove_unfinished, write_text
+from llm.common.processes import INTERRUPTED, StopSignal, cores
+from llm.common.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from figures.pipeline.verify import Verdict
-    from llm.study.resources import Need
+    from figures.pipeline.build import Built, Plan
 
 SIGNS = {"upper": "<=", "lower": ">=", "equal": "="}
-WIDTH = 110  # where the output is no terminal and nothing says how wide it is
+WIDTH = 110  # where the output is no terminal and its width is unknown
+Work = Literal["make", "force", "verify"]
 
 
-def run(options: Options, registry: Mapping[str, str], stop: Stop) -> int:
-    """Do what `options` ask and return the exit status. Raises UsageError for a folder that cannot be used."""
+def run(options: Options, registry: Mapping[str, str], stop: StopSignal) -> int:
+    """Carry out the request and return the exit status. Raises UsageError for a folder that cannot be used."""
     console = Console(highlight=False)
     if not console.is_terminal and console.width == 80:
         console = Console(highlight=False, width=WIDTH)
@@ -42,34 +46,32 @@ def run(options: Options, registry: Mapping[str, str], stop: Stop) -> int:
         console.print(listing(names, registry))
         return 0
     out = options.out.expanduser().absolute()
-    lock = _folder(options, out)
+    held = _folder(options, out)
     try:
-        with lock:
-            if options.verify:
-                return _verify(console, names, registry, options, out, stop)
-            return _make(console, names, registry, options, out, stop)
+        with held:
+            made = _Making(console, names, registry, options, out, stop)
+            return made.verify() if options.verify else made.make()
     except BusyError:
         raise UsageError(f"another run is using {options.out}: wait for it to end, or choose another --out") from None
 
 
 def _folder(options: Options, out: Path) -> AbstractContextManager[None]:
-    """The lock of the folder, which is made if it is to be written. Raises UsageError if it cannot be used."""
+    """Return the lock of the folder, which is made if it is to be written. Raises UsageError if it cannot be used."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {options.out} is not a folder")
-    if not options.verify:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            probe = out / f"{TEMPORARY}probe"
-            write(probe, b"")
-            probe.unlink(missing_ok=True)
-        except OSError as error:
-            raise UsageError(f"--out {options.out} cannot be written: {error.strerror}") from None
-    return locked(out, shared=options.verify)
+    path = out / ".lock"
+    if options.verify:  # writes nothing, not even a lock file
+        return lock(path) if path.is_file() and os.access(path, os.W_OK) else nullcontext()
+    try:
+        ensure_writable("out", out)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+    return lock(path)
 
 
 def listing(names: Sequence[str], registry: Mapping[str, str]) -> Table:
-    """The table of `--list`."""
-    table = _table("name", "in the paper", "what it shows", "cost")
+    """Return the table of `--list`."""
+    table = _table("name", "in the paper", "content", "cost")
     for name in names:
         try:
             artefact = load(name, registry[name])
@@ -80,139 +82,218 @@ def listing(names: Sequence[str], registry: Mapping[str, str]) -> Table:
     return table
 
 
-def _make(
-    console: Console,
-    names: Sequence[str],
-    registry: Mapping[str, str],
-    options: Options,
-    out: Path,
-    stop: Stop,
-) -> int:
-    from figures.pipeline import manifest, report
+class _Making:
+    """The artefacts of one command: their plans, results and failures."""
 
-    sweep(out)
-    request = _request(options, {})
-    git = git_state()
-    tasks = [Task(name, registry[name], request, options.force, git) for name in names]
-    done: dict[str, Outcome] = {}
-    failed: dict[str, Event] = {}
-    jobs = options.jobs or cores()
-    with closing(carry_out(tasks, options.jobs, out, stop)) as events, Progress(console, names, jobs) as progress:
-        for event in events:
-            if event.name == RUNS:
-                _show_runs(progress, event)
-            elif event.kind == "done":
-                done[event.name] = event.value
-                progress.state(event.name, "cached" if event.value.cached else "done")
-            elif event.kind == "failed":
-                failed[event.name] = event
-                progress.state(event.name, "failed")
-                _note_failure(out, event)
-            else:
-                _show(progress, event)
-    sweep(out)
-    manifest.write_manifest(out, registry)
-    report.write_report(out, registry)
-    ended = sorted(done, key=names.index)
-    if stop() and len(done) + len(failed) < len(tasks):
-        return _stopped(ended, "finished")
-    console.print(_summary([done[name] for name in ended], names))
-    console.print(Text(_verdicts([done[name] for name in ended])), soft_wrap=True)
-    console.print(Text(f"{len(done)} of {len(names)} made; all in {options.out / 'index.html'}"), soft_wrap=True)
-    return _conclude(console, [done[name] for name in ended], failed, options.out)
+    def __init__(
+        self,
+        console: Console,
+        names: Sequence[str],
+        registry: Mapping[str, str],
+        options: Options,
+        out: Path,
+        stop: StopSignal,
+    ) -> None:
+        self.console, self.names, self.registry, self.options = console, names, registry, options
+        self.out, self.stop = out, stop
+        self.jobs = max(1, min(options.jobs or cores(), len(names)))
+        self.done: dict[str, Any] = {}
+        self.failed: dict[str, Event] = {}
+        self.states = States(console, names, options.jobs or cores())
+
+    def make(self) -> int:
+        """Make the artefacts, the manifest and the report; return the exit status."""
+        from figures.pipeline import report
+        from figures.pipeline.build import Built
+
+        remove_unfinished(self.out)
+        request = _request(self.options, {})
+        work: Work = "force" if self.options.force else "make"
+        self._run({name: (request, work) for name in self.names}, git_state())
+        remove_unfinished(self.out)
+        report.write_manifest(self.out, self.registry)
+        report.write_report(self.out, self.registry)
+        ended = sorted(self.done, key=self.names.index)
+        if self._stopped():
+            return _stopped(ended, "finished")
+        results = [self.done[name] for name in ended]
+        built = [result if isinstance(result, Built) else Built(**result) for result in results]
+        self.console.print(_summary(built, self.names))
+        self.console.print(Text(_verdicts(built)), soft_wrap=True)
+        page = self.options.out / "index.html"
+        self.console.print(Text(f"{len(built)} of {len(self.names)} made; all in {page}"), soft_wrap=True)
+        return _conclude(self.console, built, self.failed, self.options.out)
+
+    def verify(self) -> int:
+        """Compute the artefacts again and compare; return the exit status."""
+        work: Work = "verify"
+        requests = {name: _request(self.options, read_record(self.out / f"{name}.json") or {}) for name in self.names}
+        self._run({name: (request, work) for name, request in requests.items()}, {})
+        if self._stopped():
+            return _stopped(sorted([*self.done, *self.failed], key=self.names.index), "compared")
+        width = max(map(len, self.names))
+        for name in self.names:
+            verdict = self.done.get(name, {"same": False, "line": ""})
+            line = verdict["line"] or f"failed: {self.failed[name].value}"
+            self.console.print(
+                Text(f"{name:<{width}}  {line}", style="" if verdict["same"] else "bold red"), soft_wrap=True
+            )
+        return 0 if all(self.done.get(name, {"same": False})["same"] for name in self.names) else 1
+
+    def _stopped(self) -> bool:
+        """Return whether a stop left artefacts undone."""
+        return self.stop() and len(self.done) + len(self.failed) < len(self.names)
+
+    def _run(self, wanted: Mapping[str, tuple[Request, Work]], git: Mapping[str, Any]) -> None:
+        """Plan and carry out all artefacts.
+
+        Artefacts that need no runs are made while the runs are under way. If the runs fail, the artefacts that need
+        the runs fail. However it ends, no process is left running, and the runs that were under way have saved.
+        """
+        with self.states, tempfile.TemporaryDirectory(prefix="paper_repro-", ignore_cleanup_errors=True) as temporary:
+            plans = self._plans(wanted, git)
+            folder = Path(temporary)
+            grids = {plan.name: plan.grids for plan in plans if plan.grids}
+            if any(plan.request.scale == "paper" for plan in plans if plan.grids):
+                self._require(grids, folder)
+            if plans and not self.stop():
+                self._schedule(plans, grids, folder)
+
+    def _plans(self, wanted: Mapping[str, tuple[Request, Work]], git: Mapping[str, Any]) -> list[Plan]:
+        """Return the plans of the artefacts that are to be made; those that are finished are reported as done."""
+        from figures.pipeline import build
+
+        plans = []
+        for name, (request, work) in wanted.items():
+            if self.stop():
+                return []
+            try:
+                artefact: Artefact = load(name, self.registry[name])
+                plan = build.plan(artefact, self.registry[name], request, self.out, git, work)
+                if plan.finished:
+                    self._note(Event("done", name, build.found(plan, artefact, self.out)))
+                    continue
+            except (Exception, SystemExit) as error:  # an artefact must not end the others
+                self._note(Event("failed", name, first_line(error), _trace(error)))
+                continue
+            self.states.expect(name, plan.seconds, waits=bool(plan.grids))
+            plans.append(plan)
+        return plans
+
+    def _require(self, grids: training.Wanted, folder: Path) -> None:
+        """Show the resources that the runs need. Raises UsageError if a resource is missing."""
+        rows = training.requirements(grids, self.out, folder, self.stop)
+        if not rows:
+            return
+        self.states.keep(_requirements(rows))
+        if missing := [row["missing"] for row in rows if row["missing"]]:
+            raise UsageError("; ".join(missing))
+
+    def _schedule(self, plans: Sequence[Plan], grids: training.Wanted, folder: Path) -> None:
+        """Run the jobs of the plans and report their events."""
+        environment = processes.environment(self.jobs)
+        work: Literal["build", "verify"] = "verify" if self.options.verify else "build"
+        with _closing(processes.fork_server(len(plans))) as server:
+            jobs: list[ArtefactJob | RunsJob] = [
+                ArtefactJob(plan, work, self.out, folder, server, self._note, environment) for plan in plans
+            ]
+            if grids:
+                runs = RunsJob(grids, self.out, self.options.jobs, folder, self._note, self._fail)
+                jobs.append(runs)
+            scheduler: Scheduler[ArtefactJob | RunsJob] = Scheduler(jobs, self.jobs)
+            self._scheduler = scheduler
+            saving = False
+
+            def report() -> None:
+                nonlocal saving
+                for one in scheduler.running:
+                    one.job.forward()
+                if scheduler.stopping and not saving and any(one.job.name == RUNS for one in scheduler.running):
+                    saving = True
+                    self.states.state(RUNS, "saving")
+                self.states.update()
+
+            scheduler.run(lambda: self.stop.count, report, pause=0.1)
+
+    def _fail(self, broken: Mapping[str, str]) -> None:
+        """Report artefacts that the runs leave without data as failed, before their jobs are started."""
+        self._scheduler.drop(list(broken))
+        for name, why in broken.items():
+            self._note(Event("failed", name, why))
+
+    def _note(self, event: Event) -> None:
+        """Take in an event, and show the event."""
+        stopping = self.stop() and event.kind == "failed"
+        if stopping:  # ended by the stop, which is no failure
+            return
+        if event.kind == "progress":
+            self.states.runs(progress_of(event.value))
+        elif event.kind == "notice":
+            self.states.notice(event.name, event.value)
+        elif event.kind == "state":
+            self.states.state(event.name, event.value)
+        elif event.name == RUNS:
+            self.states.state(RUNS, event.kind)
+            self.states.notice(RUNS, event.value)
+        elif event.kind == "done":
+            self.done[event.name] = event.value
+            cached = not isinstance(event.value, dict) and event.value.cached
+            self.states.state(event.name, "cached" if cached else "done")
+        else:
+            self.failed[event.name] = event
+            self.states.state(event.name, "failed")
+            if not self.options.verify:
+                _note_failure(self.out, event)
 
 
-def _verify(
-    console: Console,
-    names: Sequence[str],
-    registry: Mapping[str, str],
-    options: Options,
-    out: Path,
-    stop: Stop,
-) -> int:
-    asked = {name: _request(options, read_json(out / f"{name}.json") or {}) for name in names}
-    tasks = [Task(name, registry[name], asked[name], True, {}, "verify", verifies=True) for name in names]
-    verdicts: dict[str, Verdict] = {}
-    lines: dict[str, str] = {}
-    jobs = options.jobs or cores()
-    with closing(carry_out(tasks, options.jobs, out, stop)) as events, Progress(console, names, jobs) as progress:
-        for event in events:
-            if event.name == RUNS:
-                _show_runs(progress, event)
-            elif event.kind == "done":
-                verdicts[event.name] = event.value
-                lines[event.name] = event.value.line
-                progress.state(event.name, "done")
-            elif event.kind == "failed":
-                lines[event.name] = f"failed: {event.value}"
-                progress.state(event.name, "failed")
-            else:
-                _show(progress, event)
-    if stop() and len(lines) < len(tasks):
-        return _stopped(sorted(lines, key=names.index), "compared")
-    width = max(map(len, names))
-    for name in names:
-        same = name in verdicts and verdicts[name].same
-        console.print(Text(f"{name:<{width}}  {lines[name]}", style="" if same else "bold red"), soft_wrap=True)
-    return 0 if all(verdict.same for verdict in verdicts.values()) and len(verdicts) == len(names) else 1
+@contextmanager
+def _closing(server: Any) -> Iterator[Callable[..., Any]]:
+    """Yield a server of processes, and close the server at the end."""
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _trace(error: BaseException) -> str:
+    """Return the traceback of an exception."""
+    import traceback
+
+    return "".join(traceback.format_exception(error))
 
 
 def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
-    """What is asked of an artefact: as the user says, else as `recorded`, else the default."""
-    asked = {field: getattr(options, field) for field in ("scale", "seeds", "seed")}
+    """Return the request for an artefact: the user's options, else `recorded` values, else the defaults."""
+    given = {field: getattr(options, field) for field in ("scale", "seeds", "seed")}
     valid = {
         "scale": recorded.get("scale") in SCALES,
         "seeds": isinstance(recorded.get("seeds"), int),
         "seed": isinstance(recorded.get("seed"), int),
     }
     taken = {field: recorded[field] for field, is_valid in valid.items() if is_valid}
-    return Request(**(taken | {field: value for field, value in asked.items() if value is not None}))
+    return Request(**(taken | {field: value for field, value in given.items() if value is not None}))
 
 
-def _show(progress: Progress, event: Event) -> None:
-    if event.kind == "state":
-        progress.state(event.name, event.value)
-    elif event.kind == "plan":
-        progress.expect(event.name, event.value.seconds, waits=bool(event.value.grids))
-    else:
-        progress.notice(event.name, event.value)
-
-
-def _show_runs(progress: Progress, event: Event) -> None:
-    """Show what the step of the runs says. Raises UsageError if what it needs is not there."""
-    if event.kind == "needs":
-        progress.show(_needs(event.value))
-        if missing := [row.missing for row in event.value if row.missing]:
-            raise UsageError("; ".join(missing))
-    elif event.kind == "progress":
-        progress.runs(event.value)
-    elif event.kind == "notice":
-        progress.notice(RUNS, event.value)
-    else:
-        progress.state(RUNS, event.value if event.kind == "state" else event.kind)
-        if event.kind != "state":
-            progress.notice(RUNS, event.value)
-
-
-def _needs(rows: Sequence[Need]) -> Table:
-    """What the runs need, and what of it is there."""
+def _requirements(rows: Sequence[Mapping[str, str]]) -> Table:
+    """Return the table of the resources that the runs need, and of the available ones."""
     table = _table("needed", "how much", "there", "")
     for row in rows:
-        missing = Text("missing" if row.missing else "", style="bold red")
-        table.add_row(Text(row.what), Text(row.amount), Text(row.there), missing)
+        missing = Text("missing" if row["missing"] else "", style="bold red")
+        table.add_row(Text(row["what"]), Text(row["amount"]), Text(row["there"]), missing)
     return table
 
 
 def _note_failure(out: Path, event: Event) -> None:
-    """Leave the traceback in NAME.error.txt; a folder that cannot take it has been reported already."""
+    """Write the traceback to NAME.error.txt; a folder that cannot be written has been reported already."""
     with suppress(OSError):
-        write(out / f"{event.name}.error.txt", (event.trace or event.value + "\n").encode())
+        write_text(out / f"{event.name}.error.txt", event.trace or event.value + "\n")
 
 
 def _stopped(ended: Sequence[str], verb: str) -> int:
+    """Report a stop on the error stream and return the exit status."""
     names = ", ".join(ended) or "none"
     print(f"paper_repro: stopped; {verb}: {names}; run the same command to go on", file=sys.stderr)
-    return STATUS
+    return INTERRUPTED
 
 
 def _table(*columns: str) -> Table:
@@ -222,9 +303,9 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _verdicts(outcomes: Sequence[Outcome]) -> str:
+def _verdicts(outcomes: Sequence[Built]) -> str:
     """`theory: 50 of 50 hold; empirical: seen 5, mixed 1, not seen 2`; the latter only if there are any."""
-    from figures.pipeline.manifest import tally
+    from figures.pipeline.report import tally
 
     count = tally({"checks": [check for outcome in outcomes for check in outcome.checks]})
     empirical = _in_words(count["empirical"])
@@ -236,8 +317,8 @@ def _in_words(empirical: Mapping[str, int]) -> str:
     return ", ".join(f"{verdict} {count}" for verdict, count in empirical.items() if count)
 
 
-def _summary(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:
-    from figures.pipeline.manifest import tally
+def _summary(outcomes: Sequence[Built], names: Sequence[str]) -> Table:
+    from figures.pipeline.report import tally
 
     table = _table("name", "in the paper", "files", "checks", "empirical", "time", "")
     found = {outcome.name: outcome for outcome in outcomes}
@@ -259,7 +340,7 @@ def _summary(outcomes: Sequence[Outcome], names: Sequence[str]) -> Table:
     return table
 
 
-def _conclude(console: Console, outcomes: Sequence[Outcome], failed: Mapping[str, Event], out: Path) -> int:
+def _conclude(console: Console, outcomes: Sequence[Built], failed: Mapping[str, Event], out: Path) -> int:
     """Say which checks do not hold, what was not seen and what failed, and give the exit status."""
     status = 1 if failed else 0
     for outcome in outcomes:

@@ -1,257 +1,248 @@
-"""The runs that artefacts need: what they ask for, and the process in which `llm.study` carries it out.
+"""The runs that artefacts need, as one job of the scheduler: a process in which `llm.study` carries the runs out.
 
-An artefact asks by `parameters(request)["grids"]`, a dict of specifications as `grid_of` reads them. All that is asked
-for is carried out as one study in OUT/runs/DIGEST/, DIGEST being that of the training code: changed code begins anew,
-and what other code left is not touched. Nothing here trains, and nothing imports torch.
+All runs are one process for this scheduler, so that `figures` never imports torch, and so that Ctrl-C, a failure of the
+runs or the kill of this program lets the study save its runs by its own rules. An artefact requests runs by
+`parameters(request)["grids"]`, a dict of specifications as `figures.pipeline.paths.grid_of` reads them.
 """
 
 from __future__ import annotations
 
 import importlib
-import multiprocessing
+import json
 import os
 import platform
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
-from multiprocessing.connection import Connection
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from figures.pipeline.files import read_json, to_json, write
-from llm.common.processes import cores
+from figures.pipeline import paths
+from figures.pipeline.jobs import RUNS, Event, Reports, write_event
+from figures.pipeline.paths import SUMMARY, grid_of, other_runs, read_record, runs_folder
+from llm.common.files import write_json
+from llm.common.processes import Child, cores
 
 if TYPE_CHECKING:
     from llm.study import Grid, Outcome
 
-FOLDER = "runs"
-SUMMARY = "runs.json"  # what the page says of the runs in a folder
-STUDY = "llm.study"  # asked by name, so that it is imported only where runs are needed
-AXES = ("methods", "lams", "orders", "ks", "seeds", "measures")
-PATIENCE = 60.0  # seconds for the runs to save, where nobody waits for them any longer
-APART = 5.0  # seconds between two signals, so that each is noticed, and does not disturb what the one before began
+SAVING = 60.0  # seconds that a stopped study has to save its runs, where nothing else waits for the runs
 
 Wanted = Mapping[str, Mapping[str, Any]]  # artefact -> name of a grid -> its specification
 
 
-@dataclass(frozen=True)
-class RunsProgress:
-    """How far the runs are; `left`: about how many seconds they still take, None as long as nothing tells."""
+class RunsJob:
+    """All runs of the artefacts as one job. Artefacts that cannot be made of the runs fail, and are never started.
 
-    total: int
-    finished: int
-    failed: int
-    left: float | None
-
-
-@dataclass(frozen=True)
-class RunsEnd:
-    """The end of the runs: how many there are and are finished, and why an artefact cannot be made of them."""
-
-    total: int
-    finished: int
-    broken: Mapping[str, str]
-
-
-def grid_of(spec: Mapping[str, Any]) -> Grid:
-    """The grid that a specification stands for.
-
-    spec  preset ("": none), options (of TrainConfig), and the axes of llm.study.Grid: methods, lams, orders, ks, seeds,
-          measures; what is left out is Grid's default
-
-    Raises ValueError or TypeError, as Grid does, and for a key that is none of these.
+    wanted  specifications of grids by artefact
+    jobs    runs at a time; None: one per device or core
+    fail    called with the artefacts that the runs leave without data
     """
-    study = importlib.import_module(STUDY)
-    from llm.config import TrainConfig
 
-    known = ("preset", "options", *AXES)
-    if unknown := [key for key in spec if key not in known]:
-        raise ValueError(f"grids: {unknown[0]!r} is no part of a grid; there are {', '.join(known)}")
-    axes = {axis: tuple(spec[axis]) for axis in AXES if spec.get(axis)}
-    methods = axes.get("methods", study.METHODS)
-    # The base must be a valid run itself, and Sequential is the one method that all options can stand with.
-    method = "sequential" if "sequential" in methods else methods[0]
-    options = {"method": method, **spec.get("options", {})}
-    return study.Grid(TrainConfig.preset(spec.get("preset", ""), **options), **axes)  # type: ignore[no-any-return]
+    managed = False
+    name = RUNS
+    requires = frozenset({RUNS})
 
+    def __init__(
+        self,
+        wanted: Wanted,
+        out: Path,
+        jobs: int | None,
+        folder: Path,
+        report: Callable[[Event], None],
+        fail: Callable[[Mapping[str, str]], None],
+    ) -> None:
+        self._wanted, self._report, self._fail = wanted, report, fail
+        self._ended = False
+        self.reports = Reports(RUNS, folder / f"{RUNS}.events")
+        self._settings, self._log = folder / f"{RUNS}.settings", folder / f"{RUNS}.log"
+        settings = {
+            "study": paths.STUDY, "wanted": wanted, "out": str(out), "jobs": jobs, "events": str(self.reports.path),
+        }  # fmt: skip
+        self._settings.write_text(json.dumps(settings), encoding="utf-8")
 
-@cache
-def digest() -> str:
-    """The digest of the training code, which is part of the key of everything computed from runs."""
-    return str(importlib.import_module(STUDY).training_digest())
+    def start(self, slot: int) -> Child:  # noqa: ARG002
+        """Start the process."""
+        return start(self._settings, self._log)
 
+    def expected_seconds(self) -> float:
+        """Return infinity: the runs start first."""
+        return float("inf")
 
-def folder(out: Path) -> Path:
-    """Where the runs of today's training code lie."""
-    return out / FOLDER / digest()[:12]
+    def made(self) -> Collection[str]:
+        """Return the runs once the process has ended, whichever of the runs are finished."""
+        return {RUNS} if self._ended else ()
 
+    def forward(self) -> None:
+        """Report the new progress and notices of the process."""
+        for event in self.reports.new():
+            if event.kind in ("progress", "notice"):
+                self._report(event)
 
-def stale(root: Path) -> tuple[int, int]:
-    """How many folders of other training code lie beside `root`, and how many bytes they hold."""
-    others = [p for p in root.parent.iterdir() if p.is_dir() and p != root] if root.parent.is_dir() else []
-    size = 0
-    for place in (file for other in others for file in other.rglob("*")):
-        with suppress(OSError):
-            size += place.stat().st_size if place.is_file() else 0
-    return len(others), size
-
-
-class Training:
-    """The process that carries out the runs; Ctrl-C on the terminal does not reach it but through `stop`."""
-
-    def __init__(self, wanted: Wanted, out: Path, jobs: int | None, *, check: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        arguments = (theirs, STUDY, wanted, out, jobs, check)
-        self._process = context.Process(target=_work, args=arguments, name="paper_repro runs")
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()  # or its end would never be noticed
-        self._asked = False
-        self._again = 0.0
-        self.ended = False
-
-    def go(self) -> None:
-        """Begin: what it says of its needs has been agreed to."""
-        with suppress(OSError):
-            self._pipe.send("go")
-
-    def reports(self) -> Iterator[Any]:
-        """What it has said since the last look: a Needs, texts (notices), RunsProgress, at last a RunsEnd or, if it
-        failed, an exception.
-        """
-        while not self.ended and self._pipe.poll():
-            try:
-                found = self._pipe.recv()
-            except (EOFError, OSError):
-                self._process.join(PATIENCE)
-                code = self._process.exitcode
-                found = RuntimeError(f"the process of the runs ended with status {code}; the same command goes on")
-            self.ended = isinstance(found, RunsEnd | Exception)
-            yield found
-
-    def stop(self, times: int = 1) -> None:
-        """Let the runs save and end; from the second time on, end them at once. To be called again and again."""
-        now = time.monotonic()
-        again = times > 1 and now >= self._again
-        if self._process.pid is not None and self._process.is_alive() and (again or not self._asked):
-            os.kill(self._process.pid, signal.SIGINT if self._asked else signal.SIGTERM)
-            self._again = now + (APART if self._asked else APART / 10)
-            self._asked = True
-
-    def close(self) -> None:
-        """End it, whatever it does, and wait for it."""
-        for times in (1, 2):
-            if not self.ended:
-                self.stop(times)
-            self._process.join(PATIENCE)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._pipe.close()
+    def finish(self, status: int, seconds: float, prepared: bool) -> None:  # noqa: ARG002
+        """Report the end of the runs, and the artefacts that cannot be made of the runs."""
+        self.forward()
+        self._ended = True
+        last = self.reports.last
+        if last is not None and last.kind == "done":
+            text, broken = f"{last.value['finished']} of {last.value['total']} runs are finished", last.value["broken"]
+        else:
+            text = f"the process of the runs ended with status {status}; the same command goes on"
+            if last is not None and last.kind == "failed":
+                text = str(last.value)
+            broken = dict.fromkeys(self._wanted, text)
+        self._report(Event("failed" if broken else "done", RUNS, text))
+        self._fail(broken)
 
 
-def _work(pipe: Connection, study: str, wanted: Wanted, out: Path, jobs: int | None, check: bool) -> None:
-    """What the process does. In a session of its own, so that it alone decides how its runs end."""
-    global STUDY
-    STUDY = study  # as it is in the process that started this one
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
+def requirements(wanted: Wanted, out: Path, folder: Path, stop: Callable[[], bool]) -> list[dict[str, str]]:
+    """Return the resources that the unfinished runs need (`llm.study.resources`), as a process of its own finds them.
+
+    Empty if the process fails, in which case the runs fail for the same reason, or if a stop is requested.
+    """
+    reports = Reports(RUNS, folder / "requirements.events")
+    settings = folder / "requirements.settings"
+    values = {"study": paths.STUDY, "wanted": wanted, "out": str(out), "events": str(reports.path), "check": True}
+    settings.write_text(json.dumps(values), encoding="utf-8")
+    process = start(settings, folder / "requirements.log")
+    while process.poll() is None:
+        if stop():
+            process.kill()
+            return []
+        time.sleep(0.05)
+    done = [event for event in reports.new() if event.kind == "done"]
+    return list(done[-1].value) if done else []
+
+
+class _Study(subprocess.Popen[bytes]):
+    """The process of the runs; `kill` lets the process end its own children first."""
+
+    def kill(self) -> None:
+        """End the process and the runs at once: by the study itself on SIGINT, by SIGKILL if that takes too long."""
+        if self.poll() is None:
+            self.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.wait(SAVING / 6)
+            super().kill()
+
+
+def start(settings: Path, log: Path) -> Child:
+    """Start the process of the runs, in a session of its own: Ctrl-C on the terminal does not reach the runs."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(paths.ROOT), *filter(None, sys.path)])}
+    command = [sys.executable, "-m", __name__, str(settings), str(os.getpid())]
+    with log.open("ab") as file:
+        return _Study(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, start_new_session=True
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out the runs of a settings file, in this process; the events tell progress and result."""
+    settings = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    events, out = Path(settings["events"]), Path(settings["out"])
+    paths.STUDY = settings["study"]
+    threading.Thread(target=_stop_with_parent, args=(int(arguments[1]),), daemon=True).start()
     try:
-        end = _carry_out(pipe, wanted, out, jobs, check)
+        if settings.get("check"):
+            write_event(events, "done", [asdict(row) for row in _requirements(settings["wanted"], out)])
+        else:
+            write_event(events, "done", _carry_out(events, settings["wanted"], out, settings["jobs"]))
     except KeyboardInterrupt:
-        end = InterruptedError("the runs were interrupted; the same command goes on")
+        write_event(events, "failed", "the runs were interrupted; the same command goes on")
+        return 1
     except Exception as error:  # whatever is wrong with a grid, a folder or an installation
-        first = str(error).strip().partition("\n")[0]
-        end = type(error)(first) if type(error) in (ValueError, TypeError) else RuntimeError(first or repr(error))
-    with suppress(OSError):
-        pipe.send(end)
+        write_event(events, "failed", str(error).strip().partition("\n")[0] or repr(error))
+        return 1
+    return 0
 
 
-def _carry_out(pipe: Connection, wanted: Wanted, out: Path, jobs: int | None, check: bool) -> Any:
-    """Run the study and say how far it is; the RunsEnd, or the exception that says why there was none."""
-    study = importlib.import_module(STUDY)
+def _grids(wanted: Wanted) -> tuple[dict[str, list[Grid]], dict[str, str]]:
+    """Return the grids by artefact, and by artefact the reason why a specification is not valid."""
     grids: dict[str, list[Grid]] = {}
     broken: dict[str, str] = {}
     for name, specs in wanted.items():
         try:
             grids[name] = [grid_of(spec) for spec in specs.values()]
         except (ValueError, TypeError) as error:
-            broken[name] = f"its grid is no grid: {error}"
-    every = [grid for found in grids.values() for grid in found]
-    root = folder(out)
-    if not every:
-        return RunsEnd(0, 0, broken)
-    if check:
-        from llm.study.resources import needs
+            broken[name] = f"its grid is not valid: {error}"
+    return grids, broken
 
-        pipe.send(needs(every, root))
-        if pipe.recv() != "go":
-            return InterruptedError("the runs were not begun")
-    count, size = stale(root)
+
+def _requirements(wanted: Wanted, out: Path) -> Sequence[Any]:
+    """Return the resources that the unfinished runs need: GPU, weights, data, disk."""
+    from llm.study.resources import needs
+
+    every = [grid for grids in _grids(wanted)[0].values() for grid in grids]
+    return needs(every, runs_folder(out)) if every else ()
+
+
+def _carry_out(events: Path, wanted: Wanted, out: Path, jobs: int | None) -> dict[str, Any]:
+    """Run the study and report progress; return the number of runs, and by artefact why its runs are not finished."""
+    study = importlib.import_module(paths.STUDY)
+    grids, broken = _grids(wanted)
+    every = [grid for own in grids.values() for grid in own]
+    if not every:
+        return {"total": 0, "finished": 0, "broken": broken}
+    root = runs_folder(out)
+    count, size = other_runs(root)
     if count:
-        what = f"{count} folder{'s' * (count > 1)} of runs by other training code"
-        pipe.send(f"{what} in {root.parent} ({_megabytes(size)}) not used; can be removed")
+        folders = f"{count} folder{'s' * (count > 1)} of runs by other training code"
+        write_event(events, "notice", f"{folders} in {root.parent} ({_megabytes(size)}) not used; can be removed")
     root.mkdir(parents=True, exist_ok=True)
 
     def report(progress: Any) -> None:
-        with suppress(OSError):  # nobody listens any more, and the runs are to save all the same
-            pipe.send(RunsProgress(progress.total, progress.finished, progress.failed, progress.left))
+        with suppress(OSError):  # the folder of events is gone with the parent, and the runs are to save all the same
+            values = {"total": progress.total, "finished": progress.finished, "failed": progress.failed}
+            write_event(events, "progress", {**values, "left": progress.left})
 
-    outcome = study.run_study(every, root, jobs=jobs or _at_a_time(every, check), report=report)
-    summarise(root)
-    names = {name: {run.name for grid in found for run in grid.runs()} for name, found in grids.items()}
-    for name, runs in names.items():
-        if why := _missing(runs, outcome):
-            broken[name] = why
+    outcome = study.run_study(every, root, jobs=jobs or _at_a_time(every), report=report)
+    summarize(root)
+    names = {name: {run.name for grid in own for run in grid.runs()} for name, own in grids.items()}
+    broken |= {name: why for name, runs in names.items() if (why := _missing(runs, outcome))}
     total = set().union(*names.values())
-    return RunsEnd(len(total), len(total & set(outcome.finished)), broken)
+    return {"total": len(total), "finished": len(total & set(outcome.finished)), "broken": broken}
 
 
-def _at_a_time(grids: Sequence[Grid], check: bool) -> int:
-    """How many runs at a time, if nobody says: one a device, if they need one, else one a core."""
-    from llm.study.resources import gpus, wants_gpu
+def _at_a_time(grids: Sequence[Grid]) -> int:
+    """Return the default number of runs at a time: one per device if the runs need devices, else one per core."""
+    if any(grid.base.model != "embedded" and grid.base.device != "cpu" for grid in grids):
+        from llm.study.resources import gpus
 
-    if check and any(wants_gpu(grid.base) for grid in grids):
-        return max(1, gpus())
+        return gpus() or cores()
     return cores()
 
 
 def _missing(runs: set[str], outcome: Outcome) -> str:
-    """Why these runs are not all there, in one line; "" if they are."""
+    """Return in one line why some of these runs are not finished; "" if all are."""
     failed = [failure for failure in outcome.failed if failure.name in runs]
     if failed:
         first = failed[0]
         more = f"; {len(failed) - 1} more of its runs failed" if len(failed) > 1 else ""
-        return f"run {first.name} failed: {first.last[-1] if first.last else 'no word'} (log: {first.log}){more}"
+        return f"run {first.name} failed: {first.last[-1] if first.last else 'no output'} (log: {first.log}){more}"
     left = len(runs - set(outcome.finished))
     return f"{left} of its {len(runs)} runs are not finished; the same command goes on" if left else ""
 
 
-def summarise(root: Path) -> None:
-    """Write what the page says of all finished runs in a folder: how many, seconds of training, on what."""
-    found = [s for path in sorted(root.glob("*/summary.json")) if (s := read_json(path)) is not None]
+def summarize(root: Path) -> None:
+    """Write the summary of all finished runs in a folder: their number, seconds of training, devices, machine."""
+    records = [s for path in sorted(root.glob("*/summary.json")) if (s := read_record(path)) is not None]
     content = {
-        "finished": len(found),
-        "seconds": round(sum(float(s.get("seconds") or 0.0) for s in found), 1),
-        "cpu_seconds": round(sum(float(s.get("cpu_seconds") or 0.0) for s in found), 1),
-        "devices": sorted({str(s["device"]) for s in found if "device" in s}),
+        "finished": len(records),
+        "seconds": round(sum(float(s.get("seconds") or 0.0) for s in records), 1),
+        "cpu_seconds": round(sum(float(s.get("cpu_seconds") or 0.0) for s in records), 1),
+        "devices": sorted({str(s["device"]) for s in records if "device" in s}),
         "machine": machine(),
     }
-    write(root / SUMMARY, to_json(content))
+    write_json(root / SUMMARY, content)
 
 
 def machine() -> str:
-    """The machine in a few words: processor, cores, system."""
+    """Return the machine in a few words: processor, cores, system."""
     model = platform.processor() or platform.machine()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -260,19 +251,17 @@ def machine() -> str:
     return f"{model}, {count} core{'s' * (count > 1)}, {platform.system()}"
 
 
-def summaries(out: Path) -> Sequence[dict[str, Any]]:
-    """What `summarise` left in OUT/runs, with the folder's name; in the order of the names."""
-    found = [(path.parent.name, read_json(path)) for path in sorted((out / FOLDER).glob(f"*/{SUMMARY}"))]
-    return [{"folder": name, **content} for name, content in found if content is not None]
-
-
 def _megabytes(size: int) -> str:
+    """Return a size in bytes as text."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def _stop_with_parent() -> None:
-    """When the door is gone, however that was ended: let the runs save, then end."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+def _stop_with_parent(parent: int) -> None:
+    """Have the study save its runs and stop when the parent process has ended, in whatever way."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

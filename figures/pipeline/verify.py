@@ -1,8 +1,8 @@
-"""`--verify`: compute again, without the cache, and compare the data with what lies in the folder.
+"""`--verify`: compute again, without the cache, and compare the data with the files in the folder.
 
-Columns, facts and checks are compared; pictures are not, only that they are there. Nothing is written.
-An artefact is computed as its JSON says it was asked for (scale, seeds, seed); what the user passes takes the
-place of what is recorded, and if the parameters that follow are not the recorded ones, that is the difference.
+Columns, facts and checks are compared; pictures are not, only that they exist. Nothing is written. An artefact is
+computed for the scale, seeds and seed in its JSON; options of the user take precedence over these, and if the resulting
+parameters differ from the recorded ones, that is the difference.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from figures.pipeline.build import FORMAT, SUFFIXES, Tell, parameters_of, with_runs
-from figures.pipeline.files import plain, read_json
-from figures.pipeline.table import cells, read_csv
+from figures.pipeline.build import FORMAT, SUFFIXES, Plan, ReportCallback, with_runs
+from figures.pipeline.cache import cells, plain, read_csv
+from figures.pipeline.paths import read_record
 
 if TYPE_CHECKING:
     from figures.artefact import Artefact, Data
-    from figures.pipeline.build import Task
 
 # Two numbers are the same if |a - b| <= ATOL + RTOL |b|, b being the one in the folder. Another CPU or libm may
 # round exp and log otherwise by an ulp (1e-16), and 2e4 steps of a convex descent, which do not amplify
@@ -32,7 +31,7 @@ ATOL = 1e-12
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found: `line` says it in one line."""
+    """Result of `verify`, with the reason in one line."""
 
     name: str
     same: bool
@@ -41,34 +40,36 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Difference:
+    """A difference between now and the folder."""
+
     text: str
-    size: float  # in units of the tolerance; infinite if it is no matter of size
+    size: float  # in units of the tolerance; infinite for differences without a size
 
 
-def verify(artefact: Artefact, task: Task, out: Path, tell: Tell) -> Verdict:
-    """Compare one artefact. Raises what the artefact raises."""
-    record = read_json(out / f"{task.name}.json")
-    absent = [f"{task.name}.{s}" for s in ("json", *SUFFIXES) if not (out / f"{task.name}.{s}").is_file()]
+def verify(artefact: Artefact, plan: Plan, out: Path, report: ReportCallback) -> Verdict:
+    """Compare one artefact with its files. Raises what the artefact raises."""
+    record = read_record(out / f"{plan.name}.json")
+    absent = [f"{plan.name}.{s}" for s in ("json", *SUFFIXES) if not (out / f"{plan.name}.{s}").is_file()]
     if absent:
-        return Verdict(task.name, False, "missing: " + ", ".join(absent))
+        return Verdict(plan.name, False, "missing: " + ", ".join(absent))
     if record is None or record.get("format") != FORMAT:
-        return Verdict(task.name, False, f"differs: {task.name}.json is not one of this program's")
-    now, then = parameters_of(artefact, task.request), record.get("parameters")
+        return Verdict(plan.name, False, f"differs: {plan.name}.json was not written by this program")
+    now, then = plan.parameters, record.get("parameters")
     if now != then:
-        return Verdict(task.name, False, "differs: " + _parameters(now, then))
-    tell("state", "computing")
+        return Verdict(plan.name, False, "differs: " + _parameters(now, then))
+    report("state", "computing")
     data = artefact.compute(with_runs(now, out))
-    found = _table(data, out / f"{task.name}.csv") + _facts(data, record) + _checks(data, record)
-    found += _beside(data, record)
-    if found:
-        worst = max(found, key=lambda difference: difference.size)
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return Verdict(task.name, False, f"differs: {worst.text}{more}")
+    differences = _table(data, out / f"{plan.name}.csv") + _facts(data, record) + _checks(data, record)
+    differences += _beside(data, record)
+    if differences:
+        worst = max(differences, key=lambda difference: difference.size)
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        return Verdict(plan.name, False, f"differs: {worst.text}{more}")
     if failing := [check.name for check in data.checks if check.must_hold and not check.holds]:
-        return Verdict(task.name, False, "same, and fails what must hold: " + ", ".join(failing))
+        return Verdict(plan.name, False, "same, and fails what must hold: " + ", ".join(failing))
     count = len(next(iter(data.table.values())))
     return Verdict(
-        task.name,
+        plan.name,
         True,
         f"same: {count} rows of {len(data.table)} columns, {len(data.facts)} facts, {len(data.checks)} checks"
         f" (rtol {RTOL:g}, atol {ATOL:g})",
@@ -76,7 +77,7 @@ def verify(artefact: Artefact, task: Task, out: Path, tell: Tell) -> Verdict:
 
 
 def excess(now: float, then: float) -> float:
-    """`|now - then|` in units of the tolerance; 0 for equal infinities and for two NaN, else infinite for these."""
+    """Return `|now - then|` in units of the tolerance; 0 for equal infinities and for two NaN, else infinite for these."""
     if now == then or (math.isnan(now) and math.isnan(then)):
         return 0.0
     if not (math.isfinite(now) and math.isfinite(then)):
@@ -85,7 +86,7 @@ def excess(now: float, then: float) -> float:
 
 
 def _compare(where: str, now: Any, then: Any) -> list[_Difference]:
-    """One value against the recorded one: numbers within the tolerance, all else exactly."""
+    """Compare a value with the recorded one: numbers within the tolerance, all else exactly."""
     if isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
         return [d for a, b in zip(now, then, strict=True) for d in _compare(where, a, b)]
     size = 0.0 if type(now) is type(then) and now == then else math.inf
@@ -95,10 +96,12 @@ def _compare(where: str, now: Any, then: Any) -> list[_Difference]:
 
 
 def _is_number(value: Any) -> bool:
+    """Return whether a value is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _parameters(now: Mapping[str, Any], then: Any) -> str:
+    """Return the first parameter that differs, as text."""
     if not isinstance(then, dict):
         return "no parameters are recorded"
     for name in [*now, *then]:
@@ -109,6 +112,7 @@ def _parameters(now: Mapping[str, Any], then: Any) -> str:
 
 
 def _table(data: Data, path: Path) -> list[_Difference]:
+    """Compare the table with the CSV."""
     try:
         header, rows = read_csv(path)
     except (OSError, ValueError) as error:
@@ -118,15 +122,15 @@ def _table(data: Data, path: Path) -> list[_Difference]:
     count = len(next(iter(data.table.values())))
     if count != len(rows):
         return [_Difference(f"rows: {count} now, {len(rows)} there", math.inf)]
-    found: list[_Difference] = []
-    for place, (name, column) in enumerate(data.table.items()):
+    differences: list[_Difference] = []
+    for index, (name, column) in enumerate(data.table.items()):
         numeric = column.dtype.kind in "iuf"
-        found += _column(name, cells(column), [row[place] for row in rows], numeric)
-    return found
+        differences += _column(name, cells(column), [row[index] for row in rows], numeric)
+    return differences
 
 
 def _column(name: str, now: Sequence[str], then: Sequence[str], numeric: bool) -> list[_Difference]:
-    """The worst entry of a column, if any differs; rows are counted from 1, below the header."""
+    """Return the largest difference in a column, if there is one; rows are counted from 1, below the header."""
     worst: _Difference | None = None
     for row, (a, b) in enumerate(zip(now, then, strict=True), start=1):
         if a == b:
@@ -141,17 +145,19 @@ def _column(name: str, now: Sequence[str], then: Sequence[str], numeric: bool) -
 
 
 def _facts(data: Data, record: Mapping[str, Any]) -> list[_Difference]:
+    """Compare the facts with the recorded ones."""
     now, then = plain(data.facts), record.get("facts")
     if not isinstance(then, dict) or now.keys() != then.keys():
-        return [_Difference("the facts have other names", math.inf)]
+        return [_Difference("the names of the facts differ", math.inf)]
     return [d for name in now for d in _compare(f"fact {name}", now[name], then[name])]
 
 
 def _beside(data: Data, record: Mapping[str, Any]) -> list[_Difference]:
+    """Compare the rows beside the paper's with the recorded ones."""
     now = {column: plain(values.tolist()) for column, values in data.beside.items()}
     then = record.get("beside")
     if not isinstance(then, dict) or {n: len(v) for n, v in now.items()} != {n: len(v) for n, v in then.items()}:
-        return [_Difference("the rows beside the paper's are others", math.inf)]
+        return [_Difference("the rows beside the paper's differ", math.inf)]
     return [
         difference
         for name, values in now.items()
@@ -161,11 +167,12 @@ def _beside(data: Data, record: Mapping[str, Any]) -> list[_Difference]:
 
 
 def _checks(data: Data, record: Mapping[str, Any]) -> list[_Difference]:
+    """Compare the checks with the recorded ones."""
     now, then = [plain(asdict(check)) for check in data.checks], record.get("checks")
     if not isinstance(then, list) or [c["name"] for c in now] != [c.get("name") for c in then]:
-        return [_Difference("the checks have other names", math.inf)]
-    found: list[_Difference] = []
+        return [_Difference("the names of the checks differ", math.inf)]
+    differences: list[_Difference] = []
     for a, b in zip(now, then, strict=True):
         for field in a:
-            found += _compare(f"check {a['name']}, {field}", a[field], b.get(field))
-    return found
+            differences += _compare(f"check {a['name']}, {field}", a[field], b.get(field))
+    return differences

@@ -29,7 +29,7 @@ def code_digest(
     """
     total = hashlib.sha256()
     for name, path in sorted(reached_modules(*starts, packages=packages, skip=skip, root=root).items()):
-        total.update(f"{name}\n{_code(path)}\n".encode())
+        total.update(f"{name}\n{code_of(path)}\n".encode())
     return total.hexdigest()[:16]
 
 
@@ -56,12 +56,37 @@ def reached_modules(
         parts = name.split(".")
         for parent in (".".join(parts[:n]) for n in range(1, len(parts))):
             files[parent] = root.joinpath(*parent.split("."), "__init__.py")
-        waiting += _imports(path, name, packages, root)
+        waiting += imported_modules(path, name, packages, root)
     return files
 
 
-def _imports(path: Path, name: str, packages: tuple[str, ...], root: Path) -> Iterator[str]:
-    """Yield the full names of the modules that the module `name` imports anywhere in its file."""
+def imported_modules(path: Path, name: str, packages: tuple[str, ...], root: Path) -> tuple[str, ...]:
+    """Return the full names of the modules that the module `name` imports anywhere in its file."""
+    return _imports(path, _stamp(path), name, packages, root)
+
+
+def code_of(path: Path, without: frozenset[str] = frozenset()) -> str:
+    """Return the code of a file without comments and docstrings, in one layout.
+
+    without  names whose assignments at the top level are left out
+    """
+    return _code(path, _stamp(path), without)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return modification time and size of a file, so that an edited file is read again."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@cache
+def _imports(path: Path, _: tuple[int, int], name: str, packages: tuple[str, ...], root: Path) -> tuple[str, ...]:
+    """Return the modules that a file with this stamp imports."""
+    return tuple(_iterate_imports(path, name, packages, root))
+
+
+def _iterate_imports(path: Path, name: str, packages: tuple[str, ...], root: Path) -> Iterator[str]:
+    """Yield the modules that a file imports."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in _executed(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -91,14 +116,22 @@ def _file(root: Path, name: str, packages: tuple[str, ...]) -> Path | None:
     return module if module.is_file() else package if package.is_file() else None
 
 
-def _code(path: Path) -> str:
-    """Return the code of a file without comments and docstrings, in one layout."""
+@cache
+def _code(path: Path, _: tuple[int, int], without: frozenset[str]) -> str:
+    """Return the code of a file with this stamp."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [statement for statement in tree.body if not _assigns(statement, without)]
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [s for s in body if not _is_text(s)] or [ast.Pass()]  # type: ignore[attr-defined]
     return ast.unparse(tree)
+
+
+def _assigns(statement: ast.stmt, names: frozenset[str]) -> bool:
+    """Return whether a statement assigns one of these names."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return any(isinstance(target, ast.Name) and target.id in names for target in targets)
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llm.common.progress import calm
+from llm.common.progress import Display, calm, duration
 from llm.config import TrainConfig, configure, read
 from llm.options import Method
 from llm.study.eta import Progress
@@ -33,7 +32,6 @@ The grid is --methods x --lams x --orders x --ks x --seeds; all other options ar
 Both may stand in a TOML or YAML file: --config FILE. What comes later counts: preset, file, command line.
 """
 ROOT = "runs/study"
-_LINE_EVERY = 30.0  # seconds, where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,15 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
 
 def _run(argv: list[str]) -> int:
     grid, root, options = _parse(_RunOptions, argv, "run", "Carry out the runs of a grid that are missing.")
-    with _Show() as show:
+    ended = (0, 0)
+
+    def show(progress: Progress) -> None:
+        nonlocal ended
+        text, now = in_words(progress), (progress.finished, progress.failed)
+        display.show(text, text, now=now != ended)
+        ended = now
+
+    with Display() as display:
         outcome = run_study(grid, root, jobs=options.get("jobs", 1), isolate=options.get("isolate"), report=show)
     return _tell(outcome, root)
 
@@ -217,38 +223,6 @@ def _table(argv: list[str]) -> int:
     return 0
 
 
-class _Show:
-    """One live line on a terminal; a line whenever a run comes to its end, and now and then, where there is none."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        self.console = Console(stderr=True, markup=False, highlight=False)
-        self.status = self.console.status("") if self.console.is_terminal else None
-        self.last: tuple[int, int] | None = None
-        self.when = 0.0
-
-    def __enter__(self) -> _Show:
-        if self.status is not None:
-            self.status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.status is not None:
-            self.status.stop()
-
-    def __call__(self, progress: Progress) -> None:
-        """Show it."""
-        text = in_words(progress)
-        if self.status is not None:
-            self.status.update(text)
-            return
-        counts, now = (progress.finished, progress.failed), time.monotonic()
-        if counts != self.last or now - self.when >= _LINE_EVERY:
-            self.last, self.when = counts, now
-            print(text, file=sys.stderr, flush=True)
-
-
 def in_words(progress: Progress) -> str:
     """Such as `study: 3 of 12 finished, 0 failed, 2 running (mix-lam0.5 40/400, ...), 2 min, about 5 min left`."""
 
@@ -259,11 +233,7 @@ def in_words(progress: Progress) -> str:
     parts = [f"{progress.finished} of {progress.total} finished", f"{progress.failed} failed"]
     parts.append(f"{len(progress.running)} running" + (f" ({running})" if running else ""))
     if progress.elapsed:
-        parts.append(_duration(progress.elapsed))
+        parts.append(duration(progress.elapsed))
     if progress.left is not None and progress.running:
-        parts.append(f"about {_duration(progress.left)} left")
+        parts.append(f"about {duration(progress.left)} left")
     return "study: " + ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -16,7 +16,8 @@ from llm.study.status import is_finished, is_trained, last_step
 from llm.study.sweep import StudyRun
 
 if TYPE_CHECKING:
-    from llm.study.scheduler import Running
+    from llm.common.scheduler import Running
+    from llm.study.scheduler import RunJob
 
 
 _AGAIN = 0.25
@@ -65,14 +66,19 @@ class Forecast:
             for measure in run.measures:
                 self.measured.setdefault(measure, []).append(measures.seconds_of(folder, measure))
 
-    def finished(self, one: Running) -> None:
-        """A run has come to a good end."""
-        self._learn(one.run)
-        folder = one.run.folder(self.root)
-        spent = float(last_step(folder)["seconds"]) - one.before
-        spent += sum(measures.seconds_of(folder, m) for m in one.run.measures)
-        if not one.prepares:
-            self.overheads.append(max(0.0, time.monotonic() - one.began - spent))
+    def finished(self, run: StudyRun, before: float, seconds: float, prepared: bool) -> None:
+        """Learn from a run that has just finished.
+
+        before    seconds of training that the run's folder held when its process was started
+        seconds   wall-clock time of the process
+        prepared  whether the process made or awaited shared resources, so that its time is not typical
+        """
+        self._learn(run)
+        folder = run.folder(self.root)
+        spent = float(last_step(folder)["seconds"]) - before
+        spent += sum(measures.seconds_of(folder, m) for m in run.measures)
+        if not prepared:
+            self.overheads.append(max(0.0, seconds - spent))
 
     def size(self, run: StudyRun) -> float:
         """What orders runs by their length: seconds, or units of work as long as nothing is known."""
@@ -91,24 +97,24 @@ class Forecast:
         return seconds + units * self.rates.of(run)
 
     def progress(
-        self, waiting: Sequence[StudyRun], running: Sequence[Running], there: Iterable[str], failed: int
+        self, waiting: Sequence[StudyRun], running: Sequence[Running[RunJob]], there: Iterable[str], failed: int
     ) -> Progress:
         """At this moment."""
-        lines = {one.run.name: last_step(one.run.folder(self.root)) for one in running}
+        lines = {one.job.run.name: last_step(one.job.run.folder(self.root)) for one in running}
         for one in running:
-            self.rates.see(one.run, lines[one.run.name])
+            self.rates.see(one.job.run, lines[one.job.run.name])
         made, now, slow = set(there), time.monotonic(), 1.0
         sure: list[float] = []  # of each length, the part that is not to be corrected by `slow`
         lengths: list[float] = []
         for one in running:
             missing = one.prepares - made
             made |= missing
-            rest = self.length(one.run)
-            preparing = self.length(one.run, missing) - rest
+            rest = self.length(one.job.run)
+            preparing = self.length(one.job.run, missing) - rest
             if missing:
-                before, since = self.making.get(one.run.name, (missing, one.began))
-                self.making[one.run.name] = missing, since if before == missing else now
-                spent = now - self.making[one.run.name][1]
+                before, since = self.making.get(one.job.run.name, (missing, one.began))
+                self.making[one.job.run.name] = missing, since if before == missing else now
+                spent = now - self.making[one.job.run.name][1]
                 # What takes longer than was thought takes a part of that again, and so does what was thought alike.
                 slow = max(slow, spent / preparing if preparing else 1.0)
                 preparing = max(preparing - spent, _AGAIN * spent)
@@ -124,7 +130,9 @@ class Forecast:
             lengths = [s + slow * (length - s) for s, length in zip(sure, lengths, strict=True)]
         # So many at a time, but none faster than the slowest of them.
         left = max(sum(lengths) / self.jobs, max(lengths, default=0.0))
-        shown = tuple((one.run.name, int(lines[one.run.name]["step"]), one.run.config.steps) for one in running)
+        shown = tuple(
+            (one.job.run.name, int(lines[one.job.run.name]["step"]), one.job.run.config.steps) for one in running
+        )
         known = left if math.isfinite(left) else None
         return Progress(self.total, self.done, failed, shown, known, now - self.began)
 

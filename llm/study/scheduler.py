@@ -1,30 +1,29 @@
-"""Carry out what is missing of a study: every run in a process of its own, so many at a time."""
+"""Carry out the missing runs of a study: every run is a process of its own, so many at a time."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.common.files import ensure_writable, write_json
-from llm.common.processes import Child, ForkServer, Start, start_process, stop_requested
-from llm.study.dependencies import NOTHING, Needs, needs
+from llm.common.files import BusyError, ensure_writable, lock, write_json
+from llm.common.processes import Child, ForkServer, Start, cores, start_process, stop_requested
+from llm.common.scheduler import Scheduler
+from llm.study.dependencies import NOTHING, needs
 from llm.study.eta import Forecast, Progress
 from llm.study.preload import preload
 from llm.study.status import command, failure_file, has_base, has_begun, is_finished, is_trained, last_step
 from llm.study.sweep import Grids, StudyRun, union
 
 LAST_LINES = 5
-_LOOK_EVERY = 0.05  # seconds; a core that waits for work costs more than a look
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that failed: its exit status, the last lines that it said, and where the rest of them is."""
+    """A run that failed: its exit status, the last lines of its log, and the log file."""
 
     name: str
     status: int
@@ -34,29 +33,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of `run_study`: names of the runs that are finished, those that failed, whether it was interrupted."""
+    """The end of `run_study`: names of the finished runs, the failures, and whether the study was interrupted."""
 
     finished: tuple[str, ...]
     failed: tuple[Failure, ...]
     interrupted: bool
-
-
-@dataclass(frozen=True)
-class Running:
-    """A run that was started.
-
-    began     when, in seconds of the monotonic clock
-    before    seconds of training that its folder held already
-    prepares  what it has to make, or to wait for, before its first step
-    """
-
-    run: StudyRun
-    child: Child
-    slot: int
-    began: float
-    before: float
-    log: Path
-    prepares: frozenset[str]
 
 
 def run_study(
@@ -69,23 +50,23 @@ def run_study(
     report: Callable[[Progress], None] = lambda _: None,
     pause: float = 1.0,
 ) -> Outcome:
-    """Carry out the runs of one or several grids that are not finished, each in its folder ROOT/NAME, as
-    `python -m llm train` would; then their measures. A run that several grids have is carried out once.
+    """Carry out the unfinished runs of one or several grids, then their measures; each run in its folder ROOT/NAME.
 
-    jobs     so many at a time. The cores are shared out (OMP_NUM_THREADS, unless it is set), and so are the devices in
-             CUDA_VISIBLE_DEVICES, if it is set.
-    isolate  start a new interpreter for every run. Else runs are forked from a process that has imported what they
-             need, which saves seconds a run. None: where there is a GPU, for its runtime does not survive a fork.
+    A run is trained as by `python -m llm train`; a run that several grids contain is carried out once.
+
+    jobs     runs at a time. The cores are divided among them (OMP_NUM_THREADS, unless it is set), and so are the
+             devices in CUDA_VISIBLE_DEVICES, if it is set.
+    isolate  start a new interpreter for every run. Otherwise runs are forked from a process that has imported their
+             libraries, which saves seconds per run. None: isolate where there is a GPU, whose runtime does not survive
+             a fork.
     start    starts a process instead: arguments, log, environment
-    report   is told every `pause` seconds how far it is
+    report   called every `pause` seconds with the progress
 
-    A run that makes what others need too (the embedded world's base; the reference; the optima) goes ahead of them;
-    meanwhile others are carried out, the longest first. A run that fails stops no other. SIGTERM and Ctrl-C let the
-    running ones save and stop; the second Ctrl-C ends them at once. Either way the same call goes on. ValueError if
-    another study is running in ROOT.
+    A run that makes something that others need (the embedded world's base; the reference; the optima) goes first;
+    meanwhile runs without such needs are carried out, the longest first. A run that fails stops no other run. SIGTERM
+    and Ctrl-C let the running ones save and stop; a second Ctrl-C ends them at once. Either way the same call resumes.
+    Raises ValueError if another study is running in ROOT.
     """
-    from filelock import FileLock, Timeout
-
     if isinstance(jobs, bool) or not isinstance(jobs, int):
         raise TypeError(f"jobs: must be a whole number, got {jobs!r}")
     if jobs < 1:
@@ -96,114 +77,104 @@ def run_study(
     ensure_writable("root", root / "logs")
     try:
         with ExitStack() as stack:
-            stack.enter_context(FileLock(root / ".lock", timeout=0))
-            wanted = stack.enter_context(stop_requested())
+            stack.enter_context(lock(root / ".lock"))
+            stop = stack.enter_context(stop_requested())
             if start is None and (_has_gpu(runs) if isolate is None else isolate):
                 start = start_process
             elif start is None:
                 start = ForkServer(preload(dict.fromkeys(m for run in runs for m in run.measures)))
                 stack.callback(start.close)
-            return _Study(runs, root, jobs, start).carry_out(report, wanted, pause)
-    except Timeout as error:
+            study = _Study(runs, root, jobs, start)
+            # A second SIGTERM asks for the same as the first; the second Ctrl-C raises KeyboardInterrupt.
+            study.scheduler.run(lambda: min(stop.count, 1), lambda: report(study.progress()), pause)
+            return study.outcome()
+    except BusyError as error:
         raise ValueError(
             f"root: another study is running in {root}; wait for it, or give another folder with --root"
         ) from error
 
 
 class _Study:
-    """The runs that wait, those that run, and those that failed."""
+    """The jobs of a study, their forecast, and the failures."""
 
     def __init__(self, runs: Sequence[StudyRun], root: Path, jobs: int, start: Start) -> None:
-        self.runs, self.root, self.jobs, self.start = runs, root, jobs, start
-        self.waiting = [run for run in runs if not is_finished(run, root)]
-        self.running: list[Running] = []
+        self.runs, self.root, self.at_a_time, self.start = runs, root, jobs, start
         self.failed: list[Failure] = []
-        self.stopping = False
-        self.needs = {r.name: NOTHING if is_trained(r, root) else needs(r.config) for r in runs}
-        self.there: set[str] = set()  # what runs share, as far as it has been made
-        for run in runs:
-            self._see(run, needs(run.config))
-        self.forecast = Forecast(runs, root, jobs, self.needs)
+        requires = {r.name: NOTHING if is_trained(r, root) else needs(r.config) for r in runs}
+        self.forecast = Forecast(runs, root, jobs, requires)
+        waiting = [RunJob(run, self) for run in runs if not is_finished(run, root)]
+        made = (name for run in runs for name in shown(run, root))
+        self.scheduler: Scheduler[RunJob] = Scheduler(waiting, jobs, made)
 
-    def carry_out(self, report: Callable[[Progress], None], wanted: Callable[[], bool], pause: float) -> Outcome:
-        """Until all runs are at an end, or somebody asks to stop."""
-        told = -pause
-        try:
-            while self.running or (self.waiting and not self.stopping):
-                if wanted() and not self.stopping:
-                    self.stopping = True
-                    for one in self.running:
-                        one.child.terminate()
-                for one in list(self.running):
-                    self._look(one)
-                while not self.stopping and not wanted() and len(self.running) < self.jobs and self._begin():
-                    pass
-                if time.monotonic() - told >= pause or not self.running:
-                    told = time.monotonic()
-                    report(self.forecast.progress(self.waiting, self.running, self.there, len(self.failed)))
-                if self.running:
-                    time.sleep(min(pause, _LOOK_EVERY))
-        finally:
-            for one in self.running:
-                one.child.kill()
-                one.child.wait()
+    def progress(self) -> Progress:
+        """Return the progress at this moment."""
+        waiting = [job.run for job in self.scheduler.waiting]
+        return self.forecast.progress(waiting, self.scheduler.running, self.scheduler.made, len(self.failed))
+
+    def outcome(self) -> Outcome:
+        """Return the outcome once no run is running."""
         done = tuple(run.name for run in self.runs if is_finished(run, self.root))
-        return Outcome(done, tuple(self.failed), self.stopping and len(done) < len(self.runs))
+        return Outcome(done, tuple(self.failed), self.scheduler.stopping and len(done) < len(self.runs))
 
-    def _see(self, run: StudyRun, wanted: Needs) -> None:
-        """What a run shows to be there."""
-        if has_base(run, self.root):
-            self.there |= wanted.base
-        if has_begun(run, self.root):
-            self.there |= wanted.all
 
-    def _next(self) -> StudyRun | None:
-        """The next run that need not wait for what another one makes: those that make something first, for others
-        wait for it, then the longest; so the cores are not idle in the end.
-        """
-        making = {name for one in self.running for name in one.prepares} - self.there
-        free = [run for run in self.waiting if not self.needs[run.name].all & making]
-        size = self.forecast.size
-        return max(free, key=lambda r: (bool(self.needs[r.name].all - self.there), size(r)), default=None)
+class RunJob:
+    """A run as a job of the scheduler.
 
-    def _begin(self) -> bool:
-        """Start the next run; False if there is none."""
-        run = self._next()
-        if run is None:
-            return False
-        self.waiting.remove(run)
-        slot = min(set(range(self.jobs)) - {one.slot for one in self.running})
-        before = float(last_step(run.folder(self.root))["seconds"])
-        failure_file(run, self.root).unlink(missing_ok=True)
-        log = self.root / "logs" / f"{run.name}.log"
-        child = self.start(command(run, self.root), log, environment(self.jobs, slot))
-        prepares = self.needs[run.name].all - self.there
-        self.running.append(Running(run, child, slot, time.monotonic(), before, log, frozenset(prepares)))
-        return True
+    before  seconds of training that the run's folder held when the job was started
+    """
 
-    def _look(self, one: Running) -> None:
-        """How far a run is, and whether it has come to its end."""
-        code = one.child.poll()
-        if one.prepares - self.there:
-            self._see(one.run, self.needs[one.run.name])
-        if code is None:
-            return
-        self.running.remove(one)
-        if is_finished(one.run, self.root):
-            self.forecast.finished(one)
-        elif not self.stopping:
-            failure = Failure(one.run.name, code, _last(one.log), one.log)
-            self.failed.append(failure)
-            write_json(failure_file(one.run, self.root), {"status": code, "last": list(failure.last)})
+    managed = True
+
+    def __init__(self, run: StudyRun, study: _Study) -> None:
+        self.run, self.name, self.before = run, run.name, 0.0
+        self.requires = study.forecast.needs[run.name].all
+        self._study = study
+
+    def start(self, slot: int) -> Child:
+        """Start the process that trains and measures the run."""
+        root = self._study.root
+        self.before = float(last_step(self.run.folder(root))["seconds"])
+        failure_file(self.run, root).unlink(missing_ok=True)
+        return self._study.start(command(self.run, root), self.log, environment(self._study.at_a_time, slot))
+
+    @property
+    def log(self) -> Path:
+        """The file that both output streams of the process are appended to."""
+        return self._study.root / "logs" / f"{self.name}.log"
+
+    def expected_seconds(self) -> float:
+        """Return about how long the run takes; units of work as long as no duration is known."""
+        return self._study.forecast.size(self.run)
+
+    def made(self) -> frozenset[str]:
+        """Return the shared resources that the run's folder shows to exist."""
+        return shown(self.run, self._study.root)
+
+    def finish(self, status: int, seconds: float, prepared: bool) -> None:
+        """Record the duration of a finished run, or the failure of another; an interrupted run is no failure."""
+        study = self._study
+        if is_finished(self.run, study.root):
+            study.forecast.finished(self.run, self.before, seconds, prepared)
+        elif not study.scheduler.stopping:
+            failure = Failure(self.name, status, _last(self.log), self.log)
+            study.failed.append(failure)
+            write_json(failure_file(self.run, study.root), {"status": status, "last": list(failure.last)})
+
+
+def shown(run: StudyRun, root: Path) -> frozenset[str]:
+    """Return the shared resources that a run's folder shows to exist."""
+    required = needs(run.config)
+    if has_begun(run, root):
+        return required.all
+    return required.base if has_base(run, root) else frozenset()
 
 
 def environment(jobs: int, slot: int) -> dict[str, str]:
-    """The environment of the process in a slot, from 0 to jobs - 1."""
+    """Return the environment of the process in a slot, a number from 0 to jobs - 1."""
     package = str(Path(__file__).resolve().parents[2])
     path = [package, *filter(None, [os.environ.get("PYTHONPATH", "")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    env.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
+    env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // jobs)))
     devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d.strip()]
     if jobs > 1 and len(devices) > 1:
         env["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)].strip()
@@ -211,12 +182,12 @@ def environment(jobs: int, slot: int) -> dict[str, str]:
 
 
 def _has_gpu(runs: Sequence[StudyRun]) -> bool:
-    """Whether runs may be on a GPU. Asked of the system, for torch takes seconds to import."""
-    seen = Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or not hasattr(os, "fork")
-    return seen and any(run.config.device != "cpu" for run in runs)
+    """Return whether runs may be on a GPU, judged from device files, since torch takes seconds to import."""
+    present = Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or not hasattr(os, "fork")
+    return present and any(run.config.device != "cpu" for run in runs)
 
 
 def _last(log: Path) -> tuple[str, ...]:
-    """The last lines of a log that hold anything."""
+    """Return the last lines of a log that are not blank."""
     text: Any = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-LAST_LINES:]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pipeline_fakes import Door, door_in_process
+from support.pipeline_fakes import Cli, cli_in_process
 
 from figures.cli import main
-from figures.pipeline import training
 from figures.pipeline.report import write_report
+from figures.pipeline.training import summarize
 
 BROWSER = next((p for n in ("chromium", "google-chrome", "chromium-browser") if (p := shutil.which(n))), None)
 FLAGS = (
@@ -65,30 +65,30 @@ BESIDE = """beside={"quantity": np.array(["gap of Sequential", "gap of ALRIGHT"]
     extra={"""
 
 
-def decorate(door: Door, name: str) -> None:
+def decorate(cli: Cli, name: str) -> None:
     """Empirical claims, and numbers beside the paper's."""
-    door.change(name, "import Artefact,", "import Artefact, empirical,")
-    door.change(name, "checks=(", CLAIMS)
-    door.change(name, "extra={", BESIDE)
+    cli.change(name, "import Artefact,", "import Artefact, empirical,")
+    cli.change(name, "checks=(", CLAIMS)
+    cli.change(name, "extra={", BESIDE)
 
 
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a figure, a wide table, a failed check, empirical claims from runs, and something never made."""
-    door = door_in_process(tmp_path, monkeypatch)
-    door.add("t", table=True, reconstructed="Its numbers were chosen.")
-    door.add("bad", bound=0.5)
-    door.add("never", body="raise ValueError('no luck')")
-    door.add("claims")
-    decorate(door, "claims")
-    door.change("claims", "checks=(", "checks=tuple(upper(f'n{i}', 'one', 1.0, 0.5) for i in range(30)) + (")
-    assert main(["--out", str(door.out)], door.registry) == 1
-    root = door.out / "runs" / "abcdef012345"
+    cli = cli_in_process(tmp_path, monkeypatch)
+    cli.add("t", table=True, reconstructed="Its numbers were chosen.")
+    cli.add("bad", bound=0.5)
+    cli.add("never", body="raise ValueError('no luck')")
+    cli.add("claims")
+    decorate(cli, "claims")
+    cli.change("claims", "checks=(", "checks=tuple(upper(f'n{i}', 'one', 1.0, 0.5) for i in range(30)) + (")
+    assert main(["--out", str(cli.out)], cli.registry) == 1
+    root = cli.out / "runs" / "abcdef012345"
     (root / "mix").mkdir(parents=True)
     (root / "mix" / "summary.json").write_text(json.dumps({"seconds": 7000.0, "cpu_seconds": 9.0, "device": "abacus"}))
-    training.summarise(root)
-    write_report(door.out, door.registry)
-    return door.out
+    summarize(root)
+    write_report(cli.out, cli.registry)
+    return cli.out
 
 
 def look(page: Path, width: int) -> tuple[dict[str, Any], list[str]]:

@@ -13,7 +13,7 @@ from figures.analysis import seeds
 from figures.analysis.methods import NAMES
 from figures.analysis.small_tables import unpack
 from figures.artefact import Check, Data, Request
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 START, STAR = {"dpo": 0.7, "sft": 1.1}, {"dpo": 0.2, "sft": 0.1}  # initial gaps: 0.5 and 1
 STEPS = (0, 30, 60)

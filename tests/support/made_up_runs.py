@@ -14,7 +14,7 @@ from figures.analysis import loss_space, seeds
 from figures.analysis.methods import NAMES
 from figures.analysis.small_tables import unpack
 from figures.artefact import Data, Request
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 START, STAR = {"dpo": 0.7, "sft": 0.3}, {"dpo": 0.05, "sft": 0.1}
 SPEED = {"Sequential": 1.0, "Mix": 1.8, "ALRIGHT": 1.05, "MAXRIGHT": 1.2}

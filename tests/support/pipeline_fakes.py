@@ -1,4 +1,4 @@
-"""Small artefacts for the tests of the door, written as modules into a folder of the test's own."""
+"""Small artefacts for the tests of `paper_repro.py`, written as modules into a folder of the test's own."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from figures.pipeline import jobs, keys, training
+from figures.pipeline import jobs, paths
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 60.0  # seconds; only a test that fails waits for so long
@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 import numpy as np
 from figures.artefact import Artefact, Data, Request, upper
+from fake_{name}_drawing import draw
 
 HERE = Path({folder!r})
-COLOUR = "black"  # of the line
 
 def note(word):
     with (HERE / "log").open("a") as file:
@@ -49,6 +49,25 @@ def compute(parameters: dict[str, Any]) -> Data:
         checks=(upper("small", "x is small", {bound}, float(x.max())),),
     )
 
+ARTEFACT = Artefact(
+    name="{name}", title="The {name} <b>one</b>", paper="Figure 99", cost="instant", caption="A line & a caption.",
+    parameters=parameters, compute=compute, draw=draw, is_table={table}, reconstructed={reconstructed!r},
+)
+"""
+
+DRAWING = """
+from __future__ import annotations
+from pathlib import Path
+from typing import Any
+from figures.artefact import Data
+
+HERE = Path({folder!r})
+COLOUR = "black"  # of the line
+
+def note(word):
+    with (HERE / "log").open("a") as file:
+        file.write(word + " {name}\\n")
+
 def draw(data: Data) -> Any:
     from matplotlib.figure import Figure
     note("draw")
@@ -57,11 +76,6 @@ def draw(data: Data) -> Any:
     axes.plot(data.table["x"], color=COLOUR)
     axes.set_xlabel(r"$\\theta$ and words")
     return figure
-
-ARTEFACT = Artefact(
-    name="{name}", title="The {name} <b>one</b>", paper="Figure 99", cost="instant", caption="A line & a caption.",
-    parameters=parameters, compute=compute, draw=draw, is_table={table}, reconstructed={reconstructed!r},
-)
 """
 
 # Stands in for llm.study: a run is a folder with a summary, which is there at once, or when the file `go` is there.
@@ -69,7 +83,7 @@ STUDY = """
 import json, os, time
 from pathlib import Path
 from llm.study import METHODS, Failure, Outcome, Progress
-from llm.train import asked_to_stop
+from llm.common.processes import stop_requested
 
 HERE = Path({folder!r})
 
@@ -92,7 +106,7 @@ def note(word):
 def run_study(grids, root, *, jobs=1, report=lambda _: None):
     names = list(dict.fromkeys(run.name for grid in grids for run in grid.runs()))
     done, failed = [], []
-    with asked_to_stop() as wanted:
+    with stop_requested() as wanted:
         for name in names:
             if not (root / name / "summary.json").exists():
                 (HERE / "training.part").write_text(str(os.getpid()))
@@ -117,8 +131,8 @@ def run_study(grids, root, *, jobs=1, report=lambda _: None):
 """
 
 
-class Door:
-    """Fake artefacts in a folder, and the door to them."""
+class Cli:
+    """Fake artefacts in a folder, and the command line for them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -135,12 +149,10 @@ class Door:
         reconstructed: str = "",
     ) -> None:
         """Register an artefact whose `compute` runs `body` and whose check has this `bound`."""
-        module = f"fake_{name}"
-        text = TEMPLATE.format(
-            folder=str(self.folder), name=name, body=body, bound=bound, table=table, reconstructed=reconstructed
-        )
-        (self.folder / f"{module}.py").write_text(text)
-        self.registry[name] = module
+        values = {"folder": str(self.folder), "name": name, "body": body, "bound": bound, "table": table}
+        self._write(f"fake_{name}", TEMPLATE.format(**values, reconstructed=reconstructed))
+        self._write(f"fake_{name}_drawing", DRAWING.format(**values))
+        self.registry[name] = f"fake_{name}"
 
     def add_with_runs(self, name: str, methods: Sequence[str] = ("mix",), **more: Any) -> None:
         """Register an artefact that needs a run of each method; its table says which it found."""
@@ -150,14 +162,24 @@ class Door:
 
     def study(self, text: str = "") -> None:
         """Put a fake in the place of llm.study."""
-        (self.folder / "fake_study.py").write_text(STUDY.format(folder=str(self.folder)) + text)
+        self._write("fake_study", STUDY.format(folder=str(self.folder)) + text)
 
     def change(self, name: str, old: str, new: str) -> None:
         """Edit the source of an artefact."""
-        path = self.folder / f"fake_{name}.py"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
+        for module in (f"fake_{name}", f"fake_{name}_drawing"):
+            text = (self.folder / f"{module}.py").read_text()
+            if old in text:
+                self._write(module, text.replace(old, new))
+                return
+        raise AssertionError(f"{name} has no {old}")
+
+    def _write(self, module: str, text: str) -> None:
+        """Write a module, to be imported anew."""
+        (self.folder / f"{module}.py").write_text(text)
+        for loaded in [name for name in sys.modules if name.startswith("fake_")]:
+            del sys.modules[loaded]
+        importlib.invalidate_caches()
+        paths.training_digest.cache_clear()
 
     def log(self) -> list[str]:
         """What was computed and drawn since the last look."""
@@ -167,11 +189,11 @@ class Door:
         return lines
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The door as a real process in a session of its own."""
-        script = self.folder / "door.py"
+        """The command as a real process in a session of its own."""
+        script = self.folder / "command.py"
         script.write_text(
-            "import sys\nfrom figures import training\nfrom figures.cli import main\n"
-            f"training.STUDY = {training.STUDY!r}\n"  # in the processes that it starts as well
+            "import sys\nfrom figures.cli import main\nfrom figures.pipeline import paths\n"
+            f"paths.STUDY = {paths.STUDY!r}\n"
             f"if __name__ == '__main__':\n    sys.exit(main(sys.argv[1:], {self.registry!r}))\n"
         )
         return subprocess.Popen(
@@ -188,37 +210,37 @@ class Door:
         return {str(path.relative_to(self.out)): path.read_bytes() for path in self.out.rglob("*") if path.is_file()}
 
 
-def in_process(
-    ahead: list[Any], _jobs: int, out: Path, stopped: Callable[[], bool], more: Callable[[], bool]
-) -> Iterator[jobs.Event]:
-    """Stands in for `workers.run` where the process is not what is tested: starting one takes a second."""
+class InProcess:
+    """Stands in for the fork server where the process is not what is tested: an artefact is made when it is started."""
 
-    class Pipe(list[jobs.Event]):
-        send = list.append
+    def __call__(self, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> InProcess:  # noqa: ARG002
+        self.status = jobs.main(argv[3:])
+        ended = InProcess()
+        ended.status = self.status
+        return ended
 
-    while (ahead or more()) and not stopped():
-        if not ahead:
-            time.sleep(0.01)
-            yield jobs.Event("tick", "", None)
-            continue
-        task = ahead.pop(0)
-        sys.modules.pop(task.module, None)  # a test may have edited it
-        importlib.invalidate_caches()
-        keys._module_digest.cache_clear()
-        pipe: Any = Pipe()
-        last = jobs._perform(pipe, task, out)
-        yield from [*pipe, last]
+    def poll(self) -> int:
+        return self.status
+
+    def wait(self) -> int:
+        return self.status
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
-def door_in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Door:
-    """A door with the artefact `a`, in this process."""
+def cli_in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """A command line with the artefact `a`, in this process."""
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two edits in one second would share their bytecode
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # a worker sets its own
-    monkeypatch.setattr(jobs, "run", in_process)
-    found = Door(folder)
-    found.add("a")
-    return found
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the process of an artefact sets its own
+    monkeypatch.setattr(jobs, "fork_server", lambda _: InProcess())
+    command = Cli(folder)
+    command.add("a")
+    return command
 
 
 def strict(path: Path) -> dict[str, Any]:

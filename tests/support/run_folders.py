@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from figures.artefact import Artefact, Data, Request
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 from llm.embedded.language import PLAIN, courteous, fuller, neutral, preference_score, question
 from llm.embedded.world import Fact, World
 from llm.study.measures import _code as code_of

@@ -8,7 +8,7 @@ import pytest
 
 from figures.analysis import empirical_claims, sweeps
 from figures.artefact import Request
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 
 @pytest.mark.parametrize("scale", ["smoke", "embedded", "paper"])

@@ -11,7 +11,7 @@ from figures.artefact import Request
 from figures.artefacts import fig6
 from figures.drawing.fig6 import draw, example
 from figures.drawing.render import render
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 PAIR = {"prompt": "Where is Aun?", "sft_prompt": "Where is Aun?", "chosen": "North", "rejected": "Dunno", "target": "N"}
 

@@ -11,7 +11,7 @@ from support.run_folders import SMOKE, answers, computed, row_of, texts, write, 
 from figures.artefact import Request
 from figures.artefacts import fig9, samples, table1
 from figures.drawing.samples import SIZE, draw
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 
 def test_the_samples_are_the_first_rows_of_both_sets(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from figures.artefact import Data, Request
 from figures.artefacts import table1
 from figures.drawing import style
 from figures.drawing.table1 import NOTE, draw
-from figures.pipeline.training import grid_of
+from figures.pipeline.paths import grid_of
 
 PAPER = Request(scale="paper")
 

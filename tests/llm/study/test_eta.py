@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.study_fakes import BASE, World, carry_out, finish, start_or_resume
@@ -48,13 +49,13 @@ def test_two_at_a_time_take_half_as_long_but_no_less_than_the_longest(tmp_path: 
 
 
 def test_what_takes_longer_than_thought_is_not_nearly_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llm.common.scheduler import Running
     from llm.study import eta
-    from llm.study.scheduler import Running
 
     (run,) = Grid(dataclasses.replace(SMALL, world_size="small"), methods=("alright",)).runs()
     wanted, now = needs(run.config), [100.0]
     monkeypatch.setattr(eta.time, "monotonic", lambda: now[0])
-    one = Running(run, None, 0, now[0], 0.0, tmp_path, wanted.all)  # type: ignore[arg-type]
+    one = Running(SimpleNamespace(run=run, before=0.0), None, 0, now[0], wanted.all)  # type: ignore[arg-type]
     forecaster = eta.Forecast([run], tmp_path, 1, {run.name: wanted})
 
     def left(seconds: float, there: frozenset[str] = frozenset()) -> float:

@@ -10,39 +10,52 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.pipeline_fakes import Door, door_in_process, strict
+from support.pipeline_fakes import Cli, cli_in_process, strict
 
 from figures.artefact import empirical
 from figures.cli import main
 from figures.pipeline import report
+from figures.pipeline.report import number, seconds
 
 
 @pytest.fixture
-def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Door:
-    return door_in_process(tmp_path, monkeypatch)
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    return cli_in_process(tmp_path, monkeypatch)
 
 
-def run(door: Door, *arguments: str) -> int:
-    return main([*arguments, "--out", str(door.out)], door.registry)
+@pytest.fixture
+def claiming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """A command line whose one artefact has three empirical claims and a row beside the paper's."""
+    found = cli_in_process(tmp_path, monkeypatch)
+    found.change("a", "import Artefact,", "import Artefact, empirical,")
+    claims = [("one", 0.5, (0.4, 0.6)), ("two", 1.5, (1.4, 1.6)), ("three", 1.0, (0.4, 1.6))]
+    text = ", ".join(f"empirical('{n}', 'claim {n}', {v}, {i}, 1.0, 'upper')" for n, v, i in claims)
+    found.change("a", "checks=(", f"checks=({text}, ")
+    found.change("a", "extra={", "beside={'quantity': np.array(['gap']), 'ours': np.array([0.5])}, extra={")
+    return found
 
 
-def test_manifest_lists_what_is_there_also_from_earlier(door: Door) -> None:
-    door.add("b")
-    run(door, "b")
-    run(door, "a", "--scale", "smoke")
-    manifest = strict(door.out / "manifest.json")
+def run(cli: Cli, *arguments: str) -> int:
+    return main([*arguments, "--out", str(cli.out)], cli.registry)
+
+
+def test_manifest_lists_what_is_there_also_from_earlier(cli: Cli) -> None:
+    cli.add("b")
+    run(cli, "b")
+    run(cli, "a", "--scale", "smoke")
+    manifest = strict(cli.out / "manifest.json")
     assert list(manifest["artefacts"]) == ["a", "b"]
     assert manifest["environment"]["versions"]["numpy"] == np.__version__
     for name, entry in manifest["artefacts"].items():
         assert set(entry["files"]) == {f"{name}.{suffix}" for suffix in ("pdf", "png", "csv", "json")}
         for file, facts in entry["files"].items():
-            content = (door.out / file).read_bytes()
+            content = (cli.out / file).read_bytes()
             assert facts == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     assert manifest["artefacts"]["a"]["scale"] == "smoke"
     assert manifest["artefacts"]["b"]["scale"] == "embedded"
-    (door.out / "b.png").unlink()
-    run(door, "a")
-    assert list(strict(door.out / "manifest.json")["artefacts"]) == ["a"]
+    (cli.out / "b.png").unlink()
+    run(cli, "a")
+    assert list(strict(cli.out / "manifest.json")["artefacts"]) == ["a"]
 
 
 class Page(HTMLParser):
@@ -66,11 +79,11 @@ class Page(HTMLParser):
             self.alts.append(str(found.get("alt") or ""))
 
 
-def test_the_page_shows_all_and_needs_no_network(door: Door) -> None:
-    door.add("t", table=True, reconstructed="Its numbers were chosen.")
-    door.add("bad", bound=0.5)
-    assert run(door) == 1
-    text = (door.out / "index.html").read_text()
+def test_the_page_shows_all_and_needs_no_network(cli: Cli) -> None:
+    cli.add("t", table=True, reconstructed="Its numbers were chosen.")
+    cli.add("bad", bound=0.5)
+    assert run(cli) == 1
+    text = (cli.out / "index.html").read_text()
     page = Page(text)
     assert page.ids >= {"a", "t", "bad"}
     assert "http://" not in text
@@ -81,7 +94,7 @@ def test_the_page_shows_all_and_needs_no_network(door: Door) -> None:
     for link in page.links:
         target, _, fragment = link.partition("#")
         assert not target.startswith(("/", "//"))
-        assert not target or (door.out / target).is_file(), link
+        assert not target or (cli.out / target).is_file(), link
         assert not fragment or fragment in page.ids, link
     for name in ("a", "t", "bad"):
         assert {f"{name}.{suffix}" for suffix in ("pdf", "csv", "json")} <= set(page.links)
@@ -125,3 +138,36 @@ def test_what_is_the_same_in_every_row_stands_above_them() -> None:
     assert found["rows"] == [("a", 0.1, 1), ("b", 0.2, 1)]
     assert report.beside({"origin": ["there"], "ours": [0.1]})["rows"] == [("there", 0.1)]
     assert report.beside({}) == {"same": {}, "header": [], "numeric": [], "rows": []}
+
+
+def test_claims_are_counted_apart_and_need_not_be_seen(claiming: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(claiming) == 0
+    said = capsys.readouterr().out
+    assert "theory: 1 of 1 hold; empirical: seen 1, mixed 1, not seen 1" in said
+    assert "a  not seen: claim two: 1.5 in [1.4, 1.6] <= 1" in said
+    assert "a  mixed: claim three: 1 in [0.4, 1.6] <= 1" in said
+    assert "claim one" not in said
+    assert strict(claiming.out / "manifest.json")["artefacts"]["a"]["checks"] == {
+        "total": 1,
+        "hold": 1,
+        "broken": [],
+        "empirical": {"seen": 1, "mixed": 1, "not seen": 1},
+    }
+    record = strict(claiming.out / "a.json")
+    assert record["beside"] == {"quantity": ["gap"], "ours": [0.5]}
+    assert record["checks"][0]["interval"] == [0.4, 0.6]
+    page = (claiming.out / "index.html").read_text()
+    for position, word in ((1, "seen"), (2, "not seen"), (3, "mixed")):
+        assert f'<a href="#a-check-{position}">claim' in page
+        assert f'<tr id="a-check-{position}"><td class="verdict' in page.replace(">\n", ">")
+        assert f"<strong>1</strong> {word}" in page
+    assert run(claiming, "--verify") == 0
+
+
+def test_numbers_of_the_page() -> None:
+    assert number(0.07888973) == "0.0788897"
+    assert number(-1.39936e-05) == "−1.39936×10⁻⁵"
+    assert number(2.0e12) == "2×10¹²"
+    assert number("inf") == "inf"
+    assert number(True) == "yes"
+    assert [seconds(s) for s in (0.0, 0.02, 3.21, 600.0)] == ["1 ms", "20 ms", "3.2 s", "10 min"]

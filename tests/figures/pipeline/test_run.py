@@ -1,4 +1,4 @@
-"""The door as a real process that is interrupted, terminated and killed."""
+"""The command as a real process that is interrupted, terminated and killed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.pipeline_fakes import DEADLINE, ROOT, Door, gone, until
+from support.pipeline_fakes import DEADLINE, ROOT, Cli, gone, until
 
 from figures.pipeline.build import present
-from figures.pipeline.files import read_json
+from figures.pipeline.paths import read_record
 
 # Says who it is, then waits for leave: no guessing how long anything takes.
 SLOW = """
@@ -25,43 +25,43 @@ SLOW = """
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    found = Door(tmp_path)
+def cli(tmp_path: Path) -> Cli:
+    found = Cli(tmp_path)
     found.add("quick")
     found.add("slow", body=SLOW)
     found.add("later")
     return found
 
 
-def started(door: Door) -> tuple[subprocess.Popen[str], int]:
+def started(cli: Cli) -> tuple[subprocess.Popen[str], int]:
     """A run in which `quick` is finished and `slow` at work, and the process that works on it."""
-    process = door.start("--jobs", "1")
+    process = cli.start("--jobs", "1")
     try:
-        until(lambda: (door.folder / "started").exists() or process.poll() is not None, "it computes")
+        until(lambda: (cli.folder / "started").exists() or process.poll() is not None, "it computes")
         assert process.poll() is None, process.communicate()
     except BaseException:
         process.kill()
         process.communicate()
         raise
-    return process, int((door.folder / "started").read_text())
+    return process, int((cli.folder / "started").read_text())
 
 
-def goes_on(door: Door) -> None:
+def goes_on(cli: Cli) -> None:
     """The same command, not disturbed: what was finished is kept, and the rest is made."""
-    (door.folder / "go").touch()
-    quick = (door.out / "quick.json").read_bytes()
-    said = door.start("--jobs", "1")
+    (cli.folder / "go").touch()
+    quick = (cli.out / "quick.json").read_bytes()
+    said = cli.start("--jobs", "1")
     out, err = said.communicate(timeout=DEADLINE)
     assert (said.returncode, err) == (0, ""), out
-    assert (door.out / "quick.json").read_bytes() == quick
-    assert all(present(door.out, name) for name in door.registry)
-    assert door.log().count("compute quick") == 1
-    assert not list(door.out.glob(".writing-*"))
+    assert (cli.out / "quick.json").read_bytes() == quick
+    assert all(present(cli.out, name) for name in cli.registry)
+    assert cli.log().count("compute quick") == 1
+    assert not list(cli.out.glob(".*.unfinished"))
 
 
 @pytest.mark.parametrize("how", ["ctrl-c", "SIGTERM", "SIGTERM to all"])
-def test_a_clean_stop(door: Door, how: str) -> None:
-    process, worker = started(door)
+def test_a_clean_stop(cli: Cli, how: str) -> None:
+    process, worker = started(cli)
     if how == "ctrl-c":  # a terminal sends it to every process of the group
         os.killpg(process.pid, signal.SIGINT)
     elif how == "SIGTERM":
@@ -73,26 +73,26 @@ def test_a_clean_stop(door: Door, how: str) -> None:
     assert err == "paper_repro: stopped; finished: quick; run the same command to go on\n"
     assert "Traceback" not in out
     assert gone(worker)
-    assert present(door.out, "quick")
-    assert not (door.out / "slow.json").exists()
-    assert not (door.out / "slow.error.txt").exists()
-    manifest = read_json(door.out / "manifest.json")
+    assert present(cli.out, "quick")
+    assert not (cli.out / "slow.json").exists()
+    assert not (cli.out / "slow.error.txt").exists()
+    manifest = read_record(cli.out / "manifest.json")
     assert manifest is not None
     assert list(manifest["artefacts"]) == ["quick"]
-    goes_on(door)
+    goes_on(cli)
 
 
-def test_kill_9(door: Door) -> None:
-    process, worker = started(door)
+def test_kill_9(cli: Cli) -> None:
+    process, worker = started(cli)
     process.kill()
     process.communicate(timeout=DEADLINE)
     until(lambda: gone(worker), "the worker follows its parent")
-    assert present(door.out, "quick")
-    assert present(door.out, "slow") is None
-    goes_on(door)
+    assert present(cli.out, "quick")
+    assert present(cli.out, "slow") is None
+    goes_on(cli)
 
 
-def test_the_real_door(tmp_path: Path) -> None:
+def test_the_real_script(tmp_path: Path) -> None:
     """The script itself, from another folder: the artefacts that take no time, made, then verified."""
     command = [sys.executable, str(ROOT / "paper_repro.py"), "fig5", "table2", "table3", "--out", "made here"]
     made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -121,7 +121,7 @@ def test_the_real_door(tmp_path: Path) -> None:
 
 def test_it_starts_without_anything_heavy() -> None:
     code = (
-        "import sys, figures.cli, figures.options, figures.runner;"
+        "import sys, figures.cli, figures.options, figures.pipeline.run;"
         "print(sorted({'numpy', 'matplotlib', 'numba', 'scipy', 'toyopt'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What runs at the paper's scale need: told before anything starts, and in one line if it is not there."""
+"""Resources that the unfinished runs of a study need."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import constants
-from support.pipeline_fakes import Door, door_in_process
 
-from figures.cli import main
-from figures.pipeline import training
 from llm import TrainConfig
 from llm.judging import world as judged
 from llm.study import Grid, StudyRun, resources
@@ -202,25 +199,3 @@ def test_the_hours_by_hand() -> None:
     paper = {**options, "reference": "paper"}
     assert resources.gpu_hours(runs(lam=0.3, **paper)) == pytest.approx(alright + trained)
     assert math.isnan(resources.gpu_hours(runs(model="somebody/unknown", **options)))
-
-
-def test_the_door_stops_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    door: Door = door_in_process(tmp_path, monkeypatch)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.setattr(training, "STUDY", "llm.study")
-    training.digest.cache_clear()
-    door.add_with_runs("r")
-    door.change("r", "'embedded'", "'pythia-1b'")
-    assert main(["--scale", "paper", "--out", str(door.out)], door.registry) == 2
-    said = capsys.readouterr()
-    (line,) = said.err.splitlines()
-    assert line.startswith("paper_repro: the runs of EleutherAI/pythia-1b need a GPU, and there is no CUDA device; ")
-    assert "H100 hours" in said.out
-    assert "1 to be carried out" in said.out
-    assert door.log() == []  # nothing was begun
-    assert not list(door.out.glob("runs/*"))
-    assert main(["a", "--scale", "paper", "--out", str(door.out)], door.registry) == 0

@@ -1,0 +1,110 @@
+"""Processes of artefacts: what must not depend on them, and what one that fails costs the others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.pipeline_fakes import Cli
+
+from figures.cli import main
+from figures.pipeline import jobs
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # two edits in one second would share their bytecode
+    found = Cli(tmp_path)
+    found.add("a")
+    return found
+
+
+def run(cli: Cli, *arguments: str) -> int:
+    return main([*arguments, "--out", str(cli.out)], cli.registry)
+
+
+def test_pdf_and_png_bytes_repeat(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = []
+    for seed in ("1", "2"):  # matplotlib names a PDF's fonts by hash(); without care the bytes follow this
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        cli.out = cli.folder / f"out{seed}"
+        run(cli)
+        pictures.append([(cli.out / f"a.{suffix}").read_bytes() for suffix in ("pdf", "png")])
+    assert pictures[0] == pictures[1]
+    assert b"CreationDate" not in pictures[0][0]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise RuntimeError('no luck\\nat all')", "RuntimeError: no luck"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("os._exit(7)", "its process ended with status 7"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "its process ended with signal 9"),
+    ],
+)
+def test_a_failing_artefact_is_reported_and_others_go_on(
+    cli: Cli, body: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.registry.clear()
+    cli.add("bad", body=body)
+    cli.add("good")
+    assert run(cli, "--jobs", "1") == 1
+    said = capsys.readouterr()
+    assert message in said.out
+    assert "Traceback" not in said.out + said.err
+    assert (cli.out / "good.json").exists()
+    assert not (cli.out / "bad.json").exists()
+    assert message.partition(":")[0] in (cli.out / "bad.error.txt").read_text()
+    cli.change("bad", body.replace("\n", "\\n"), "pass")
+    assert run(cli) == 0
+    assert not (cli.out / "bad.error.txt").exists()
+
+
+def test_warnings_of_an_artefact_are_shown_in_one_line(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.add("a", body="import warnings; warnings.warn('take care')")
+    assert run(cli) == 0
+    assert "UserWarning: take care (fake_a.py" in capsys.readouterr().out
+
+
+def test_two_at_a_time(cli: Cli) -> None:
+    """Each waits for the other: one after the other they would never end."""
+    cli.registry.clear()
+    for mine, other in (("a", "b"), ("b", "a")):
+        wait = f"""
+    (HERE / "{mine}.here").touch()
+    end = time.monotonic() + 60.0
+    while not (HERE / "{other}.here").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+"""
+        cli.add(mine, body=wait)
+    assert run(cli, "--jobs", "2") == 0
+
+
+def test_the_environment_of_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    values = jobs.environment(2)
+    assert values["OMP_NUM_THREADS"] == "3"  # the user's own wish
+    assert values["OPENBLAS_NUM_THREADS"] == "1"
+    assert values["PYTHONHASHSEED"] == "0"
+    assert str(jobs.ROOT) in values["PYTHONPATH"].split(os.pathsep)
+
+
+def test_events_are_read_when_their_line_is_complete(tmp_path: Path) -> None:
+    reports = jobs.Reports("a", tmp_path / "events")
+    assert list(reports.new()) == []
+    jobs.write_event(reports.path, "state", "computing")
+    with reports.path.open("a") as file:
+        file.write('{"kind": "done", ')
+    assert [(e.kind, e.name, e.value) for e in reports.new()] == [("state", "a", "computing")]
+    with reports.path.open("a") as file:
+        file.write('"value": 3, "trace": ""}\n')
+    assert [(e.kind, e.value) for e in reports.new()] == [("done", 3)]
+    assert reports.last is not None
+    assert reports.last.value == 3
+    assert list(reports.new()) == []
