@@ -108,4 +108,4 @@ def test_a_run_on_every_family(family: str, tmp_path: Path) -> None:
     assert adapter["base_model_name_or_path"] == str(paths.base)
     sets = load_datasets(with_embedded(asked, [], lambda *_: None), AutoTokenizer.from_pretrained(paths.base), {},
                      encoder=family == "t5")  # fmt: skip
-    assert sets.digests == saved["identity"]["rows"]
+    assert sets.digests == saved["fingerprint"]["rows"]

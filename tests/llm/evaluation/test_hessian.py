@@ -20,6 +20,7 @@ from llm.data.formats import load  # noqa: E402
 from llm.data.tokenization import tokenize  # noqa: E402
 from llm.evaluation.curvature import CurvatureConfig, _at  # noqa: E402
 from llm.evaluation.hessian import Ends, Surface, ends  # noqa: E402
+from llm.losses import DPOLoss  # noqa: E402
 from llm.models.architecture import eager_attention  # noqa: E402
 from llm.models.policy import Policy  # noqa: E402
 from llm.training.objective import Objective  # noqa: E402
@@ -47,7 +48,7 @@ def task_of(kind: str, n: int = 6) -> Objective:
         return Objective("sft", tokenize(load(tiny.sft_rows(n), kind="sft"), tiny.tokenizer()))
     tokens = tokenize(load(tiny.preference_rows(n), kind="preference"), tiny.tokenizer())
     logps = -30.0 + torch.arange(2 * n).reshape(n, 2) % 5
-    return Objective("dpo", tokens, beta=0.1, reference=logps.float())
+    return Objective("dpo", tokens, loss=DPOLoss(0.1), reference=logps.float())
 
 
 def dense(policy: Policy, task: Objective) -> tuple[float, np.ndarray, np.ndarray]:
