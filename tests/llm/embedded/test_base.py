@@ -39,6 +39,7 @@ def test_prompts_and_responses_are_parted_for_an_encoder_decoder_base() -> None:
     assert found["labels"].tolist() == [[8, 9, 0] + 2 * [IGNORED], [16, 17, 18, 19, 0], [26, 0] + 3 * [IGNORED]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_base_learns_what_it_is_told(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = EmbeddedConfig(**TINY).world.facts[:6]

@@ -31,6 +31,7 @@ def vocabulary(size: str) -> Any:
     return train_tokenizer(text for document in told for text in document)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_number_of_parameters(family: str) -> None:
     for size, (least, most) in PARAMETERS.items():

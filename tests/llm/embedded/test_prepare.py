@@ -157,6 +157,8 @@ def test_a_stopped_preparation_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "base").iterdir() if path.is_dir()] == []
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_killed_preparation_leaves_nothing_that_counts(made: Paths, tmp_path: Path) -> None:
     program = "\n".join(
         [

@@ -95,6 +95,7 @@ def tiny_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SIZES, "small", TINY)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_worlds")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_on_every_family(family: str, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_the_seed_draws_the_examples_and_the_batch_does_not_matter(tmp_path: Pat
     assert len({other["embedded"]["metrics"]["acc"]["value"] for other in others}) > 1
 
 
+@pytest.mark.slow
 def test_an_adapter_that_learnt_the_answers_is_right_and_its_base_is_not(tmp_path: Path) -> None:
     rows = questions(8)
     sets = door.place(tmp_path)
@@ -106,6 +107,7 @@ def described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda _: None)
 
 
+@pytest.mark.oracle
 @pytest.mark.usefixtures("described")
 def test_a_task_of_the_harness_gives_what_the_harness_gives_alone(tmp_path: Path, tasks: Path) -> None:
     from lm_eval.evaluator import simple_evaluate

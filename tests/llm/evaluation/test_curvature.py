@@ -33,6 +33,7 @@ def run(options: dict[str, Any]) -> Result:
     return train(TrainConfig(**options), quiet=True)
 
 
+@pytest.mark.slow
 def test_a_run(run: Result, tmp_path: Path) -> None:
     assert kept_steps(run.folder) == [0, 2, 4, 6]
     out = tmp_path / "there" / "c.json"
@@ -72,6 +73,7 @@ def test_more_rows_than_there_are(run: Result) -> None:
         curvature(CurvatureConfig(run=str(run.folder), rows=99), quiet=True)
 
 
+@pytest.mark.slow
 def test_as_a_measure(run: Result) -> None:
     found = measure(run.folder)
     assert {"rows", "negative_share_dpo", "negative_share_sft", "rows_used"} <= set(found)

@@ -48,6 +48,7 @@ def _greedy(model: Any, tokenizer: Any, prompt: str) -> str:
     return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
 
+@pytest.mark.oracle
 def test_greedy_is_transformers_own_whatever_the_batch(run: Result) -> None:
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoTokenizer
@@ -89,6 +90,7 @@ def test_prompts_from_a_set_and_answers_to_a_file(run: Result, options: dict[str
     assert [p.name for p in out.parent.iterdir()] == ["answers.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_runs_own_end_of_text_ends_answers(options: dict[str, Any], tmp_path: Path) -> None:
     tokenizer, base = tiny.tokenizer(), tmp_path / "base"
     tokenizer.eos_token = None
@@ -111,6 +113,8 @@ def test_a_bare_model_answers_too(options: dict[str, Any]) -> None:
     assert len(generate(config)) == 1
 
 
+@pytest.mark.oracle
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", [False, True])
 def test_merged_weights_give_the_same_logits(options: dict[str, Any], tmp_path: Path, stack: bool) -> None:
     from transformers import AutoModelForCausalLM

@@ -72,6 +72,7 @@ def test_the_same_numbers_again(run: Result, tmp_path: Path) -> None:
     assert numbers(out) == found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_is_trained")
 def test_the_bare_base_and_other_adapters(run: Result, options: dict[str, Any]) -> None:
     own = evaluate(EvaluateConfig(run=str(run.folder)), quiet=True)
@@ -88,6 +89,7 @@ def test_the_bare_base_and_other_adapters(run: Result, options: dict[str, Any]) 
     assert itself["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_is_trained")
 def test_other_sets_and_other_numbers_of_rows(run: Result, tmp_path: Path) -> None:
     folder = str(run.folder)
@@ -106,6 +108,7 @@ def test_other_sets_and_other_numbers_of_rows(run: Result, tmp_path: Path) -> No
     assert len({f["f_sft"] for f in (own, fewer, more)}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["sft", "preference", "base"])
 def test_changed_files_are_seen(options: dict[str, Any], tmp_path: Path, changed: str) -> None:
     mine = {**options, "cache": str(tmp_path / "cache"), "out": str(tmp_path / "run"), "reference": "base", "steps": 1}
@@ -125,6 +128,7 @@ def test_changed_files_are_seen(options: dict[str, Any], tmp_path: Path, changed
         evaluate(EvaluateConfig(run=mine["out"]), quiet=True)
 
 
+@pytest.mark.slow
 def test_what_was_in_memory_is_given_again(tmp_path: Path, options: dict[str, Any]) -> None:
     mine = {**options, "model": "embedded", "sft": "embedded", "preference": "embedded", "reference": "base"}
     memory = {"model": tiny.model(), "tokenizer": tiny.tokenizer()}
@@ -138,6 +142,7 @@ def test_what_was_in_memory_is_given_again(tmp_path: Path, options: dict[str, An
     assert not any("lora" in n for n, _ in memory["model"].named_parameters())
 
 
+@pytest.mark.slow
 def test_a_run_without_held_out_rows(tmp_path: Path, options: dict[str, Any]) -> None:
     mine = {**options, "held_out": 0.0, "reference": "base", "steps": 1, "out": str(tmp_path / "run")}
     train(TrainConfig(**mine), quiet=True)

@@ -69,6 +69,8 @@ def dense(policy: Policy, task: Objective) -> tuple[float, np.ndarray, np.ndarra
     return float(value(at)), gradient.numpy(), torch.autograd.functional.hessian(value, at).double().numpy()
 
 
+@pytest.mark.oracle
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dpo", "sft"])
 @pytest.mark.parametrize(("family", "targets"), [("gpt_neox", ["dense_h_to_4h"]), ("llama", ["v_proj"])])
 def test_products_and_ends_are_those_of_the_dense_hessian(kind: str, family: str, targets: list[str]) -> None:
@@ -144,6 +146,8 @@ def test_ends_against_scipys() -> None:
     assert (some.smallest, some.largest) == (pytest.approx(low, abs=some.margin), pytest.approx(high, abs=some.margin))
 
 
+@pytest.mark.oracle
+@pytest.mark.slow
 def test_every_start_finds_an_end_that_inner_eigenvalues_hide() -> None:
     """-0.3 beside 600 zeros: an iteration that ends at a small residual takes 0 for the smallest eigenvalue."""
     values = np.concatenate([[-0.3], np.zeros(600), np.random.default_rng(7).uniform(0.001, 5.0, 199)])

@@ -138,6 +138,8 @@ def test_an_endpoint_that_fails_is_one_line_and_1(
         assert not path.is_file() or b"sk-1234567" not in path.read_bytes()
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_kill_loses_only_what_is_under_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "v.jsonl"
     options = {"answers": answers(tmp_path, ["good"] * 6), "file": door.write(tmp_path / "p.jsonl", ROWS), "out": out}

@@ -43,6 +43,8 @@ def test_what_is_no_score_is_refused() -> None:
             bootstrap(values, resamples=100, rng=chance())
 
 
+@pytest.mark.oracle
+@pytest.mark.statistical
 def test_the_interval_is_scipys_percentile_bootstrap() -> None:
     values = chance(1).choice([WIN, TIE, LOSS], p=[0.5, 0.2, 0.3], size=120)
     ours = bootstrap(values, resamples=40_000, rng=chance(2))
@@ -69,6 +71,7 @@ def test_certain_outcomes_have_no_width_and_chunks_change_nothing(monkeypatch: p
     assert bootstrap(values, resamples=1000, rng=chance()) == whole
 
 
+@pytest.mark.statistical
 def test_95_of_100_intervals_have_the_truth_in_them() -> None:
     """1000 sets of 200 verdicts of a known distribution; the number was fixed beforehand.
 

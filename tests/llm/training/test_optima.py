@@ -46,6 +46,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return titles
 
 
+@pytest.mark.slow
 def test_optima_are_computed_once(options: dict[str, Any], tmp_path: Path, trained: list[str]) -> None:
     mine = {**options, "reference": "base", "f_star": "compute", "f_dpo_star": None, "f_sft_star": None}
     config = TrainConfig(**{**mine, "cache": str(tmp_path / "cache"), "out": str(tmp_path / "run"), "optima_steps": 5})
@@ -81,6 +82,7 @@ def test_optima_are_computed_once(options: dict[str, Any], tmp_path: Path, train
     assert "optimum of f_DPO" in trained
 
 
+@pytest.mark.slow
 def test_optima_give_a_model_in_memory_back(options: dict[str, Any], tmp_path: Path) -> None:
     model = tiny.model()
     config = TrainConfig(**{**options, "reference": "base", "cache": str(tmp_path / "cache"), "optima_steps": 1})
