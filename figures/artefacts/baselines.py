@@ -78,6 +78,7 @@ ARTEFACT = Artefact(
     title="Other ways to train on both sets: SimPO after SFT, ORPO, and the mean of two adapters",
     paper="beyond the paper",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "All start from the same base and take the same number T of optimizer steps, with the same batches, learning "
         "rate and rank; λ = 0.5. (a) Steps on each set: Sequential spends half of its steps on each set, in either "

@@ -87,6 +87,7 @@ ARTEFACT = Artefact(
     title="The ledger of claims",
     paper="Sections 3, 4, 6, Appendices A and B, and beyond the paper",
     cost="half a minute, after its runs",
+    seconds=30.0,
     caption=(
         "Every proposition, lemma, theorem and remark of the paper's theory, and the results beyond the paper "
         "(docs/theory.md): S for Sequential, M for MAXRIGHT, A and E for ALRIGHT. The stated evidence is the "

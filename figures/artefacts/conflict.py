@@ -39,6 +39,7 @@ ARTEFACT = Artefact(
     title="Forgetting under label conflict and prompt overlap",
     paper="beyond the paper",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "The final points of the four methods with λ = 0.5 (Sequential with DPO first) in embedded worlds that differ "
         "in two settings: label conflict, the share of rejected answers with the style that SFT teaches, and prompt "

@@ -140,6 +140,7 @@ ARTEFACT = Artefact(
     title="The cost of the ideal distance: steps, tokens, runtime, and the optima that MAXRIGHT needs",
     paper="beyond the paper",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "(a), (b) The ideal distance on held-out rows during training, over the steps and over the tokens that "
         "passed the model: Mix computes both objectives in every step, MAXRIGHT evaluates both gaps every k steps. "

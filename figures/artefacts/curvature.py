@@ -150,6 +150,7 @@ ARTEFACT = Artefact(
     title="Not convex: the curvature of the objectives in LoRA's weights, and the gap beside the theorems' shapes",
     paper="beyond the paper",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "The theorems assume convex objectives, whose Hessians have no negative eigenvalue; the objectives of a "
         "model need not be convex. Runs of the four methods with λ = 0.5 (Sequential with DPO first) kept their "

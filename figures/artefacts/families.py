@@ -59,6 +59,7 @@ ARTEFACT = Artefact(
     title="Three model families: decoders with and without gates, and an encoder-decoder",
     paper="beyond the paper",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "The final points of the four methods with λ = 0.5 in the loss space of held-out rows, on three embedded base "
         "models of the same world: (a) GPT-NeoX, as in Figure 1, (b) Llama, as in Figure 8, (c) an encoder-decoder, a "

@@ -24,6 +24,7 @@ ARTEFACT = Artefact(
     title="Sequential training against joint training: paths in loss space and their final points",
     paper="Figure 1",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "Losses on held-out rows for λ = 0.5; Sequential trains on DPO first, then on SFT. (a) Thick lines are means "
         "over seeds, thin lines single seeds, and marks the final points. Lower left is better; the star is the "

@@ -186,6 +186,7 @@ ARTEFACT = Artefact(
     title="The toy illustration: three methods in weight space and in loss space",
     paper="Figure 2",
     cost="seconds",
+    seconds=5.0,
     caption=(
         "Top: the parameter's path over the contours of the two objectives, with the region where both are below "
         f"{GOOD:g} shaded. Bottom: the same runs in loss space. (a) Sequential learns DPO first, forgets DPO while it "

@@ -48,6 +48,7 @@ ARTEFACT = Artefact(
     title="The trade-off between DPO and SFT for all λ, DPO before SFT",
     paper="Figure 3",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=FRONT_CAPTION,
     parameters=parameters,
     compute=compute,

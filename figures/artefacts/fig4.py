@@ -41,6 +41,7 @@ ARTEFACT = Artefact(
     title="MAXRIGHT with gap evaluations every k steps",
     paper="Figure 4",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "MAXRIGHT with λ = 0.5 for several k, the number of steps between evaluations of both gaps; Sequential (DPO "
         "first) and ALRIGHT are shown as lines for comparison. (a) Mean paths over seeds in loss space, with a small "

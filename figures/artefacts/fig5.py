@@ -61,6 +61,7 @@ ARTEFACT = Artefact(
     title="The reference objective of the lower-bound example",
     paper="Figure 5",
     cost="instant",
+    seconds=1.0,
     caption="The objective on which the reference policy of Theorem 3.3's example is trained, "
     "−log π_θ(y_w | x_DPO) = log(1 + exp(−θ/2)). It decreases towards 0 without a minimiser; θ_ref = 5 optimises it "
     "reasonably well, as the example requires.",

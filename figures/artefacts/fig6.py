@@ -102,6 +102,7 @@ ARTEFACT = Artefact(
     title="The closest pairs of prompts, and the different responses that both sets ask for",
     paper="Figure 6",
     cost="seconds, after one run",
+    seconds=5.0,
     caption=(
         "For every prompt of the preference set, the closest prompt of the SFT set was determined; shown are the "
         "pairs with the largest cosine. (a) For each pair the cosine of both prompts, that of each response of the "

@@ -24,6 +24,7 @@ ARTEFACT = Artefact(
     title="The trade-off between DPO and SFT for all λ, SFT before DPO",
     paper="Figure 7",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "As Figure 3, but Sequential trains on SFT first. On the embedded world the reference of DPO is the base "
         f"model, so that the order affects Sequential only: the other runs are those of Figure 3. {FRONT_CAPTION}"

@@ -24,6 +24,7 @@ ARTEFACT = Artefact(
     title="The trade-off with a model of the Llama family, SFT before DPO",
     paper="Figure 8",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "As Figure 7, but the model is of the Llama family, with adapters on the query and value projections only and "
         "with gradient checkpointing, which costs every method an additional forward pass. "

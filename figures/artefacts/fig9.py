@@ -82,6 +82,7 @@ ARTEFACT = Artefact(
     title="One judged instance",
     paper="Figure 9",
     cost="seconds, after its run",
+    seconds=5.0,
     caption=(
         "The first held-out prompt of the preference set, with MAXRIGHT's greedy answer (λ = 0.5, the first seed) "
         "and the chosen response; the example was not selected. (a), (b) The requests to a language model as judge, "

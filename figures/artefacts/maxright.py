@@ -113,6 +113,7 @@ ARTEFACT = Artefact(
     title="MAXRIGHT's guarantee: the largest weighted gap, and the cost of rare evaluations",
     paper="beyond the paper",
     cost="seconds",
+    seconds=5.0,
     caption=(
         "F is the largest weighted gap, problem (15), on the data of Table 2 with λ = 0.1; each T has its own run "
         "with the step α0/√T and full gradients. Marks with thin lines: values of the best, the average and the last "

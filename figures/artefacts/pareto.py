@@ -135,6 +135,7 @@ ARTEFACT = Artefact(
     title="The Pareto front and the final points of each method",
     paper="beyond the paper",
     cost="seconds",
+    seconds=5.0,
     caption=(
         "Final points of the methods after the same number of steps, for λ = 0.1, 0.3, 0.5, 0.7, 0.9 (the small "
         "numbers beside MAXRIGHT's marks); thin lines join the points of a method. The broad grey line is the front: "

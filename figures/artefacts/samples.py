@@ -66,6 +66,7 @@ ARTEFACT = Artefact(
     title="Sample answers of the four methods",
     paper="beyond the paper's figures (as App. D.5)",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "Greedy answers with λ = 0.5 and the first seed, Sequential with DPO first. The prompts are the first three "
         "held-out prompts of the preference set and the first two of the SFT set, in the order of their files; none "

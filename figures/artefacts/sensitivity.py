@@ -46,6 +46,7 @@ ARTEFACT = Artefact(
     title="Sensitivity to the learning rate, the batch sizes and ALRIGHT's alternation",
     paper="beyond the paper",
     cost="seconds, after its runs",
+    seconds=5.0,
     caption=(
         "The final points of Sequential (DPO first), ALRIGHT and MAXRIGHT with λ = 0.5 on held-out rows, with one "
         "setting changed at a time; all other settings are those of the other figures. One column per setting: the "

@@ -26,6 +26,7 @@ ARTEFACT = Artefact(
     title="The data of the lower-bound example",
     paper="Table 2",
     cost="instant",
+    seconds=1.0,
     caption="One preference pair and one demonstration with different inputs and different labels. DPO raises θ "
     "and SFT lowers it, by the same slope 1/2, so that the two objectives pull in opposite directions.",
     reconstructed=RECONSTRUCTED,

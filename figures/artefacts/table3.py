@@ -27,6 +27,7 @@ ARTEFACT = Artefact(
     title="The data of the toy illustration",
     paper="Table 3",
     cost="instant",
+    seconds=1.0,
     caption="One preference pair and one demonstration in two dimensions. The two pulls form an angle of 135°: "
     "they conflict, yet a region of the plane is good for both. The output y′ exists only to normalize the policy.",
     reconstructed=RECONSTRUCTED,

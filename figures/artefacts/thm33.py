@@ -242,6 +242,7 @@ ARTEFACT = Artefact(
     title="Forgetting of Sequential training: the gap grows like λ log T",
     paper="Theorem 3.3, sharpened beyond the paper",
     cost="about 15 s",
+    seconds=15.0,
     caption=(
         "The lower-bound example of Theorem 3.3, with T full-gradient updates on DPO and then T on SFT. (a) "
         "Sequential overshoots the optimum: its gap stays between a lower and an upper envelope (Lemma P), which are "

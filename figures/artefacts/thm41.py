@@ -206,6 +206,7 @@ ARTEFACT = Artefact(
     title="ALRIGHT's guarantee and sharper bounds",
     paper="Theorem 4.1",
     cost="40 s",
+    seconds=40.0,
     caption=(
         "Top: ALRIGHT's expected gap on the lower-bound example's data with steps α0/√T, α0 = D/C, and with linearly "
         "decaying steps: exact values (all paths up to T = 16, then backward induction, whose error is smaller than "
