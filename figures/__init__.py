@@ -1,0 +1,1 @@
+"""Figures and tables of the report, and the pipeline that makes them."""

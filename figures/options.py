@@ -78,7 +78,7 @@ class Options:
 
 
 def parse(arguments: Sequence[str], registry: Mapping[str, str]) -> Options:
-    """The options, checked. Raises UsageError; `--help` prints and raises SystemExit(0)."""
+    """Return the checked options. Raises UsageError; `--help` prints and raises SystemExit(0)."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -94,7 +94,7 @@ def parse(arguments: Sequence[str], registry: Mapping[str, str]) -> Options:
 
 
 def one_line(box: str) -> str:
-    """The message in a box that tyro draws, without the box and the advice below it."""
+    """Return the message in a box that tyro draws, without the box and the advice below."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     rows = [line.strip().strip("│").strip() for line in plain.splitlines()]
     words: list[str] = []
@@ -107,7 +107,7 @@ def one_line(box: str) -> str:
 
 
 def check(options: Options, registry: Mapping[str, str]) -> None:
-    """Raises UsageError for the first thing in `options` that makes no sense."""
+    """Check the options. Raises UsageError for the first that is not valid."""
     for name in options.names:
         if name not in registry:
             close = difflib.get_close_matches(name, registry, n=1)

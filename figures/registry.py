@@ -39,7 +39,7 @@ REGISTRY: Mapping[str, str] = {
 
 
 def load(name: str, module: str) -> Artefact:
-    """The artefact that `module` defines.
+    """Return the artefact that `module` defines.
 
     Raises whatever importing the module raises, AttributeError if it has no `ARTEFACT`, and ValueError if
     that one goes by another name than it is registered under.

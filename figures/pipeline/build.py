@@ -134,7 +134,7 @@ def parameters_of(artefact: Artefact, request: Request) -> dict[str, Any]:
 
 
 def with_runs(parameters: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Return the argument of `compute`: a copy of the parameters, with the folder of runs as "root" if there are grids."""
+    """Return the argument of `compute`: a copy of the parameters, with the folder of runs as "root" if needed."""
     copy: dict[str, Any] = json.loads(json.dumps(parameters))  # `compute` may not change the recorded ones
     return copy | ({"root": str(paths.runs_folder(out))} if parameters.get("grids") else {})
 

@@ -78,7 +78,7 @@ def save(out: Path, name: str, key: str, computed: Computed) -> None:
 
 
 def read(out: Path, name: str, key: str, damaged: Callable[[str], None] = lambda _: None) -> Computed | None:
-    """Return the data of an artefact under a key; None if absent, or damaged: then `damaged` is called with the reason."""
+    """Return the data of a key; None if absent, or if damaged, in which case `damaged` is called with the reason."""
     return ContentCache(out / FOLDER, name).read(key, _load, damaged)
 
 

@@ -48,7 +48,7 @@ def compute_key(artefact: Artefact, module: str, parameters: Mapping[str, Any], 
 
 
 def draw_key(key: str, artefact: Artefact, request: Mapping[str, Any]) -> str:
-    """Return the key of the files drawn from the data of `key`: it changes with the drawing, the words and the style."""
+    """Return the key of the files drawn from the data of `key`; drawing, words and style change this key."""
     words = {
         "title": artefact.title,
         "paper": artefact.paper,

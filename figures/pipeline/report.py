@@ -31,7 +31,7 @@ def write_report(out: Path, registry: Mapping[str, str]) -> None:
 
 
 def page(out: Path, registry: Mapping[str, str]) -> str:
-    """The page as text."""
+    """Return the page as text."""
     environment = Environment(
         loader=PackageLoader("figures", "."),
         autoescape=True,
@@ -60,7 +60,7 @@ def page(out: Path, registry: Mapping[str, str]) -> str:
 
 
 def number(value: Any) -> str:
-    """A number as the page shows it: six digits; the files have all of them."""
+    """Return a number as on the page, with six digits; the files have all digits."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -70,12 +70,12 @@ def number(value: Any) -> str:
 
 
 def brief(value: Any) -> str:
-    """A measured number with the four digits that its spread leaves it at most."""
+    """Return a measured number with four digits, as its spread justifies no more."""
     return number(float(f"{value:.4g}")) if isinstance(value, float) else number(value)
 
 
 def cell(text: str) -> str:
-    """A number of a CSV as the page shows it: as it stands if it is short, else with six digits."""
+    """Return a number of a CSV as on the page: unchanged if it is short, else with six digits."""
     return text if len(text) <= 8 else number(float(text))
 
 
@@ -85,7 +85,7 @@ def exponent_of(digits: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration in words that suit its length."""
+    """Return a duration as text, in the unit of its length."""
     if value < 0.0015:
         return "1 ms"
     if value < 0.95:
@@ -96,7 +96,7 @@ def seconds(value: float) -> str:
 
 
 def command(record: Mapping[str, Any]) -> str:
-    """The command that makes the artefact again; what is the default is left out."""
+    """Return the command that makes the artefact again; defaults are left out."""
     words = ["python paper_repro.py", record["name"]]
     for field, default in asdict(Request()).items():
         if record[field] != default:
@@ -117,7 +117,7 @@ def verdicts(claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def beside(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """The rows beside the paper's for the page: what is the same text in every row stands above the table.
+    """Return the rows beside the paper's for the page; a text equal in every row goes above the table.
 
     {"same": name -> text, "header": names, "numeric": whether a column is of numbers, "rows": tuples}
     """
@@ -139,7 +139,7 @@ def grid_in_words(spec: Mapping[str, Any]) -> str:
 
 
 def _not_made(out: Path, made: set[str]) -> list[dict[str, str]]:
-    """What failed and was never made before: its name, and the last line of what it said."""
+    """Return the failed artefacts that were never made before: name, and last line of the error."""
     found = []
     for path in sorted(out.glob("*.error.txt")):
         name = path.name.partition(".")[0]
@@ -150,13 +150,13 @@ def _not_made(out: Path, made: set[str]) -> list[dict[str, str]]:
 
 
 def _runs(summary: Mapping[str, Any], artefacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the template shows of a folder of runs; `used` by the artefacts whose numbers came from it."""
+    """Return the template's values of a folder of runs; `used` names the artefacts computed from these runs."""
     used = [a["name"] for a in artefacts if a["runs"] == f"{FOLDER}/{summary['folder']}"]
     return {**summary, "path": f"{FOLDER}/{summary['folder']}", "used": used}
 
 
 def _view(out: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """What the template shows of one artefact."""
+    """Return the template's values of one artefact."""
     checks = [check | {"id": f"{record['name']}-check-{i}"} for i, check in enumerate(record["checks"], start=1)]
     view = record | {
         "tally": tally(record),
@@ -196,7 +196,7 @@ def _png_size(path: Path) -> tuple[int, int]:
 
 
 def collect(out: Path, order: Iterable[str]) -> list[dict[str, Any]]:
-    """The JSON of every finished artefact in `out`: those of `order` first, in that order, then by name."""
+    """Return the JSON of every finished artefact in `out`: those of `order` first, in that order, then by name."""
     ranks = {name: rank for rank, name in enumerate(order)}
     names = [path.stem for path in out.glob("*.json") if NAME.fullmatch(path.stem)]
     names.sort(key=lambda name: (ranks.get(name, len(ranks)), name))
@@ -204,7 +204,7 @@ def collect(out: Path, order: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def tally(record: Mapping[str, Any]) -> dict[str, Any]:
-    """How many checks there are and hold, and which of those that must hold do not; empirical claims apart."""
+    """Count the checks, those that hold, and the empirical claims; list the violated checks that must hold."""
     checks = [check for check in record["checks"] if not check["verdict"]]
     claims = [check["verdict"] for check in record["checks"] if check["verdict"]]
     return {

@@ -77,7 +77,7 @@ def verify(artefact: Artefact, plan: Plan, out: Path, report: ReportCallback) ->
 
 
 def excess(now: float, then: float) -> float:
-    """Return `|now - then|` in units of the tolerance; 0 for equal infinities and for two NaN, else infinite for these."""
+    """Return `|now - then|` in units of the tolerance; 0 for equal infinities and two NaN, else infinite."""
     if now == then or (math.isnan(now) and math.isnan(then)):
         return 0.0
     if not (math.isfinite(now) and math.isfinite(then)):

@@ -73,8 +73,9 @@ class _TableOptions(_Options):
 
 
 def study(argv: Sequence[str]) -> int:
-    """Run a command; the exit status: 1 if a run failed, 130 if it was interrupted. Wrong input raises ValueError,
-    TypeError or FileNotFoundError in one line.
+    """Run a command and return the exit status: 1 if a run failed, 130 if the study was interrupted.
+
+    Wrong input raises ValueError, TypeError or FileNotFoundError with a message of one line.
     """
     carry_out: dict[str, Callable[[list[str]], int]] = {
         "run": _run, "status": _status, "commands": _commands, "table": _table, "one": _one,
@@ -88,7 +89,7 @@ def study(argv: Sequence[str]) -> int:
 
 
 def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[Grid, Path, dict[str, Any]]:
-    """The grid, its folder, and the other options: from the file and from the command line."""
+    """Return the grid, its folder, and the other options, from the file and the command line."""
     import tyro
 
     from llm.common.arguments import parse
@@ -133,7 +134,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _one(argv: list[str]) -> int:
-    """Train, unless it is done, and measure what is not measured."""
+    """Train a run unless it is finished, then compute its missing measures."""
     from llm.common.arguments import take_option
 
     file, argv = take_option(argv, "--config")
@@ -164,7 +165,7 @@ def _one(argv: list[str]) -> int:
 
 
 def _tell(outcome: Outcome, root: Path) -> int:
-    """The end of a study in words; the exit status."""
+    """Report the end of a study and return the exit status."""
     for failure in outcome.failed:
         print(f"\n{failure.name} failed (exit status {failure.status}); {failure.log} ends with", file=sys.stderr)
         for line in failure.last:

@@ -1,4 +1,4 @@
-"""What runs share, so that no two wait for each other, and about how long they take."""
+"""Shared computations of runs, so that no two runs wait for each other, and estimates of durations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NOTHING = Needs(frozenset(), frozenset())
 
 
 def needs(config: TrainConfig) -> Needs:
-    """What a run shares with others; the larger part of a run's time may go into it."""
+    """Return the computations that a run shares with others, which may take most of a run's time."""
     data = config.values_of(*INPUTS)
     world = {k: v for k, v in data.items() if k.startswith("world_")}
     base = {f"base {digest(world)}"} if config.model == "embedded" else set()
@@ -68,7 +68,7 @@ def needs(config: TrainConfig) -> Needs:
 
 
 def work(config: TrainConfig) -> float:
-    """A run's steps in units of a small world's step on one objective."""
+    """Return a run's work, in units of a small world's step on one objective."""
     step = _STEP.get(config.method, 1.0)
     if config.method == "maxright":
         step += _LOOK / config.k
@@ -76,7 +76,7 @@ def work(config: TrainConfig) -> float:
 
 
 def preparation(config: TrainConfig, wanted: Iterable[str]) -> float:
-    """The work of what is in `wanted`, in the same units; it is a part of the run's needs."""
+    """Return the work of the shared computations in `wanted`, a part of the run's needs, in the same units."""
     units = 0.0
     for name in wanted:
         kind = name.partition(" ")[0]
@@ -100,7 +100,7 @@ class Rates:
         return len(self._known)
 
     def see(self, run: StudyRun, line: Mapping[str, Any]) -> None:
-        """A run's step, or seconds, so far: the last line of its metrics."""
+        """Update a run's rate from the last line of its metrics."""
         if line["step"] and float(line["seconds"]) > 0.0:
             done = work(run.config) * line["step"] / run.config.steps
             self._known[run.name] = (run.config, float(line["seconds"]) / done)

@@ -1,4 +1,4 @@
-"""How far a study is, and how long it still takes."""
+"""Progress of a study, and estimates of the remaining time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AGAIN = 0.25
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a study is.
+    """Progress of a study.
 
     running  names with steps done and to be done; 0 done: it prepares
     left     about how many seconds it still takes; None as long as nothing tells
@@ -41,7 +41,7 @@ class Progress:
 
 
 class Forecast:
-    """Learns from the runs that are finished, and from the steps of those that are not, how long the others take."""
+    """Estimates of durations, learned from finished runs and from the steps of unfinished runs."""
 
     def __init__(self, runs: Sequence[StudyRun], root: Path, jobs: int, needs: Mapping[str, Needs]) -> None:
         self.root, self.jobs, self.needs = root, jobs, needs
@@ -81,14 +81,12 @@ class Forecast:
             self.overheads.append(max(0.0, seconds - spent))
 
     def size(self, run: StudyRun) -> float:
-        """What orders runs by their length: seconds, or units of work as long as nothing is known."""
+        """Return a run's length for ordering: seconds, or units of work as long as no rate is known."""
         seconds = self.length(run)
         return seconds if math.isfinite(seconds) else work(run.config)
 
     def length(self, run: StudyRun, wanted: Iterable[str] = ()) -> float:
-        """About how many seconds a run takes from where it is, with what it has to make before; nan if nothing is
-        known.
-        """
+        """Return about how many seconds a run still takes, with the computations in `wanted`; nan if unknown."""
         seconds = sum(self._measure(m) for m in measures.missing(run.folder(self.root), run.measures))
         if is_trained(run, self.root):
             return seconds
@@ -99,7 +97,7 @@ class Forecast:
     def progress(
         self, waiting: Sequence[StudyRun], running: Sequence[Running[RunJob]], there: Iterable[str], failed: int
     ) -> Progress:
-        """At this moment."""
+        """Return the progress at this moment."""
         lines = {one.job.run.name: last_step(one.job.run.folder(self.root)) for one in running}
         for one in running:
             self.rates.see(one.job.run, lines[one.job.run.name])

@@ -1,4 +1,4 @@
-"""What is measured on a finished run: functions by name, computed once and kept beside its adapter.
+"""Measures of a finished run: functions by name, computed once and kept beside the adapter.
 
 A measure is a function `measure(folder: Path) -> dict[str, Any]` that reads the finished run in `folder` (run.json, the
 adapter) and returns plain values. The scalars among them are columns of `llm.study.table`.
@@ -34,7 +34,7 @@ class MeasureError(RuntimeError):
 
 
 def name_of(measure: str) -> str:
-    """The name of a measure: one of MEASURES, or NAME in `NAME=MODULE:FUNCTION`. ValueError if it is neither."""
+    """Return the name of a measure: one of MEASURES, or NAME in `NAME=MODULE:FUNCTION`; else ValueError."""
     if not isinstance(measure, str):
         raise TypeError(f"measures: must be texts, got {measure!r}")
     if measure in MEASURES:
@@ -54,7 +54,7 @@ def module_of(measure: str) -> str:
 
 
 def merged(measures: Sequence[str]) -> tuple[str, ...]:
-    """Every measure once, in the order in which they first come. ValueError if one name stands for two functions."""
+    """Return every measure once, in order of first appearance; ValueError if one name has two functions."""
     found: dict[str, str] = {}
     for measure in measures:
         name = name_of(measure)
@@ -64,12 +64,12 @@ def merged(measures: Sequence[str]) -> tuple[str, ...]:
 
 
 def file_of(folder: Path, measure: str) -> Path:
-    """Where a run's result of a measure is kept."""
+    """Return the file of a run's result of a measure."""
     return folder / "measures" / f"{name_of(measure)}.json"
 
 
 def missing(folder: Path, measures: Sequence[str]) -> tuple[str, ...]:
-    """The measures that have not been computed on the run in `folder`, or by other code than today's."""
+    """Return the measures not yet computed on the run in `folder` by the present code."""
     return tuple(m for m in measures if not _is_there(folder, m))
 
 
@@ -79,7 +79,7 @@ def _is_there(folder: Path, measure: str) -> bool:
 
 
 def _code(measure: str) -> str:
-    """A name of the code of a measure of ours; "" for others, whose code is not known to be all in one place."""
+    """Return the digest of the code of a built-in measure; "" for others, whose code may lie anywhere."""
     return code_digest(MEASURES[measure].partition(":")[0]) if measure in MEASURES else ""
 
 
@@ -108,22 +108,22 @@ def take(folder: Path, measures: Sequence[str]) -> None:
 
 
 def lock_of(folder: Path) -> Path:
-    """Held while a run is measured."""
+    """Return the lock file that is held while a run is measured."""
     return folder / "measures" / ".lock"
 
 
 def result_of(folder: Path, measure: str) -> dict[str, Any]:
-    """What a measure found on the run in `folder`."""
+    """Return the result of a measure on the run in `folder`."""
     return dict(read_json(file_of(folder, measure))["result"])
 
 
 def seconds_of(folder: Path, measure: str) -> float:
-    """How long it took."""
+    """Return the seconds that a measure took."""
     return float(read_json(file_of(folder, measure))["seconds"])
 
 
 def columns(folder: Path, measures: Sequence[str]) -> dict[str, Any]:
-    """The scalars of these results as NAME_key; numbers, texts and truth values."""
+    """Return the scalars of these results by NAME_key: numbers, texts and truth values."""
     found: dict[str, Any] = {}
     for measure in measures:
         result = result_of(folder, measure)

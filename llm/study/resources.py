@@ -1,4 +1,4 @@
-"""What the runs of a study need: GPU hours, weights, data and disk, and whether it is there.
+"""Resources that the runs of a study need: GPU hours, weights, data, disk; and their availability.
 
 The GPU hours are an estimate from counts of tokens and of operations, not a measurement; its numbers stand here.
 """
@@ -48,7 +48,7 @@ WEIGHT_FILES = (
 
 @dataclass(frozen=True)
 class Need:
-    """Something that runs need: how much of it, what is there; `missing` says what to do if that is not enough."""
+    """A resource: its amount, its availability, and in `missing` the remedy if the available amount is too small."""
 
     what: str
     amount: str
@@ -57,8 +57,10 @@ class Need:
 
 
 def needs(grids: Sequence[Grid], root: str | Path) -> tuple[Need, ...]:
-    """What the runs of these grids that are not finished in `root`, or not measured, need. Asks CUDA, the hub's local
-    cache, the hub (not if HF_HUB_OFFLINE is set) and the disk, but not the judge; loads and writes nothing.
+    """Return the resources that the unfinished or unmeasured runs of these grids need in `root`.
+
+    Queries CUDA, the hub's local cache, the hub (not if HF_HUB_OFFLINE is set) and the disk, but not the judge; loads
+    and writes nothing.
     """
     runs = union(list(grids))
     open_runs = [run for run in runs if not is_finished(run, Path(root))]
@@ -75,19 +77,19 @@ def needs(grids: Sequence[Grid], root: str | Path) -> tuple[Need, ...]:
 
 
 def gpus() -> int:
-    """How many CUDA devices there are."""
+    """Return the number of CUDA devices."""
     import torch
 
     return int(torch.cuda.device_count())
 
 
 def wants_gpu(config: TrainConfig) -> bool:
-    """Whether a run is hopeless on a CPU."""
+    """Return whether a run is infeasible on a CPU."""
     return config.model != "embedded" and config.device != "cpu"
 
 
 def gpu_hours(runs: Sequence[StudyRun]) -> float:
-    """About how long one H100 is busy with them; nan if a model's size is not known. What runs share counts once."""
+    """Return the H100 hours of runs; nan if a model's size is unknown. Shared computations count once."""
     operations = 0.0
     seen: set[str] = set()
     for config in (run.config for run in runs if wants_gpu(run.config)):
@@ -142,7 +144,7 @@ def _gpu(runs: Sequence[StudyRun]) -> Need:
 
 
 def _from_hub(kind: Literal["model", "dataset"], name: str) -> Need:
-    """A model's weights or a data set: a folder or file, in the local cache, or to be had from the hub."""
+    """Return the need for a model's weights or a data set: on disk, in the local cache, or on the hub."""
     what = f"{'weights' if kind == 'model' else 'data'}: {name}"
     known = WEIGHTS.get(name, 0.0) * 2 if kind == "model" else DATA.get(name, 0.0)
     size = _size(known) if known else "size not known"
@@ -169,7 +171,7 @@ def _cached(kind: str, name: str) -> bool:
 
 
 def _refused(kind: str, name: str) -> str:
-    """Why the hub does not give it; "" if it does."""
+    """Return why the hub refuses a model or data set; "" if it does not."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
@@ -187,7 +189,7 @@ def _refused(kind: str, name: str) -> str:
 
 
 def _measures(runs: Sequence[StudyRun], root: Path) -> list[Need]:
-    """What is needed to measure runs that are not of the embedded world, which brings its own questions and judge."""
+    """Return the needs of measures of runs outside the embedded world, which has its own questions and judge."""
     from llm.evaluation.benchmark import of_world
 
     open_measures = [(run.config, not_measured(run.folder(root), run.measures)) for run in runs]
@@ -197,7 +199,7 @@ def _measures(runs: Sequence[StudyRun], root: Path) -> list[Need]:
 
 
 def _questions(runs: int) -> tuple[Need, Need]:
-    """The harness, and the data of its task mmlu."""
+    """Return the needs for the harness and the data of its task mmlu."""
     from llm.evaluation.benchmark import harness_version
 
     what = "questions: MMLU, 1-shot"
@@ -210,7 +212,7 @@ def _questions(runs: int) -> tuple[Need, Need]:
 
 
 def _judge(runs: int) -> Need:
-    """Who judges the answers, as far as the environment says; the judge itself is not asked."""
+    """Return the need for the judge that the environment names; the judge itself is not contacted."""
     from llm.judging.world import PROMPTS, endpoint
 
     what = "judge: answers"
@@ -223,8 +225,9 @@ def _judge(runs: int) -> Need:
 
 
 def _disk(runs: Sequence[StudyRun], found: Sequence[Need], root: Path) -> Need:
-    """Room for the runs (those on the embedded worlds are too small to count) and for what is to be downloaded, each
-    where it goes.
+    """Return the need for disk space of runs and downloads, each on the disk that it is written to.
+
+    Runs on the embedded worlds are too small to count.
     """
     from huggingface_hub import constants
 
@@ -246,7 +249,7 @@ def _disk(runs: Sequence[StudyRun], found: Sequence[Need], root: Path) -> Need:
 
 
 def _existing(path: Path) -> Path:
-    """The nearest folder above that there is."""
+    """Return the nearest existing folder above a path."""
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
 
 

@@ -1,4 +1,4 @@
-"""How far the runs of a study are, and the commands that carry them out one by one."""
+"""States of a study's runs, and the commands that carry the runs out one by one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _TAIL = 32_768  # bytes; a line of metrics.jsonl has less than 2000
 
 @dataclass(frozen=True)
 class State:
-    """A run's state: missing (not begun), prepares (what it needs is being computed), running, measured (now), stopped
-    (the same command goes on), failed or finished.
+    """State of a run.
+
+    missing: not begun; prepares: shared computations are under way; running; measured: measures are under way; stopped:
+    the same command resumes; failed; finished.
 
     step, of  optimiser steps done and to be done
     note      the last words of a failed run
@@ -33,13 +35,15 @@ class State:
 
 
 def status(grids: Grids, root: str | Path) -> tuple[State, ...]:
-    """Every run's state, whoever carries it out."""
+    """Return the state of every run, whichever process carries the run out."""
     return tuple(_state(run, Path(root)) for run in union(grids))
 
 
 def commands(grids: Grids, root: str | Path) -> tuple[str, ...]:
-    """A shell command for every run that is not finished, in any order and at the same time, on machines that share
-    the folder. Writes the configurations that they name. What runs share is computed by the first that needs it.
+    """Return a shell command for every unfinished run; the configurations that the commands name are written.
+
+    The commands may run in any order and at the same time, on machines that share the folder. Shared computations are
+    made by the first run that needs them.
     """
     root = Path(root)
     here = shlex.quote(str(Path.cwd()))
@@ -48,7 +52,7 @@ def commands(grids: Grids, root: str | Path) -> tuple[str, ...]:
 
 
 def command(run: StudyRun, root: Path) -> list[str]:
-    """The arguments of the process that carries out a run, with its measures; its configuration is written."""
+    """Return the command line that carries out a run with its measures; its configuration is written."""
     said = ["--config", str(write_config(run, root))]
     if not run.measures:
         return [sys.executable, "-m", "llm", "train", *said]
@@ -56,7 +60,7 @@ def command(run: StudyRun, root: Path) -> list[str]:
 
 
 def write_config(run: StudyRun, root: Path) -> Path:
-    """The run's configuration as a file of `train --config`; it is left alone if it says the same already."""
+    """Write the run's configuration as a file of `train --config`, unless it is unchanged; return its path."""
     import yaml
 
     path = root / "configs" / f"{run.name}.yaml"
@@ -67,32 +71,32 @@ def write_config(run: StudyRun, root: Path) -> Path:
 
 
 def is_trained(run: StudyRun, root: Path) -> bool:
-    """Whether there is an adapter with its summary."""
+    """Return whether the run has an adapter with its summary."""
     return (run.folder(root) / "summary.json").is_file()
 
 
 def is_finished(run: StudyRun, root: Path) -> bool:
-    """Whether it is trained, and measured by all of its measures."""
+    """Return whether the run is trained, and measured by all of its measures."""
     return is_trained(run, root) and not missing(run.folder(root), run.measures)
 
 
 def has_base(run: StudyRun, root: Path) -> bool:
-    """Whether the run has got as far as to have loaded its base model, which the embedded world makes first."""
+    """Return whether the run has loaded its base model, which the embedded world makes first."""
     return (run.folder(root) / "run.json").is_file()
 
 
 def has_begun(run: StudyRun, root: Path) -> bool:
-    """Whether the run is past its preparations: what it shares with others is in the cache."""
+    """Return whether the run's shared computations are in the cache."""
     return (run.folder(root) / "metrics.jsonl").is_file()
 
 
 def failure_file(run: StudyRun, root: Path) -> Path:
-    """Holds the exit status and last lines of a run that failed; removed when it is begun again."""
+    """Return the file of a failed run's exit status and last lines, removed when the run starts again."""
     return root / "logs" / f"{run.name}.failed.json"
 
 
 def last_step(folder: Path) -> dict[str, Any]:
-    """The last step's line of metrics.jsonl; {"step": 0, "seconds": 0.0} before the first. Reads its end only."""
+    """Return the last step's line of metrics.jsonl, read from its end; step 0 and 0.0 seconds before the first."""
     path = folder / "metrics.jsonl"
     if path.is_file():
         with path.open("rb") as file:

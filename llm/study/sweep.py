@@ -1,4 +1,4 @@
-"""The grid of a study, and the runs that it stands for."""
+"""The grid of a study and its runs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class StudyRun:
     measures: tuple[str, ...] = ()
 
     def folder(self, root: str | Path) -> Path:
-        """Where it is written."""
+        """Return the folder that the run is written to."""
         return Path(root) / self.name
 
     def placed(self, root: str | Path) -> TrainConfig:
-        """The configuration with its folder."""
+        """Return the configuration with its folder."""
         return dataclasses.replace(self.config, out=str(self.folder(root)))
 
     @property
@@ -120,7 +120,7 @@ def as_grids(grids: Grids) -> tuple[Grid, ...]:
 
 
 def union(grids: Grids) -> tuple[StudyRun, ...]:
-    """Every run of these grids once, with the measures of all that have it."""
+    """Return every run of these grids once, with the measures of all grids that contain the run."""
     runs: dict[str, StudyRun] = {}
     for run in (run for grid in as_grids(grids) for run in grid.runs()):
         before = runs.get(run.name, run)
@@ -129,14 +129,14 @@ def union(grids: Grids) -> tuple[StudyRun, ...]:
 
 
 def varied(grids: Grids) -> tuple[str, ...]:
-    """The options, beside the axes, in which the grids differ."""
+    """Return the options, beside the axes, in which the grids differ."""
     first, *rest = (grid.base for grid in as_grids(grids))
     names = (name for name in first.values_of(*RESULT) if name not in AXES.values())
     return tuple(name for name in names if any(getattr(base, name) != getattr(first, name) for base in rest))
 
 
 def describe(grid: Grid) -> dict[str, Any]:
-    """A grid as plain values: its axes, its measures, how many runs, and the options that are not the defaults."""
+    """Return a grid as plain values: axes, measures, number of runs, and options that are not defaults."""
     values = grid.base.values_of(*RESULT)
     plain = TrainConfig().as_dict()
     skip = set(AXES.values())
@@ -166,10 +166,10 @@ def _named(config: TrainConfig, files: dict[str, str]) -> StudyRun:
 
 
 def _contents(path: Path) -> str:
-    """A name of what a file or folder holds; "" if there is none, since it is a name of another kind then.
+    """Return a digest of the content of a file or folder; "" if there is none, as for names on the hub.
 
-    Another content must give another run. A large file, such as a base model's weights, counts by its size only: to
-    read all of it would take longer than the command that asks.
+    Different content must give a different run. A large file, such as a base model's weights, counts by its size only:
+    reading all of it would take longer than the command.
     """
     if not path.exists():
         return ""
