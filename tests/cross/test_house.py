@@ -18,32 +18,48 @@ from figures.registry import REGISTRY
 ROOT = Path(__file__).parents[2]
 pending = pytest.mark.xfail(strict=False, reason="the layout is not finished")
 
+# The pipeline without the places of runs, which analyses read.
+PIPELINE = [
+    f"figures.pipeline.{path.stem}"
+    for path in (ROOT / "figures/pipeline").glob("*.py")
+    if path.stem not in ("__init__", "paths")
+]
 # Package or module -> imports that it must not have, also inside functions.
 FLOORS = {
     "toyopt": ["torch", "transformers", "matplotlib", "pandas", "llm", "figures", "paper_repro"],
     "llm": ["matplotlib", "trl", "figures", "paper_repro"],
     "llm.common": [f"llm.{name}" for name in "data models training evaluation judging embedded study losses".split()],
-    "llm.data": [f"llm.{name}" for name in "models training evaluation judging study".split()],
+    # llm.models.architecture, a table of facts about model families, is below both.
+    "llm.data": [
+        f"llm.{name}" for name in "models.loading models.lora models.policy training evaluation judging study".split()
+    ],
     "llm.models": [f"llm.{name}" for name in "training evaluation judging study".split()],
     "llm.training": [f"llm.{name}" for name in "judging study cli".split()],
     "llm.evaluation": ["llm.study", "llm.cli"],
     "llm.judging": ["llm.study", "llm.cli"],
     "figures": ["torch", "transformers", "peft", "paper_repro"],
-    "figures.analysis": ["matplotlib", "figures.artefacts", "figures.drawing", "figures.pipeline"],
+    "figures.analysis": ["matplotlib", "figures.artefacts", "figures.drawing", *PIPELINE],
     "figures.drawing": ["figures.artefacts", "figures.pipeline"],
-    "figures.artefacts": ["figures.pipeline"],
+    "figures.artefacts": PIPELINE,
 }
-MOST_LINES = 300
+# Modules that import one another -> why.
+CIRCLES: dict[tuple[str, ...], str] = {
+    ("llm.cli", "llm.study.cli", "llm.study.preload", "llm.study.scheduler"): (
+        "the CLI starts studies, whose fork server reads the options once before it forks"
+    ),
+}
+MOST_LINES, MOST_TEST_LINES = 300, 500  # the tests of a module are in one file, whatever their number
 # File -> why it is longer than MOST_LINES.
 LONG: dict[str, str] = {
     "toyopt/problem.py": "one class whose methods share the same arrays",
     "toyopt/algorithms.py": "all rules and schedules, which are compared with one another",
     "toyopt/_kernel.py": "one compilation unit of numba",
-    "llm/config.py": "one option a line, with its explanation",
+    "llm/options.py": "every option with its explanation",
+    "llm/training/trainer.py": "the loop with its checkpoint, which must hold all of the loop's state",
 }
 # torch has one global generator a device: it is seeded in these files only, and put back afterwards.
 TORCH_SEEDS = {"llm/common/processes.py", "llm/training/engine.py", "llm/embedded/networks.py"}
-RULE_NAMES = {"Controller", "Rule", "Sequential", "Mix", "Alright", "Maxright", "Replay", "draw", "even_draw"}
+RULE_NAMES = {"Controller", "Rule", "Sequential", "Mix", "Alright", "Maxright", "Replay", "even_draw"}
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -85,7 +101,7 @@ def test_an_import_that_goes_up_is_found(tmp_path: Path) -> None:
 
 @pending
 def test_no_modules_import_one_another() -> None:
-    assert source_tree.circles(source_tree.import_graph(ROOT)) == []
+    assert [c for c in source_tree.circles(source_tree.import_graph(ROOT)) if tuple(c) not in CIRCLES] == []
 
 
 def test_a_circle_of_imports_is_found(tmp_path: Path) -> None:
@@ -106,10 +122,10 @@ def test_at_most_eight_files_lie_directly_in_a_package(package: str) -> None:
     assert len(list((ROOT / package).glob("*.py"))) <= 8
 
 
-@pending
 def test_files_are_short_or_have_a_reason() -> None:
-    long = source_tree.long_files(ROOT, ["toyopt", "llm", "figures", "benchmarks", "tests"], MOST_LINES)
-    assert set(long) <= set(LONG), "split the file, or give a reason in LONG"
+    long = source_tree.long_files(ROOT, ["toyopt", "llm", "figures", "benchmarks"], MOST_LINES)
+    assert set(long) == set(LONG), "split the file, or give a reason in LONG"
+    assert source_tree.long_files(ROOT, ["tests"], MOST_TEST_LINES) == {}
 
 
 def test_a_long_file_is_found(tmp_path: Path) -> None:
@@ -152,7 +168,6 @@ def test_importing_llm_takes_less_than_a_tenth_of_a_second() -> None:
     assert with_numpy > bare  # so the clock sees an import
 
 
-@pending
 def test_rules_are_written_once() -> None:
     """llm and figures call toyopt's rules: they define none of their names and never ask for a rule's class."""
     for package in ("llm", "figures"):
@@ -179,7 +194,6 @@ def parse_text(text: str) -> ast.Module:
     return ast.parse(text)
 
 
-@pending
 @pytest.mark.parametrize("package", ["toyopt", "llm", "figures", "benchmarks"])
 def test_random_generators_are_instances_with_a_seed(package: str) -> None:
     for path in source_tree.python_files(ROOT, package):
