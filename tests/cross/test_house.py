@@ -55,6 +55,7 @@ LONG: dict[str, str] = {
     "toyopt/algorithms.py": "all rules and schedules, which are compared with one another",
     "toyopt/_kernel.py": "one compilation unit of numba",
     "llm/options.py": "every option with its explanation",
+    "llm/data/formats.py": "the formats, which are recognised beside one another",
     "llm/training/trainer.py": "the loop with its checkpoint, which must hold all of the loop's state",
 }
 # torch has one global generator a device: it is seeded in these files only, and put back afterwards.
