@@ -16,7 +16,6 @@ from support.source_tree import global_random, imported, parse
 from figures.registry import REGISTRY
 
 ROOT = Path(__file__).parents[2]
-pending = pytest.mark.xfail(strict=False, reason="the layout is not finished")
 
 # The pipeline without the places of runs, which analyses read.
 PIPELINE = [
@@ -54,6 +53,7 @@ LONG: dict[str, str] = {
     "toyopt/problem.py": "one class whose methods share the same arrays",
     "toyopt/algorithms.py": "all rules and schedules, which are compared with one another",
     "toyopt/_kernel.py": "one compilation unit of numba",
+    "figures/pipeline/run.py": "one command from the request to the exit status",
     "llm/options.py": "every option with its explanation",
     "llm/data/formats.py": "the formats, which are recognised beside one another",
     "llm/training/trainer.py": "the loop with its checkpoint, which must hold all of the loop's state",
@@ -83,7 +83,6 @@ def plant(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-@pending
 def test_imports_only_go_down() -> None:
     assert source_tree.forbidden_imports(ROOT, FLOORS) == []
 
@@ -100,7 +99,6 @@ def test_an_import_that_goes_up_is_found(tmp_path: Path) -> None:
     ]
 
 
-@pending
 def test_no_modules_import_one_another() -> None:
     assert [c for c in source_tree.circles(source_tree.import_graph(ROOT)) if tuple(c) not in CIRCLES] == []
 
@@ -276,17 +274,15 @@ def test_a_path_of_a_machine_is_found(tmp_path: Path) -> None:
     assert source_tree.machine_paths(root, [root / "llm/a.py"]) == ["llm/a.py:1: /home/me"]
 
 
-@pending
 def test_every_test_file_mirrors_a_module() -> None:
     assert source_tree.unmirrored_tests(ROOT) == []
 
 
 def test_a_test_file_without_a_module_is_found(tmp_path: Path) -> None:
-    names = ["tests/llm/test_a.py", "tests/llm/test_b.py", "tests/cross/test_c.py", "tests/llm/test_d.py"]
+    names = ["tests/llm/test_a_part.py", "tests/llm/test_b.py", "tests/cross/test_c.py", "tests/llm/test_d.py"]
     root = plant(tmp_path, dict.fromkeys([*names, "llm/a.py", "llm/_d.py", "tests/support/oracle.py"], ""))
     assert source_tree.unmirrored_tests(root) == ["tests/llm/test_b.py"]
 
 
-@pending
 def test_no_test_file_is_named_after_a_tool() -> None:
     assert [p.name for p in (ROOT / "tests").rglob("*.py") if "mutant" in p.name] == []

@@ -163,7 +163,8 @@ def machine_paths(root: Path, files: Sequence[Path]) -> list[str]:
 def unmirrored_tests(root: Path) -> list[str]:
     """Return the test files that mirror no module: tests/llm/data/test_formats.py mirrors llm/data/formats.py.
 
-    tests/llm/test_data.py may mirror the package llm/data, and a leading underscore of a module is dropped. Files in
+    tests/llm/test_data.py may mirror the package llm/data, test_formats_bad.py an aspect of llm/data/formats.py, and
+    tests/toyopt/simulate/ several aspects of toyopt/simulate.py; a leading underscore of a module is dropped. Files in
     tests/support and tests/cross, which test no single module, are free.
     """
     names = []
@@ -171,14 +172,10 @@ def unmirrored_tests(root: Path) -> list[str]:
         parts = path.relative_to(root / "tests").parts
         if parts[0] in ("support", "cross"):
             continue
-        folder, stem = root.joinpath(*parts[:-1]), path.stem.removeprefix("test_").strip("_")
-        mirrored = [
-            folder / f"{stem}.py",
-            folder / f"_{stem}.py",
-            folder / f"__{stem}__.py",
-            folder / stem / "__init__.py",
-            folder.with_suffix(".py"),
-        ]
+        folder, words = root.joinpath(*parts[:-1]), path.stem.removeprefix("test_").strip("_").split("_")
+        stems = ["_".join(words[:n]) for n in range(1, len(words) + 1)]
+        forms = ("{}.py", "_{}.py", "__{}__.py", "{}/__init__.py")
+        mirrored = [folder.with_suffix(".py"), *(folder / form.format(stem) for stem in stems for form in forms)]
         if not any(p.exists() for p in mirrored):
             names.append(str(path.relative_to(root)))
     return names
