@@ -55,7 +55,7 @@ def test_files_datasets_and_lists_are_the_same_run(tmp_path: Path) -> None:
     assert len(weights) == 1
     told = [json.loads((r.folder / "run.json").read_text(encoding="utf-8")) for r in found]
     assert [t["in_memory"] for t in told] == [["sft", "preference"], [], ["model", "sft", "preference"]]
-    assert len({json.dumps([t["identity"]["rows"], t["identity"]["base"]]) for t in told}) == 1
+    assert len({json.dumps([t["fingerprint"]["rows"], t["fingerprint"]["base"]]) for t in told}) == 1
 
 
 @pytest.mark.slow
