@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llm.common.arguments import parse, take_option
-from llm.config import TrainConfig, configure, read
+from llm.common.arguments import parse
+from llm.config import config_from
 from llm.presets import PRESETS
 from llm.training.errors import InterruptedRunError, StoppedRunError
 
@@ -76,22 +76,6 @@ def _fail(message: Any, status: int) -> int:
     """Print one line of error and return the exit status."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     return status
-
-
-def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
-    """Return the configuration of defaults, --preset, --config, and the options in `argv`."""
-    preset, argv = take_option(argv, "--preset")
-    file, argv = take_option(argv, "--config")
-    values = read(file) if file else {}
-    own = str(values.pop("preset", ""))
-    preset = preset or own
-    if not preset and "model" not in values and not any(a.partition("=")[0] == "--model" for a in argv):
-        preset = "embedded"  # its lengths and rates suit no other model
-    default = configure(preset, values, file)
-    names = ", ".join(PRESETS)
-    more = f"--preset NAME: one of {names} (default: embedded, if no --model is given).\n"
-    text = f"{description}\n\n{more}--config FILE: options from TOML or YAML."
-    return parse(TrainConfig, argv, command, text, default=default)  # type: ignore[no-any-return]
 
 
 def _train(argv: list[str]) -> None:

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from llm import options
-from llm.common.arguments import annotations_of, check_fields, check_type, normalize, reads_numbers
+from llm.common.arguments import (
+    annotations_of,
+    check_fields,
+    check_type,
+    normalize,
+    parse,
+    reads_numbers,
+    take_option,
+)
 from llm.losses import PREFERENCE_LOSSES, PreferenceLoss
 from llm.presets import EMBEDDED_TARGETS, PRESETS
 from toyopt.algorithms import RULES, Rule
@@ -161,6 +169,22 @@ def configure(preset: str, values: dict[str, Any], origin: str) -> dict[str, Any
     if preset and preset not in PRESETS:
         raise ValueError(f"preset: must be one of {', '.join(PRESETS)}, got {preset}")
     return {**(PRESETS[preset] if preset else {}), **_known(values, origin)}
+
+
+def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
+    """Return the configuration of defaults, --preset, --config, and the options in `argv`."""
+    preset, argv = take_option(argv, "--preset")
+    file, argv = take_option(argv, "--config")
+    values = read(file) if file else {}
+    own = str(values.pop("preset", ""))
+    preset = preset or own
+    if not preset and "model" not in values and not any(a.partition("=")[0] == "--model" for a in argv):
+        preset = "embedded"  # its lengths and rates suit no other model
+    default = configure(preset, values, file)
+    names = ", ".join(PRESETS)
+    more = f"--preset NAME: one of {names} (default: embedded, if no --model is given).\n"
+    text = f"{description}\n\n{more}--config FILE: options from TOML or YAML."
+    return parse(TrainConfig, argv, command, text, default=default)  # type: ignore[no-any-return]
 
 
 def _known(values: dict[str, Any], origin: str) -> dict[str, Any]:

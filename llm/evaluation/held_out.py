@@ -12,7 +12,7 @@ import numpy as np
 
 from llm.common.files import ensure_writable, write_json
 from llm.common.processes import stop_requested
-from llm.data.splits import check_fits, load_held_out
+from llm.data.splits import load_held_out
 from llm.training.run_folder import FinishedRun, load_run
 from toyopt.algorithms import DPO, SFT
 
@@ -78,6 +78,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
 
 def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict[str, float]:
     """Return the objectives' values on the run's held-out rows, or on the sets named in their place."""
+    from llm.training.inputs import check_fits
     from llm.training.objectives import load_objectives
 
     # The run's own rows are needed for other sets as well: its reference may have been trained on them.

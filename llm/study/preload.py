@@ -24,6 +24,6 @@ def import_libraries() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler  # noqa: F401
 
     import llm.training.run  # noqa: F401
-    from llm.cli import config_from
+    from llm.config import config_from
 
     config_from([], "train", "")  # reading the options for the first time takes as long as some runs' training

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
-from llm.data.splits import Datasets, check_fits, load_datasets
+from llm.data.splits import Datasets, load_datasets
 from llm.embedded.prepare import with_embedded
 from llm.models import loading, lora
-from llm.models.architecture import is_encoder_decoder
+from llm.models.architecture import is_encoder_decoder, max_positions, vocabulary_size
 from llm.training.base import BaseModel
 from llm.training.engine import main_decides, make_accelerator
 
@@ -129,3 +129,44 @@ def open_inputs(
             yield Inputs(config, named, given, tokenizer, datasets, base, encoder, quiet, stop)
         finally:
             base.give_back()
+
+
+def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 1) -> None:
+    """Check that the sets fit the model (token ids, lengths) and the batches fit the sets; ValueError if not.
+
+    world  processes that share a batch
+    """
+    vocabulary = vocabulary_size(model)
+    apart = is_encoder_decoder(model)
+    if apart and config.reference_prompts:
+        raise ValueError("reference_prompts: not with an encoder-decoder model, which never writes a prompt")
+    most = max_positions(model)
+    for name in ("sft", "preference", "sft_held_out", "preference_held_out"):
+        tokens, shown = getattr(sets, name), name.replace("_held_out", " (held out)")
+        for prompt, responses in () if tokens is None else zip(tokens.prompts, tokens.responses, strict=True):
+            largest = max(int(ids.max()) for ids in (prompt, *responses))
+            if largest >= vocabulary:
+                raise ValueError(
+                    f"{shown}: the tokenizer gives the id {largest}, the model has embeddings for {vocabulary} ids; "
+                    "give the model's own tokenizer, or resize its embeddings (resize_token_embeddings) and save it"
+                )
+            longest = max(map(len, responses))
+            length = max(len(prompt), longest) if apart else len(prompt) + longest
+            if most is not None and length > most:
+                raise ValueError(
+                    f"{shown}: a row has {length} tokens, and the model takes {most}; say --max-length {most}"
+                )
+    for kind in ("sft", "preference"):
+        rows, batch = len(getattr(sets, kind)), getattr(config, f"batch_{kind}")
+        if batch > rows:
+            raise ValueError(
+                f"batch_{kind}: must be at most the number of training rows, {rows}, got {batch}; "
+                f"say --batch-{kind} {rows} or less, or give more rows"
+            )
+        if batch % world:
+            raise ValueError(f"batch_{kind}: must be a multiple of the number of processes, {world}, got {batch}")
+        if config.gap_rows % world or config.gap_rows > rows:
+            raise ValueError(
+                f"gap_rows: must be a multiple of the number of processes, {world}, and at most {rows}, the number of "
+                f"{kind} rows, got {config.gap_rows}"
+            )

@@ -6,24 +6,24 @@ objective, advance that objective's sampler; the sampler of the other objective 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from llm.data.sampler import BatchSampler, Indices
+from llm.data.sampler import BatchSampler
 from llm.training import checkpoint, export
+from llm.training.divergence import DivergenceDetector
 from llm.training.engine import Engine, ForwardResult, any_process, seed_dropout
 from llm.training.errors import InterruptedRunError, StoppedRunError
+from llm.training.gaps import GapEvaluator, batch_size
 from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, evaluation_line, step_line
 from llm.training.objective import Objective
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
 from toyopt.algorithms import DPO, SFT, Controller, Rule
-from toyopt.estimates import BestSoFar
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -75,17 +75,12 @@ class Trainer:
         self.report, self.stop = report, stop
         self.stages = stages_of(spec.rule, spec.steps)
         self.control = Controller(spec.rule, 2)
-        self.best = BestSoFar(2)
         self.coin = np.random.default_rng([config.seed, 0xC0])
         self.samplers = {
             i: BatchSampler(o.name, o.lengths, batch_size(config, o), config.seed, config.window)
             for i, o in spec.objectives.items()
         }
-        own = spec.rule.needs_optima and not config.draw_both
-        self.gap_samplers = {
-            i: BatchSampler(f"look at {o.name}", o.lengths, config.gap_rows or batch_size(config, o), config.seed, 0)
-            for i, o in (spec.objectives.items() if own else ())
-        }
+        self.gaps = GapEvaluator(self.control, spec.objectives, self.samplers, config)
         self.divergence = DivergenceDetector(config.max_loss_ratio)
         self.costs = Costs()
         self.stage = self.stages[0].index
@@ -169,9 +164,9 @@ class Trainer:
         """Take one optimizer step."""
         stopwatch, control, t = Stopwatch(), self.control, self.control.t
         seed_dropout(self.config, self.engine.accelerator, t)
-        evaluated = self._evaluate_gaps()
+        evaluated = self.gaps.evaluate(self.engine, self.spec.objectives, control)
         values = {i: result.value for i, result in evaluated.items()}
-        self._estimate_optima(values)
+        self.gaps.estimate_optima(control, values)
         decision = control.decide(values, control.uniform(self.coin))
         assert decision is not None, "the rule ends before the steps that it was given"
         trained = self._train(decision.coefficients, evaluated)
@@ -183,7 +178,7 @@ class Trainer:
         if self.divergence.detect({NAMES[i]: value for i, value in values.items()}):
             raise StoppedRunError(self._diagnosis(trained, "the loss explodes"))
         if not evaluated:
-            self._estimate_optima(values)
+            self.gaps.estimate_optima(control, values)
         control.record(values)
         for i, sampler in self.samplers.items():
             if decision.coefficients[i] > 0.0 or self.config.draw_both:
@@ -192,27 +187,6 @@ class Trainer:
         only_evaluated = sum(r.sums["tokens"] for i, r in evaluated.items() if r is not trained.get(i))
         self.costs.add(stopwatch, tokens, only_evaluated)
         self._record(trained, evaluated, norm)
-
-    def _evaluate_gaps(self) -> dict[int, ForwardResult]:
-        """Evaluate the objectives that the rule asks for; the expected choice last, with its graph for the step."""
-        expected = None if self.config.gap_rows else self.control.expected
-        order = sorted(self.control.needs(), key=lambda i: i == expected)
-        return {
-            i: self.engine.forward(self.spec.objectives[i], self._gap_rows(i, expected), graph=i == expected)
-            for i in order
-        }
-
-    def _gap_rows(self, i: int, expected: int | None) -> Indices:
-        """Return the rows of an objective's gap evaluation: its next batch, if that is expected to be trained on.
-
-        The next batch of the other objective would stay the same until it is chosen, so that one batch's luck would
-        decide for long; that objective is evaluated on rows of a separate sampler. With `gap_rows` both are.
-        """
-        if i not in self.gap_samplers or (not self.config.gap_rows and expected in (None, i)):
-            return self.samplers[i].peek()
-        rows = self.gap_samplers[i].peek()
-        self.gap_samplers[i].advance()
-        return rows
 
     def _train(self, coefficients: tuple[float, ...], evaluated: dict[int, ForwardResult]) -> dict[int, ForwardResult]:
         """Accumulate gradients of the weighted sum; objectives of weight 0 are not computed."""
@@ -233,14 +207,6 @@ class Trainer:
             else:
                 trained[i] = self.engine.backward(objectives[i], samplers[i].peek(), coefficients[i])
         return trained
-
-    def _estimate_optima(self, values: dict[int, float]) -> None:
-        """Update the optima of a rule that needs them, where they are estimated during the run."""
-        if self.control.rule.needs_optima and self.config.f_star == "estimate":
-            for i, value in values.items():
-                self.best.see(i, value)
-            if all(math.isfinite(f) for f in self.best.f_star):
-                self.control.set_f_star(self.best.f_star)
 
     # --- stages and engines -------------------------------------------------------------------------------------------
 
@@ -338,10 +304,9 @@ class Trainer:
             "step": self.control.t,
             "control": self.control.state(),
             "f_star": self.control.f_star,
-            "best": self.best.state(),
             "coin": self.coin.bit_generator.state,
             "samplers": {NAMES[i]: s.state() for i, s in self.samplers.items()},
-            "gap_samplers": {NAMES[i]: s.state() for i, s in self.gap_samplers.items()},
+            **self.gaps.state(),
             "divergence": self.divergence.state(),
             **self.costs.state(),
             "stage": self.stage,
@@ -354,12 +319,10 @@ class Trainer:
         if state["f_star"] is not None:
             rule = rule.with_f_star(tuple(state["f_star"]))
         self.control = Controller(rule, 2, **state["control"])
-        self.best = BestSoFar(2, self.best.memory, **state["best"])
         self.coin.bit_generator.state = state["coin"]
         for i, sampler in self.samplers.items():
             sampler.restore(state["samplers"][NAMES[i]])
-        for i, sampler in self.gap_samplers.items():
-            sampler.restore(state["gap_samplers"][NAMES[i]])
+        self.gaps.restore(state)
         self.divergence = DivergenceDetector(self.config.max_loss_ratio, **state["divergence"])
         self.costs.restore(state)
         self.stage = int(state["stage"])
@@ -375,30 +338,3 @@ class Trainer:
             f"step {self.control.t + 1}: {reason} ({values}; learning rate {rate:.3g}; {rows}). "
             f"A smaller --lr, a --warmup or --precision fp32 may help; {saved}"
         )
-
-
-@dataclass
-class DivergenceDetector:
-    """Detect divergence: a loss above `ratio` times its first value on three consecutive steps.
-
-    A loss of up to 10 never counts as divergence.
-    """
-
-    ratio: float
-    first: dict[str, float] = field(default_factory=dict)
-    high: int = 0
-
-    def detect(self, values: dict[str, float]) -> bool:
-        """Return whether the losses diverge, given the values of one more step."""
-        over = [v > max(10.0, self.ratio * self.first.setdefault(name, v)) for name, v in values.items()]
-        self.high = self.high + 1 if any(over) else 0
-        return self.high >= 3
-
-    def state(self) -> dict[str, Any]:
-        """Return the values of a checkpoint; `DivergenceDetector(ratio, **state)` continues from them."""
-        return {"first": dict(self.first), "high": self.high}
-
-
-def batch_size(config: TrainConfig, objective: Objective) -> int:
-    """Return the number of rows a step of an objective."""
-    return config.batch_preference if objective.name == "dpo" else config.batch_sft

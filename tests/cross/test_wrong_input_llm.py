@@ -199,8 +199,9 @@ def test_usage_errors_are_tyros(capsys: pytest.CaptureFixture[str], arguments: l
 def test_processes_must_share_a_batch_evenly() -> None:
     from llm import TrainConfig
     from llm.data.formats import load
-    from llm.data.splits import Datasets, check_fits
+    from llm.data.splits import Datasets
     from llm.data.tokenization import tokenize
+    from llm.training.inputs import check_fits
 
     tokenizer, model = tiny.tokenizer(), tiny.model()
     sft = tokenize(load(tiny.sft_rows(), kind="sft"), tokenizer)

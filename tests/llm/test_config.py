@@ -15,10 +15,9 @@ import pytest
 from support.wrong import fails
 
 from llm import TrainConfig, options
-from llm.cli import config_from
 from llm.common.arguments import annotations_of
 from llm.common.cache import digest
-from llm.config import GROUPS, INPUTS, RESULT, SINGLE_OBJECTIVE, configure, read, unused_options
+from llm.config import GROUPS, INPUTS, RESULT, SINGLE_OBJECTIVE, config_from, configure, read, unused_options
 from llm.presets import PRESETS
 from toyopt.algorithms import RULES
 

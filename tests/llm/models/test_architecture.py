@@ -25,13 +25,14 @@ from transformers import (
 from llm import TrainConfig, train
 from llm.data.collate import Ids, collate
 from llm.data.formats import load
-from llm.data.splits import check_fits, load_datasets
+from llm.data.splits import load_datasets
 from llm.data.tokenization import tokenize, tokenize_prompts
 from llm.evaluation.generate import MergeConfig, answer, merge
 from llm.evaluation.held_out import EvaluateConfig, evaluate
 from llm.models.loading import load_base, load_tokenizer
 from llm.models.lora import add_adapter
 from llm.models.policy import Policy
+from llm.training.inputs import check_fits
 
 START = 2
 PROMPTS = [np.array(ids, dtype=np.int32) for ids in ([9, 14, 22, 1], [7, 8, 50, 3, 12, 33, 1], [40, 1])]

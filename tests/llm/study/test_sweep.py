@@ -106,7 +106,7 @@ def test_what_is_no_grid(changes: dict[str, Any], error: type[Exception], argume
 
 
 def test_train_reads_the_configuration_that_is_written(tmp_path: Path) -> None:
-    from llm.cli import config_from
+    from llm.config import config_from
 
     base = dataclasses.replace(
         BASE, lr=5e-5, f_star="given", f_dpo_star=0.1, f_sft_star=1.0, lora_targets=("a", "b"),
