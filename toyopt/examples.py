@@ -78,7 +78,7 @@ class LowerBound:
         _check.real("theta_ref", self.theta_ref)
 
     def problem(self) -> Problem:
-        """Return the family's member as a Problem with d = 1 and beta = 1; at c = 1/2 it is Table 2 to the last feature."""
+        """Return the family's member as a Problem with d = 1 and beta = 1; at c = 1/2 its features are Table 2's."""
         if self.c == 0.5:
             return from_rows(TABLE2, theta_ref=[self.theta_ref])
         return Problem.dpo_sft(

@@ -163,9 +163,10 @@ def _epigraph(dual: _Dual, start: Array) -> WorstOptimum:
 
 
 def _far_enough(dual: _Dual, theta: Array, direction: Array, v: Array, level: float) -> Array | None:
-    """A point on the ray where F has its infimum: there is one if the objectives with multipliers do not fall along it.
+    """Return a point on the ray where F has its infimum, or None.
 
-    Then they stay as they are, and the others, whose limits are below the level, get there at some finite length.
+    Such a point exists if the objectives with multipliers do not fall along the ray: their values stay, and the other
+    objectives, whose limits are below the level, reach the level at a finite length.
     """
     support = [o.rows for o, share in zip(dual.problem.objectives, v, strict=True) if share > 0.0]
     if falling_direction(np.concatenate(support)) is not None:

@@ -127,7 +127,7 @@ class ArtefactJob:
 
 def environment(jobs: int) -> dict[str, str]:
     """Return the environment of the processes that make artefacts, `jobs` at a time."""
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     threads["NUMBA_NUM_THREADS"] = str(max(1, cores() // jobs))
     path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry)])
     return {**threads, **os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}

@@ -109,7 +109,7 @@ class _Making:
         remove_unfinished(self.out)
         request = _request(self.options, {})
         work: Work = "force" if self.options.force else "make"
-        self._run({name: (request, work) for name in self.names}, git_state())
+        self._run(dict.fromkeys(self.names, (request, work)), git_state())
         remove_unfinished(self.out)
         report.write_manifest(self.out, self.registry)
         report.write_report(self.out, self.registry)

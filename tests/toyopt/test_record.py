@@ -52,7 +52,8 @@ def test_a_record_in_print() -> None:
     assert str(plain) == "X: x  [s]\n  holds: attained 0.5 <= bound 1 (property)\n  bound from a 0.25, b 0.75"
     drawn = one("lower", 1.5, tolerance=0.0, interval=(1.25, 2.0), failure=1e-6, evidence="statistical")
     assert str(drawn) == (
-        "X: x  [s]\n  holds: attained 1.5 >= bound 1 (statistical)\n  attained in [1.25, 2] with probability at least 1 - 1e-06"
+        "X: x  [s]\n  holds: attained 1.5 >= bound 1 (statistical)\n"
+        "  attained in [1.25, 2] with probability at least 1 - 1e-06"
     )
     rounded = one("upper", 0.5, tolerance=1.23e-9, note="as it is")
     assert str(rounded).splitlines()[1:] == [
