@@ -43,7 +43,7 @@ class _Options:
     config: str | None = None
     """Grid and options from a TOML or YAML file."""
     methods: tuple[Method, ...] = ()
-    """Empty: all four."""
+    """Empty: all."""
     lams: tuple[float, ...] = ()
     """Each λ; empty: the setting's."""
     orders: tuple[Literal["dpo-sft", "sft-dpo"], ...] = ()

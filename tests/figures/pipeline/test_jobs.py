@@ -11,6 +11,8 @@ from support.pipeline_fakes import Cli
 from figures.cli import main
 from figures.pipeline import jobs
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:

@@ -14,6 +14,8 @@ from support.pipeline_fakes import DEADLINE, ROOT, Cli, gone, until
 from figures.pipeline.build import present
 from figures.pipeline.paths import read_record
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 # Says who it is, then waits for leave: no guessing how long anything takes.
 SLOW = """
     (HERE / "started.part").write_text(str(os.getpid()))

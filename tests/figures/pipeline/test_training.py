@@ -16,6 +16,8 @@ from figures.pipeline import paths
 from figures.pipeline.build import present
 from figures.pipeline.paths import grid_of
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 DIGEST = "abcdef012345"
 
 

@@ -82,12 +82,12 @@ def test_the_exit_status_tells_of_failures(
     options = ["run", "--root", str(tmp_path), "--model", "some/model", "--steps", "4", "--stack"]
     assert study(options) == 1
     said = capsys.readouterr()
-    assert said.out == f"{tmp_path}: 3 runs are finished\n"
+    assert said.out == f"{tmp_path}: 4 runs are finished\n"
     assert "mix-lam0.5-seed42-" in said.err
     assert "failed (exit status 1); " in said.err
     assert said.err.endswith("    error: no such thing\nerror: 1 runs failed; the same command tries them again\n")
     stacked = {f.config["method"]: f.config["stack"] for f in world.started}
-    assert stacked == {"sequential": True, "mix": False, "alright": False, "maxright": False}
+    assert stacked == {"sequential": True, "mix": False, "alright": False, "maxright": False, "replay": False}
 
 
 def test_without_a_model_it_is_the_embedded_setting(tmp_path: Path, world: made.World) -> None:
