@@ -287,7 +287,7 @@ AFTER: list[tuple[str, dict[str, Any], str, str]] = [
     ("generate", {"max_new_tokens": 125}, "prompt 0: ", "lower --max-new-tokens"),
     ("generate", {"max_new_tokens": 0}, "max_new_tokens: must be at least 1", "0"),
     ("generate", {"batch": 0}, "batch: must be at least 1", "0"),
-    ("generate", {"seed": -1}, "limit, seed: must be at least 0", "-1"),
+    ("generate", {"seed": -1}, "seed: must be at least 0", "-1"),
     ("generate", {"temperature": -1}, "temperature, top_p: must be", "-1.0"),
     ("generate", {"top_p": 0}, "temperature, top_p: must be", "0.0"),
     ("generate", {"precision": "fp8"}, "precision: must be fp32 or bf16", "fp8"),

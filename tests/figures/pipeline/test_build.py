@@ -45,6 +45,8 @@ def test_four_files_and_what_the_json_says(cli: Cli) -> None:
             "must_hold": True,
             "verdict": "",
             "interval": None,
+            "place": "",
+            "claim": "",
         }
     ]
     assert record["versions"].keys() == {"python", "numpy", "scipy", "numba", "matplotlib"}
