@@ -70,12 +70,20 @@ class TokenizedDataset:
     def digest(self) -> str:
         """SHA-256 over the kind and all ids, in hex; the same in every process and on every machine."""
         digest = hashlib.sha256(self.kind.encode())
-        for prompt, responses in zip(self.prompts, self.responses, strict=True):
-            # The lengths go in too, or moving an id from a prompt to its response would not be seen.
-            sizes = [1 + len(responses), len(prompt), *map(len, responses)]
-            for part in (np.array(sizes), prompt, *responses):
-                digest.update(part.astype("<i4").tobytes())
+        for i in range(len(self)):
+            digest.update(self._bytes(i))
         return digest.hexdigest()
+
+    def row_digest(self, i: int) -> str:
+        """Return SHA-256 over the ids of row i, in hex; equal for equal rows of any set."""
+        return hashlib.sha256(self._bytes(i)).hexdigest()
+
+    def _bytes(self, i: int) -> bytes:
+        """Return the ids of row i with the lengths of its prompt and responses."""
+        # Without the lengths, moving an id from a prompt to its response would not be seen.
+        prompt, responses = self.prompts[i], self.responses[i]
+        sizes = np.array([1 + len(responses), len(prompt), *map(len, responses)])
+        return b"".join(part.astype("<i4").tobytes() for part in (sizes, prompt, *responses))
 
 
 def tokenize(

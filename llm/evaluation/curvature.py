@@ -158,13 +158,11 @@ def _draw(inputs: Inputs, config: CurvatureConfig) -> dict[str, Objective]:
     """Return both objectives on the drawn training rows, with the reference's log-probabilities of these rows."""
     from llm.training.objectives import load_objectives
 
-    whole = load_objectives(inputs).train
-    tasks = {}
-    for i, name in ((DPO, "dpo"), (SFT, "sft")):
-        task, rng = whole[i], np.random.default_rng([config.seed, i])
-        rows = np.sort(rng.choice(len(task), config.rows, replace=False))
-        tasks[name] = task.select(rows)
-    return tasks
+    rows = {}
+    for i, tokens in ((DPO, inputs.datasets.preference), (SFT, inputs.datasets.sft)):
+        rows[i] = np.sort(np.random.default_rng([config.seed, i]).choice(len(tokens), config.rows, replace=False))
+    whole = load_objectives(inputs, trained=rows[DPO]).train
+    return {"dpo": whole[DPO].select(rows[DPO]), "sft": whole[SFT].select(rows[SFT])}
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict
     }
     inputs.datasets = dataclasses.replace(inputs.datasets, **others)
     check_fits(inputs.datasets, inputs.base.model, inputs.config)
-    evals = load_objectives(inputs, config.rows).held_out
+    evals = load_objectives(inputs, config.rows, trained=np.empty(0, dtype=np.int64)).held_out
     if len(evals) < 2:
         raise ValueError("run: it held no rows out; give --sft and --preference to evaluate on")
     adapter = None if config.adapter == "base" else Path(config.adapter or past.folder)

@@ -37,6 +37,7 @@ class BaseModel:
         self._given, self._model = model is not None, model
         self._wrapped: Any = None  # PEFT's model around the base, while there is one
         self._fingerprint: str | None = None
+        self._parameters: int | None = None
 
     @property
     def is_main(self) -> bool:
@@ -59,6 +60,13 @@ class BaseModel:
         if self._fingerprint is None:
             self._fingerprint = loading.base_fingerprint(self.model)
         return self._fingerprint
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights."""
+        if self._parameters is None:
+            self._parameters = sum(p.numel() for p in self.model.parameters())
+        return self._parameters
 
     def open_for_training(
         self, config: TrainConfig, steps: int, *, stage: int = 0, before: Path | None = None

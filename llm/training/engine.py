@@ -46,14 +46,14 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     )
 
 
-def main_decides(accelerator: Accelerator, value: bool) -> bool:
-    """Return the main process's value on all processes."""
+def from_main(accelerator: Accelerator, value: Any) -> Any:
+    """Return the main process's object on all processes."""
     from accelerate.utils import broadcast_object_list
 
     values = [value]
     if accelerator.num_processes > 1:
         broadcast_object_list(values)
-    return bool(values[0])
+    return values[0]
 
 
 def any_process(accelerator: Accelerator, value: bool) -> bool:

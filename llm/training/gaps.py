@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm.data.sampler import BatchSampler, Indices
 from llm.training.metrics import NAMES
+from llm.training.streams import gap_sampler
 from toyopt.estimates import BestSoFar
 
 if TYPE_CHECKING:
@@ -31,11 +32,8 @@ class GapEvaluator:
         self.config, self.samplers = config, samplers
         self.estimates = control.rule.needs_optima and config.f_star == "estimate"
         self.best = BestSoFar(2)
-        own = control.rule.needs_optima and not config.draw_both
-        self.own_samplers = {
-            i: BatchSampler(f"look at {o.name}", o.lengths, config.gap_rows or batch_size(config, o), config.seed, 0)
-            for i, o in (objectives.items() if own else ())
-        }
+        own = {i: gap_sampler(config, control.rule, o) for i, o in objectives.items()}
+        self.own_samplers = {i: sampler for i, sampler in own.items() if sampler is not None}
 
     def evaluate(
         self, engine: Engine, objectives: Mapping[int, Objective], control: Controller
@@ -76,8 +74,3 @@ class GapEvaluator:
         rows = self.own_samplers[i].peek()
         self.own_samplers[i].advance()
         return rows
-
-
-def batch_size(config: TrainConfig, objective: Objective) -> int:
-    """Return the number of rows a step of an objective."""
-    return config.batch_preference if objective.name == "dpo" else config.batch_sft

@@ -15,7 +15,7 @@ from llm.embedded.prepare import with_embedded
 from llm.models import loading, lora
 from llm.models.architecture import is_encoder_decoder, max_positions, vocabulary_size
 from llm.training.base import BaseModel
-from llm.training.engine import main_decides, make_accelerator
+from llm.training.engine import from_main, make_accelerator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -98,7 +98,11 @@ class Inputs:
 
     def main_decides(self, value: bool) -> bool:
         """Return the main process's value on all processes."""
-        return main_decides(self.accelerator, value)
+        return bool(from_main(self.accelerator, value))
+
+    def from_main(self, value: Any) -> Any:
+        """Return the main process's object on all processes."""
+        return from_main(self.accelerator, value)
 
     def progress(self, title: str) -> Line:
         """Return a progress line, hidden if the run is quiet."""

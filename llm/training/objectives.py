@@ -10,11 +10,20 @@ import numpy as np
 from llm.losses import DPOLoss
 from llm.training.objective import Objective
 from llm.training.reference import reference_logps
+from llm.training.streams import rows_of_optima, rows_of_run
 from toyopt.algorithms import DPO, SFT
 
 if TYPE_CHECKING:
+    from llm.data.sampler import Indices
     from llm.data.tokenization import TokenizedDataset
     from llm.training.inputs import Inputs
+
+
+def needed_rows(inputs: Inputs) -> Indices:
+    """Return the indices of the preference rows that a run needs the reference for, sorted and distinct."""
+    objective, config = Objective("dpo", inputs.datasets.preference), inputs.config
+    rows = rows_of_run(config, objective)
+    return np.union1d(rows, rows_of_optima(config, objective)) if config.f_star == "compute" else rows
 
 
 @dataclass(frozen=True)
@@ -25,18 +34,19 @@ class Objectives:
     held_out: dict[int, Objective]
 
 
-def load_objectives(inputs: Inputs, rows: int = 0) -> Objectives:
+def load_objectives(inputs: Inputs, rows: int = 0, *, trained: Indices) -> Objectives:
     """Return both objectives; the reference's log-probabilities come from the cache, or are computed now.
 
-    rows  maximum number of held-out rows; 0: the option `eval_rows`
+    rows     maximum number of held-out rows; 0: the option `eval_rows`
+    trained  indices of the preference rows whose training loss is needed; the loss of others may be NaN
 
     Held-out rows are always measured by f_DPO; another loss on pairs is reported beside it.
     """
     datasets, config = inputs.datasets, inputs.config
     count, loss = rows or config.eval_rows, config.loss
     pairs, sft = _first(datasets.preference_held_out, count), _first(datasets.sft_held_out, count)
-    needed = [datasets.preference] if loss.needs_reference else []
-    needed += [] if pairs is None else [pairs]
+    needed = [(datasets.preference, trained)] if loss.needs_reference else []
+    needed += [] if pairs is None else [(pairs, np.arange(len(pairs)))]
     logps = iter(reference_logps(inputs, needed))
     by_part: dict[str, Any] = {"mean_by_part": config.sft_mean == "batch"}
     reference = next(logps) if loss.needs_reference else None

@@ -11,18 +11,18 @@ import numpy as np
 from llm.common.files import ensure_writable
 from llm.common.processes import stop_requested
 from llm.losses import DPOLoss
-from llm.models.loading import fingerprint
 from llm.training.cached_run import run_once, single_objective_config
 from llm.training.inputs import GivenInputs, open_inputs
 from llm.training.metrics import NAMES, read_metrics
+from llm.training.objective import Objective
 from llm.training.objectives import Objectives, load_objectives
-from llm.training.reference import reference_logps
+from llm.training.reference import reference_key, reference_logps
+from llm.training.streams import rows_of_optima
 from toyopt.algorithms import DPO, SFT
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
     from llm.training.inputs import Inputs
-    from llm.training.objective import Objective
 
 Optima = dict[str, dict[str, float]]
 
@@ -49,7 +49,8 @@ def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> Optima:
     ensure_writable("cache", config.cache_folder)
     with stop_requested() as stop, open_inputs(config, GivenInputs(**given), quiet=quiet, stop=stop) as inputs:
         inputs.check()
-        return computed_optima(inputs, load_objectives(inputs), with_other_loss=True)
+        trained = rows_of_optima(inputs.config, Objective("dpo", inputs.datasets.preference))
+        return computed_optima(inputs, load_objectives(inputs, trained=trained), with_other_loss=True)
 
 
 def starting_optima(inputs: Inputs, objectives: Objectives) -> StartingOptima:
@@ -87,7 +88,7 @@ def computed_optima(inputs: Inputs, objectives: Objectives, *, with_other_loss: 
             evaluated["held_out"] = {index: held_out}
             key["held_out"] = held_out.tokens.digest
         if objective.reference is not None:
-            key["reference"] = fingerprint([("logps", objective.reference)])
+            key["reference"] = reference_key(inputs)
         title = f"optimum of f_{name.upper()}"
         folder = run_once(inputs, "optima", index, objective, config, title=title, held_out=evaluated, key=key)
         for line in read_metrics(folder):
@@ -101,7 +102,8 @@ def _as_dpo(inputs: Inputs, objective: Objective) -> Objective:
     """Return the preference objective with DPO's loss, and the reference that DPO needs."""
     if objective.label == "dpo":
         return objective
-    logps = reference_logps(inputs, [objective.tokens])[0]
+    rows = rows_of_optima(inputs.config, objective)
+    logps = reference_logps(inputs, [(objective.tokens, rows)])[0]
     return dataclasses.replace(objective, loss=DPOLoss(inputs.config.beta), reference=logps)
 
 

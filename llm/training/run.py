@@ -13,7 +13,7 @@ from llm.config import TrainConfig
 from llm.training import export, metrics
 from llm.training.cached_run import train_in
 from llm.training.inputs import GivenInputs, open_inputs
-from llm.training.objectives import load_objectives
+from llm.training.objectives import load_objectives, needed_rows
 from llm.training.optima import starting_optima
 from llm.training.run_folder import RunFolder, fingerprint_of
 from llm.training.trainer import TrainSpec
@@ -56,7 +56,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
             return Result(folder.path, folder.summary())
         if folder.is_main:
             inputs.tokenizer.save_pretrained(folder.path)
-        objectives = load_objectives(inputs)  # DPO's reference log-probabilities: cached
+        objectives = load_objectives(inputs, trained=needed_rows(inputs))  # DPO's reference log-probabilities: cached
         optima = starting_optima(inputs, objectives)  # cached, if the option `f_star` asks for them
         if config.log_with:
             trackers = {name: str(value) for name, value in config.as_dict().items()}

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from llm.data.sampler import BatchSampler
 from llm.training import checkpoint, export
 from llm.training.divergence import DivergenceDetector
 from llm.training.engine import Engine, ForwardResult, any_process, seed_dropout
 from llm.training.errors import InterruptedRunError, StoppedRunError
-from llm.training.gaps import GapEvaluator, batch_size
+from llm.training.gaps import GapEvaluator
 from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, evaluation_line, step_line
 from llm.training.objective import Objective
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
+from llm.training.streams import rule_generator, training_sampler
 from toyopt.algorithms import DPO, SFT, Controller, Rule
 
 if TYPE_CHECKING:
@@ -75,11 +75,8 @@ class Trainer:
         self.report, self.stop = report, stop
         self.stages = stages_of(spec.rule, spec.steps)
         self.control = Controller(spec.rule, 2)
-        self.coin = np.random.default_rng([config.seed, 0xC0])
-        self.samplers = {
-            i: BatchSampler(o.name, o.lengths, batch_size(config, o), config.seed, config.window)
-            for i, o in spec.objectives.items()
-        }
+        self.coin = rule_generator(config)
+        self.samplers = {i: training_sampler(config, o) for i, o in spec.objectives.items()}
         self.gaps = GapEvaluator(self.control, spec.objectives, self.samplers, config)
         self.divergence = DivergenceDetector(config.max_loss_ratio)
         self.costs = Costs()

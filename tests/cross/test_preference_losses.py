@@ -127,9 +127,9 @@ def referred(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     rows: list[int] = []
     ordinary = objectives.reference_logps
 
-    def noted(inputs: Any, datasets: list[Any]) -> list[Any]:
-        rows.extend(len(t) for t in datasets)
-        return ordinary(inputs, datasets)
+    def noted(inputs: Any, needed: list[Any]) -> list[Any]:
+        rows.extend(len(indices) for _, indices in needed)
+        return ordinary(inputs, needed)
 
     monkeypatch.setattr(objectives, "reference_logps", noted)
     return rows

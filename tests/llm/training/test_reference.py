@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,27 +31,27 @@ def config(base: Path, folder: Path, **changes: Any) -> TrainConfig:
 def prepared(c: TrainConfig, **given: Any) -> Any:
     """The inputs of a run before it trains, and its objectives."""
     from llm.training.inputs import GivenInputs, open_inputs
-    from llm.training.objectives import load_objectives
+    from llm.training.objectives import load_objectives, needed_rows
 
     sets = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows(), **given}
     with open_inputs(c, GivenInputs(**sets), quiet=True) as inputs:
-        objectives = load_objectives(inputs)
+        objectives = load_objectives(inputs, trained=needed_rows(inputs))
         return inputs, objectives.train, objectives.held_out
 
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys of all log-probabilities that are computed."""
-    from llm.training import reference
+    """The keys of all sets whose log-probabilities are computed."""
+    from llm.common.cache import ContentCache
 
     keys: list[str] = []
-    ordinary = reference._compute
+    ordinary = ContentCache.write
 
-    def noted(inputs: Any, engine: Any, objective: Any, cache: Any, key: str) -> Any:
-        keys.append(key)
-        return ordinary(inputs, engine, objective, cache, key)
+    def noted(self: ContentCache, key: str, save: Any) -> Path:
+        keys.extend([key] if self.folder.name == "reference" else [])
+        return ordinary(self, key, save)
 
-    monkeypatch.setattr(reference, "_compute", noted)
+    monkeypatch.setattr(ContentCache, "write", noted)
     return keys
 
 
@@ -155,8 +156,6 @@ def test_it_is_what_a_plain_forward_pass_gives(base: Path, tmp_path: Path, kind:
 
 
 def test_a_policy_that_starts_at_its_reference_has_no_reward(base: Path, tmp_path: Path) -> None:
-    import json
-
     c = config(base, tmp_path, eval_every=1, method="mix")
     folder = train(c, sft=tiny.sft_rows(), preference=tiny.preference_rows(), quiet=True).folder
     first = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
@@ -180,3 +179,122 @@ def _saved(model: Any, folder: Path) -> str:
     model.save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
     return str(folder)
+
+
+# Large sets: rows as they are needed.
+
+
+@pytest.fixture
+def by_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of rows computed at a time, with every set counted as large."""
+    from llm.training import reference
+
+    counts: list[int] = []
+    ordinary = reference._compute
+
+    def noted(engine: Any, objective: Any, rows: Any, report: Any) -> Any:
+        counts.append(len(rows))
+        return ordinary(engine, objective, rows, report)
+
+    monkeypatch.setattr(reference, "WHOLE_SET_OPERATIONS", 0.0)
+    monkeypatch.setattr(reference, "_compute", noted)
+    return counts
+
+
+MANY = tiny.preference_rows(60, seed=9)
+
+
+def large(base: Path, folder: Path, **changes: Any) -> tuple[Any, Any]:
+    """The inputs of a run that needs few of its pairs, and its preference objective."""
+    c = config(base, folder, **{"held_out": 0.0, "method": "mix", "window": 0, "batch_preference": 2, **changes})
+    inputs, train_objectives, _ = prepared(c, preference=MANY)
+    return inputs, train_objectives[0]
+
+
+def test_a_large_set_is_computed_where_it_is_needed(base: Path, tmp_path: Path, by_rows: list[int]) -> None:
+    from transformers import AutoModelForCausalLM
+
+    inputs, objective = large(base, tmp_path, steps=5)
+    computed_rows = torch.isfinite(objective.reference).all(dim=1)
+    assert by_rows == [10]
+    assert int(computed_rows.sum()) == 10
+    expected = direct(AutoModelForCausalLM.from_pretrained(base).eval(), inputs.datasets.preference)
+    torch.testing.assert_close(
+        objective.reference[computed_rows].double(), expected[computed_rows], rtol=1e-6, atol=5e-5
+    )
+
+
+def test_longer_runs_and_others_only_add_rows(base: Path, tmp_path: Path, by_rows: list[int]) -> None:
+    _, first = large(base, tmp_path, steps=5)
+    _, again = large(base, tmp_path, steps=5)
+    assert by_rows == [10]
+    assert torch.equal(first.reference.nan_to_num(), again.reference.nan_to_num())
+    _, longer = large(base, tmp_path, steps=9)
+    assert by_rows == [10, 8]
+    known = torch.isfinite(first.reference)
+    assert torch.equal(longer.reference[known], first.reference[known])
+    large(base, tmp_path, steps=9, method="alright", lam=0.5)  # a part of the same batches
+    assert by_rows == [10, 8]
+    _, other = large(base, tmp_path, steps=9, seed=7)
+    needed = {int(i) for i in torch.isfinite(other.reference).all(dim=1).nonzero()}
+    before = {int(i) for i in torch.isfinite(longer.reference).all(dim=1).nonzero()}
+    assert by_rows == [10, 8, len(needed - before)]
+    reordered = config(base, tmp_path, held_out=0.0, method="mix", window=0, batch_preference=60, batch_sft=4, steps=1)
+    prepared(reordered, preference=MANY[::-1])
+    assert sum(by_rows) == 60  # the rows are known in whatever order they stand
+
+
+def test_a_damaged_piece_is_computed_again(base: Path, tmp_path: Path, by_rows: list[int]) -> None:
+    _, first = large(base, tmp_path, steps=5)
+    (path,) = (tmp_path / "cache" / "reference_rows").rglob("logps.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    _, again = large(base, tmp_path, steps=5)
+    assert by_rows == [10, 10]
+    assert torch.equal(first.reference.nan_to_num(), again.reference.nan_to_num())
+
+
+def test_a_stop_keeps_the_pieces_that_are_done(
+    base: Path, tmp_path: Path, by_rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llm.training import reference
+    from llm.training.errors import InterruptedRunError
+
+    monkeypatch.setattr(reference, "PIECE", 4)
+    _, whole = large(base, tmp_path / "whole", steps=5)
+    assert by_rows == [4, 4, 2]
+    with pytest.raises(InterruptedRunError, match="the same command continues"):
+        interrupted(base, tmp_path / "cut")
+    assert by_rows == [4, 4, 2, 4]
+    _, resumed = large(base, tmp_path / "cut", steps=5)
+    assert by_rows == [4, 4, 2, 4, 4, 2]
+    assert torch.equal(whole.reference.nan_to_num(), resumed.reference.nan_to_num())
+
+
+def interrupted(base: Path, folder: Path) -> None:
+    """Prepare the run of `large` with a stop that is requested from the beginning."""
+    from llm.training.inputs import GivenInputs, open_inputs
+    from llm.training.objectives import load_objectives, needed_rows
+
+    c = config(base, folder, held_out=0.0, method="mix", window=0, batch_preference=2, steps=5)
+    sets = GivenInputs(sft=tiny.sft_rows(), preference=MANY)
+    with open_inputs(c, sets, quiet=True, stop=lambda: True) as inputs:
+        load_objectives(inputs, trained=needed_rows(inputs))
+
+
+@pytest.mark.parametrize("method", ["sequential", "maxright"])
+def test_a_run_on_a_large_set_trains_as_on_a_small_one(
+    base: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llm.training import reference
+
+    values = []
+    for name, operations in (("small", 1e12), ("large", 0.0)):
+        monkeypatch.setattr(reference, "WHOLE_SET_OPERATIONS", operations)
+        c = config(base, tmp_path / name, method=method, steps=6, window=0)
+        folder = train(c, sft=tiny.sft_rows(), preference=MANY, quiet=True).folder
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        values.append(
+            [(line["step"], line.get("f_dpo", 0.0), line.get("f_sft", 0.0)) for line in map(json.loads, lines)]
+        )
+    for small, big in zip(*values, strict=True):
+        assert big == pytest.approx(small, rel=1e-4)

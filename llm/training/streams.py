@@ -1,0 +1,91 @@
+"""The random streams of a run: each objective's batches, the rows of gap evaluations, and the draws of the rule.
+
+A stream depends on the seed and its own name alone, so that a run's rows are known before its first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm.data.sampler import BatchSampler, Indices
+from toyopt.algorithms import DPO, SFT, Controller, Sequential
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+    from llm.config import TrainConfig
+    from llm.training.objective import Objective
+    from toyopt.algorithms import Rule
+
+
+def batch_size(config: TrainConfig, objective: Objective) -> int:
+    """Return the number of rows a step of an objective."""
+    return config.batch_preference if objective.name == "dpo" else config.batch_sft
+
+
+def training_sampler(config: TrainConfig, objective: Objective) -> BatchSampler:
+    """Return the sampler of an objective's training batches, at its beginning."""
+    return BatchSampler(objective.name, objective.lengths, batch_size(config, objective), config.seed, config.window)
+
+
+def gap_sampler(config: TrainConfig, rule: Rule, objective: Objective) -> BatchSampler | None:
+    """Return the sampler of an objective's gap evaluations; None if these take the training batches, or none."""
+    if not rule.needs_optima or config.draw_both:
+        return None
+    rows = config.gap_rows or batch_size(config, objective)
+    return BatchSampler(f"look at {objective.name}", objective.lengths, rows, config.seed, 0)
+
+
+def rule_generator(config: TrainConfig) -> Generator:
+    """Return the generator of the rule's draws."""
+    return np.random.default_rng([config.seed, 0xC0])
+
+
+def rows_of_run(config: TrainConfig, objective: Objective) -> Indices:
+    """Return the indices of all preference rows that a run's steps and gap evaluations can need, sorted and distinct.
+
+    objective  the preference objective on the training rows
+
+    Only these rows need log-probabilities under the reference, however large the set is. Where losses decide
+    (MAXRIGHT), every step counts as one on preferences: an upper bound.
+    """
+    return _distinct(_preference_batches(config, config.rule(), objective, config.steps))
+
+
+def rows_of_optima(config: TrainConfig, objective: Objective) -> Indices:
+    """Return the indices of all preference rows that the computation of optima needs, sorted and distinct."""
+    steps = config.optima_steps or config.steps
+    batches = _preference_batches(config, Sequential((steps,), (DPO,)), objective, steps)
+    return _distinct([*batches, np.arange(min(len(objective), config.eval_rows), dtype=np.int64)])
+
+
+def _distinct(batches: Sequence[Indices]) -> Indices:
+    """Return the row indices of batches, sorted and distinct."""
+    return np.unique(np.concatenate(batches)) if batches else np.empty(0, dtype=np.int64)
+
+
+def _preference_batches(config: TrainConfig, rule: Rule, objective: Objective, steps: int) -> list[Indices]:
+    """Return the batches of preference rows that `steps` steps of a rule take, and those of its gap evaluations."""
+    sampler, gaps = training_sampler(config, objective), gap_sampler(config, rule, objective)
+    control, generator = Controller(rule, 2), rule_generator(config)
+    batches: list[Indices] = []
+    for _ in range(steps):
+        needed = control.needs()
+        if DPO in needed and gaps is not None:
+            batches.append(gaps.peek())
+            gaps.advance()
+        # A rule that compares values never chooses DPO with these, and so evaluates DPO as often as it can.
+        values = {i: v for i, v in ((DPO, -1e9), (SFT, 1e9)) if i in needed}
+        decision = control.decide(values, control.uniform(generator))
+        if decision is None:
+            break
+        trained = {i for i, coefficient in enumerate(decision.coefficients) if coefficient > 0.0}
+        control.record(dict.fromkeys(trained, 1000000000.0))
+        if DPO in trained or rule.needs_optima:
+            batches.append(sampler.peek())
+        if DPO in trained or rule.needs_optima or config.draw_both:
+            sampler.advance()
+    return batches
