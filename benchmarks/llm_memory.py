@@ -32,7 +32,6 @@ def side(name: str, size: Size) -> Callable[[], object]:
         "llm sft": lambda: llm_ours.single(size, SFT),
         "llm dpo": lambda: llm_ours.single(size, DPO),
         "llm alright": lambda: llm_ours.alright(size),
-        "llm alright, micro_tokens 16384": lambda: llm_ours.alright(size, 16384),
         "llm sft checkpointing": lambda: llm_ours.single(size, SFT, gradient_checkpointing=True),
         "llm dpo checkpointing": lambda: llm_ours.single(size, DPO, gradient_checkpointing=True),
         "trl sft": lambda: llm_trl.sft(size),

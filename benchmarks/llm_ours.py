@@ -109,9 +109,9 @@ class _Timed(Trainer):
         """Write no checkpoint."""
 
 
-def alright(size: Size, micro_tokens: int = 1024) -> Callable[[], Turn]:
-    """As many steps on each objective as an epoch has, in turns; larger batches than `micro_tokens` are accumulated."""
-    ours = Ours(size, micro_tokens=micro_tokens)
+def alright(size: Size) -> Callable[[], Turn]:
+    """As many steps on each objective as an epoch has, in turns."""
+    ours = Ours(size)
     ours.prepare()
     return lambda: ours.run(Alright(0.5, alternation="even"), 2 * size.batches)
 

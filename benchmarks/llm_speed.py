@@ -180,7 +180,6 @@ def memory(shapes: Mapping[str, Size] = SHAPES, repeats: int = 3) -> list[Row]:
         ("SFT, gradient checkpointing", "llm sft checkpointing", {"trl sft checkpointing": 1.0}),
         ("DPO, gradient checkpointing", "llm dpo checkpointing", {"trl dpo checkpointing": 1.0}),
         ("ALRIGHT", "llm alright", {"authors": 0.5}),
-        ("ALRIGHT, micro_tokens 16384", "llm alright, micro_tokens 16384", {"authors": 0.5}),
     ]
     return [
         Row(

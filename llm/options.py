@@ -245,8 +245,9 @@ class BatchOptions:
     """SFT rows a step, over all processes."""
     batch_preference: Annotated[int, AT_LEAST_1] = 8
     """Pairs a step, over all processes."""
-    micro_tokens: Annotated[int, AT_LEAST_1] = 16384
-    """Maximum number of padded tokens that a process computes at once; a larger batch is accumulated."""
+    micro_tokens: Annotated[int, NOT_NEGATIVE] = 0
+    """Maximum number of padded tokens that a process trains on at once; a larger batch is accumulated. 0: 2048 on a
+    CPU, 16384 on a GPU. Evaluations, which keep no activations, compute up to eight times as many, at most 16384."""
     window: Annotated[int, NOT_NEGATIVE] = 50
     """Number of batches that are sorted by length together; 0: plain shuffling."""
     share_prompt: Literal["auto", "yes", "no"] = "auto"

@@ -190,6 +190,7 @@ def _surfaces(
     from llm.evaluation.hessian import Surface
     from llm.models.lora import load_adapter
     from llm.models.policy import Policy
+    from llm.training.engine import micro_tokens
 
     model = load_adapter(base, str(adapter), trainable=True)
     try:
@@ -205,7 +206,7 @@ def _surfaces(
                 dataclasses.replace(task, share_prompt=policy.share_prompt),
                 np.arange(len(task), dtype=np.int64),
             )
-            found[name] = Surface(policy, task, rows, most=config.micro_tokens)
+            found[name] = Surface(policy, task, rows, most=micro_tokens(config, base.device.type))
         yield found
     finally:
         model.unload()

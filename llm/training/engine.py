@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from llm.config import TrainConfig
 
 
+# Padded tokens at once by type of device: on a CPU more are no faster, on a GPU fewer leave it idle.
+MICRO_TOKENS = {"cpu": 2048, "gpu": 16384}
+EVALUATION_TOKENS = 16384
+
+
+def micro_tokens(config: TrainConfig, device: str) -> int:
+    """Return the maximum number of padded tokens of a micro-batch on a type of device, such as "cpu"."""
+    return config.micro_tokens or MICRO_TOKENS["cpu" if device == "cpu" else "gpu"]
+
+
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """Return accelerate's handle of the processes; `accelerate launch` decides their number, and DDP or FSDP.
 
@@ -98,6 +108,11 @@ class Engine:
         """The number of processes."""
         return int(self.accelerator.num_processes)
 
+    @property
+    def max_tokens(self) -> int:
+        """Maximum number of padded tokens of a micro-batch."""
+        return micro_tokens(self.config, self.accelerator.device.type)
+
     def reset_optimizer(self, steps: int) -> None:
         """Reset the optimizer and its schedule of `steps` steps; the weights stay."""
         self.optimizer.optimizer.state.clear()
@@ -119,7 +134,7 @@ class Engine:
 
     def parts(self, objective: Objective, rows: Indices) -> list[Indices]:
         """Return this process's shard of a batch, split into micro-batches; equally many on every process."""
-        count = micro_batch_count(rows, objective.lengths, world=self.world, max_tokens=self.config.micro_tokens)
+        count = micro_batch_count(rows, objective.lengths, world=self.world, max_tokens=self.max_tokens)
         mine = shard(rows, objective.lengths, rank=self.accelerator.process_index, world=self.world)
         return split(mine, count)
 
@@ -224,7 +239,8 @@ class Engine:
         order = rows[np.argsort(objective.lengths[rows], kind="stable")]
         filled = np.concatenate([order, np.repeat(order[-1:], -len(order) % self.world)])
         counts = np.arange(len(filled)) < len(order)
-        longest = max(1, self.config.micro_tokens // int(objective.lengths[order[-1]]))
+        most = min(8 * self.max_tokens, max(self.max_tokens, EVALUATION_TOKENS))  # no activations are kept
+        longest = max(1, most // int(objective.lengths[order[-1]]))
         for start in range(0, len(filled), longest * self.world):
             stop = min(start + longest * self.world, len(filled))
             mine = np.arange(start, stop)[self.accelerator.process_index :: self.world]

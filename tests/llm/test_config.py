@@ -42,12 +42,13 @@ def test_every_option_is_documented(group: type) -> None:
 
 AT_LEAST_0 = ("optima_steps", "reference_steps", "sft_rows", "preference_rows", "window", "lora_rank", "warmup")
 AT_LEAST_0 += ("seed", "world_seed", "eval_every", "gap_rows", "threads", "keep_every")
-AT_LEAST_1 = ("steps", "k", "batch_sft", "batch_preference", "micro_tokens", "lora_alpha", "eval_rows", "save_every")
+AT_LEAST_1 = ("steps", "k", "batch_sft", "batch_preference", "lora_alpha", "eval_rows", "save_every")
 AT_LEAST_1 += ("block",)
 RANGES = [
     *((name, -1, "at least 0", [0]) for name in AT_LEAST_0),
     *((name, 0, "at least 1", [1]) for name in AT_LEAST_1),
     ("max_length", 1, "at least 2", [2]),
+    ("micro_tokens", -1, "at least 0", [0, 1]),
     *((name, -0.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap", "replay")),
     *((name, 1.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap", "replay")),
     *((name, 0.0, "greater than 0", [1e-9]) for name in ("beta", "lr", "max_loss_ratio", "orpo_lambda")),
