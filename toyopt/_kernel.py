@@ -1,8 +1,8 @@
 """The compiled loop behind `toyopt.simulate`: imported only when something is simulated, since numba is slow to load.
 
-The rules are not written here: `toyopt.algorithms` is compiled as it stands. numba keys its on-disk cache on this
-file and on what the loop closes over, so the loop closes over a digest of the other sources that it is made of, and
-says on return which ones it was compiled from.
+The rules are not written here: `toyopt.algorithms.choices` is compiled as it stands. numba keys its on-disk cache on
+this file and on the loop's closure, so the closure holds a digest of the other sources of the loop, and the loop
+returns the digest that it was compiled with.
 
 What makes it as fast as C: numba counts references to an array whenever a function takes, copies or slices one, with
 atomic instructions that cost more than a step's arithmetic. Only `run` counts (or the generator would leak); what it
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numba import njit
 
-from toyopt import _kernel_types, algorithms
+from toyopt import _kernel_types
 from toyopt._check import Array
 from toyopt._kernel_types import (
     ALRIGHT,
@@ -46,9 +46,10 @@ from toyopt._kernel_types import (
     Rule,
     Work,
 )
+from toyopt.algorithms import choices
 
 SOURCE_DIGEST = int.from_bytes(
-    hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (algorithms, _kernel_types))).digest()[:7],
+    hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (choices, _kernel_types))).digest()[:7],
     "little",
 )
 
@@ -61,12 +62,12 @@ def inlined(function: _Function) -> _Function:
     return _njit(forceinline=True, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
 
 
-_draw: Any = inlined(algorithms.draw)
-_largest_weighted_gap: Any = inlined(algorithms.largest_weighted_gap)
-_even_draw: Any = inlined(algorithms.even_draw)
-_replayed_stage: Any = inlined(algorithms.replayed_stage)
-_is_max_evaluation = inlined(algorithms.is_max_evaluation)
-_stage_over = inlined(algorithms.stage_over)
+_draw: Any = inlined(choices.draw)
+_largest_weighted_gap: Any = inlined(choices.largest_weighted_gap)
+_even_draw: Any = inlined(choices.even_draw)
+_replayed_stage: Any = inlined(choices.replayed_stage)
+_is_max_evaluation = inlined(choices.is_max_evaluation)
+_stage_over = inlined(choices.stage_over)
 
 
 @inlined

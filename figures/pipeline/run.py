@@ -276,10 +276,10 @@ def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
 
 def _requirements(rows: Sequence[Mapping[str, str]]) -> Table:
     """Return the table of the resources that the runs need, and of the available ones."""
-    table = _table("needed", "how much", "there", "")
+    table = _table("resource", "amount", "available", "")
     for row in rows:
         missing = Text("missing" if row["missing"] else "", style="bold red")
-        table.add_row(Text(row["what"]), Text(row["amount"]), Text(row["there"]), missing)
+        table.add_row(Text(row["name"]), Text(row["amount"]), Text(row["available"]), missing)
     return table
 
 

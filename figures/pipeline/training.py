@@ -175,10 +175,10 @@ def _grids(wanted: Wanted) -> tuple[dict[str, list[Grid]], dict[str, str]]:
 
 def _requirements(wanted: Wanted, out: Path) -> Sequence[Any]:
     """Return the resources that the unfinished runs need: GPU, weights, data, disk."""
-    from llm.study.resources import needs
+    from llm.study.resources import requirements
 
     every = [grid for grids in _grids(wanted)[0].values() for grid in grids]
-    return needs(every, runs_folder(out)) if every else ()
+    return requirements(every, runs_folder(out)) if every else ()
 
 
 def _carry_out(events: Path, wanted: Wanted, out: Path, jobs: int | None) -> dict[str, Any]:

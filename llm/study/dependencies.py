@@ -11,21 +11,20 @@ from llm.common.cache import digest
 from llm.config import INPUTS, SINGLE_OBJECTIVE, TrainConfig
 from llm.study.sweep import StudyRun
 
-# The work of a step beside that of a step on one objective; and of MAXRIGHT's look at the objective it does not choose.
-_STEP = {"mix": 2.0}
-_LOOK = 0.5
+# The work of evaluating an objective beside that of a step on it.
+_EVALUATION = 0.5
 # The work of a step on the embedded worlds beside that of the small one, and the small one's seconds on one core: a
-# first guess, until a run has shown how fast it is here.
+# first guess, until the rate of a run has been measured.
 _SIZE = {"small": 1.0, "standard": 4.0, "large": 60.0}
 _GUESS = 0.015
 _PRETRAINING = 1600.0  # of such steps, to make a world's base
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What must be there before a run's first step, by names that are equal for runs that share it.
+class Prerequisites:
+    """The computations before a run's first step, by names that are equal for runs that share a computation.
 
-    base  the embedded world's base model and data, if the run is on them
+    base  the embedded world's base model and data, if the run is in the embedded world
     rest  the reference with its log-probabilities, and the optima
     """
 
@@ -34,14 +33,14 @@ class Needs:
 
     @property
     def all(self) -> frozenset[str]:
-        """Both."""
+        """The names of all computations."""
         return self.base | self.rest
 
 
-NOTHING = Needs(frozenset(), frozenset())
+NOTHING = Prerequisites(frozenset(), frozenset())
 
 
-def needs(config: TrainConfig) -> Needs:
+def prerequisites(config: TrainConfig) -> Prerequisites:
     """Return the computations that a run shares with others, which may take most of a run's time."""
     data = config.values_of(*INPUTS)
     world = {k: v for k, v in data.items() if k.startswith("world_")}
@@ -64,19 +63,16 @@ def needs(config: TrainConfig) -> Needs:
     if config.f_star == "compute":
         steps = config.optima_steps or config.steps
         rest.add(f"optima {digest({**alone, 'steps': steps, 'reference': reference})}")
-    return Needs(frozenset(base), frozenset(rest))
+    return Prerequisites(frozenset(base), frozenset(rest))
 
 
 def work(config: TrainConfig) -> float:
     """Return a run's work, in units of a small world's step on one objective."""
-    step = _STEP.get(config.method, 1.0)
-    if config.method == "maxright":
-        step += _LOOK / config.k
-    return config.steps * step * _size(config)
+    return config.steps * _step_work(config) * _size(config)
 
 
 def preparation(config: TrainConfig, wanted: Iterable[str]) -> float:
-    """Return the work of the shared computations in `wanted`, a part of the run's needs, in the same units."""
+    """Return the work of the shared computations in `wanted`, a part of the run's prerequisites, in the same units."""
     units = 0.0
     for name in wanted:
         kind = name.partition(" ")[0]
@@ -90,25 +86,26 @@ def preparation(config: TrainConfig, wanted: Iterable[str]) -> float:
 
 
 class Rates:
-    """Seconds a unit of work, from what is known so far."""
+    """Seconds a unit of work, from the metrics of the runs so far."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[TrainConfig, float]] = {}
 
     def __len__(self) -> int:
-        """How many runs have shown theirs."""
+        """Return the number of runs with a measured rate."""
         return len(self._known)
 
-    def see(self, run: StudyRun, line: Mapping[str, Any]) -> None:
+    def update(self, run: StudyRun, line: Mapping[str, Any]) -> None:
         """Update a run's rate from the last line of its metrics."""
         if line["step"] and float(line["seconds"]) > 0.0:
             done = work(run.config) * line["step"] / run.config.steps
             self._known[run.name] = (run.config, float(line["seconds"]) / done)
 
     def of(self, run: StudyRun) -> float:
-        """Of the run itself, else of others of its method (and k), of its model and batches, or of any.
+        """Return the rate of a run, or the mean rate of the runs that are most like it.
 
-        Where nothing is known yet, a guess for the embedded worlds, nan for other models.
+        Alike are runs of the same method and work a step, else of the same model and batches, else all runs. Without
+        any measured rate: a guess for the embedded worlds, nan for other models.
         """
         if run.name in self._known:
             return self._known[run.name][1]
@@ -117,6 +114,12 @@ class Rates:
             if rates:
                 return sum(rates) / len(rates)
         return _GUESS if run.config.model == "embedded" and run.config.world_size != "large" else math.nan
+
+
+def _step_work(config: TrainConfig) -> float:
+    """Return the mean work of a step, in units of a step on one objective."""
+    rule = config.rule()
+    return sum(rule.training_shares(2)) + _EVALUATION * sum(rule.evaluation_shares(2))
 
 
 def _size(config: TrainConfig) -> float:
@@ -129,4 +132,4 @@ def _shape(config: TrainConfig) -> tuple[Any, ...]:
 
 
 def _kind(config: TrainConfig) -> tuple[Any, ...]:
-    return *_shape(config), config.method, config.k
+    return *_shape(config), config.method, round(_step_work(config), 6)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from llm.common.files import read_json
 from llm.study import measures
-from llm.study.dependencies import Needs, Rates, preparation, work
+from llm.study.dependencies import Prerequisites, Rates, preparation, work
 from llm.study.status import is_finished, is_trained, last_step
 from llm.study.sweep import StudyRun
 
@@ -43,8 +43,10 @@ class Progress:
 class Forecast:
     """Estimates of durations, learned from finished runs and from the steps of unfinished runs."""
 
-    def __init__(self, runs: Sequence[StudyRun], root: Path, jobs: int, needs: Mapping[str, Needs]) -> None:
-        self.root, self.jobs, self.needs = root, jobs, needs
+    def __init__(
+        self, runs: Sequence[StudyRun], root: Path, jobs: int, prerequisites: Mapping[str, Prerequisites]
+    ) -> None:
+        self.root, self.jobs, self.prerequisites = root, jobs, prerequisites
         self.total, self.began = len(runs), time.monotonic()
         self.done = 0
         self.making: dict[str, tuple[frozenset[str], float]] = {}  # what a run has yet to make, and since when
@@ -58,9 +60,9 @@ class Forecast:
         folder = run.folder(self.root)
         if is_trained(run, self.root):
             summary = read_json(folder / "summary.json")
-            self.rates.see(run, {"step": run.config.steps, "seconds": summary["seconds"]})
+            self.rates.update(run, {"step": run.config.steps, "seconds": summary["seconds"]})
         else:
-            self.rates.see(run, last_step(folder))
+            self.rates.update(run, last_step(folder))
         if is_finished(run, self.root):
             self.done += 1
             for measure in run.measures:
@@ -100,7 +102,7 @@ class Forecast:
         """Return the progress at this moment."""
         lines = {one.job.run.name: last_step(one.job.run.folder(self.root)) for one in running}
         for one in running:
-            self.rates.see(one.job.run, lines[one.job.run.name])
+            self.rates.update(one.job.run, lines[one.job.run.name])
         made, now, slow = set(there), time.monotonic(), 1.0
         sure: list[float] = []  # of each length, the part that is not to be corrected by `slow`
         lengths: list[float] = []
@@ -120,7 +122,7 @@ class Forecast:
             sure.append(preparing)
         extra = sum(self.overheads) / len(self.overheads) if self.overheads else 0.0
         for run in waiting:
-            missing = self.needs[run.name].all - made
+            missing = self.prerequisites[run.name].all - made
             made |= missing
             lengths.append(self.length(run, missing) + extra)
         if not self.rates:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from llm.config import TrainConfig
 from llm.study import Grid, StudyRun
-from llm.study.dependencies import needs as shared
+from llm.study.dependencies import prerequisites
 from llm.study.measures import missing as not_measured
 from llm.study.status import is_finished
 from llm.study.sweep import union
@@ -47,16 +47,16 @@ WEIGHT_FILES = (
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """A resource: its amount, its availability, and in `missing` the remedy if the available amount is too small."""
 
-    what: str
+    name: str
     amount: str
-    there: str
+    available: str
     missing: str = ""
 
 
-def needs(grids: Sequence[Grid], root: str | Path) -> tuple[Need, ...]:
+def requirements(grids: Sequence[Grid], root: str | Path) -> tuple[Requirement, ...]:
     """Return the resources that the unfinished or unmeasured runs of these grids need in `root`.
 
     Queries CUDA, the hub's local cache, the hub (not if HF_HUB_OFFLINE is set) and the disk, but not the judge; loads
@@ -64,16 +64,16 @@ def needs(grids: Sequence[Grid], root: str | Path) -> tuple[Need, ...]:
     """
     runs = union(list(grids))
     open_runs = [run for run in runs if not is_finished(run, Path(root))]
-    found = [Need("runs", f"{len(open_runs)} to be carried out", f"{len(runs) - len(open_runs)} finished")]
+    required = [Requirement("runs", f"{len(open_runs)} to be carried out", f"{len(runs) - len(open_runs)} finished")]
     if open_runs:
-        found += [_gpu(open_runs)]
+        required += [_gpu(open_runs)]
         models = dict.fromkeys(run.config.model for run in open_runs)
         sets = dict.fromkeys(name for run in open_runs for name in (run.config.sft, run.config.preference))
-        found += [_from_hub("model", name) for name in models if name != "embedded"]
-        found += [_from_hub("dataset", name) for name in sets if name != "embedded"]
-        found += _measures(open_runs, Path(root))
-        found += [_disk(open_runs, found, Path(root))]
-    return tuple(found)
+        required += [_from_hub("model", name) for name in models if name != "embedded"]
+        required += [_from_hub("dataset", name) for name in sets if name != "embedded"]
+        required += _measures(open_runs, Path(root))
+        required += [_disk(open_runs, required, Path(root))]
+    return tuple(required)
 
 
 def gpus() -> int:
@@ -91,32 +91,32 @@ def wants_gpu(config: TrainConfig) -> bool:
 def gpu_hours(runs: Sequence[StudyRun]) -> float:
     """Return the H100 hours of runs; nan if a model's size is unknown. Shared computations count once."""
     operations = 0.0
-    seen: set[str] = set()
+    counted: set[str] = set()
     for config in (run.config for run in runs if wants_gpu(run.config)):
         tokens = [float(TOKENS_PAIR * config.batch_preference), float(TOKENS_SFT * config.batch_sft)]
         step = CHECKPOINTED if config.gradient_checkpointing else STEP
         units = config.steps * step * _per_step(config, tokens)
         evaluations = config.steps / config.eval_every if config.eval_every else 1.0
         units += FORWARD * evaluations * config.eval_rows * (TOKENS_PAIR + TOKENS_SFT)
-        for name in shared(config).rest - seen:
+        for name in prerequisites(config).rest - counted:
             units += _shared(config, name, tokens, step)
-            seen.add(name)
+            counted.add(name)
         operations += units * WEIGHTS.get(config.model, float("nan"))
     return operations / (PEAK * UTILISATION) / 3600.0
 
 
 def _per_step(config: TrainConfig, tokens: Sequence[float]) -> float:
-    """Tokens that a step trains on, as a mean over the run; MAXRIGHT's looks at the other objective included."""
-    dpo, sft = tokens
-    if config.method == "mix":
-        return dpo + sft
-    mean = config.lam * dpo + (1.0 - config.lam) * sft
-    looks = FORWARD / STEP * (dpo + sft - mean) / config.k if config.method == "maxright" else 0.0
-    return mean + looks
+    """Return the mean number of tokens that a step trains on; evaluated tokens count by their share of operations."""
+    rule = config.rule()
+    shares = zip(rule.training_shares(2), rule.evaluation_shares(2), tokens, strict=True)
+    return sum((trained + FORWARD / STEP * evaluated) * count for trained, evaluated, count in shares)
 
 
 def _shared(config: TrainConfig, name: str, tokens: Sequence[float], step: int) -> float:
-    """Operations a weight of what runs share: both optima; or the reference's adapter and its log-probabilities."""
+    """Return the operations a weight of a shared computation.
+
+    Shared are both optima, or the reference's adapter with its log-probabilities.
+    """
     dpo, sft = tokens
     if name.startswith("optima"):
         return (config.optima_steps or config.steps) * step * (dpo + sft)
@@ -125,10 +125,10 @@ def _shared(config: TrainConfig, name: str, tokens: Sequence[float], step: int) 
     return trained * step * batch + FORWARD * config.preference_rows * TOKENS_PAIR
 
 
-def _gpu(runs: Sequence[StudyRun]) -> Need:
+def _gpu(runs: Sequence[StudyRun]) -> Requirement:
     wanting = [run for run in runs if wants_gpu(run.config)]
     if not wanting:
-        return Need("GPU", "none", "")
+        return Requirement("GPU", "none", "")
     hours = gpu_hours(wanting)
     amount = f"about {hours:.2g} H100 hours" if hours == hours else "hours not known"
     import torch
@@ -137,25 +137,27 @@ def _gpu(runs: Sequence[StudyRun]) -> Need:
     amount += f" (tokens x weights x operations at {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s; not measured)"
     if not count:
         missing = f"the runs of {wanting[0].config.model} need a GPU, and there is no CUDA device"
-        return Need("GPU", amount, "no CUDA device", missing)
+        return Requirement("GPU", amount, "no CUDA device", missing)
     names = [torch.cuda.get_device_properties(i) for i in range(count)]
     there = ", ".join(f"{p.name} {p.total_memory / 2**30:.0f} GiB" for p in names)
-    return Need("GPU", amount, there)
+    return Requirement("GPU", amount, there)
 
 
-def _from_hub(kind: Literal["model", "dataset"], name: str) -> Need:
-    """Return the need for a model's weights or a data set: on disk, in the local cache, or on the hub."""
-    what = f"{'weights' if kind == 'model' else 'data'}: {name}"
+def _from_hub(kind: Literal["model", "dataset"], name: str) -> Requirement:
+    """Return the requirement of a model's weights or a data set: on disk, in the local cache, or on the hub."""
+    resource = f"{'weights' if kind == 'model' else 'data'}: {name}"
     known = WEIGHTS.get(name, 0.0) * 2 if kind == "model" else DATA.get(name, 0.0)
     size = _size(known) if known else "size not known"
     if Path(name).exists():
-        return Need(what, "", "on this disk")
+        return Requirement(resource, "", "on this disk")
     if _cached(kind, name):
-        return Need(what, size, "in the cache")
+        return Requirement(resource, size, "in the cache")
     why = _refused(kind, name)
     if not why:
-        return Need(what, size, "on the hub, to be downloaded")
-    return Need(what, size, "no", f"{name} is not in the cache (HF_HOME) and not to be had from the hub ({why})")
+        return Requirement(resource, size, "on the hub, to be downloaded")
+    return Requirement(
+        resource, size, "no", f"{name} is not in the cache (HF_HOME) and not to be had from the hub ({why})"
+    )
 
 
 def _cached(kind: str, name: str) -> bool:
@@ -188,8 +190,8 @@ def _refused(kind: str, name: str) -> str:
     return ""
 
 
-def _measures(runs: Sequence[StudyRun], root: Path) -> list[Need]:
-    """Return the needs of measures of runs outside the embedded world, which has its own questions and judge."""
+def _measures(runs: Sequence[StudyRun], root: Path) -> list[Requirement]:
+    """Return the requirements of measures of runs outside the embedded world, which has its own questions and judge."""
     from llm.evaluation.benchmark import of_world
 
     open_measures = [(run.config, not_measured(run.folder(root), run.measures)) for run in runs]
@@ -198,34 +200,34 @@ def _measures(runs: Sequence[StudyRun], root: Path) -> list[Need]:
     return [*(_questions(len(asked)) if asked else ()), *([_judge(len(judged))] if judged else ())]
 
 
-def _questions(runs: int) -> tuple[Need, Need]:
-    """Return the needs for the harness and the data of its task mmlu."""
+def _questions(runs: int) -> tuple[Requirement, Requirement]:
+    """Return the requirements of the harness and the data of its task mmlu."""
     from llm.evaluation.benchmark import harness_version
 
-    what = "questions: MMLU, 1-shot"
+    resource = "questions: MMLU, 1-shot"
     amount = f"{QUESTIONS:,} a run, {runs} runs; their time is not among the GPU hours"
     try:
-        harness = Need(what, amount, f"lm-eval {harness_version()}")
+        harness = Requirement(resource, amount, f"lm-eval {harness_version()}")
     except ValueError as error:
-        harness = Need(what, amount, "no lm-eval", str(error))
+        harness = Requirement(resource, amount, "no lm-eval", str(error))
     return harness, _from_hub("dataset", MMLU)
 
 
-def _judge(runs: int) -> Need:
-    """Return the need for the judge that the environment names; the judge itself is not contacted."""
+def _judge(runs: int) -> Requirement:
+    """Return the requirement of the judge that the environment names; the judge itself is not contacted."""
     from llm.judging.world import PROMPTS, endpoint
 
-    what = "judge: answers"
+    resource = "judge: answers"
     amount = f"at most {2 * PROMPTS:,} requests a run, {runs} runs; what they cost, and their time, is not known here"
     try:
         judge = endpoint()
     except ValueError as error:
-        return Need(what, amount, "no", str(error))
-    return Need(what, amount, f"{judge.model} at {judge.url}, not tried")
+        return Requirement(resource, amount, "no", str(error))
+    return Requirement(resource, amount, f"{judge.model} at {judge.url}, not tried")
 
 
-def _disk(runs: Sequence[StudyRun], found: Sequence[Need], root: Path) -> Need:
-    """Return the need for disk space of runs and downloads, each on the disk that it is written to.
+def _disk(runs: Sequence[StudyRun], required: Sequence[Requirement], root: Path) -> Requirement:
+    """Return the requirement of disk space of runs and downloads, each on the disk that it is written to.
 
     Runs on the embedded worlds are too small to count.
     """
@@ -234,7 +236,7 @@ def _disk(runs: Sequence[StudyRun], found: Sequence[Need], root: Path) -> Need:
     runs = [run for run in runs if run.config.model != "embedded"]
     kept = sum(r.config.steps // r.config.keep_every for r in runs if r.config.keep_every)
     wanted = {_existing(root): RUN_BYTES * len(runs) + KEPT_BYTES * kept}
-    names = [need.what.partition(": ")[2] for need in found if need.there.startswith("on the hub")]
+    names = [r.name.partition(": ")[2] for r in required if r.available.startswith("on the hub")]
     downloads = sum(WEIGHTS.get(name, 0.0) * 2 + DATA.get(name, 0.0) for name in names)
     hub = _existing(Path(constants.HF_HUB_CACHE))
     if os.stat(hub).st_dev == os.stat(next(iter(wanted))).st_dev:  # noqa: PTH116
@@ -245,7 +247,7 @@ def _disk(runs: Sequence[StudyRun], found: Sequence[Need], root: Path) -> Need:
     short = [f"{place} has {_size(free[place])} free, of {_size(size)}" for place, size in wanted.items()
              if free[place] < size]  # fmt: skip
     there = ", ".join(f"{_size(free[place])} free in {place}" for place in wanted)
-    return Need("disk", _size(sum(wanted.values())), there, f"disk: {'; '.join(short)} needed" if short else "")
+    return Requirement("disk", _size(sum(wanted.values())), there, f"disk: {'; '.join(short)} needed" if short else "")
 
 
 def _existing(path: Path) -> Path:

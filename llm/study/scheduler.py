@@ -12,7 +12,7 @@ from typing import Any
 from llm.common.files import BusyError, ensure_writable, lock, write_json
 from llm.common.processes import Child, ForkServer, Start, cores, start_process, stop_requested
 from llm.common.scheduler import Scheduler
-from llm.study.dependencies import NOTHING, needs
+from llm.study.dependencies import NOTHING, prerequisites
 from llm.study.eta import Forecast, Progress
 from llm.study.preload import preload
 from llm.study.status import command, failure_file, has_base, has_begun, is_finished, is_trained, last_step
@@ -100,8 +100,8 @@ class _Study:
     def __init__(self, runs: Sequence[StudyRun], root: Path, jobs: int, start: Start) -> None:
         self.runs, self.root, self.at_a_time, self.start = runs, root, jobs, start
         self.failed: list[Failure] = []
-        requires = {r.name: NOTHING if is_trained(r, root) else needs(r.config) for r in runs}
-        self.forecast = Forecast(runs, root, jobs, requires)
+        required = {r.name: NOTHING if is_trained(r, root) else prerequisites(r.config) for r in runs}
+        self.forecast = Forecast(runs, root, jobs, required)
         waiting = [RunJob(run, self) for run in runs if not is_finished(run, root)]
         made = (name for run in runs for name in shown(run, root))
         self.scheduler: Scheduler[RunJob] = Scheduler(waiting, jobs, made)
@@ -127,7 +127,7 @@ class RunJob:
 
     def __init__(self, run: StudyRun, study: _Study) -> None:
         self.run, self.name, self.before = run, run.name, 0.0
-        self.requires = study.forecast.needs[run.name].all
+        self.requires = study.forecast.prerequisites[run.name].all
         self._study = study
 
     def start(self, slot: int) -> Child:
@@ -163,7 +163,7 @@ class RunJob:
 
 def shown(run: StudyRun, root: Path) -> frozenset[str]:
     """Return the shared resources that a run's folder shows to exist."""
-    required = needs(run.config)
+    required = prerequisites(run.config)
     if has_begun(run, root):
         return required.all
     return required.base if has_base(run, root) else frozenset()

@@ -12,14 +12,14 @@ pytest.importorskip("torch")
 
 from llm import TrainConfig
 from llm.study import Grid, StudyRun
-from llm.study.dependencies import Rates, needs, preparation, work
+from llm.study.dependencies import Rates, preparation, prerequisites, work
 
 BASE = TrainConfig(f_star="compute", reference="chosen", steps=10)
 
 
 def shared(**changes: Any) -> tuple[bool, int]:
-    """Whether the base is shared with a run of other options; and how many of its two other needs are."""
-    ours, theirs = needs(BASE), needs(dataclasses.replace(BASE, **changes))
+    """Whether the base is shared with a run of other options; and how many of its two other prerequisites are."""
+    ours, theirs = prerequisites(BASE), prerequisites(dataclasses.replace(BASE, **changes))
     assert len(ours.rest) == 2
     return ours.base == theirs.base, len(ours.rest & theirs.rest)
 
@@ -49,8 +49,8 @@ def test_what_runs_share(changes: dict[str, Any], base: bool, rest: int) -> None
 
 def test_a_bare_reference_is_shared_by_all_learning_rates() -> None:
     bare = TrainConfig()
-    assert needs(bare) == needs(dataclasses.replace(bare, lr=1e-3, batch_sft=2))
-    assert needs(dataclasses.replace(bare, model="some/model")).base == frozenset()
+    assert prerequisites(bare) == prerequisites(dataclasses.replace(bare, lr=1e-3, batch_sft=2))
+    assert prerequisites(dataclasses.replace(bare, model="some/model")).base == frozenset()
 
 
 def test_work_and_preparations_in_steps() -> None:
@@ -59,7 +59,7 @@ def test_work_and_preparations_in_steps() -> None:
     assert work(dataclasses.replace(small, method="mix")) == 20.0
     assert 10.0 < work(dataclasses.replace(small, method="maxright", k=10)) < 11.0
     assert work(dataclasses.replace(small, method="maxright", k=1)) == 15.0
-    wanted = needs(small)
+    wanted = prerequisites(small)
     assert preparation(small, wanted.rest) == 10.0 + 20.0
     assert preparation(small, wanted.base) > 1000.0
     assert preparation(small, ()) == 0.0
@@ -72,17 +72,17 @@ def test_rates_are_of_the_nearest_run_that_is_known() -> None:
     rates, ours = Rates(), run("ours")
     assert 0.0 < rates.of(ours) < 1.0  # a guess
     assert math.isnan(rates.of(run("other", model="some/model")))
-    rates.see(run("large", world_size="large"), {"step": 10, "seconds": 600.0 * 10})
+    rates.update(run("large", world_size="large"), {"step": 10, "seconds": 600.0 * 10})
     assert rates.of(ours) == pytest.approx(600.0 / work(run("x", world_size="large").config) * 10)
-    rates.see(run("mix", method="mix"), {"step": 5, "seconds": 1.0})
+    rates.update(run("mix", method="mix"), {"step": 5, "seconds": 1.0})
     assert rates.of(ours) == pytest.approx(0.1)
-    rates.see(run("alike", lam=0.1), {"step": 2, "seconds": 0.6})
+    rates.update(run("alike", lam=0.1), {"step": 2, "seconds": 0.6})
     assert rates.of(ours) == pytest.approx(0.3)
-    rates.see(ours, {"step": 0, "seconds": 0.0})
-    rates.see(ours, {"step": 10, "seconds": 5.0})
+    rates.update(ours, {"step": 0, "seconds": 0.0})
+    rates.update(ours, {"step": 10, "seconds": 5.0})
     assert rates.of(ours) == pytest.approx(0.5)
 
 
 def test_grids_know_which_of_their_runs_share() -> None:
     runs = Grid(BASE, seeds=(1, 2)).runs()
-    assert len({needs(run.config).all for run in runs}) == 2
+    assert len({prerequisites(run.config).all for run in runs}) == 2

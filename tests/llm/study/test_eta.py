@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from llm import TrainConfig
 from llm.study import Grid
-from llm.study.dependencies import needs
+from llm.study.dependencies import prerequisites
 
 SMALL = TrainConfig(f_star="compute", reference="chosen", steps=10)
 
@@ -53,7 +53,7 @@ def test_what_takes_longer_than_thought_is_not_nearly_done(tmp_path: Path, monke
     from llm.study import eta
 
     (run,) = Grid(dataclasses.replace(SMALL, world_size="small"), methods=("alright",)).runs()
-    wanted, now = needs(run.config), [100.0]
+    wanted, now = prerequisites(run.config), [100.0]
     monkeypatch.setattr(eta.time, "monotonic", lambda: now[0])
     one = Running(SimpleNamespace(run=run, before=0.0), None, 0, now[0], wanted.all)  # type: ignore[arg-type]
     forecaster = eta.Forecast([run], tmp_path, 1, {run.name: wanted})

@@ -39,23 +39,23 @@ def runs(**options: Any) -> tuple[StudyRun, ...]:
     return pythia(**options).runs()
 
 
-def find(found: tuple[resources.Need, ...]) -> dict[str, resources.Need]:
-    return {need.what: need for need in found}
+def by_name(required: tuple[resources.Requirement, ...]) -> dict[str, resources.Requirement]:
+    return {requirement.name: requirement for requirement in required}
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_is_missing_is_told_with_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_resource_is_listed_with_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "gpus", lambda: 0)
-    found = find(resources.needs([pythia(), pythia(lam=0.3)], tmp_path / "runs"))
-    assert list(found) == [
+    required = by_name(resources.requirements([pythia(), pythia(lam=0.3)], tmp_path / "runs"))
+    assert list(required) == [
         "runs", "GPU", WEIGHTS, "data: vicgalle/alpaca-gpt4", "data: Dahoas/rm-hh-rlhf", "disk",
     ]  # fmt: skip
-    assert (found["runs"].amount, found["runs"].there) == ("2 to be carried out", "0 finished")
-    assert "no CUDA device" in found["GPU"].missing
-    assert "not measured" in found["GPU"].amount
-    assert found[WEIGHTS].amount == "2.0 GB"
-    assert "HF_HUB_OFFLINE is set" in found[WEIGHTS].missing
-    assert not found["disk"].missing
+    assert (required["runs"].amount, required["runs"].available) == ("2 to be carried out", "0 finished")
+    assert "no CUDA device" in required["GPU"].missing
+    assert "not measured" in required["GPU"].amount
+    assert required[WEIGHTS].amount == "2.0 GB"
+    assert "HF_HUB_OFFLINE is set" in required[WEIGHTS].missing
+    assert not required["disk"].missing
 
 
 def snapshot(hub: Path, folder: str, file: str) -> None:
@@ -66,36 +66,41 @@ def snapshot(hub: Path, folder: str, file: str) -> None:
     (hub / folder / "refs" / "main").write_text("c0ffee")
 
 
-def test_what_is_in_the_cache_is_found(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resources_in_the_cache_are_available(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "gpus", lambda: 1)
     card = SimpleNamespace(name="Abacus", total_memory=2**33)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: card)
     snapshot(hub, "models--EleutherAI--pythia-1b", "config.json")
     snapshot(hub, "datasets--Dahoas--rm-hh-rlhf", "data.parquet")
-    found = find(resources.needs([pythia()], tmp_path / "runs"))
-    assert found["GPU"].there == "Abacus 8 GiB"
-    assert found[WEIGHTS].missing  # a configuration is no weights
-    assert found["data: vicgalle/alpaca-gpt4"].missing
-    assert not found["data: Dahoas/rm-hh-rlhf"].missing
+    required = by_name(resources.requirements([pythia()], tmp_path / "runs"))
+    assert required["GPU"].available == "Abacus 8 GiB"
+    assert required[WEIGHTS].missing  # a configuration is no weights
+    assert required["data: vicgalle/alpaca-gpt4"].missing
+    assert not required["data: Dahoas/rm-hh-rlhf"].missing
     place = hub / "models--EleutherAI--pythia-1b" / "snapshots" / "c0ffee" / "model.safetensors.index.json"
     place.write_text("{}")
     (tmp_path / "datasets" / "vicgalle___alpaca-gpt4" / "default").mkdir(parents=True)
-    assert not any(need.missing for need in resources.needs([pythia()], tmp_path / "runs"))
+    assert not any(r.missing for r in resources.requirements([pythia()], tmp_path / "runs"))
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_the_hub_has_is_not_missing_but_needs_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resources_on_the_hub_are_not_missing_but_need_disk_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(resources, "gpus", lambda: 0)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     asked: list[Any] = []
     monkeypatch.setattr("huggingface_hub.HfApi.auth_check", lambda _, name, **more: asked.append((name, more)))
-    found = find(resources.needs([pythia()], tmp_path / "runs"))
-    assert found[WEIGHTS].there == "on the hub, to be downloaded"
+    required = by_name(resources.requirements([pythia()], tmp_path / "runs"))
+    assert required[WEIGHTS].available == "on the hub, to be downloaded"
     assert ("EleutherAI/pythia-1b", {"repo_type": "model"}) in asked
     assert ("Dahoas/rm-hh-rlhf", {"repo_type": "dataset"}) in asked
-    assert found["disk"].amount == "2.3 GB"  # weights 2.02, data 0.12, a run 0.2
+    assert required["disk"].amount == "2.3 GB"  # weights 2.02, data 0.12, a run 0.2
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2.3e9))
-    assert "2.3 GB free, of 2.3 GB needed" in find(resources.needs([pythia()], tmp_path / "runs"))["disk"].missing
+    assert (
+        "2.3 GB free, of 2.3 GB needed"
+        in by_name(resources.requirements([pythia()], tmp_path / "runs"))["disk"].missing
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,14 +108,14 @@ def test_what_the_hub_has_is_not_missing_but_needs_room(tmp_path: Path, monkeypa
     [("GatedRepoError", "licence"), ("RepositoryNotFoundError", "none of this name"), ("OSError", "cannot be reached")],
 )
 @pytest.mark.usefixtures("hub")
-def test_why_the_hub_does_not_give_it(error: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_of_the_hubs_refusal_is_named(error: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import errors
 
     kind = getattr(errors, error, OSError)
-    found = kind.__new__(kind)  # which __init__ would make of an answer of the hub
+    refusal = kind.__new__(kind)  # which __init__ would make of an answer of the hub
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise found
+        raise refusal
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.HfApi.auth_check", refuse)
@@ -119,13 +124,13 @@ def test_why_the_hub_does_not_give_it(error: str, words: str, monkeypatch: pytes
 
 def test_finished_runs_and_embedded_ones_need_nothing(tmp_path: Path) -> None:
     embedded = Grid(TrainConfig.preset("embedded"), methods=("mix",))
-    found = find(resources.needs([embedded], tmp_path))
-    assert not any(need.missing for need in found.values())
-    assert (found["GPU"].amount, list(found)) == ("none", ["runs", "GPU", "disk"])
+    required = by_name(resources.requirements([embedded], tmp_path))
+    assert not any(r.missing for r in required.values())
+    assert (required["GPU"].amount, list(required)) == ("none", ["runs", "GPU", "disk"])
     for run in runs():
         run.folder(tmp_path).mkdir()
         (run.folder(tmp_path) / "summary.json").write_text("{}")
-    assert list(find(resources.needs([pythia()], tmp_path))) == ["runs"]
+    assert list(by_name(resources.requirements([pythia()], tmp_path))) == ["runs"]
 
 
 @pytest.fixture
@@ -141,29 +146,31 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_measures_need_a_judge_and_mmlu(tmp_path: Path, judge: pytest.MonkeyPatch) -> None:
     config = TrainConfig.preset("pythia-1b", method="alright")
     grid = Grid(config, methods=("alright",), lams=(0.3, 0.6), measures=("answers", "questions"))
-    found = find(resources.needs([grid], tmp_path))
-    assert found["judge: answers"].amount.startswith("at most 1,280 requests a run, 2 runs")
-    missing = found["judge: answers"].missing
+    required = by_name(resources.requirements([grid], tmp_path))
+    assert required["judge: answers"].amount.startswith("at most 1,280 requests a run, 2 runs")
+    missing = required["judge: answers"].missing
     assert "the environment has no FORGET_NEITHER_JUDGE_URL and no FORGET_NEITHER_JUDGE_MODEL" in missing
     assert judged.KEY_FROM in missing
     assert "\n" not in missing
-    assert found["questions: MMLU, 1-shot"].there.startswith("lm-eval 0.")
-    assert "cais/mmlu is not in the cache" in found["data: cais/mmlu"].missing
+    assert required["questions: MMLU, 1-shot"].available.startswith("lm-eval 0.")
+    assert "cais/mmlu is not in the cache" in required["data: cais/mmlu"].missing
     judge.setenv(judged.URL, "http://127.0.0.1:9/v1/")
     judge.setenv(judged.MODEL, "gpt-4")
     judge.setenv(judged.KEY_FROM, "THE_KEY")
     judge.delenv("THE_KEY", raising=False)
-    assert "the environment has no THE_KEY" in find(resources.needs([grid], tmp_path))["judge: answers"].missing
+    assert (
+        "the environment has no THE_KEY" in by_name(resources.requirements([grid], tmp_path))["judge: answers"].missing
+    )
     judge.setenv("THE_KEY", "secret")
-    named = find(resources.needs([grid], tmp_path))["judge: answers"]
-    assert (named.missing, named.there) == ("", "gpt-4 at http://127.0.0.1:9/v1, not tried")
+    named = by_name(resources.requirements([grid], tmp_path))["judge: answers"]
+    assert (named.missing, named.available) == ("", "gpt-4 at http://127.0.0.1:9/v1, not tried")
     assert "secret" not in repr(named)
 
 
 @pytest.mark.usefixtures("hub")
 def test_only_measures_that_are_missing_need_something(tmp_path: Path, judge: pytest.MonkeyPatch) -> None:
     world = Grid(TrainConfig.preset("embedded"), methods=("mix",), measures=("answers", "questions"))
-    assert list(find(resources.needs([world], tmp_path))) == ["runs", "GPU", "disk"]
+    assert list(by_name(resources.requirements([world], tmp_path))) == ["runs", "GPU", "disk"]
     grid = Grid(TrainConfig.preset("pythia-1b"), methods=("mix",), measures=("answers", "questions"))
     (run,) = grid.runs()
     (run.folder(tmp_path) / "measures").mkdir(parents=True)
@@ -171,11 +178,11 @@ def test_only_measures_that_are_missing_need_something(tmp_path: Path, judge: py
     (run.folder(tmp_path) / "measures" / "answers.json").write_text(taken)
     real = importlib.util.find_spec
     judge.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "lm_eval" else real(name, *a))
-    found = find(resources.needs([grid], tmp_path))
-    assert "judge: answers" not in found
-    assert "lm-eval is not installed" in found["questions: MMLU, 1-shot"].missing
+    required = by_name(resources.requirements([grid], tmp_path))
+    assert "judge: answers" not in required
+    assert "lm-eval is not installed" in required["questions: MMLU, 1-shot"].missing
     plain = Grid(TrainConfig.preset("pythia-1b"), methods=("mix",))
-    assert not {"judge: answers", "data: cais/mmlu"} & set(find(resources.needs([plain], tmp_path)))
+    assert not {"judge: answers", "data: cais/mmlu"} & set(by_name(resources.requirements([plain], tmp_path)))
 
 
 def test_the_hours_by_hand() -> None:

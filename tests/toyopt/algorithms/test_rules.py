@@ -305,6 +305,63 @@ def chosen(control: Controller, us: Sequence[float]) -> list[int]:
     return indices
 
 
+def counted_shares(rule: Rule, n: int, steps: int, gaps: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return the shares of steps that train, and that evaluate without training, each objective in a plain loop."""
+    control, coin = Controller(rule, n), np.random.default_rng(7)
+    trained, evaluated = [0] * n, [0] * n
+    for t in range(steps):
+        needed = control.needs()
+        decision = control.decide({i: gaps[(i + t) % n] for i in needed}, control.uniform(coin))
+        assert decision is not None
+        for i, coefficient in enumerate(decision.coefficients):
+            trained[i] += coefficient > 0.0
+            evaluated[i] += i in needed and coefficient == 0.0
+        control.record()
+    return [count / steps for count in trained], [count / steps for count in evaluated]
+
+
+@pytest.mark.parametrize(
+    ("rule", "n"),
+    [
+        (Sequential((30, 0, 50, 20), (0, 1, 2, 0)), 3),
+        (Sequential((30, 0, 50, 20), (0, 1, 2, 0), (-1.0,) * 4), 3),
+        (Replay((30, 0, 50, 20), (0, 1, 2, 0), 0.0), 3),
+        (Mix((0.5, 0.0, 0.5)), 3),
+        (Mix(1.0), 2),
+        (Maxright(0.5, (0.0, 0.0), k=1), 2),
+        (Maxright(0.5, (0.0, 0.0), k=5), 2),
+    ],
+    ids=repr,
+)
+def test_the_shares_of_steps_are_those_of_a_plain_loop(rule: Rule, n: int) -> None:
+    """MAXRIGHT's gaps alternate here at its evaluations, so that it chooses both objectives equally often.
+
+    The first step of a later stage still evaluates the objective of the stage before: 1 step of 100.
+    """
+    trained, evaluated = counted_shares(rule, n, 100, [1.0, 2.0, 3.0])
+    assert rule.training_shares(n) == pytest.approx(trained)
+    assert rule.evaluation_shares(n) == pytest.approx(evaluated, abs=0.01 + 1e-12)
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("rule", "n"),
+    [
+        (Alright((0.2, 0.3, 0.5)), 3),
+        (Alright(0.3), 2),
+        (Replay((2000, 8000), p=0.05), 2),
+        (Replay((2000, 0, 3000, 5000), (0, 1, 2, 1), 0.4), 3),
+    ],
+    ids=repr,
+)
+def test_the_expected_shares_of_random_choices_are_met(rule: Rule, n: int) -> None:
+    """10,000 draws: by Hoeffding's inequality a share is off by 0.03 with a probability below 2 exp(-18) < 4e-8."""
+    trained, evaluated = counted_shares(rule, n, 10_000, [])
+    assert rule.training_shares(n) == pytest.approx(trained, abs=0.03)
+    assert rule.training_shares(n) != pytest.approx([1 / n] * n, abs=0.03)
+    assert rule.evaluation_shares(n) == tuple(evaluated) == (0.0,) * n
+
+
 def test_replay_repeats_earlier_stages_below_p() -> None:
     """Stages without steps are not repeated; two earlier ones share [0, p) evenly."""
     rule = Replay((2, 0, 3, 4), order=(0, 1, 2, 1), p=0.5)
