@@ -54,10 +54,10 @@ class _Rule(ctypes.Structure):
 
 def compiler() -> str:
     """Return the path of gcc; raise NoCompilerError where there is none."""
-    found = shutil.which("gcc")
-    if found is None:
+    path = shutil.which("gcc")
+    if path is None:
         raise NoCompilerError("gcc is not on the PATH; the C loops that the benchmarks compare with need it")
-    return found
+    return path
 
 
 @functools.cache

@@ -47,8 +47,8 @@ def token_logps(model: Any, batch: Padded) -> torch.Tensor:
     """Return log-probabilities of the tokens, shape (n, L-1), 0 outside the responses."""
     ids, attention, response = batch
     logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
-    found = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
-    return found * response[:, 1:]
+    logps = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+    return logps * response[:, 1:]
 
 
 def alright(size: Size) -> Callable[[], Turn]:

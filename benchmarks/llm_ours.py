@@ -18,7 +18,8 @@ from llm.config import TrainConfig
 from llm.training.base import BaseModel
 from llm.training.engine import make_accelerator
 from llm.training.objective import Objective
-from llm.training.trainer import Trainer, TrainSpec
+from llm.training.spec import TrainSpec
+from llm.training.trainer import Trainer
 from toyopt.algorithms import DPO, SFT, Alright, Rule, Sequential
 
 

@@ -40,15 +40,15 @@ def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars
     counts = {label: call().tokens for label, call in calls.items()}
     if len(set(counts.values())) > 1:
         raise AssertionError(f"{name}: not the same rows on all sides, but {counts} tokens")
-    found: dict[str, list[Turn]] = {label: [] for label in calls}
+    by_side: dict[str, list[Turn]] = {label: [] for label in calls}
     for _ in range(repeats):
         for label, call in calls.items():
             gc.collect()
-            found[label].append(call())
+            by_side[label].append(call())
     gc.unfreeze()
     on_gpu = torch.cuda.is_available()
     times = {
-        what: {label: np.array([getattr(t, what) / t.tokens for t in all_]) for label, all_ in found.items()}
+        what: {label: np.array([getattr(t, what) / t.tokens for t in all_]) for label, all_ in by_side.items()}
         for what in ("processor", "clock")
     }
     own, none = dict(bars), dict[str, float]()
@@ -60,12 +60,12 @@ def operations(name: str, calls: Mapping[str, Callable[[], Turn]], bars: Mapping
     """Count the floating-point operations of matrix products a token, which load on the machine cannot change."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    found = {}
+    counts = {}
     for label, call in calls.items():
         with FlopCounterMode(display=False) as counter:
             turn = call()
-        found[label] = np.array([counter.get_total_flops() / turn.tokens])
-    return Row(f"{name}, operations", "token", found, dict(bars), quantity="operations")
+        counts[label] = np.array([counter.get_total_flops() / turn.tokens])
+    return Row(f"{name}, operations", "token", counts, dict(bars), quantity="operations")
 
 
 def prepare() -> None:

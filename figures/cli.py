@@ -1,4 +1,4 @@
-"""The command line: reads what is asked, says in one line what is wrong with it, and starts the run."""
+"""The command line: reads the options, reports wrong ones in one line, and starts the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None, registry: Mapping[str, str] = R
     """Run the command line and return the exit status.
 
     0: all is well; 1: an artefact failed, or a check that must hold does not, or `--verify` found a difference;
-    2: the request makes no sense, or what runs at the paper's scale need is not there;
+    2: the options are wrong, or a resource that runs at the paper's scale need is missing;
     130: stopped by Ctrl-C or SIGTERM.
     """
     with stop_requested(interrupt=False) as stop:  # before anything slow is imported
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, registry: Mapping[str, str] = R
         except UsageError as error:
             print(f"paper_repro: {error}", file=sys.stderr)
             return 2
-        except BrokenPipeError:  # the reader of our output has gone, `| head` say
+        except BrokenPipeError:  # the reader of our output has ended, as `| head` does
             sys.stdout = None  # else Python complains once more at exit
             return 1
         except OSError as error:  # the disk is full, or the folder went away

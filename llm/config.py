@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm import options
+from llm import options, rule_options
 from llm.common.arguments import (
     annotations_of,
     check_fields,
@@ -38,14 +38,14 @@ class TrainConfig(
     options.WorldOptions,
     options.ReferenceOptions,
     options.LossOptions,
-    options.OptimaOptions,
-    options.MixOptions,
-    options.MaxrightOptions,
-    options.AlrightOptions,
-    options.ReplayOptions,
-    options.SequentialOptions,
-    options.StageOptions,
-    options.AlgorithmOptions,
+    rule_options.OptimaOptions,
+    rule_options.MixOptions,
+    rule_options.MaxrightOptions,
+    rule_options.AlrightOptions,
+    rule_options.ReplayOptions,
+    rule_options.SequentialOptions,
+    rule_options.StageOptions,
+    rule_options.AlgorithmOptions,
     options.TrainingOptions,
     options.DataOptions,
     options.ModelOptions,
@@ -104,7 +104,7 @@ class TrainConfig(
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     def values_of(self, *groups: type) -> dict[str, Any]:
-        """Return plain values of the options in these groups of `llm.options`."""
+        """Return plain values of the options in these groups of options."""
         names = {field.name for group in groups for field in dataclasses.fields(group)}
         return {k: v for k, v in self.as_dict().items() if k in names}
 
@@ -214,7 +214,7 @@ def _check_combinations(c: TrainConfig) -> None:
     for name in ("stack", "average"):
         if not getattr(c, name):
             continue
-        if c.method not in options.SequentialOptions.rules or c.lora_rank == 0:
+        if c.method not in rule_options.SequentialOptions.rules or c.lora_rank == 0:
             raise ValueError(f"{name}: is for the sequential method with LoRA, got {c.method}, rank {c.lora_rank}")
         if not c.stage_reset:
             raise ValueError(f"{name}: the second stage's adapter is a new one and begins afresh; leave stage_reset")

@@ -1,24 +1,21 @@
 """The trainer's options, one field each: meaning, default, and range, in groups by role.
 
 A group is a role: what a result or a cached computation depends on is said in groups (`llm.config.RESULT`,
-`llm.config.SINGLE_OBJECTIVE`), never in names of options. A group whose options only some decision rules read names
-these in `rules`. `llm.config.TrainConfig` joins all groups into one flat configuration.
+`llm.config.SINGLE_OBJECTIVE`), never in names of options. The options of the decision rules are in `llm.rule_options`.
+`llm.config.TrainConfig` joins all groups into one flat configuration.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from llm.common.arguments import AT_LEAST_1, BELOW_1, NOT_NEGATIVE, POSITIVE, SHARE, Range
 from llm.losses import PREFERENCE_LOSSES
-from toyopt.algorithms import RULES
 
 if TYPE_CHECKING:
-    Method = str
     Loss = str
 else:
-    Method = Literal[tuple(RULES)]
     Loss = Literal[tuple(PREFERENCE_LOSSES)]
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
 
@@ -96,104 +93,6 @@ class WorldOptions:
     """
     world_family: Literal["neox", "llama", "t5"] = "neox"
     """Embedded world: architecture of the base; t5 is an encoder-decoder. The preset's lora_targets follow it."""
-
-
-@dataclass(frozen=True)
-class AlgorithmOptions:
-    """The decision rule and the order of the objectives."""
-
-    method: Method = "alright"
-    """sequential (one objective after the other), mix (weighted sum), alright (random alternation), maxright (largest
-    weighted gap), replay (sequential with rehearsal)."""
-    lam: Annotated[float, SHARE] = 0.5
-    """λ, the weight of DPO; for sequential and replay, DPO's share of the steps."""
-    order: Literal["dpo-sft", "sft-dpo"] = "dpo-sft"
-    """Sequential, replay, and the reference `paper`: order of the objectives."""
-
-
-@dataclass(frozen=True)
-class StageOptions:
-    """Options of rules that train in stages."""
-
-    rules: ClassVar[tuple[str, ...]] = ("sequential", "replay")
-
-    stage_reset: bool = True
-    """Sequential, replay: start the second stage with a new optimizer and schedule, as a second run would."""
-
-
-@dataclass(frozen=True)
-class SequentialOptions:
-    """Options of Sequential alone."""
-
-    rules: ClassVar[tuple[str, ...]] = ("sequential",)
-
-    stack: bool = False
-    """Sequential: train a second adapter on top of the first in the second stage; the result joins both."""
-    average: bool = False
-    """Sequential: train one adapter on the base in each stage; the result is their mean with weights λ (DPO) and
-    1-λ (SFT)."""
-
-
-@dataclass(frozen=True)
-class ReplayOptions:
-    """Options of replay alone."""
-
-    rules: ClassVar[tuple[str, ...]] = ("replay",)
-
-    replay: Annotated[float, SHARE] = 0.05
-    """Replay: probability, at each step of the second stage, of a step on the first objective."""
-
-
-@dataclass(frozen=True)
-class AlrightOptions:
-    """Options of ALRIGHT alone."""
-
-    rules: ClassVar[tuple[str, ...]] = ("alright",)
-
-    alternation: Literal["coin", "even"] = "coin"
-    """ALRIGHT: random draws, or an even alternation with the same share and no randomness."""
-    block: Annotated[int, AT_LEAST_1] = 1
-    """ALRIGHT: number of consecutive steps that share one draw."""
-
-
-@dataclass(frozen=True)
-class MaxrightOptions:
-    """Options of MAXRIGHT alone."""
-
-    rules: ClassVar[tuple[str, ...]] = ("maxright",)
-
-    k: Annotated[int, AT_LEAST_1] = 10
-    """MAXRIGHT: evaluate both objectives every k steps; in between, use the stored gap of the untrained objective."""
-    gap_rows: Annotated[int, NOT_NEGATIVE] = 0
-    """MAXRIGHT: number of rows of a gap evaluation; 0: a whole batch, shared with the step if the choice is as
-    expected."""
-    draw_both: bool = False
-    """MAXRIGHT: advance both data sets at every step, also the set that is not trained on."""
-
-
-@dataclass(frozen=True)
-class MixOptions:
-    """Options of Mix alone."""
-
-    rules: ClassVar[tuple[str, ...]] = ("mix",)
-
-    mix_one_graph: bool = False
-    """Mix: one backward pass of the sum (faster, more memory) instead of two."""
-
-
-@dataclass(frozen=True)
-class OptimaOptions:
-    """The optima that gaps are measured from."""
-
-    f_star: Literal["estimate", "compute", "given"] = "estimate"
-    """Optima that MAXRIGHT subtracts: estimated during the run, computed by one run on each objective (cached), or
-    given. With computed or given optima every method reports its gaps."""
-    f_dpo_star: Annotated[float | None, NOT_NEGATIVE] = None
-    """f_DPO*, if given."""
-    f_sft_star: Annotated[float | None, NOT_NEGATIVE] = None
-    """f_SFT*, if given."""
-    optima_steps: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of steps of each run that computes an optimum; 0: as many as `steps`."""
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,9 @@ def minimise_worst(
     if f_star is None:
         f_star = [minimise(problem, tuple(np.eye(n)[i]), weight_decay=weight_decay).value for i in range(n)]
     dual = _Dual(problem, weights, optima("f_star", f_star, n), weight_decay)
-    found = _epigraph(dual, start)
-    mixed = None if found.converged else minimise(problem, lam, weight_decay=weight_decay, near=start).theta
-    return found if mixed is None else min(found, _epigraph(dual, mixed), key=lambda one: abs(one.gap))
+    optimum = _epigraph(dual, start)
+    mixed = None if optimum.converged else minimise(problem, lam, weight_decay=weight_decay, near=start).theta
+    return optimum if mixed is None else min(optimum, _epigraph(dual, mixed), key=lambda one: abs(one.gap))
 
 
 @dataclass(eq=False)
@@ -119,8 +119,8 @@ class _Dual:
 
     def value(self, v: Array) -> float:
         share = v * self.weights
-        found = minimise(self.problem, (share / share.sum()).tolist(), weight_decay=self.weight_decay)
-        return float(share.sum()) * found.value - float(share @ self.f_star)
+        optimum = minimise(self.problem, (share / share.sum()).tolist(), weight_decay=self.weight_decay)
+        return float(share.sum()) * optimum.value - float(share @ self.f_star)
 
     def gaps(self, values: Array, theta: Array) -> Array:
         """(n,) the weighted gaps at theta, where the objectives have these values without weight decay."""

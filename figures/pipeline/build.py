@@ -139,7 +139,7 @@ def with_runs(parameters: Mapping[str, Any], out: Path) -> dict[str, Any]:
     return copy | ({"root": str(paths.runs_folder(out))} if parameters.get("grids") else {})
 
 
-def found(plan: Plan, artefact: Artefact, out: Path) -> Built:
+def load_finished(plan: Plan, artefact: Artefact, out: Path) -> Built:
     """Return the finished artefact of a plan whose files are there."""
     record = present(out, plan.name)
     assert record is not None

@@ -140,13 +140,13 @@ def grid_in_words(spec: Mapping[str, Any]) -> str:
 
 def _not_made(out: Path, made: set[str]) -> list[dict[str, str]]:
     """Return the failed artefacts that were never made before: name, and last line of the error."""
-    found = []
+    failures = []
     for path in sorted(out.glob("*.error.txt")):
         name = path.name.partition(".")[0]
         if name not in made:
             words = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            found.append({"name": name, "why": words[-1] if words else "no word", "file": path.name})
-    return found
+            failures.append({"name": name, "why": words[-1] if words else "no word", "file": path.name})
+    return failures
 
 
 def _runs(summary: Mapping[str, Any], artefacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

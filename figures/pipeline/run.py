@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from figures.artefact import SCALES, Artefact, Request, UsageError
 from figures.options import Options
 from figures.pipeline import jobs as processes
-from figures.pipeline import training
+from figures.pipeline import tables, training
 from figures.pipeline.display import States, progress_of
 from figures.pipeline.jobs import RUNS, ArtefactJob, Event, first_line
 from figures.pipeline.paths import read_record
@@ -29,9 +28,8 @@ from llm.common.processes import INTERRUPTED, StopSignal, cores
 from llm.common.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from figures.pipeline.build import Built, Plan
+    from figures.pipeline.build import Plan
 
-SIGNS = {"upper": "<=", "lower": ">=", "equal": "="}
 WIDTH = 110  # where the output is no terminal and its width is unknown
 Work = Literal["make", "force", "verify"]
 
@@ -43,7 +41,7 @@ def run(options: Options, registry: Mapping[str, str], stop: StopSignal) -> int:
         console = Console(highlight=False, width=WIDTH)
     names = list(dict.fromkeys(options.names or registry))
     if options.list:
-        console.print(listing(names, registry))
+        console.print(tables.listing(names, registry))
         return 0
     out = options.out.expanduser().absolute()
     held = _folder(options, out)
@@ -67,19 +65,6 @@ def _folder(options: Options, out: Path) -> AbstractContextManager[None]:
     except ValueError as error:
         raise UsageError(f"--{error}") from None
     return lock(path)
-
-
-def listing(names: Sequence[str], registry: Mapping[str, str]) -> Table:
-    """Return the table of `--list`."""
-    table = _table("name", "in the paper", "content", "cost")
-    for name in names:
-        try:
-            artefact = load(name, registry[name])
-        except Exception as error:  # the others can still be listed
-            table.add_row(name, "", Text(f"cannot be loaded: {error}", style="red"), "")
-        else:
-            table.add_row(name, artefact.paper, artefact.title, artefact.cost)
-    return table
 
 
 class _Making:
@@ -118,11 +103,11 @@ class _Making:
             return _stopped(ended, "finished")
         results = [self.done[name] for name in ended]
         built = [result if isinstance(result, Built) else Built(**result) for result in results]
-        self.console.print(_summary(built, self.names))
-        self.console.print(Text(_verdicts(built)), soft_wrap=True)
+        self.console.print(tables.summary(built, self.names))
+        self.console.print(Text(tables.verdicts(built)), soft_wrap=True)
         page = self.options.out / "index.html"
         self.console.print(Text(f"{len(built)} of {len(self.names)} made; all in {page}"), soft_wrap=True)
-        return _conclude(self.console, built, self.failed, self.options.out)
+        return tables.conclude(self.console, built, self.failed, self.options.out)
 
     def verify(self) -> int:
         """Compute the artefacts again and compare; return the exit status."""
@@ -171,7 +156,7 @@ class _Making:
                 artefact: Artefact = load(name, self.registry[name])
                 plan = build.plan(artefact, self.registry[name], request, self.out, git, work)
                 if plan.finished:
-                    self._note(Event("done", name, build.found(plan, artefact, self.out)))
+                    self._note(Event("done", name, build.load_finished(plan, artefact, self.out)))
                     continue
             except (Exception, SystemExit) as error:  # an artefact must not end the others
                 self._note(Event("failed", name, first_line(error), _trace(error)))
@@ -185,7 +170,7 @@ class _Making:
         rows = training.requirements(grids, self.out, folder, self.stop)
         if not rows:
             return
-        self.states.keep(_requirements(rows))
+        self.states.keep(tables.requirements(rows))
         if missing := [row["missing"] for row in rows if row["missing"]]:
             raise UsageError("; ".join(missing))
 
@@ -274,15 +259,6 @@ def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
     return Request(**(taken | {field: value for field, value in given.items() if value is not None}))
 
 
-def _requirements(rows: Sequence[Mapping[str, str]]) -> Table:
-    """Return the table of the resources that the runs need, and of the available ones."""
-    table = _table("resource", "amount", "available", "")
-    for row in rows:
-        missing = Text("missing" if row["missing"] else "", style="bold red")
-        table.add_row(Text(row["name"]), Text(row["amount"]), Text(row["available"]), missing)
-    return table
-
-
 def _note_failure(out: Path, event: Event) -> None:
     """Write the traceback to NAME.error.txt; a folder that cannot be written has been reported already."""
     with suppress(OSError):
@@ -294,80 +270,3 @@ def _stopped(ended: Sequence[str], verb: str) -> int:
     names = ", ".join(ended) or "none"
     print(f"paper_repro: stopped; {verb}: {names}; run the same command to go on", file=sys.stderr)
     return INTERRUPTED
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=column == "name")
-    return table
-
-
-def _verdicts(outcomes: Sequence[Built]) -> str:
-    """`theory: 50 of 50 hold; empirical: seen 5, mixed 1, not seen 2`; the latter only if there are any."""
-    from figures.pipeline.report import tally
-
-    count = tally({"checks": [check for outcome in outcomes for check in outcome.checks]})
-    empirical = _in_words(count["empirical"])
-    return f"theory: {count['hold']} of {count['total']} hold" + (f"; empirical: {empirical}" if empirical else "")
-
-
-def _in_words(empirical: Mapping[str, int]) -> str:
-    """`seen 5, mixed 1, not seen 2`, without what is 0; "" for none at all."""
-    return ", ".join(f"{verdict} {count}" for verdict, count in empirical.items() if count)
-
-
-def _summary(outcomes: Sequence[Built], names: Sequence[str]) -> Table:
-    from figures.pipeline.report import tally
-
-    table = _table("name", "in the paper", "files", "checks", "empirical", "time", "")
-    found = {outcome.name: outcome for outcome in outcomes}
-    for name in names:
-        outcome = found.get(name)
-        if outcome is None:
-            table.add_row(name, "", "", "", "", "", Text("failed", style="bold red"))
-            continue
-        count = tally({"checks": outcome.checks})
-        table.add_row(
-            name,
-            outcome.paper,
-            f"{name}.pdf .png .csv .json",
-            Text(f"{count['hold']}/{count['total']}", style="" if count["hold"] == count["total"] else "bold red"),
-            _in_words(count["empirical"]),
-            f"{outcome.seconds:.1f} s",
-            "cached" if outcome.cached else "",
-        )
-    return table
-
-
-def _conclude(console: Console, outcomes: Sequence[Built], failed: Mapping[str, Event], out: Path) -> int:
-    """Say which checks do not hold, what was not seen and what failed, and give the exit status."""
-    status = 1 if failed else 0
-    for outcome in outcomes:
-        for check in outcome.checks:
-            if check["verdict"]:
-                if check["verdict"] != "seen":
-                    sign = SIGNS[check["kind"]]
-                    numbers = f"{_short(check['attained'])} in {_range(check['interval'])}"
-                    text = f"{outcome.name}  {check['verdict']}: {check['statement']}: {numbers} {sign}"
-                    console.print(Text(f"{text} {_short(check['bound'])}"), soft_wrap=True)
-                continue
-            if check["holds"]:
-                continue
-            status = 1 if check["must_hold"] else status
-            word = "DOES NOT HOLD" if check["must_hold"] else "does not hold (and need not)"
-            sides = f"{check['attained']} {SIGNS[check['kind']]} {check['bound']}"
-            text = f"{outcome.name}  {word}: {check['statement']}: {sides}"
-            console.print(Text(text, style="bold red" if check["must_hold"] else ""), soft_wrap=True)
-    for name, event in failed.items():
-        where = f" (traceback in {out / (name + '.error.txt')})" if event.trace else ""
-        console.print(Text(f"{name}  failed: {event.value}{where}", style="bold red"), soft_wrap=True)
-    return status
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float | int) else str(value)
-
-
-def _range(interval: Sequence[Any]) -> str:
-    return f"[{_short(interval[0])}, {_short(interval[1])}]"

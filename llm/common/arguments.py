@@ -7,6 +7,7 @@ import functools
 import math
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -84,9 +85,11 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     kinds = _kinds(annotation)
     if value is None and type(None) in kinds:
         return
-    if get_origin(plain) is Literal:
-        if value not in get_args(plain):
-            raise ValueError(f"{name}: must be one of {', '.join(map(str, get_args(plain)))}, got {value}")
+    if Literal in kinds:
+        parts = (plain, *get_args(plain))  # Literal["a", "b"], or Literal["a", "b"] | None
+        choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+        if value not in choices:
+            raise ValueError(f"{name}: must be one of {', '.join(map(str, choices))}, got {value}")
     elif bool in kinds:
         if not isinstance(value, bool):
             raise TypeError(f"{name}: must be true or false, got {value!r}")
@@ -104,9 +107,9 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     elif tuple in kinds:
         if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
             raise TypeError(f"{name}: must be a list of texts, got {value!r}")
-        choices = get_args(get_args(plain)[0]) if get_origin(get_args(plain)[0]) is Literal else ()
-        if choices and any(item not in choices for item in value):
-            raise ValueError(f"{name}: each must be one of {', '.join(choices)}, got {', '.join(value)}")
+        items = get_args(get_args(plain)[0]) if get_origin(get_args(plain)[0]) is Literal else ()
+        if items and any(item not in items for item in value):
+            raise ValueError(f"{name}: each must be one of {', '.join(items)}, got {', '.join(value)}")
     elif dict in kinds and not (
         isinstance(value, dict) and all(isinstance(x, str) for pair in value.items() for x in pair)
     ):
@@ -119,22 +122,37 @@ def reads_numbers(annotation: Any) -> bool:
 
 
 def parse(kind: Any, argv: list[str], command: str, description: str, default: Values | None = None) -> Any:
+    """Return the options of a command `python -m llm COMMAND`; the arguments are those of `parse_program`."""
+    from llm.common.progress import calm
+
+    options = parse_program(kind, argv, f"python -m llm {command}", description, default)
+    calm()
+    return options
+
+
+def parse_program(
+    kind: Any,
+    argv: list[str],
+    program: str,
+    description: str | None = None,
+    default: Values | None = None,
+    markers: Sequence[Any] = (),
+) -> Any:
     """Read a dataclass of options from the command line; tyro writes the help, and exits with 2 on unreadable input.
 
-    default  option names to values, of which some may be out of range as long as the command line corrects them
+    program      name of the program in the help text
+    description  first paragraph of the help text; None: the docstring of the dataclass
+    default      option names to values, of which some may be out of range as long as the command line corrects them
+    markers      tyro's markers for all options, such as `tyro.conf.FlagCreatePairsOff`
 
     The dataclass checks itself only when all values are collected: tyro would draw a box around its errors.
     """
     import tyro
 
-    from llm.common.progress import calm
-
     unchecked = type(kind.__name__, (kind,), {"__post_init__": lambda _: None, "__doc__": kind.__doc__})
     more = {} if default is None else {"default": unchecked(**default)}
-    collected = tyro.cli(unchecked, args=argv, prog=f"python -m llm {command}", description=description, **more)
-    checked = kind(**{f.name: getattr(collected, f.name) for f in dataclasses.fields(kind)})
-    calm()
-    return checked
+    collected = tyro.cli(unchecked, args=argv, prog=program, description=description, config=tuple(markers), **more)
+    return kind(**{f.name: getattr(collected, f.name) for f in dataclasses.fields(kind)})
 
 
 def take_option(argv: list[str], name: str) -> tuple[str, list[str]]:

@@ -200,14 +200,14 @@ def _surfaces(
             lambda batch: policy(batch.to(base.device)), probe.prompts, probe.responses, share_prompt=share
         )
         policy.skip_prompt_logits = False  # its head's own backward pass cannot be differentiated once more
-        found = {}
+        surfaces = {}
         for name, task in tasks.items():
             task, rows = (
                 dataclasses.replace(task, share_prompt=policy.share_prompt),
                 np.arange(len(task), dtype=np.int64),
             )
-            found[name] = Surface(policy, task, rows, most=micro_tokens(config, base.device.type))
-        yield found
+            surfaces[name] = Surface(policy, task, rows, most=micro_tokens(config, base.device.type))
+        yield surfaces
     finally:
         model.unload()
 

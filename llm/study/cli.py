@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from llm.common.progress import Display, calm, duration
 from llm.config import TrainConfig, configure, read
-from llm.options import Method
+from llm.rule_options import Method
 from llm.study.eta import Progress
 from llm.study.measures import MEASURES, MeasureError, merged, missing, take
 from llm.study.scheduler import Outcome, run_study

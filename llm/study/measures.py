@@ -55,12 +55,12 @@ def module_of(measure: str) -> str:
 
 def merged(measures: Sequence[str]) -> tuple[str, ...]:
     """Return every measure once, in order of first appearance; ValueError if one name has two functions."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for measure in measures:
         name = name_of(measure)
-        if found.setdefault(name, measure) != measure:
-            raise ValueError(f"measures: {name} is both {found[name]} and {measure}; give one of them another name")
-    return tuple(found.values())
+        if by_name.setdefault(name, measure) != measure:
+            raise ValueError(f"measures: {name} is both {by_name[name]} and {measure}; give one of them another name")
+    return tuple(by_name.values())
 
 
 def file_of(folder: Path, measure: str) -> Path:
@@ -100,8 +100,8 @@ def take(folder: Path, measures: Sequence[str]) -> None:
                 if not isinstance(result, dict):
                     raise TypeError(f"{place} must return a dict, got {type(result).__name__}")
                 seconds = round(time.perf_counter() - began, 4)
-                found = {"seconds": seconds, "code": _code(measure), "result": result}
-                write_json(file_of(folder, measure), found)
+                record = {"seconds": seconds, "code": _code(measure), "result": result}
+                write_json(file_of(folder, measure), record)
             except Exception as error:
                 why = " ".join(str(error).split()) or "no words"
                 raise MeasureError(f"measure {name} of {folder}: {type(error).__name__}: {why}") from error
@@ -124,9 +124,9 @@ def seconds_of(folder: Path, measure: str) -> float:
 
 def columns(folder: Path, measures: Sequence[str]) -> dict[str, Any]:
     """Return the scalars of these results by NAME_key: numbers, texts and truth values."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for measure in measures:
         result = result_of(folder, measure)
         scalars = {k: v for k, v in result.items() if v is None or isinstance(v, bool | int | float | str)}
-        found |= {f"{name_of(measure)}_{k}": v for k, v in scalars.items()}
-    return found
+        values |= {f"{name_of(measure)}_{k}": v for k, v in scalars.items()}
+    return values

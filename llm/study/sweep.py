@@ -12,7 +12,7 @@ from typing import Any
 
 from llm.common.cache import digest
 from llm.config import RESULT, TrainConfig, unused_options
-from llm.options import MaxrightOptions
+from llm.rule_options import MaxrightOptions
 from llm.study.measures import merged, name_of
 from toyopt.algorithms import RULES
 
@@ -89,34 +89,34 @@ class Grid:
         self._configs()
 
     def runs(self) -> tuple[StudyRun, ...]:
-        """Every run once; the first seed's come first. Reads the files that the configuration names."""
+        """Return every run once, those of the first seed first. Reads the files that the configuration names."""
         values = (getattr(self.base, name) for name in _DATA_OR_WEIGHTS)
-        files = {v: found for v in values if v not in _WORDS and (found := _contents(Path(v)))}
+        files = {v: content for v in values if v not in _WORDS and (content := _contents(Path(v)))}
         named = (_named(config, files) for config in self._configs())
         runs = {run.name: dataclasses.replace(run, measures=self.measures) for run in named}
         return tuple(runs.values())
 
     def _configs(self) -> list[TrainConfig]:
-        found = []
+        configs = []
         for seed, order, method, k, lam in itertools.product(self.seeds, self.orders, self.methods, self.ks, self.lams):
             values: dict[str, Any] = {"method": method, "lam": lam, "order": order, "k": k, "seed": seed}
             values |= unused_options(method)
             config = dataclasses.replace(self.base, **values)
-            found.append(config if _ordered(config) else dataclasses.replace(config, order=_default("order")))
-        return found
+            configs.append(config if _ordered(config) else dataclasses.replace(config, order=_default("order")))
+        return configs
 
 
 Grids = Grid | Sequence[Grid]
 
 
 def as_grids(grids: Grids) -> tuple[Grid, ...]:
-    """One grid or several, as several. TypeError for anything else, ValueError for none."""
-    found = (grids,) if isinstance(grids, Grid) else tuple(grids) if isinstance(grids, list | tuple) else None
-    if found is None or not all(isinstance(grid, Grid) for grid in found):
+    """Return one or several grids as a tuple. TypeError for anything else, ValueError for none."""
+    several = (grids,) if isinstance(grids, Grid) else tuple(grids) if isinstance(grids, list | tuple) else None
+    if several is None or not all(isinstance(grid, Grid) for grid in several):
         raise TypeError(f"grids: must be a Grid or a list of them, got {grids!r}")
-    if not found:
+    if not several:
         raise ValueError("grids: give at least one, got none")
-    return found
+    return several
 
 
 def union(grids: Grids) -> tuple[StudyRun, ...]:
@@ -149,7 +149,7 @@ def describe(grid: Grid) -> dict[str, Any]:
 
 
 def _ordered(config: TrainConfig) -> bool:
-    """Whether anything depends on which objective comes first."""
+    """Return whether the result depends on the order of the objectives."""
     return bool(config.rule().stages) or config.reference == "paper"
 
 
@@ -173,13 +173,13 @@ def _contents(path: Path) -> str:
     """
     if not path.exists():
         return ""
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".lock")
     for file in files:
         size = file.stat().st_size
         small = size <= _LARGE or file.suffix in (".jsonl", ".json", ".gz", ".parquet", ".arrow")
-        found.update(f"{'' if file == path else file.relative_to(path)} {size} ".encode())
+        total.update(f"{'' if file == path else file.relative_to(path)} {size} ".encode())
         if small:
             with file.open("rb") as opened:
-                found.update(hashlib.file_digest(opened, "sha256").digest())
-    return found.hexdigest()[:16]
+                total.update(hashlib.file_digest(opened, "sha256").digest())
+    return total.hexdigest()[:16]

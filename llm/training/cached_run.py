@@ -14,7 +14,8 @@ from llm.common.files import lock, write_json
 from llm.config import SINGLE_OBJECTIVE, TrainConfig
 from llm.training import metrics
 from llm.training.run_folder import RunFolder
-from llm.training.trainer import Trainer, TrainSpec
+from llm.training.spec import TrainSpec
+from llm.training.trainer import Trainer
 from toyopt.algorithms import DPO, Sequential
 
 if TYPE_CHECKING:

@@ -97,12 +97,12 @@ def newest(folder: Path) -> Checkpoint | None:
 
     Raises ValueError, with the remedy, if the checkpoint is damaged or incomplete.
     """
-    found = _all(folder)
-    if not found:
+    checkpoints = _all(folder)
+    if not checkpoints:
         return None
-    path = found[-1]
+    path = checkpoints[-1]
     tensors, state = path / "tensors.safetensors", path / "state.json"
-    earlier = f"to go on from {found[-2].name}" if len(found) > 1 else "to begin anew"
+    earlier = f"to go on from {checkpoints[-2].name}" if len(checkpoints) > 1 else "to begin anew"
     if not tensors.is_file() or not state.is_file():
         raise ValueError(f"checkpoint: {path} is not complete; remove it {earlier}")
     try:

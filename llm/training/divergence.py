@@ -1,9 +1,17 @@
-"""Detection of divergence."""
+"""Detection of divergence, and the message of a run that cannot continue."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.training import checkpoint
+from llm.training.metrics import NAMES
+
+if TYPE_CHECKING:
+    from llm.training.engine import ForwardResult
 
 
 @dataclass
@@ -26,3 +34,20 @@ class DivergenceDetector:
     def state(self) -> dict[str, Any]:
         """Return the values of a checkpoint; `DivergenceDetector(ratio, **state)` continues from them."""
         return {"first": dict(self.first), "high": self.high}
+
+
+def diagnosis(step: int, reason: str, trained: Mapping[int, ForwardResult], lr: float, folder: Path) -> str:
+    """Return the message of a run that cannot continue: reason, values, rows, learning rate, last checkpoint.
+
+    step     number of the step that failed, from 1
+    trained  forward passes of the step, by objective
+    folder   folder of the run
+    """
+    values = ", ".join(f"f_{r.objective.label.upper()} = {r.value:.4g}" for r in trained.values())
+    rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, r.rows[:4]))}, ..." for i, r in trained.items())
+    last = checkpoint.newest(folder)
+    saved = f"the last good state is {last.path}" if last else "no state had been saved yet"
+    return (
+        f"step {step}: {reason} ({values}; learning rate {lr:.3g}; {rows}). "
+        f"A smaller --lr, a --warmup or --precision fp32 may help; {saved}"
+    )

@@ -16,7 +16,7 @@ from llm.training.inputs import GivenInputs, open_inputs
 from llm.training.objectives import load_objectives, needed_rows
 from llm.training.optima import starting_optima
 from llm.training.run_folder import RunFolder, fingerprint_of
-from llm.training.trainer import TrainSpec
+from llm.training.spec import TrainSpec
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ objective, advance that objective's sampler; the sampler of the other objective 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,39 +14,21 @@ import numpy as np
 import torch
 
 from llm.training import checkpoint, export
-from llm.training.divergence import DivergenceDetector
+from llm.training.divergence import DivergenceDetector, diagnosis
 from llm.training.engine import Engine, ForwardResult, any_process, seed_dropout
 from llm.training.errors import InterruptedRunError, StoppedRunError
 from llm.training.gaps import GapEvaluator
 from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, evaluation_line, step_line
-from llm.training.objective import Objective
+from llm.training.spec import TrainSpec
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
 from llm.training.streams import rule_generator, training_sampler
-from toyopt.algorithms import DPO, SFT, Controller, Rule
+from toyopt.algorithms import DPO, SFT, Controller
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
     from llm.training.base import BaseModel
 
 Report = Callable[[int, int, str], None]  # (steps done, steps in all, text)
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """The rule, its objectives, and the objectives to evaluate.
-
-    rule        a rule of toyopt.algorithms
-    objectives  the objectives that the rule can choose
-    held_out    objectives to evaluate, by the name of the set and by objective
-    steps       T
-    f_star      optima on the sets of `held_out`, by set and objective, for the reported gaps
-    """
-
-    rule: Rule
-    objectives: Mapping[int, Objective]
-    held_out: Mapping[str, Mapping[int, Objective]]
-    steps: int
-    f_star: Mapping[str, Mapping[int, float]]
 
 
 class Trainer:
@@ -128,18 +109,15 @@ class Trainer:
         self.engine.close()
         if self.base.is_main:
             parts = stage_adapters(self.folder, self.stages)
-            weights = [self._weight(index) if self.config.average else 1.0 for index in parts]
+            by_objective = {DPO: self.config.lam, SFT: 1.0 - self.config.lam} if self.config.average else {}
+            weights = [by_objective.get(self.spec.rule.stages[index][0], 1.0) for index in parts]
             export.join_stages(self.base.model, list(parts.values()), result, weights)
-        self.engine_barrier()
+        self.base.accelerator.wait_for_everyone()
         if self.config.average:
             self._use(self.base.open_for_evaluation(self.config, result))
             self._evaluate(of_result=True)
             self.engine.close()
         return result
-
-    def engine_barrier(self) -> None:
-        """Wait until all processes are here."""
-        self.base.accelerator.wait_for_everyone()
 
     def _start(self) -> None:
         """Open the first engine, or the checkpoint's, and evaluate before the first step."""
@@ -229,29 +207,18 @@ class Trainer:
         stage = next(s for s in self.stages if s.index == self.stage)
         steps = stage.steps if self.config.stage_reset else self.spec.steps
         before = self.folder / adapter_name(stage.index - 1)
-        found = before if before.is_dir() else None
-        self._use(self.base.open_for_training(self.config, steps, stage=stage.index, before=found))
+        earlier = before if before.is_dir() else None
+        self._use(self.base.open_for_training(self.config, steps, stage=stage.index, before=earlier))
 
     def _use(self, engine: Engine) -> None:
         """Continue with an engine; the objectives take the layout that its policy can compute."""
         self.engine = engine
-        share = engine.raw.share_prompt
-        objectives = {i: replace(o, share_prompt=share) for i, o in self.spec.objectives.items()}
-        held_out = {
-            name: {i: replace(o, share_prompt=share) for i, o in group.items()}
-            for name, group in self.spec.held_out.items()
-        }
-        self.spec = replace(self.spec, objectives=objectives, held_out=held_out)
+        self.spec = self.spec.with_share_prompt(engine.raw.share_prompt)
 
     def _save_stage(self) -> None:
         """Save the adapter of the present stage."""
         name = adapter_name(self.stage)
         export.save_adapter(self.engine, self.folder / name, name if self.config.stack else "default")
-
-    def _weight(self, index: int) -> float:
-        """Return the weight of a stage's adapter in the average: λ for DPO's, 1-λ for SFT's."""
-        objective, _ = self.spec.rule.stages[index]
-        return {DPO: self.config.lam, SFT: 1.0 - self.config.lam}[objective]
 
     # --- records and checkpoints --------------------------------------------------------------------------------------
 
@@ -325,13 +292,6 @@ class Trainer:
         self.stage = int(state["stage"])
 
     def _diagnosis(self, trained: dict[int, ForwardResult], reason: str) -> str:
-        """Return the message of a run that cannot continue: reason, values, rows, learning rate, last checkpoint."""
-        values = ", ".join(f"f_{r.objective.label.upper()} = {r.value:.4g}" for r in trained.values())
-        rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, r.rows[:4]))}, ..." for i, r in trained.items())
-        last = checkpoint.newest(self.folder)
-        saved = f"the last good state is {last.path}" if last else "no state had been saved yet"
+        """Return the message of a run that cannot continue at the present step."""
         rate = self.engine.scheduler.get_last_lr()[0]
-        return (
-            f"step {self.control.t + 1}: {reason} ({values}; learning rate {rate:.3g}; {rows}). "
-            f"A smaller --lr, a --warmup or --precision fp32 may help; {saved}"
-        )
+        return diagnosis(self.control.t + 1, reason, trained, rate, self.folder)

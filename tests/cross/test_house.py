@@ -45,12 +45,8 @@ MOST_LINES, MOST_TEST_LINES = 300, 500  # the tests of a module are in one file,
 # File -> why it is longer than MOST_LINES.
 LONG: dict[str, str] = {
     "toyopt/problem.py": "one class whose methods share the same arrays",
-    "toyopt/algorithms.py": "all rules and schedules, which are compared with one another",
     "toyopt/_kernel.py": "one compilation unit of numba",
-    "figures/pipeline/run.py": "one command from the request to the exit status",
-    "llm/options.py": "every option with its explanation",
     "llm/data/formats.py": "the formats, which are recognised beside one another",
-    "llm/training/trainer.py": "the loop with its checkpoint, which must hold all of the loop's state",
 }
 # torch has one global generator a device: it is seeded in these files only, and put back afterwards.
 TORCH_SEEDS = {"llm/common/processes.py", "llm/training/engine.py", "llm/embedded/networks.py"}

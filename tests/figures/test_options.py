@@ -1,20 +1,67 @@
-"""Messages of the command line."""
+"""Options of the command line: ranges, exclusions, unknown names, unreadable values."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from figures.options import one_line
+from figures.artefact import UsageError
+from figures.options import Options, parse
+
+REGISTRY = {"a": "module.a", "fig1": "module.fig1"}
 
 
-@pytest.mark.parametrize("coloured", [False, True])
-@pytest.mark.parametrize("boxed", [False, True])
-def test_a_message_without_its_box(boxed: bool, coloured: bool) -> None:
-    rows = ["Error parsing --seeds: 'x' is", "not a whole number", "-" * 20, "Argument helptext:"]
-    if boxed:
-        rows = ["╭─ Value error ─╮", *(f"│ {row} │".replace("-" * 20, "─" * 20) for row in rows), "╰──╯"]
-    else:
-        rows = [" Value error ", " " + "-" * 22, *(f"  {row}" for row in rows), " "]
-    text = "\n".join(f"\x1b[31m{row}\x1b[0m" if coloured else row for row in rows)
-    assert one_line(text) == "Error parsing --seeds: 'x' is not a whole number"
-    assert one_line("") == "the options cannot be understood; see --help"
+def test_options_without_arguments_are_the_defaults() -> None:
+    assert parse([], REGISTRY) == Options()
+
+
+def test_every_option_is_read() -> None:
+    words = "fig1 a --out o --scale paper --seeds 3 --seed 2 --jobs 4 --force"
+    expected = Options(names=("fig1", "a"), out=Path("o"), scale="paper", seeds=3, seed=2, jobs=4, force=True)
+    assert parse(words.split(), REGISTRY) == expected
+    assert parse(["--list"], REGISTRY).list
+    assert parse(["--verify"], REGISTRY).verify
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["aa"], r"^unknown name 'aa' \(did you mean a\?\); valid names: a, fig1$"),
+        (["zzz"], r"^unknown name 'zzz'; valid names: a, fig1$"),
+        (["--seeds", "0"], r"^seeds: must be at least 1, got 0$"),
+        (["--seeds", "-3"], r"^seeds: must be at least 1, got -3$"),
+        (["--seed", "-1"], r"^seed: must be at least 0, got -1$"),
+        (["--jobs", "0"], r"^jobs: must be at least 1, got 0$"),
+        (["--verify", "--force"], r"^verify: excludes --force"),
+        (["--list", "--verify"], r"^list: makes nothing"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse(arguments, REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds", "x"], ("--seeds", "x")),
+        (["--scale", "huge"], ("--scale", "smoke")),
+        (["--nonsense"], ("--nonsense",)),
+        (["--scale"], ("--scale",)),
+    ],
+)
+def test_unreadable_input_is_explained_with_status_2(
+    arguments: list[str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        parse(arguments, REGISTRY)
+    assert error.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert all(word in output.err for word in words)
+
+
+def test_a_scale_from_python_is_checked_as_well() -> None:
+    with pytest.raises(ValueError, match=r"^scale: must be one of smoke, embedded, paper, got huge$"):
+        Options(scale="huge")  # type: ignore[arg-type]
