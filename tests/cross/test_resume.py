@@ -110,7 +110,7 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(
     assert server.wait(job) == 130, job.said
     step = max(line["step"] for line in worker.lines(cut))
     assert 4 <= step + 1 < 60
-    assert job.said.splitlines()[-1] == f"error: stopped after step {step} of 60, as asked; the same command goes on"
+    assert job.said.splitlines()[-1] == f"error: stopped after step {step} of 60, as asked; the same command resumes"
     assert [p.name for p in (cut / "checkpoints").iterdir()] == [f"step-{step:08d}"]
     assert not (cut / "summary.json").exists()
     job = server.run(again, tmp_path / "log")
