@@ -20,6 +20,8 @@ from llm.common.arguments import (
     reads_numbers,
     take_option,
 )
+from llm.data.chat import parse_date
+from llm.data.templates import parse_kwargs
 from llm.losses import PREFERENCE_LOSSES, PreferenceLoss
 from llm.presets import EMBEDDED_TARGETS, PRESETS
 from toyopt.algorithms import RULES, Rule
@@ -206,7 +208,10 @@ def _known(values: dict[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _check_combinations(c: TrainConfig) -> None:
-    """Raise ValueError, naming the option, for values that exclude each other."""
+    """Raise ValueError, naming the option, for values that exclude each other or cannot be read."""
+    parse_kwargs(c.template_kwargs)
+    if c.template_date:
+        parse_date(c.template_date)
     if c.f_star == "given" and (c.f_dpo_star is None or c.f_sft_star is None):
         raise ValueError("f_star: given needs both --f-dpo-star and --f-sft-star")
     if c.warmup and c.schedule == "constant":

@@ -45,9 +45,9 @@ class DataOptions:
     preference_split: str = "train"
     """Split of the preference set."""
     sft_format: str = "auto"
-    """Format of the SFT set's columns: auto, prompt-completion, messages, instruction."""
+    """Format of the SFT set's columns: auto, prompt-completion, messages, sharegpt, instruction."""
     preference_format: str = "auto"
-    """Format of the preference set's columns: auto, explicit, implicit."""
+    """Format of the preference set's columns: auto, explicit, sharegpt, instruction, implicit."""
     sft_columns: dict[str, str] = field(default_factory=dict)
     """Our column names to those of the SFT set, for example prompt question completion answer."""
     preference_columns: dict[str, str] = field(default_factory=dict)
@@ -62,8 +62,21 @@ class DataOptions:
     """Number of preference rows to use, from the first; 0: all."""
     template: str = "auto"
     """auto: the chat template, else `User: {prompt}\\nAssistant: `; none: plain texts; or a text with {prompt}."""
+    sft_template: str = ""
+    """Template of the SFT set; empty: `template`."""
+    preference_template: str = ""
+    """Template of the preference set; empty: `template`."""
+    template_kwargs: str = ""
+    """Arguments of the chat template as a JSON object, for example {"enable_thinking": false}; a row's own column
+    chat_template_kwargs goes before them."""
+    template_date: str = ""
+    """Date, YYYY-MM-DD, for chat templates that write today's; empty: the date of the run's first start."""
+    sft_turns: Literal["last", "all"] = "last"
+    """SFT conversations: train the last assistant message, or all of them in one pass."""
     max_length: Annotated[int, Range(low=2)] = 2048
     """Maximum number of tokens of a prompt with a response; longer prompts lose their beginning."""
+    keep_prompt: Annotated[float, BELOW_1] = 0.25
+    """Least share of `max_length` that a long prompt keeps; beyond it, responses lose their ends."""
     overflow: Literal["truncate", "drop", "error"] = "truncate"
     """Treatment of rows longer than `max_length`."""
     eos: str = ""

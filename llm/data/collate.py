@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int32]
+Trained = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Batch:
     position_ids     (rows, L) int64; with a shared prompt both responses of a row begin at the same position
     segments         (rows, L) int8 with a shared prompt: 0 prompt, 1 chosen, 2 rejected, -1 padding; else None
     logit_positions  (N,) int64, flat indices into (rows·L): the positions whose logits predict `targets`
-    targets          (N,) int64, the response tokens
+    targets          (N,) int64, the response tokens that are trained
     response_index   (N,) int64, the response 0 .. S-1 of each token; a pair's are 2i (chosen) and 2i+1 (rejected)
-    counts           (S,) int64, tokens of each response
+    counts           (S,) int64, trained tokens of each response
     prompt_lengths   (rows,) int64, tokens of each sequence's prompt
     max_lengths      tokens of the longest prompt, and of the longest response
     tokens           tokens without padding: every prompt once for each of its responses, and all responses
@@ -61,12 +62,19 @@ class Batch:
         return Batch(**values)
 
 
-def collate(prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]], *, share_prompt: bool = False) -> Batch:
+def collate(
+    prompts: Sequence[Ids],
+    responses: Sequence[Sequence[Ids]],
+    *,
+    share_prompt: bool = False,
+    trained: Sequence[Trained] | None = None,
+) -> Batch:
     """Return rows as one batch, on the CPU.
 
     prompts       int32 ids, one array for each row, none of them empty
     responses     row -> int32 ids of its responses, equally many for every row, none of them empty
     share_prompt  one sequence for each row; without effect where rows have a single response
+    trained       for rows with a single response: whether each of its tokens is trained; the others are context
 
     Raises ValueError for rows that are empty or have unequal numbers of responses.
     """
@@ -74,8 +82,8 @@ def collate(prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]], *, share
     if len(per_row) != 1 or len(prompts) != len(responses):
         raise ValueError(f"responses: as many a row, for {len(prompts)} prompts, are needed, got {sorted(per_row)}")
     layout = _Layout(share_prompt and per_row != {1})
-    for prompt, of_prompt in zip(prompts, responses, strict=True):
-        layout.add(prompt, of_prompt)
+    for i, (prompt, of_prompt) in enumerate(zip(prompts, responses, strict=True)):
+        layout.add(prompt, of_prompt, None if trained is None else trained[i])
     return layout.batch()
 
 
@@ -91,8 +99,8 @@ class _Layout:
         self.targets: list[Ids] = []  # response -> its ids
         self.tokens = 0
 
-    def add(self, prompt: Ids, responses: Sequence[Ids]) -> None:
-        """Append a row."""
+    def add(self, prompt: Ids, responses: Sequence[Ids], trained: Trained | None = None) -> None:
+        """Append a row; `trained` is for a row with a single response."""
         p = len(prompt)
         if p == 0 or any(len(response) == 0 for response in responses):
             raise ValueError("a prompt and its responses must have one token at least, got an empty one")
@@ -109,8 +117,8 @@ class _Layout:
             self.pieces[-1].append(response)
             self.positions[-1].append(np.arange(p, p + len(response), dtype=np.int32))
             self.segments[-1].append(j + 1)
-            self.sources.append((len(self.pieces) - 1, source))
-            self.targets.append(response)
+            self.sources.append((len(self.pieces) - 1, source if trained is None else source[trained]))
+            self.targets.append(response if trained is None else response[trained])
 
     def batch(self) -> Batch:
         """Return the rows, padded to the longest sequence."""

@@ -1,4 +1,4 @@
-"""Formats of data sets (TRL's and the paper's two): columns of raw rows to a prompt and its responses.
+"""Formats of data sets (TRL's, ShareGPT's, alpaca's, hh-rlhf's): columns of raw rows to a prompt and its responses.
 
 `load` recognises the format by the columns and gives every row the same shape. `FORMATS` has one entry for each format,
 with its columns and its converter; options and error messages derive from the entries, so that a new format is a new
@@ -10,54 +10,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from llm.data.cells import Cells
+from llm.data.messages import ASSISTANT, BadRowError, Message, Text, WrongTypeError, as_messages, text_of
 from llm.data.readers import Table, read
+from llm.data.rows import Dataset, Kind, Row, check_row, make_row, without_repeated_prompts
 from toyopt import _check
-
-Message = dict[str, str]  # {"role": ..., "content": ...}
-Text = str | list[Message]
-Kind = Literal["sft", "preference"]
-
-ASSISTANT = "\n\nAssistant:"  # where a response begins in dialogues written as one string (Anthropic's hh-rlhf)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A prompt with its responses: one for SFT, (chosen, rejected) for preferences.
-
-    In a row either all texts are strings or all are conversations; a conversation's responses begin and end with an
-    assistant's message, and the prompt does not end with one.
-    """
-
-    prompt: Text
-    responses: tuple[Text, ...]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Rows of one kind.
-
-    format   name of the recognised format
-    origin   name of the source in messages
-    dropped  number of bad rows that were left out
-    """
-
-    kind: Kind
-    rows: tuple[Row, ...]
-    format: str
-    origin: str
-    dropped: int = 0
-
-
-class _BadRowError(Exception):
-    """Problem of a single row."""
-
-
-class _WrongTypeError(_BadRowError):
-    """A cell that is neither a text nor a conversation."""
 
 
 def load(
@@ -78,13 +38,14 @@ def load(
                   `DatasetDict`; a list of dicts. What exists locally goes before the hub
     split         "train" if not given; what has no splits (a file, a list) is all "train"
     columns       our column name -> theirs, e.g. {"prompt": "question", "completion": "answer"}
-    format        SFT: "prompt-completion", "messages", "instruction"; preference: "explicit", "implicit"; or "auto"
+    format        a name in FORMATS[kind], or "auto"
     limit         read the first `limit` rows only (bad ones count)
     ignore_input  leave the column `input` of "instruction" out, as the paper's authors do
     bad_rows      "drop" leaves rows with a problem out and counts them in `Dataset.dropped`
 
-    Of "messages" only the last message is the response. Raises, in one line, FileNotFoundError for a source that is
-    absent or not reachable, and ValueError or TypeError for all other problems. Rows are counted from 0, lines from 1.
+    Of "messages" and "sharegpt" the last message is the response. Raises, in one line, FileNotFoundError for a source
+    that is absent or not reachable, and ValueError or TypeError for all other problems. Rows are counted from 0, lines
+    from 1.
     """
     if kind not in FORMATS:
         raise ValueError(f"kind: must be one of {', '.join(FORMATS)}, got {kind!r}")
@@ -98,157 +59,113 @@ def load(
     names = dict(columns or {})
     name = _recognise(table, kind, format, names)
     convert = FORMATS[kind][name].convert
-    rows, problems = [], []
+    rows: list[Row] = []
+    problems: list[tuple[int, BadRowError]] = []
     for i, cells in enumerate(table.rows):
         try:
-            rows.append(_checked(convert(_Cells(cells, names, ignore_input))))
-        except _BadRowError as error:
+            rows.append(check_row(convert(Cells(cells, names, ignore_input))))
+        except BadRowError as error:
             problems.append((i, error))
     if problems and (bad_rows == "error" or not rows):
         i, problem = problems[0]
         remedy = "" if bad_rows == "drop" else ", to leave such rows out use --bad-rows drop"
         message = f"row {i} of {table.origin}: {problem} ({len(problems)} of {len(table.rows)} rows are bad{remedy})"
-        raise (TypeError if isinstance(problem, _WrongTypeError) else ValueError)(message)
-    return Dataset(kind, tuple(rows), name, table.origin, len(problems))
+        raise (TypeError if isinstance(problem, WrongTypeError) else ValueError)(message)
+    rows, notes = without_repeated_prompts(rows)
+    used = {names.get(column, column) for column in (*FORMATS[kind][name].columns, *FORMATS[kind][name].optional)}
+    if unused := [column for column in table.columns if column not in used]:
+        notes.append(f"columns that are not used: {', '.join(unused)}")
+    return Dataset(kind, tuple(rows), name, table.origin, len(problems), tuple(notes))
 
 
 # From a row's cells to a prompt and responses.
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """Raw row under our column names, with checked access."""
-
-    cells: Mapping[str, Any]
-    names: Mapping[str, str]
-    ignore_input: bool
-
-    def text(self, column: str) -> Text:
-        """Return a cell that is a string or a conversation, and not empty."""
-        theirs = self.names.get(column, column)
-        value = self.cells.get(theirs)
-        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-            value = [_message(message, theirs) for message in value]
-            if not any(message["content"].strip() for message in value):
-                raise _BadRowError(f"column '{theirs}' is empty")
-            return value
-        return self.string(column, "a text or a list of messages")
-
-    def string(self, column: str, kinds: str = "a text", *, optional: bool = False) -> str:
-        """Return a cell that is a string, and not empty unless `optional`; "" for an absent optional cell."""
-        theirs = self.names.get(column, column)
-        value = self.cells.get(theirs)
-        if optional and value is None:
-            return ""
-        if not isinstance(value, str):
-            raise _WrongTypeError(f"column '{theirs}' must hold {kinds}, got {_short(value)}")
-        if not optional and not value.strip():
-            raise _BadRowError(f"column '{theirs}' is empty")
-        return _encodable(value, theirs)
+def _prompt_completion(cells: Cells) -> Row:
+    cells.refuse_undesirable()
+    return _row(cells, cells.text("prompt"), (cells.text("completion"),))
 
 
-def _message(message: Any, column: str) -> Message:
-    if not isinstance(message, Mapping):
-        raise _WrongTypeError(f"column '{column}': a message is needed, with role and content, got {_short(message)}")
-    for part in ("role", "content"):
-        if not isinstance(message.get(part), str):
-            raise _WrongTypeError(
-                f"column '{column}': a message's {part} must be a text, got {_short(message.get(part))}"
-            )
-    return {"role": message["role"], "content": _encodable(message["content"], column)}
+def _messages(cells: Cells) -> Row:
+    return _last_of(cells, cells.conversation("messages"))
 
 
-def _encodable(text: str, column: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        # JSON can spell half a surrogate pair, and every tokenizer fails on it.
-        raise _BadRowError(f"column '{column}' is not valid Unicode at character {error.start}") from None
-    return text
+def _sharegpt(cells: Cells) -> Row:
+    return _last_of(cells, cells.conversation("conversations"), wrap=True)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
-
-
-def _prompt_completion(cells: _Cells) -> Row:
-    return _same_shape(cells.text("prompt"), (cells.text("completion"),))
-
-
-def _messages(cells: _Cells) -> Row:
-    messages = cells.text("messages")
-    if isinstance(messages, str):
-        raise _WrongTypeError(f"messages must be a list of messages, got {_short(messages)}")
+def _last_of(cells: Cells, messages: list[Message], *, wrap: bool = False) -> Row:
     if messages[-1]["role"] != "assistant":
-        raise _BadRowError(f"the last message must be the assistant's, is of role {messages[-1]['role']}")
-    return Row(messages[:-1], (messages[-1:],))
+        raise BadRowError(f"the last message must be the assistant's, is of role {messages[-1]['role']}")
+    return _row(cells, messages[:-1], (messages[-1:],), wrap=wrap)
 
 
-def _instruction(cells: _Cells) -> Row:
+def _instruction(cells: Cells) -> Row:
+    return _row(cells, _instruction_prompt(cells), (cells.string("output"),))
+
+
+def _instruction_prompt(cells: Cells) -> str:
     prompt, extra = cells.string("instruction"), "" if cells.ignore_input else cells.string("input", optional=True)
-    return Row(f"{prompt}\n\n{extra}" if extra.strip() else prompt, (cells.string("output"),))
+    return f"{prompt}\n\n{extra}" if extra.strip() else prompt
 
 
-def _explicit(cells: _Cells) -> Row:
-    row = _same_shape(cells.text("prompt"), (cells.text("chosen"), cells.text("rejected")))
-    n = len(row.prompt)
-    # Some sets (UltraFeedback) have a prompt, and it once more at the beginning of both conversations.
-    if isinstance(row.prompt, list) and all(response[:n] == row.prompt for response in row.responses):
-        return Row(row.prompt, tuple(response[n:] for response in row.responses))
-    return row
+def _ranked_instruction(cells: Cells) -> Row:
+    return _row(cells, _instruction_prompt(cells), (cells.text("chosen"), cells.text("rejected")))
 
 
-def _implicit(cells: _Cells) -> Row:
+def _ranked_sharegpt(cells: Cells) -> Row:
+    responses = (cells.text("chosen"), cells.text("rejected"))
+    return _row(cells, cells.conversation("conversations"), responses, wrap=True)
+
+
+def _explicit(cells: Cells) -> Row:
+    prompt, chosen, rejected = cells.text("prompt"), cells.text("chosen"), cells.text("rejected")
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        starts = [response[0]["role"] for response in (chosen, rejected)]
+        if "assistant" not in starts:
+            # Some sets (UltraFeedback) have a prompt, and it once more at the beginning of both conversations.
+            n = _common(chosen, rejected)
+            if n and _same_question(prompt, chosen[:n]):
+                return _row(cells, chosen[:n], (chosen[n:], rejected[n:]))
+            if n:
+                raise BadRowError("chosen and rejected begin with another prompt than column 'prompt' has")
+    return _row(cells, prompt, (chosen, rejected))
+
+
+def _common(chosen: list[Message], rejected: list[Message]) -> int:
+    """Return the number of messages at the beginning of both conversations."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False)))
+
+
+def _same_question(prompt: Text, messages: list[Message]) -> bool:
+    """Return whether a prompt asks what messages ask, whatever the white space and the system message."""
+    asked = [text_of(message).split() for message in as_messages(prompt, "user") if message["role"] != "system"]
+    said = [text_of(message).split() for message in messages if message["role"] != "system"]
+    return asked == said or (isinstance(prompt, str) and asked[-1:] == said[-1:])
+
+
+def _implicit(cells: Cells) -> Row:
     """Split off the common beginning as the prompt: as TRL's `extract_prompt`; of strings up to a turn's end."""
     chosen, rejected = cells.text("chosen"), cells.text("rejected")
     if chosen == rejected:
-        raise _BadRowError("chosen and rejected are the same")
+        raise BadRowError("chosen and rejected are the same")
     if isinstance(chosen, list) and isinstance(rejected, list):
-        n = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False)))
-    elif isinstance(chosen, str) and isinstance(rejected, str):
-        # Characters may agree into the responses; where these begin only the turn's own mark can tell.
-        common = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 (by characters is what is wanted)
-        mark = common.rfind(ASSISTANT)
-        if mark < 0:
-            raise _BadRowError(f"chosen and rejected have no common beginning that ends in {ASSISTANT!r}")
-        n = mark + len(ASSISTANT)
-    else:
-        raise _WrongTypeError("chosen and rejected must both be texts or both be lists of messages")
-    return Row(chosen[:n], (chosen[n:], rejected[n:]))
+        n = _common(chosen, rejected)
+        return _row(cells, chosen[:n], (chosen[n:], rejected[n:]))
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        raise WrongTypeError("chosen and rejected must both be texts or both be lists of messages")
+    # Characters may agree into the responses; where these begin only the turn's own mark can tell.
+    common = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 (by characters is what is wanted)
+    mark = common.rfind(ASSISTANT)
+    if mark < 0:
+        raise BadRowError(f"chosen and rejected have no common beginning that ends in {ASSISTANT!r}")
+    n = mark + len(ASSISTANT)
+    return _row(cells, chosen[:n], (chosen[n:], rejected[n:]))
 
 
-def _same_shape(prompt: Text, responses: tuple[Text, ...]) -> Row:
-    """Return a row of strings unchanged, and any other row with all texts as conversations."""
-    if isinstance(prompt, str) and all(isinstance(response, str) for response in responses):
-        return Row(prompt, responses)
-    return Row(as_messages(prompt, "user"), tuple(as_messages(response, "assistant") for response in responses))
-
-
-def as_messages(text: Text, role: str) -> list[Message]:
-    """Return a conversation unchanged, and a string as one message of `role`."""
-    return [{"role": role, "content": text}] if isinstance(text, str) else text
-
-
-def _checked(row: Row) -> Row:
-    if _empty(row.prompt):
-        raise _BadRowError("the prompt is empty")
-    if len(row.responses) == 2 and row.responses[0] == row.responses[1]:
-        raise _BadRowError("chosen and rejected are the same")
-    if isinstance(row.prompt, list) and row.prompt[-1]["role"] == "assistant":
-        raise _BadRowError("the prompt ends with an assistant's message, so nothing asks for a response")
-    labels = ("chosen", "rejected") if len(row.responses) == 2 else ("the response",)
-    for name, response in zip(labels, row.responses, strict=True):
-        if _empty(response):
-            raise _BadRowError(f"{name} is empty")
-        if isinstance(response, list) and {response[0]["role"], response[-1]["role"]} != {"assistant"}:
-            roles = ", ".join(message["role"] for message in response)
-            raise _BadRowError(f"{name}: must begin and end with an assistant's message, has {roles}")
-    return row
-
-
-def _empty(text: Text) -> bool:
-    return not any(message["content"].strip() for message in as_messages(text, ""))
+def _row(cells: Cells, prompt: Text, responses: tuple[Text, ...], *, wrap: bool = False) -> Row:
+    """Return a row with the columns that all formats may have: system, history, tools, chat_template_kwargs."""
+    return make_row(cells.turns_before(), prompt, responses, cells.tools(wrap=wrap), cells.template_kwargs())
 
 
 class Format(NamedTuple):
@@ -260,7 +177,7 @@ class Format(NamedTuple):
     """
 
     columns: tuple[str, ...]
-    convert: Callable[[_Cells], Row]
+    convert: Callable[[Cells], Row]
     optional: tuple[str, ...] = ()
 
     def recognises(self, table: Table, names: Mapping[str, str]) -> bool:
@@ -269,16 +186,21 @@ class Format(NamedTuple):
         return present and set(names) <= {*self.columns, *self.optional}
 
 
+_TURNS = ("system", "history")
+_CHAT = ("tools", "chat_template_kwargs")
 # Kind -> name -> format, in the order in which "auto" tries them.
 FORMATS: dict[str, dict[str, Format]] = {
     "sft": {
-        "prompt-completion": Format(("prompt", "completion"), _prompt_completion),
-        "messages": Format(("messages",), _messages),
-        "instruction": Format(("instruction", "output"), _instruction, optional=("input",)),
+        "prompt-completion": Format(("prompt", "completion"), _prompt_completion, (*_TURNS, *_CHAT, "label")),
+        "messages": Format(("messages",), _messages, ("system", *_CHAT)),
+        "sharegpt": Format(("conversations",), _sharegpt, ("system", *_CHAT)),
+        "instruction": Format(("instruction", "output"), _instruction, ("input", *_TURNS, *_CHAT)),
     },
     "preference": {
-        "explicit": Format(("prompt", "chosen", "rejected"), _explicit),
-        "implicit": Format(("chosen", "rejected"), _implicit),
+        "explicit": Format(("prompt", "chosen", "rejected"), _explicit, (*_TURNS, *_CHAT)),
+        "sharegpt": Format(("conversations", "chosen", "rejected"), _ranked_sharegpt, ("system", *_CHAT)),
+        "instruction": Format(("instruction", "chosen", "rejected"), _ranked_instruction, ("input", *_TURNS, *_CHAT)),
+        "implicit": Format(("chosen", "rejected"), _implicit, (*_TURNS, *_CHAT)),
     },
 }
 

@@ -74,7 +74,23 @@ def _dataset(origin: str, data: Any, split: str | None, limit: int | None) -> Ta
         _no_splits(origin, split)
     data = data.with_format(None)
     rows = data.to_list() if limit is None else data.select(range(min(limit, len(data)))).to_list()
-    return Table(origin, data.column_names, rows)
+    return Table(origin, data.column_names, [_without_absent(row) for row in rows])
+
+
+def _without_absent(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of Arrow without the keys of its inner dicts that have no value.
+
+    Arrow gives all dicts of a column the same keys, so that a tool has the parameters of the others, without value.
+    """
+    return {column: _compact(value) for column, value in row.items()}
+
+
+def _compact(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_compact(item) for item in value] if value and isinstance(value[0], dict | list) else value
+    if isinstance(value, dict):
+        return {key: _compact(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _hub(name: str, split: str | None, limit: int | None) -> Table:
@@ -168,7 +184,7 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches():
-                yield from batch.to_pylist()
+                yield from map(_without_absent, batch.to_pylist())
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {_line(error)}") from error
 
@@ -212,6 +228,8 @@ def _parsed(text: bytes, where: str) -> Any:
         raise ValueError(f"{where}: not valid UTF-8 at byte {error.start}") from error
     except RecursionError as error:
         raise ValueError(f"{where}: nested too deep") from error
+    except ValueError as error:  # Python reads no integers of more than sys.get_int_max_str_digits() digits
+        raise ValueError(f"{where}: an integer is too long to be read; write it as a text or leave it out") from error
 
 
 def _place(error: json.JSONDecodeError) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from llm.config import TrainConfig
 from llm.data.formats import load
+from llm.data.templates import TemplateOptions
 from llm.data.tokenization import TokenizedDataset, tokenize
 from toyopt import _check
 
@@ -123,25 +124,40 @@ def _tokens(
         tokens = tokenize(
             rows,
             tokenizer,
-            template=config.template,
-            max_length=config.max_length,
-            overflow=config.overflow,
-            eos=config.eos or None,
+            **tokenize_options(config, kind),
             encoder=encoder,
         )
     except (ValueError, TypeError, FileNotFoundError) as error:
-        if str(error).startswith(("eos:", "template:", "max_length:")):  # not about this set
+        if str(error).startswith(("eos:", "template", "max_length:", "sft_turns:")):  # not about this set
             raise
         raise type(error)(f"{name}: {error}") from error
-    for count, what in (
-        (rows.dropped, "rows that cannot be used were dropped"),
-        (tokens.dropped, f"rows longer than max_length {config.max_length} were dropped"),
-        (tokens.cut_prompts, f"prompts were cut at their beginning to max_length {config.max_length}"),
-        (tokens.cut_responses, f"responses were cut at their end to max_length {config.max_length}"),
-    ):
-        if count:
-            notes.append(f"{name}: {count} of {len(rows.rows) + rows.dropped} {what}")
+    count, limit = len(rows.rows) + rows.dropped, config.max_length
+    lines = list(rows.notes)
+    if rows.dropped:
+        lines.append(f"{rows.dropped} of {count} rows that cannot be used were dropped")
+    if too_long := tokens.dropped - tokens.equal_pairs:
+        lines.append(f"{too_long} of {count} rows longer than max_length {limit} were dropped")
+    if tokens.equal_pairs:
+        lines.append(f"{tokens.equal_pairs} of {count} pairs were dropped, as both responses have the same tokens")
+    if tokens.cut_prompts or tokens.cut_responses:
+        lines.append(
+            f"to fit max_length {limit}, of {count} rows {tokens.cut_prompts} prompts lost their beginning and "
+            f"{tokens.cut_responses} responses their end"
+        )
+    notes.extend(f"{name}: {line}" for line in (*lines, *tokens.notes))
     return tokens
+
+
+def tokenize_options(config: TrainConfig, kind: str) -> dict[str, Any]:
+    """Return the arguments of `tokenize` that a configuration names for its "sft" or its "preference" set."""
+    return {
+        "template": TemplateOptions.of(config.as_dict(), kind),
+        "max_length": config.max_length,
+        "overflow": config.overflow,
+        "eos": config.eos or None,
+        "keep_prompt": config.keep_prompt,
+        "turns": config.sft_turns,
+    }
 
 
 def hold_out(tokens: TokenizedDataset, share: float, *, seed: int) -> tuple[TokenizedDataset, TokenizedDataset]:

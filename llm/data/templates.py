@@ -2,18 +2,70 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
-from jinja2 import TemplateError
-
-from llm.data.formats import Message, Row, as_messages
+from llm.data.chat import ChatTemplate, parse_date
+from llm.data.messages import Message, as_messages, text_of, thought_of
+from llm.data.rows import Row, in_turns
 
 PLAIN = "User: {prompt}\nAssistant: "  # the paper's template, for tokenizers without one of their own
 _SLOT = "{prompt}"
 _ANSWER = "\u241f"  # an answer that begins like no generation prompt does
+
+
+@dataclass(frozen=True)
+class TemplateOptions:
+    """The choice of a template.
+
+    name    "auto": the tokenizer's chat template, else PLAIN; "none": strings exactly as they are; or a plain template
+    kwargs  arguments of the chat template; those of a row go before them
+    date    date, YYYY-MM-DD, for chat templates that write today's; "": today's
+    """
+
+    name: str = "auto"
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    date: str = ""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], kind: str) -> TemplateOptions:
+        """Return the template that a run's options name for its "sft" or its "preference" set."""
+        name = options.get(f"{kind}_template") or options.get("template") or "auto"
+        return cls(str(name), parse_kwargs(str(options.get("template_kwargs") or "")), options.get("template_date", ""))
+
+
+def parse_kwargs(text: str) -> dict[str, Any]:
+    """Return the arguments of a chat template from JSON text; ValueError unless it is an object, or empty."""
+    try:
+        values = json.loads(text) if text.strip() else {}
+    except ValueError as error:
+        raise ValueError(f"template_kwargs: must be a JSON object, got {text!r}: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"template_kwargs: must be a JSON object, got {text!r}")
+    return values
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The texts of a row.
+
+    prompt  text of the prompt, as generation gets it
+    wholes  text of the prompt with each response; each begins with `prompt`
+    lost    parts of the responses that the template leaves out: "text", "thought", "calls"
+    """
+
+    prompt: str
+    wholes: tuple[str, ...]
+    lost: frozenset[str] = frozenset()
+
+    @property
+    def responses(self) -> list[str]:
+        """Text of each response, which follows the prompt immediately."""
+        return [whole[len(self.prompt) :] for whole in self.wholes]
 
 
 @dataclass(frozen=True)
@@ -23,54 +75,72 @@ class Template:
     kind       "chat": the tokenizer's chat template; "plain": a text; "none": strings exactly as they are
     tokenizer  used by "chat" alone
     plain      text with "{prompt}" in it
+    options    arguments and date of "chat"
     """
 
     kind: Literal["chat", "plain", "none"]
     tokenizer: Any
     plain: str = PLAIN
+    options: TemplateOptions = field(default_factory=TemplateOptions)
 
     @classmethod
-    def named(cls, tokenizer: Any, template: str) -> Template:
-        """Return the template that the option value "auto", "none" or a text with "{prompt}" in it names."""
-        if not isinstance(template, str):
-            raise TypeError(f"template: a text is needed, got {template!r}")
-        if template == "auto":
-            return cls("chat" if getattr(tokenizer, "chat_template", None) else "plain", tokenizer)
-        if template == "none":
+    def named(cls, tokenizer: Any, template: str | TemplateOptions) -> Template:
+        """Return the template of an option value: "auto", "none", a text with "{prompt}" in it, or all options."""
+        options = template if isinstance(template, TemplateOptions) else TemplateOptions(template)
+        if not isinstance(options.name, str):
+            raise TypeError(f"template: a text is needed, got {options.name!r}")
+        if options.date:
+            parse_date(options.date)
+        if options.name == "auto":
+            kind: Literal["chat", "plain"] = "chat" if getattr(tokenizer, "chat_template", None) else "plain"
+            return cls(kind, tokenizer, options=options)
+        if options.name == "none":
             return cls("none", tokenizer)
-        if _SLOT not in template:
-            raise ValueError(f"template: must be 'auto', 'none' or a text with {_SLOT} in it, got {template!r}")
-        return cls("plain", tokenizer, template)
+        if _SLOT not in options.name:
+            raise ValueError(f"template: must be 'auto', 'none' or a text with {_SLOT} in it, got {options.name!r}")
+        return cls("plain", tokenizer, options.name)
 
-    def render(self, row: Row, where: str) -> tuple[str, list[str]]:
-        """Return the prompt's text, and each response's text, which follows the prompt immediately.
+    @cached_property
+    def chat(self) -> ChatTemplate:
+        """The tokenizer's chat template, for `kind` "chat"."""
+        return ChatTemplate(self.tokenizer, self.options.kwargs, self.options.date)
 
-        where  name of the row in errors
+    def render(self, row: Row, where: str) -> Rendered:
+        """Return the texts of a row; `where` names it in errors.
 
-        Raises ValueError for a conversation that the template cannot write. Messages with further keys, such as tool
-        calls, would have to be passed to the chat template from here.
+        Raises ValueError for a conversation that the template cannot write, or of whose response it writes nothing.
         """
         if self.kind == "chat":
-            return self._chat(row, where)
-        texts = (row.prompt, *row.responses)
-        if all(isinstance(text, str) for text in texts):
-            prompt, *responses = [text for text in texts if isinstance(text, str)]
-            return (prompt if self.kind == "none" else self.plain.replace(_SLOT, prompt)), responses
+            return self._chat(in_turns(row), where)
+        if row.tools:
+            raise ValueError(f"{where}: only a chat template can describe tools; use a tokenizer that has one")
+        if self.kind == "plain":
+            row = in_turns(row)
+        prompt, responses = row.prompt, row.responses
+        if isinstance(prompt, str):
+            prompt = prompt if self.kind == "none" else self.plain.replace(_SLOT, prompt)
+            return Rendered(prompt, tuple(prompt + str(response) for response in responses))
         if self.kind == "none":
             raise ValueError(f"{where}: a conversation needs a template, and --template none has none")
-        asked = as_messages(row.prompt, "user")
-        prompt = self._flat(asked, where)
-        wholes = [self._flat([*asked, *as_messages(response, "assistant")], where) for response in row.responses]
-        return prompt, [whole[len(prompt) :].removesuffix("\n") for whole in wholes]
+        lost = frozenset("thought" for r in responses for m in as_messages(r, "assistant") if thought_of(m))
+        asked = self.flat(prompt, where)[0]
+        wholes = [self.flat([*prompt, *as_messages(r, "assistant")], where)[0] for r in responses]
+        return Rendered(asked, tuple(whole.removesuffix("\n") for whole in wholes), lost)
 
-    def _flat(self, messages: Sequence[Message], where: str) -> str:
-        parts, before = [], "system"
+    def flat(self, messages: Sequence[Message], where: str) -> tuple[str, list[tuple[int, int]]]:
+        """Return a conversation by the plain template, and where the assistant's texts begin and end in it."""
+        text, before = "", "system"
+        spans = []
         for i, message in enumerate(messages):
-            role, content = message["role"], message["content"]
+            role, content = message["role"], text_of(message)
+            if message.get("tool_calls"):
+                raise ValueError(f"{where}: only a chat template can write tool calls; use a tokenizer that has one")
             if role == "user" and before != "user":
-                parts.append(self.plain.replace(_SLOT, content))
+                text += self.plain.replace(_SLOT, content)
             elif (role == "assistant" and before == "user") or (role == "system" and i == 0):
-                parts.append(content + "\n")
+                if role == "assistant":
+                    spans.append((len(text), len(text) + len(content)))
+                text += content + "\n"
             else:
                 roles = ", ".join(message["role"] for message in messages)
                 raise ValueError(
@@ -80,32 +150,80 @@ class Template:
             before = role
         if before == "system":
             raise ValueError(f"{where}: the prompt has no user's message, which a plain template needs")
-        return "".join(parts)
+        return text, spans
 
-    def _chat(self, row: Row, where: str) -> tuple[str, list[str]]:
+    def _chat(self, row: Row, where: str) -> Rendered:
+        given: dict[str, Any] = {"tools": row.tools, "kwargs": row.template_kwargs}
         asked = as_messages(row.prompt, "user")
-        prompt = self._apply(asked, where, add_generation_prompt=True)
+        answers = [as_messages(response, "assistant") for response in row.responses]
+        prompt = self.border(asked, where, **given)
+        wholes = [str(self.chat.apply([*asked, *answer], where, **given)) for answer in answers]
+        if not all(whole.startswith(prompt) and len(whole) > len(prompt) for whole in wholes):
+            raise _rewritten(where)
+        lost: set[str] = set()
+        for answer, whole in zip(answers, wholes, strict=True):
+            missing = _missing(answer, whole[len(prompt) :])
+            lost |= missing
+            if missing and self._writes_nothing(asked, whole, prompt, where, given):
+                raise ValueError(
+                    f"{where}: the tokenizer's chat template writes nothing of the response's {' and '.join(missing)}; "
+                    "give it in the form that the template reads (some read contents as lists of typed parts, and "
+                    f"many no tool calls), or a plain --template with {_SLOT} in it"
+                )
+        return Rendered(prompt, tuple(wholes), frozenset(lost))
+
+    def border(self, asked: Sequence[Message], where: str, **given: Any) -> str:
+        """Return the text of a prompt up to where the response begins, the same for all responses.
+
+        given  tools and kwargs of the row
+        """
+        prompt = str(self.chat.apply(asked, where, **given, add_generation_prompt=True))
         # Some templates (DeepSeek-R1's) end the generation prompt in what a written answer need not have. The prompt
         # then ends where it parts from any answered conversation: the same place for all responses.
-        answered = self._apply([*asked, {"role": "assistant", "content": _ANSWER}], where)
+        answered = self._answered(asked, _ANSWER, where, given)
         shared_start = os.path.commonprefix([prompt, answered])  # noqa: RUF071 (by characters is what is wanted)
-        wholes = [self._apply([*asked, *as_messages(response, "assistant")], where) for response in row.responses]
-        rewritten = shared_start != prompt and not shared_start.startswith(self._apply(asked, where))
-        if rewritten or not all(whole.startswith(shared_start) and len(whole) > len(shared_start) for whole in wholes):
-            raise ValueError(
-                f"{where}: the tokenizer's chat template writes the prompt otherwise once it is answered, so that the "
-                f"response cannot be told from it; give a plain --template with {_SLOT} in it"
-            )
-        return shared_start, [whole[len(shared_start) :] for whole in wholes]
+        if shared_start != prompt and not shared_start.startswith(str(self.chat.apply(asked, where, **given))):
+            raise _rewritten(where)
+        return shared_start
 
-    def _apply(self, messages: Sequence[Message], where: str, *, add_generation_prompt: bool = False) -> str:
-        try:
-            text = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
-            )
-        except (TemplateError, ValueError, TypeError, LookupError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{where}: the tokenizer's chat template cannot write this conversation: {reason}"
-            ) from error
-        return str(text)
+    def _answered(self, asked: Sequence[Message], answer: str, where: str, given: dict[str, Any]) -> str:
+        return str(self.chat.apply([*asked, {"role": "assistant", "content": answer}], where, **given))
+
+    def _writes_nothing(
+        self, asked: Sequence[Message], whole: str, prompt: str, where: str, given: dict[str, Any]
+    ) -> bool:
+        """Return whether a whole text would be the same with another response, or has nothing but special tokens."""
+        written = whole[len(prompt) :]
+        for token in special_texts(self.tokenizer):
+            written = written.replace(token, "")
+        return not written.strip() or whole in (
+            self._answered(asked, _ANSWER, where, given),
+            self._answered(asked, "", where, given),
+        )
+
+
+def _rewritten(where: str) -> ValueError:
+    return ValueError(
+        f"{where}: the tokenizer's chat template writes the prompt otherwise once it is answered, so that the response "
+        f"cannot be told from it; give a plain --template with {_SLOT} in it"
+    )
+
+
+def _missing(answer: Sequence[Message], written: str) -> set[str]:
+    """Return the parts of a response ("text", "thought", "calls") that are not in the written text."""
+    squeezed = " ".join(written.split())
+    missing = set()
+    for message in answer:
+        if message["role"] != "assistant":
+            continue
+        names = [call.get("function", call)["name"] for call in message.get("tool_calls") or ()]
+        for part, texts in (("text", [text_of(message)]), ("thought", [thought_of(message)]), ("calls", names)):
+            if any(" ".join(text.split()) not in squeezed for text in texts):
+                missing.add(part)
+    return missing
+
+
+def special_texts(tokenizer: Any) -> tuple[str, ...]:
+    """Return the texts of all special tokens of a tokenizer."""
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return tuple({*tokenizer.all_special_tokens, *added} - {""})

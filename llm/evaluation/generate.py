@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import numpy as np
 
 from llm.common.files import atomic_path, ensure_writable, read_json, write_text
 from llm.common.processes import preserve_torch_state, seeded_torch
-from llm.data.formats import Text, as_messages
+from llm.data.encoding import as_row
+from llm.data.messages import Text, as_messages, is_blank
+from llm.data.rows import Row
+from llm.data.templates import TemplateOptions
 from llm.training.run_folder import load_model, read_fingerprint
 
 
@@ -92,8 +96,10 @@ def generate(config: GenerateConfig) -> list[tuple[str, str]]:
     return pairs
 
 
-def generate_answers(name: str, prompts: Sequence[Text], decoding: Decoding) -> list[str]:
+def generate_answers(name: str, prompts: Sequence[Text | Row], decoding: Decoding, *, kind: str = "sft") -> list[str]:
     """Return the answers of a run's, an adapter's or a model's folder, or of a hub name, in the order of the prompts.
+
+    kind  "sft" or "preference": the run's set whose template the prompts get
 
     Template and end-of-text token are the run's own where `decoding` names none.
     """
@@ -108,8 +114,8 @@ def generate_answers(name: str, prompts: Sequence[Text], decoding: Decoding) -> 
                 model,
                 tokenizer,
                 prompts,
-                template=decoding.template or _run_option(name, "template") or "auto",
-                eos=decoding.eos or _run_option(name, "eos"),
+                template=template_of(name, decoding.template, kind),
+                eos=decoding.eos or str(_run_options(name).get("eos", "")),
                 max_new_tokens=decoding.max_new_tokens,
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
@@ -119,12 +125,22 @@ def generate_answers(name: str, prompts: Sequence[Text], decoding: Decoding) -> 
         )
 
 
+def template_of(folder: str, name: str = "", kind: str = "sft") -> TemplateOptions:
+    """Return the template `name`, else that of a run's set, with the run's template arguments and date.
+
+    folder  of a run, of an adapter or of a model, or a hub name; without a run in it, the template is "auto"
+    kind    "sft" or "preference"
+    """
+    options = _run_options(folder)
+    return TemplateOptions.of({**options, f"{kind}_template": name} if name else options, kind)
+
+
 def answer(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[Text],
+    prompts: Sequence[Text | Row],
     *,
-    template: str = "auto",
+    template: str | TemplateOptions = "auto",
     eos: str = "",
     max_new_tokens: int = 256,
     temperature: float = 0.0,
@@ -134,20 +150,35 @@ def answer(
 ) -> Iterator[str]:
     """Yield the answers in the order of the prompts; a prompt's token ids are those of training.
 
+    An answer ends where training taught it to, see `llm.data.stops`, and where the model's own generation settings end
+    one; of these settings nothing else counts, so that greedy decoding is greedy.
+
     Greedy answers depend neither on the position of a prompt nor on the other prompts of its batch; samples are drawn
     from the seed and the index of the batch. Raises ValueError for an empty prompt, or for a prompt that with
     `max_new_tokens` exceeds the model's context.
     """
     import torch
+    from transformers import GenerationConfig
 
-    from llm.data.tokenization import eos_id, tokenize_prompts
+    from llm.data.stops import stop_ids
+    from llm.data.tokenization import tokenize_prompts
     from llm.models.architecture import is_encoder_decoder, max_positions
 
     for i, text in enumerate(prompts):
-        if not any(message["content"].strip() for message in as_messages(text, "user")):
+        if all(is_blank(message) for message in as_messages(as_row(text).prompt, "user")):
             raise ValueError(f"prompt {i}: the prompt is empty")
-    end = eos_id(tokenizer, eos or None)
-    ends = [end, *_generation_ends(model)]  # a chat template's turn may end in another token
+    ends = list(dict.fromkeys([*stop_ids(tokenizer, template, eos or None), *generation_ends(model)]))
+    end = ends[0]
+    own = model.generation_config
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=end,
+        do_sample=temperature > 0.0,
+        bos_token_id=own.bos_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+        **({"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature > 0.0 else {}),
+    )
     encoder = is_encoder_decoder(model)
     ids = tokenize_prompts(list(prompts), tokenizer, template=template, encoder=encoder)
     context = max_positions(model)
@@ -167,34 +198,42 @@ def answer(
         for j, row in enumerate(rows):  # padded on the left, so that answers begin together; an encoder as in training
             offset = 0 if encoder else width - len(row)
             tokens[j, offset : offset + len(row)], mask[j, offset : offset + len(row)] = row, 1
-        with seeded_torch(seed * 1_000_003 + start), torch.no_grad():
-            sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        with _settings(model, settings), seeded_torch(seed * 1_000_003 + start), torch.no_grad():
             output = model.generate(
                 input_ids=torch.from_numpy(tokens).to(model.device),
                 attention_mask=torch.from_numpy(mask).to(model.device),
-                max_new_tokens=max_new_tokens,
-                eos_token_id=ends,
-                pad_token_id=end,
-                **(sampling if temperature > 0.0 else {"do_sample": False}),
             )
         for line in output[:, 1 if encoder else width :].tolist():  # after the decoder's start token, or the prompt
             stop = next((i for i, token in enumerate(line) if token in ends), len(line))
             yield tokenizer.decode(line[:stop], skip_special_tokens=True).strip()
 
 
-def _generation_ends(model: Any) -> list[int]:
+@contextmanager
+def _settings(model: Any, settings: Any) -> Iterator[None]:
+    """Replace a model's generation settings for a while.
+
+    Given to `generate`, settings would be completed by the model's own, such as a repetition penalty.
+    """
+    own, model.generation_config = model.generation_config, settings
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def generation_ends(model: Any) -> list[int]:
     """Return the ids of the tokens that end a text in the model's own generation settings."""
     ids = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     return [] if ids is None else [int(i) for i in (ids if isinstance(ids, list | tuple) else [ids])]
 
 
-def _run_option(folder: str, option: str) -> str:
-    """Return an option of the run in a folder, or "" without a run."""
+def _run_options(folder: str) -> dict[str, Any]:
+    """Return the options of the run in a folder, none without a run."""
     path = Path(folder) / "run.json"
     if not path.is_file():
-        return ""
+        return {}
     read_fingerprint(path)
-    return str(read_json(path)["config"].get(option, ""))
+    return dict(read_json(path)["config"])
 
 
 def _read_prompts(source: str, limit: int) -> list[str]:

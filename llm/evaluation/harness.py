@@ -19,7 +19,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from scipy import stats
 
-from llm.data.formats import Row, Text
+from llm.data.messages import Text
+from llm.data.rows import Row
 from llm.data.templates import Template
 from llm.data.tokenization import tokenize_prompts
 from llm.models.architecture import is_encoder_decoder
@@ -58,7 +59,7 @@ class Model(HFLM):  # type: ignore[misc]
         if self.template is None:
             return str(super().apply_chat_template(chat_history, add_generation_prompt))
         asked: Text = chat_history if len(chat_history) > 1 else chat_history[0]["content"]
-        text, _ = Template.named(self.tokenizer, self.template).render(Row(asked, ()), "a question")
+        text = Template.named(self.tokenizer, self.template).render(Row(asked, ()), "a question").prompt
         if text not in self._prompts:
             self._prompts[text] = tokenize_prompts([asked], self.tokenizer, template=self.template)[0].tolist()
         return text

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from llm.common.files import atomic_path, ensure_writable, write_json
 from llm.common.progress import Line, say
-from llm.data.formats import Dataset, Text, as_messages, load
+from llm.data.formats import load
+from llm.data.messages import Text, as_messages, written
+from llm.data.rows import Dataset
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -223,7 +225,7 @@ def table(record: dict[str, Any]) -> str:
 
 def plain(text: Text) -> str:
     """Return a text unchanged, and a conversation as its messages' texts, one paragraph each."""
-    return text if isinstance(text, str) else "\n\n".join(message["content"] for message in as_messages(text, ""))
+    return text if isinstance(text, str) else "\n\n".join(written(message) for message in as_messages(text, ""))
 
 
 def _first_rows(texts: Sequence[str]) -> dict[str, int]:

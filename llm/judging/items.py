@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.data.formats import Row, Text, load
+from llm.data.formats import load
+from llm.data.messages import Text, written
 from llm.data.readers import Table, read
+from llm.data.rows import Row
 from llm.judging.templates import SORRY_BENCH, XSTEST, Rubric
 
 PREFERENCE = ("chosen", "rejected")
@@ -33,8 +35,8 @@ def shown(text: Text) -> str:
     if isinstance(text, str):
         return text.strip()
     if len(text) == 1:
-        return text[0]["content"].strip()
-    return "\n\n".join(f"{message['role']}: {message['content'].strip()}" for message in text)
+        return written(text[0])
+    return "\n\n".join(f"{message['role']}: {written(message)}" for message in text)
 
 
 def from_set(
@@ -81,8 +83,9 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
 
     Raises ValueError if the run held none out, or its set was given in memory.
     """
-    from llm.data.splits import hold_out
-    from llm.data.tokenization import prompt_key, tokenize
+    from llm.data.splits import hold_out, tokenize_options
+    from llm.data.token_rows import prompt_key
+    from llm.data.tokenization import tokenize
     from llm.embedded.prepare import with_embedded
     from llm.training.run_folder import load_run
 
@@ -105,10 +108,7 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
     if config.held_out == 0.0:
         raise ValueError("file: the run held no rows out; give --file")
     rows = load(config.preference, split=config.preference_split, limit=config.preference_rows or None, **reading)
-    tokens = tokenize(
-        rows, _tokenizer(folder, config), template=config.template, max_length=config.max_length,
-        overflow=config.overflow, eos=config.eos or None,
-    )  # fmt: skip
+    tokens = tokenize(rows, _tokenizer(folder, config), **tokenize_options(config, "preference"))
     if config.eval_on_train:
         held = set(tokens.keys[: max(1, int(config.held_out * len(tokens)))])
     else:

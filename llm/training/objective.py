@@ -80,13 +80,14 @@ class Objective:
             [self.tokens.prompts[i] for i in rows],
             [self.tokens.responses[i] for i in rows],
             share_prompt=self.share_prompt,
+            trained=None if self.tokens.trained is None else [self.tokens.trained[i] for i in rows],
         )
 
     def units(self, rows: Indices) -> int:
         """Return the number of units of the mean: response tokens (SFT) or pairs (DPO)."""
         if self.name == "dpo":
             return len(rows)
-        return sum(len(self.tokens.responses[i][0]) for i in rows)
+        return sum(self.tokens.trained_tokens(int(i)) for i in rows)
 
     def measure(
         self, logps: torch.Tensor, batch: Batch, rows: Indices, keep: Sequence[bool] | None = None
@@ -169,4 +170,5 @@ def chosen_only(tokens: TokenizedDataset) -> TokenizedDataset:
 def unmasked(tokens: TokenizedDataset) -> TokenizedDataset:
     """Return the rows with all of the prompt but its first token as part of the response."""
     whole = [np.concatenate([p, r[0]]) for p, r in zip(tokens.prompts, tokens.responses, strict=True)]
-    return dataclasses.replace(tokens, prompts=tuple(w[:1] for w in whole), responses=tuple((w[1:],) for w in whole))
+    responses = tuple((w[1:],) for w in whole)
+    return dataclasses.replace(tokens, prompts=tuple(w[:1] for w in whole), responses=responses, trained=None)

@@ -46,7 +46,6 @@ MOST_LINES, MOST_TEST_LINES = 300, 500  # the tests of a module are in one file,
 LONG: dict[str, str] = {
     "toyopt/problem.py": "one class whose methods share the same arrays",
     "toyopt/_kernel.py": "one compilation unit of numba",
-    "llm/data/formats.py": "the formats, which are recognised beside one another",
 }
 # torch has one global generator a device: it is seeded in these files only, and put back afterwards.
 TORCH_SEEDS = {"llm/common/processes.py", "llm/training/engine.py", "llm/embedded/networks.py"}

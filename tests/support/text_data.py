@@ -9,7 +9,7 @@ import numpy as np
 import tokenizers
 import transformers
 
-from llm.data.formats import Dataset, Row
+from llm.data.rows import Dataset, Row
 from llm.data.tokenization import TokenizedDataset
 
 CHATML = (

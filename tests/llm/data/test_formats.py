@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.text_data import says, user
 
-from llm.data.formats import ASSISTANT, Row, load
+from llm.data.formats import load
+from llm.data.messages import ASSISTANT
+from llm.data.rows import Row
 
 SFT = [{"prompt": "Where is Omu?", "completion": "In the north."}, {"prompt": "And Ipa?", "completion": "South."}]
 

@@ -10,7 +10,8 @@ from typing import Any
 import datasets
 import pytest
 
-from llm.data.formats import Row, load
+from llm.data.formats import load
+from llm.data.rows import Row
 
 SFT = [{"prompt": "Where is Omu?", "completion": "In the north."}, {"prompt": "And Ipa?", "completion": "South."}]
 

@@ -130,7 +130,11 @@ def test_notes_tell_what_was_cut_and_dropped() -> None:
     lengths = load(changed(held_out=0.0)).sft
     longer = sum(int(n) > 14 for n in lengths.lengths())
     assert 0 < longer < 40
-    assert f"sft: {longer} of 41 prompts were cut at their beginning to max_length 14" in sets.notes
+    cut = sum(len(responses[0]) > 11 for responses in load(changed(held_out=0.0)).sft.responses)  # 3 of 14 stay
+    assert (
+        f"sft: to fit max_length 14, of 41 rows {longer} prompts lost their beginning and {cut} responses their end"
+        in sets.notes
+    )
     dropped = load(changed(overflow="drop", max_length=14, held_out=0.0))
     assert f"sft: {longer} of 40 rows longer than max_length 14 were dropped" in dropped.notes
     assert len(dropped.sft) == 40 - longer

@@ -12,8 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.text_data import THINKING, byte_level, make, numbers, preference, says, sft, texts, user, words
 
-from llm.data.formats import Dataset, Row
-from llm.data.tokenization import TokenizedDataset, tokenize, tokenize_prompts, truncate
+from llm.data.rows import Dataset, Row
+from llm.data.tokenization import TokenizedDataset, tokenize, tokenize_prompts
+from llm.data.truncation import truncate
 
 transformers = pytest.importorskip("transformers")
 
@@ -81,7 +82,7 @@ def test_truncation_keeps_the_response_then_the_prompts_end(
 
 def test_truncation_counts_and_the_other_ways_to_treat_long_rows() -> None:
     tokenizer = words("</s>", *"abcdef")
-    rows = preference(("a b c", "d", "e f"), ("a", "b c d e f", "c"), ("a", "b", "c"))
+    rows = preference(("a b c", " d", " e f"), ("a", " b c d e f", " c"), ("a", " b", " c"))
     cut = tokenize(rows, tokenizer, template="none", max_length=5)
     assert texts(cut, tokenizer) == [
         ("b c", "d </s>", "e f </s>"),
@@ -110,18 +111,18 @@ def test_a_leading_bos_survives_truncation_with_and_without_chat_template() -> N
 
 def test_pairs_that_cannot_be_told_apart_are_dropped() -> None:
     tokenizer = words("</s>", *"abcdef")
-    rows = preference(("a", "b c d", "b c e"), ("a", "b ?", "b"), ("a", "b", "c"))
+    rows = preference(("a", " b c d", " b c e"), ("a", " b ?", " b"), ("a", " b", " c"))
     tokens = tokenize(rows, tokenizer, template="none", max_length=3)
     assert texts(tokens, tokenizer) == [("a", "b </s>", "c </s>")]
-    assert (tokens.dropped, tokens.cut_prompts, tokens.cut_responses) == (2, 0, 0)
+    assert (tokens.dropped, tokens.equal_pairs, tokens.cut_prompts, tokens.cut_responses) == (2, 2, 0, 0)
     with pytest.raises(ValueError, match=r"^here: no row is left of 1: "):
-        tokenize(preference(("a", "b c d", "b c e")), tokenizer, template="none", max_length=3)
+        tokenize(preference(("a", " b c d", " b c e")), tokenizer, template="none", max_length=3)
 
 
 def test_more_rows_than_a_batch_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = preference(*[(f"q{i}", f"a{i}", f"b{i}") for i in range(7)])
     whole = tokenize(rows, byte_level())
-    monkeypatch.setattr("llm.data.tokenization._BATCH", 3)
+    monkeypatch.setattr("llm.data.token_rows._BATCH", 3)
     assert tokenize(rows, byte_level()).digest == whole.digest
 
 
@@ -195,7 +196,7 @@ def test_rows_without_tokens_are_named_and_the_bad_rows_left_out_are_told() -> N
     with pytest.raises(
         ValueError, match=r"^row 1 of here: the tokenizer makes no tokens of the prompt or of a response$"
     ):
-        tokenize(sft(("a", "b"), ("a", "?")), tokenizer, template="none")
+        tokenize(sft(("a", " b"), ("a", "?")), tokenizer, template="none")
     rows = Dataset("sft", (Row("?", ("a",)),), "prompt-completion", "here", dropped=3)
     with pytest.raises(
         ValueError, match=r"^row 0 of here \(not counting the 3 bad rows left out\): the tokenizer makes no"
