@@ -54,7 +54,10 @@ RANGES = [
     *((name, 0.0, "greater than 0", [1e-9]) for name in ("beta", "lr", "max_loss_ratio", "orpo_lambda")),
     *((name, -1e-9, "at least 0", [0.0]) for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star")),
     *((name, -1e-9, "at least 0", [0.0, 2.0]) for name in ("simpo_beta", "simpo_gamma")),
-    *((name, 1.0, "less than 1", [0.0, 0.999]) for name in ("held_out", "keep_prompt", "lora_dropout", "beta1", "beta2")),
+    *(
+        (name, 1.0, "less than 1", [0.0, 0.999])
+        for name in ("held_out", "keep_prompt", "lora_dropout", "beta1", "beta2")
+    ),
     *((name, -0.1, "at least 0", [0.0]) for name in ("held_out", "keep_prompt", "lora_dropout", "beta1", "beta2")),
     *((n, float("nan"), "finite", []) for n in ("lam", "lr", "clip", "max_loss_ratio", "held_out", "f_dpo_star")),
     ("lr", float("inf"), "finite", []),
@@ -105,6 +108,7 @@ CHOICES = {
     "sft_mean": ["step", "batch"],
     "bad_rows": ["error", "drop"],
     "overflow": ["truncate", "drop", "error"],
+    "sft_turns": ["last", "all"],
     "share_prompt": ["auto", "yes", "no"],
     "optimizer": ["adamw", "sgd"],
     "schedule": ["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"],
