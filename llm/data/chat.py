@@ -56,14 +56,18 @@ class ChatTemplate:
 
         Raises ValueError, in one line, if the template cannot write the conversation.
         """
+        given = {"tokenize": False, **self.kwargs, **(kwargs or {}), **options}
+        given |= {"tools": [dict(tool) for tool in tools] or None, "chat_template": self.source(tools)}
+        adapted = self.adapt(messages)
         try:
-            return self.tokenizer.apply_chat_template(
-                self.adapt(messages),
-                tools=[dict(tool) for tool in tools] or None,
-                chat_template=self.source(tools),
-                **{"tokenize": False, **self.kwargs, **(kwargs or {}), **options},
-            )
-        except Exception as error:  # a template is foreign code, and may raise anything
+            try:
+                return self.tokenizer.apply_chat_template(adapted, **given)
+            except Exception:  # a template is foreign code, and may raise anything
+                if all("content" in message for message in adapted):
+                    raise
+                # Some templates add a call to a content that a message with a call need not have.
+                return self.tokenizer.apply_chat_template([{"content": "", **m} for m in adapted], **given)
+        except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(
                 f"{where}: the tokenizer's chat template cannot write this conversation: {reason}"
@@ -94,6 +98,12 @@ class ChatTemplate:
         if isinstance(arguments, dict) and not self.reads_dict_arguments and self.reads_json_arguments:
             return {**call, "arguments": json.dumps(arguments, ensure_ascii=False)}
         return dict(call)
+
+    def answer(self, text: str) -> Message:
+        """Return an assistant's message, its content as parts where the template reads nothing else."""
+        if self.reads_parts and _MARK not in self._probe({"role": "user", "content": _MARK}):
+            return {"role": "assistant", "content": [{"type": "text", "text": text}]}
+        return {"role": "assistant", "content": text}
 
     @cached_property
     def reads_parts(self) -> bool:

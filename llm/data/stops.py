@@ -40,7 +40,7 @@ def stop_ids(tokenizer: Any, template: str | TemplateOptions = "auto", eos: str 
     named = Template.named(tokenizer, template)
     if named.kind == "chat":
         closing = closing_texts(tokenizer, eos)
-        ids += _special_after(named, {"role": "assistant", "content": _ANSWER}, closing)[:1]
+        ids += _special_after(named, named.chat.answer(_ANSWER), closing)[:1]
         ids += _special_after(named, {"role": "assistant", "content": "", "tool_calls": [_CALL]}, closing)[-1:]
     return list(dict.fromkeys(ids))
 

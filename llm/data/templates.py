@@ -163,12 +163,15 @@ class Template:
         lost: set[str] = set()
         for answer, whole in zip(answers, wholes, strict=True):
             missing = _missing(answer, whole[len(prompt) :])
+            if missing:  # the beginning of a thought may stand in the generation prompt
+                unanswered = str(self.chat.apply(asked, where, **given))
+                missing = _missing(answer, whole[len(os.path.commonprefix([unanswered, whole])) :])  # noqa: RUF071
             lost |= missing
             if missing and self._writes_nothing(asked, whole, prompt, where, given):
                 raise ValueError(
-                    f"{where}: the tokenizer's chat template writes nothing of the response's {' and '.join(missing)}; "
-                    "give it in the form that the template reads (some read contents as lists of typed parts, and "
-                    f"many no tool calls), or a plain --template with {_SLOT} in it"
+                    f"{where}: the tokenizer's chat template writes nothing of the response's "
+                    f"{' and '.join(sorted(missing))}; give it in the form that the template reads (some read contents "
+                    f"as lists of typed parts, many no tool calls), or a plain --template with {_SLOT} in it"
                 )
         return Rendered(prompt, tuple(wholes), frozenset(lost))
 
@@ -187,7 +190,7 @@ class Template:
         return shared_start
 
     def _answered(self, asked: Sequence[Message], answer: str, where: str, given: dict[str, Any]) -> str:
-        return str(self.chat.apply([*asked, {"role": "assistant", "content": answer}], where, **given))
+        return str(self.chat.apply([*asked, self.chat.answer(answer)], where, **given))
 
     def _writes_nothing(
         self, asked: Sequence[Message], whole: str, prompt: str, where: str, given: dict[str, Any]
@@ -205,20 +208,21 @@ class Template:
 def _rewritten(where: str) -> ValueError:
     return ValueError(
         f"{where}: the tokenizer's chat template writes the prompt otherwise once it is answered, so that the response "
-        f"cannot be told from it; give a plain --template with {_SLOT} in it"
+        f"cannot be told from it; give --template-kwargs that ask for such responses (with or without thoughts), or a "
+        f"plain --template with {_SLOT} in it"
     )
 
 
 def _missing(answer: Sequence[Message], written: str) -> set[str]:
     """Return the parts of a response ("text", "thought", "calls") that are not in the written text."""
-    squeezed = " ".join(written.split())
+    squeezed = "".join(written.split())
     missing = set()
     for message in answer:
         if message["role"] != "assistant":
             continue
         names = [call.get("function", call)["name"] for call in message.get("tool_calls") or ()]
         for part, texts in (("text", [text_of(message)]), ("thought", [thought_of(message)]), ("calls", names)):
-            if any(" ".join(text.split()) not in squeezed for text in texts):
+            if any("".join(text.split()) not in squeezed for text in texts):
                 missing.add(part)
     return missing
 

@@ -170,7 +170,7 @@ def answer(
     ends = list(dict.fromkeys([*stop_ids(tokenizer, template, eos or None), *generation_ends(model)]))
     end = ends[0]
     own = model.generation_config
-    settings = GenerationConfig(
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_new_tokens,
         eos_token_id=ends,
         pad_token_id=end,
