@@ -1,10 +1,17 @@
-"""Hypothesis profiles: `quick` is the default, HYPOTHESIS_PROFILE=deep draws many more and different problems."""
+"""Hypothesis profiles, threads, and the garbage collector, for which imported libraries are no candidates.
+
+`quick` is the default profile; HYPOTHESIS_PROFILE=deep draws many more and different problems.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
-from hypothesis import HealthCheck, settings
+gc.disable()  # until all tests are collected: imports make many objects and hardly any garbage
+
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 # The workers share the cores, so torch takes one in each; nothing is looked up on a hub.
 for _name, _value in {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}.items():
@@ -13,6 +20,29 @@ for _name, _value in {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
 # No example database: xdist's workers would write to one at the same time, and a failure that it replays on one
 # machine would not be seen on another. The first call of a test may compile the simulator's loop, so no deadline.
 _COMMON = settings(database=None, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", parent=_COMMON, max_examples=40, derandomize=True)
-settings.register_profile("deep", parent=_COMMON, max_examples=400, derandomize=False)
+settings.register_profile("quick", parent=_COMMON, max_examples=20, derandomize=True)
+settings.register_profile("deep", parent=_COMMON, max_examples=200, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+_MANY = 50  # modules: what transformers, peft and the like import when they are first used
+_frozen = 0  # modules that were loaded at the last freeze
+
+
+def _freeze() -> None:
+    """Take all that is alive out of the collector's view: a run of `llm` collects garbage several times."""
+    global _frozen
+    gc.collect()
+    gc.freeze()
+    _frozen = len(sys.modules)
+
+
+def pytest_collection_finish() -> None:
+    """Begin to collect garbage, which the imported libraries are not."""
+    gc.enable()
+    _freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Freeze again after a test that imported a library, or that undid the freeze, as the benchmarks do."""
+    if gc.get_freeze_count() == 0 or len(sys.modules) > _frozen + _MANY:
+        _freeze()

@@ -9,7 +9,6 @@ float32.
 
 from __future__ import annotations
 
-import gc
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,8 +27,6 @@ from llm import TrainConfig, train
 from toyopt.algorithms import Alright, Constant, Controller, Maxright, Mix, Rule, Sequential, draw
 from toyopt.problem import Problem
 from toyopt.simulate import simulate
-
-gc.freeze()  # a run collects garbage several times, half a second each with all that torch and its like keep
 
 PROMPTS, ANSWERS, D, BETA, LR, STEPS, LAM = 5, 4, 4, 0.7, 1.0, 40, 0.4
 U32 = 2.0**-24  # the unit roundoff of float32
@@ -245,11 +242,13 @@ def test_the_bridge_bears_weight(world: World) -> None:
         assert np.linalg.norm(at.theta[-1] - off.last[0]) > 5 * tolerance(p, at)
 
 
+@pytest.mark.slow
 def test_data_in_micro_batches_give_the_same(world: World, tmp_path: Path) -> None:
     theta, lines = trained(world, tmp_path, method="mix", micro_tokens=4)
     assert_follows(world, theta, lines, simulated(world.problem, Mix(LAM), world.theta).path())
 
 
+@pytest.mark.slow
 def test_optima_that_are_computed_do_not_move_the_start(world: World, tmp_path: Path) -> None:
     """Runs on one objective come first; the run itself begins at the base weights all the same."""
     theta, lines = trained(world, tmp_path, method="mix", f_star="compute")

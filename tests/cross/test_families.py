@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from llm.models.loading import load_base, load_tokenizer
 from llm.models.lora import add_adapter, join_adapters, load_adapter, target_modules, train_only
 from llm.training.metrics import read_metrics
 from llm.training.trainer import Trainer
-
-gc.freeze()  # a run collects garbage several times, half a second each with all that torch and its like keep
 
 TARGETS = {"gpt_neox": ["query_key_value"], "llama": ["q_proj", "v_proj"], "opt": ["q_proj", "v_proj"]}
 IDS = torch.tensor([[5, 9, 14, 22, 31, 40], [7, 8, 50, 3, 12, 1]])
@@ -52,6 +49,7 @@ def mean_over_tokens(model: Any, tokenizer: Any, rows: int) -> float:
     return total / count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_run_leaves_an_adapter_that_peft_loads_as_it_is(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import math
 import warnings
 from pathlib import Path
@@ -28,8 +27,6 @@ from llm.training.cached_run import key_values, single_objective_config
 from llm.training.metrics import read_metrics
 from llm.training.objective import Objective
 from llm.training.optima import optima
-
-gc.freeze()  # a run collects garbage several times, half a second each with all that torch and its like keep
 
 MODEL, TOKENIZER = tiny.model(), tiny.tokenizer()
 ROWS: dict[str, Any] = {"sft": tiny.sft_rows(20), "preference": tiny.preference_rows(20)}
@@ -161,6 +158,7 @@ def test_a_run_tells_its_own_loss_and_f_dpo_on_held_out_rows(name: str, tmp_path
     assert found == pytest.approx(summary["evaluation"], rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_numbers_of_a_loss_and_only_its_own_count(tmp_path: Path) -> None:
     def weights(folder: str, **changes: Any) -> Any:
         run(config(tmp_path / folder, lam=1.0, steps=2, eval_every=0, **changes))
@@ -193,6 +191,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return titles
 
 
+@pytest.mark.slow
 def test_gaps_are_from_dpos_optimum_and_maxright_has_its_own(tmp_path: Path, trained: list[str]) -> None:
     computed = {"f_star": "compute", "optima_steps": 4}
     plain = optima(config(tmp_path, **computed), quiet=True, **GIVEN)

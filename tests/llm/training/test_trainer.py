@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import gc
 import json
 import math
 from pathlib import Path
@@ -23,8 +22,6 @@ from llm.training.metrics import read_metrics
 from llm.training.optima import optima
 from toyopt.algorithms import DPO, SFT, Controller, Maxright, Sequential, draw, even_draw
 from toyopt.estimates import BestSoFar
-
-gc.freeze()  # a run collects garbage several times, half a second each with all that torch and its like keep
 
 NAMES = ("dpo", "sft")
 STEPS, ROWS, PAIRS, SEED = 13, 20, 12, 3
@@ -88,6 +85,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_rules_without_chance(name: str, tmp_path: Path) -> None:
     options, expected = EXPECTED[name]
@@ -97,6 +95,7 @@ def test_rules_without_chance(name: str, tmp_path: Path) -> None:
     assert_streams(lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [1, 4])
 @pytest.mark.parametrize("alternation", ["coin", "even"])
 def test_alright_draws_from_the_runs_seed(alternation: str, block: int, tmp_path: Path) -> None:
@@ -161,6 +160,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("f_star", ["given", "estimate"])
 def test_maxright_is_the_controllers(f_star: str, k: int, tmp_path: Path, passes: list[str]) -> None:
@@ -179,6 +179,7 @@ def test_maxright_is_the_controllers(f_star: str, k: int, tmp_path: Path, passes
     assert len(passes) == sum(1 if not evaluated else 2 if hit else 3 for evaluated, hit in steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "each"), [("sequential", 1), ("alright", 1), ("mix", 2)])
 def test_a_step_has_a_pass_for_each_objective_that_is_trained_on(
     method: str, each: int, tmp_path: Path, passes: list[str]
@@ -188,6 +189,7 @@ def test_a_step_has_a_pass_for_each_objective_that_is_trained_on(
     assert "+".join(passes) == "+".join(objectives(lines))
 
 
+@pytest.mark.slow
 def test_draw_both_moves_both_streams(tmp_path: Path) -> None:
     star = {"f_star": "given", "f_dpo_star": 0.4, "f_sft_star": 4.1}
     lines = run(config(tmp_path, method="maxright", draw_both=True, lam=0.6, k=1, **star))
@@ -195,6 +197,7 @@ def test_draw_both_moves_both_streams(tmp_path: Path) -> None:
     assert_streams(lines, both=True)
 
 
+@pytest.mark.slow
 def test_a_stream_gives_the_same_batches_whatever_the_other_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +225,7 @@ def test_a_stream_gives_the_same_batches_whatever_the_other_does(
 # Optima.
 
 
+@pytest.mark.slow
 def test_optima_that_are_computed_are_the_least_values_of_runs_on_one_objective(tmp_path: Path) -> None:
     """The same runs, made by hand with their first rows as the evaluation set, and MAXRIGHT measures gaps from them."""
     few = {"eval_rows": 6, "eval_every": 4}
@@ -245,6 +249,7 @@ def test_optima_that_are_computed_are_the_least_values_of_runs_on_one_objective(
     assert_maxright([x for x in lines if "objective" in x], Maxright(0.5, star, 3), estimate=False)
 
 
+@pytest.mark.slow
 def test_gaps_are_reported_for_every_method_that_knows_the_optima(tmp_path: Path) -> None:
     star = {"f_star": "given", "f_dpo_star": 0.25, "f_sft_star": 1.5}
     lines = run(config(tmp_path, method="mix", eval_on_train=True, held_out=0.5, eval_every=5, **star))
@@ -266,6 +271,7 @@ def test_lambda_is_dpos_share_of_sequentials_steps(lam: float, steps: tuple[int,
 # How it is computed does not count.
 
 
+@pytest.mark.slow
 def test_micro_batches_layout_and_graph_change_nothing_but_rounding(tmp_path: Path) -> None:
     """Plain gradient descent, so that rounding is not blown up: weights and values agree."""
     ways: dict[str, dict[str, Any]] = {
@@ -292,6 +298,7 @@ def test_micro_batches_layout_and_graph_change_nothing_but_rounding(tmp_path: Pa
                 assert other[key] == pytest.approx(one[key], rel=2e-5, abs=2e-5), (name, key)
 
 
+@pytest.mark.slow
 def test_gap_rows_are_new_rows_every_time_and_no_pass_is_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[str]
 ) -> None:
