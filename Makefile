@@ -25,10 +25,10 @@ reproduce: $(VENV)/.made  ## regenerate every figure and table into $(OUT)/
 	@$(BIN)/python paper_repro.py --out $(OUT) $(ARGS)
 
 test: $(VENV)/.made  ## run the tests; ARGS='-m "not slow"' runs the fast ones
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-deep: $(VENV)/.made  ## run the tests with ten times as many random problems
-	@HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto $(ARGS)
+	@HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.made  ## check style, docstrings, formatting and types
 	@$(BIN)/ruff check .

@@ -1,1 +1,1 @@
-"""Files, caches, processes, progress, options: code that is independent of models and imports no torch."""
+"""Plumbing that does not know what a model is: files, caches, processes, progress. Imports no torch."""

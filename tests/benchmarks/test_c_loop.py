@@ -41,6 +41,7 @@ def test_the_c_loop_takes_the_same_steps(world: str, name: str, stochastic: bool
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @needs_gcc
 def test_the_loop_by_hand_takes_the_same_steps() -> None:
     settings = Figure2()

@@ -43,6 +43,7 @@ def test_different_rows_are_not_compared() -> None:
         llm_speed.turns("x", calls, 1, {})
 
 
+@pytest.mark.slow
 def test_fewer_gap_rows_cost_fewer_operations() -> None:
     sides = {"few": llm_ours.Ours(TINY, gap_rows=1), "whole": llm_ours.Ours(TINY)}
     rule = Maxright(0.5, (0.0, 0.0), k=1)

@@ -26,6 +26,7 @@ def test_all_checks_hold_and_it_is_drawn(artefact: Artefact, tmp_path: Path) -> 
     assert any(str(data.facts["scale"]) in text for text in texts(artefact.draw(data)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("artefact", [table1.ARTEFACT, baselines.ARTEFACT], ids=lambda a: a.name)
 def test_one_seed_will_do(artefact: Artefact, tmp_path: Path) -> None:
     data = computed(artefact, tmp_path, replace(SMOKE, seeds=1))
@@ -33,6 +34,7 @@ def test_one_seed_will_do(artefact: Artefact, tmp_path: Path) -> None:
     artefact.draw(data).draw_without_rendering()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_no_artefact_module_imports_torch() -> None:
     modules = "table1, samples, fig9, baselines"

@@ -43,6 +43,7 @@ def test_one_seed_has_no_interval_and_is_drawn(module, monkeypatch):
     module.ARTEFACT.draw(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ALL)
 def test_what_is_not_known_is_left_out(module, monkeypatch):
     unknown = ("gap_dpo", "gap_sft", "ideal_distance", "f_dpo_star", "f_sft_star", "scale_free_distance", "device")

@@ -24,6 +24,7 @@ def test_at_scale_paper_these_are_of_the_embedded_world(module: Any) -> None:
     assert {spec["preset"] for spec in specs} == {"embedded"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("module", BEYOND)

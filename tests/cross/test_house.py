@@ -72,6 +72,7 @@ def plant(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_imports_only_go_down() -> None:
     assert source_tree.forbidden_imports(ROOT, FLOORS) == []
 
@@ -88,6 +89,7 @@ def test_an_import_that_goes_up_is_found(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_no_modules_import_one_another() -> None:
     assert source_tree.circles(source_tree.import_graph(ROOT)) == []
 
@@ -139,6 +141,7 @@ def test_llm_and_its_common_part_import_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_importing_llm_takes_less_than_a_tenth_of_a_second() -> None:
     """The least of seven processes is compared, which other programs on the machine disturb least."""
@@ -156,6 +159,7 @@ def test_importing_llm_takes_less_than_a_tenth_of_a_second() -> None:
     assert with_numpy > bare  # so the clock sees an import
 
 
+@pytest.mark.slow
 def test_rules_are_written_once() -> None:
     """llm and figures call toyopt's rules: they define none of their names and never ask for a rule's class."""
     for package in ("llm", "figures"):
@@ -182,6 +186,7 @@ def parse_text(text: str) -> ast.Module:
     return ast.parse(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["toyopt", "llm", "figures", "benchmarks"])
 def test_random_generators_are_instances_with_a_seed(package: str) -> None:
     for path in source_tree.python_files(ROOT, package):

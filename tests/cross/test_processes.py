@@ -74,6 +74,7 @@ class Runs:
         return job
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_train_as_one(tmp_path: Path, runs: Runs, case: str) -> None:
     folder = tmp_path / "two"
@@ -82,6 +83,7 @@ def test_two_processes_train_as_one(tmp_path: Path, runs: Runs, case: str) -> No
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["processes"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["sequential", "maxright"])
 def test_two_processes_that_share_the_weights_train_as_one(tmp_path: Path, runs: Runs, case: str) -> None:
     folder = tmp_path / "two"
@@ -90,6 +92,7 @@ def test_two_processes_that_share_the_weights_train_as_one(tmp_path: Path, runs:
     assert_alike(folder, runs.one(case))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [("two", "one"), ("one", "two"), ("sharded", "one"), ("one", "sharded")])
 def test_a_checkpoint_goes_on_with_another_number_of_processes(
     tmp_path: Path, runs: Runs, before: str, after: str
@@ -109,6 +112,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(
     assert_alike(folder, runs.one("alright", **changes), close=CLOSE_LONG)
 
 
+@pytest.mark.slow
 def test_all_processes_stop_where_a_loss_explodes(tmp_path: Path, runs: Runs) -> None:
     argv = worker.command(tmp_path / "run", **runs.options("alright", lr=1e9, steps=20))
     job = worker.server().run(argv, tmp_path / "log", world=2)

@@ -75,7 +75,7 @@ def decorate(cli: Cli, name: str) -> None:
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a figure, a wide table, a failed check, empirical claims from runs, and something never made."""
-    cli = cli_in_process(tmp_path, monkeypatch)
+    cli = cli_in_process(tmp_path, monkeypatch, pictures=True)
     cli.add("t", table=True, reconstructed="Its numbers were chosen.")
     cli.add("bad", bound=0.5)
     cli.add("never", body="raise ValueError('no luck')")

@@ -51,6 +51,7 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_kills_before_changes_of_files_leave_no_trace(tmp_path: Path, common: dict[str, Any], case: str) -> None:
     options, server, draw = {**common, **CASES[case]}, worker.server(), random.Random(case)
@@ -76,6 +77,7 @@ def test_kills_before_changes_of_files_leave_no_trace(tmp_path: Path, common: di
     assert {p.name for p in (cut / "checkpoints").iterdir()} == {"step-00000009", f"step-{STEPS:08d}"}
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_of_the_loop(tmp_path: Path, common: dict[str, Any]) -> None:
     options = {**common, **CASES["alright"], "steps": 40, "save_every": 7, "cache": str(tmp_path / "cache")}
     server, whole, cut = worker.server(), tmp_path / "whole", tmp_path / "cut"
@@ -94,6 +96,7 @@ def test_kills_at_any_moment_of_the_loop(tmp_path: Path, common: dict[str, Any])
     assert worker.lines(cut) == worker.lines(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
 def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(
     tmp_path: Path, common: dict[str, Any], number: signal.Signals
@@ -110,7 +113,7 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(
     assert server.wait(job) == 130, job.said
     step = max(line["step"] for line in worker.lines(cut))
     assert 4 <= step + 1 < 60
-    assert job.said.splitlines()[-1] == f"error: stopped after step {step} of 60, as asked; the same command resumes"
+    assert job.said.splitlines()[-1] == f"error: stopped after step {step} of 60, as asked; the same command goes on"
     assert [p.name for p in (cut / "checkpoints").iterdir()] == [f"step-{step:08d}"]
     assert not (cut / "summary.json").exists()
     job = server.run(again, tmp_path / "log")
@@ -119,6 +122,7 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(
     assert worker.lines(cut) == worker.lines(whole)
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_returned_as_it_is(tmp_path: Path, common: dict[str, Any]) -> None:
     options = {**common, **CASES["alright"], "steps": 2, "cache": str(tmp_path / "cache")}
     server, folder = worker.server(), tmp_path / "run"

@@ -33,6 +33,7 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == f"trian is no command; there are {', '.join(COMMANDS)}\n"
 
 
+@pytest.mark.slow
 def test_help_and_usage_errors_load_nothing_heavy() -> None:
     program = f"""
 import contextlib, io, sys
@@ -81,7 +82,7 @@ def test_help_shows_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         (TypeError("x"), 2, "error: x\n"),
         (FileNotFoundError("x"), 2, "error: x\n"),
         (OSError(errno.ENOSPC, "No space"), 2, "error: the disk is full; make room and run the same command again"),
-        (KeyboardInterrupt(), 130, "error: interrupted; the same command resumes from the last checkpoint\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted; the same command goes on from the last checkpoint\n"),
     ],
     ids=lambda x: type(x).__name__,
 )
@@ -124,6 +125,7 @@ def test_a_run_that_had_to_stop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         assert capsys.readouterr().err == f"error: {error}\n"
 
 
+@pytest.mark.slow
 def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     options = door.place(tmp_path)

@@ -69,6 +69,7 @@ def test_simpo_is_its_equation_6(pairs: list[tuple[float, float, int, int]], bet
             assert float(found.rewards_rejected[i].detach()) == pytest.approx(beta * lost / nl, rel=1e-14)
 
 
+@pytest.mark.slow
 @given(st.lists(pair, min_size=1, max_size=5), st.sampled_from([0.1, 1.0]))
 def test_orpo_is_its_equations_6_and_7(pairs: list[tuple[float, float, int, int]], lam: float) -> None:
     """-log p_w - λ log σ(log odds_w - log odds_l), p = π(y)^(1/|y|), and its gradient."""

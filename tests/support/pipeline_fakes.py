@@ -232,8 +232,16 @@ class InProcess:
     def close(self) -> None: ...
 
 
-def cli_in_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """A command line with the artefact `a`, in this process."""
+def _rendered(draw: Callable[[Any], Any], data: Any) -> dict[str, bytes]:
+    """Stand in for `figures.drawing.render.render`: the lines of the figure in words, not rasterized."""
+    lines = [(line.get_color(), *line.get_ydata()) for axes in draw(data).axes for line in axes.lines]
+    return {"pdf": b"%PDF " + repr(lines).encode(), "png": b"PNG " + repr(lines).encode()}
+
+
+def cli_in_process(folder: Path, monkeypatch: pytest.MonkeyPatch, *, pictures: bool = False) -> Cli:
+    """A command line with the artefact `a`, in this process; `pictures`: its files are those that matplotlib makes."""
+    if not pictures:
+        monkeypatch.setattr("figures.drawing.render.render", _rendered)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two edits in one second would share their bytecode
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the process of an artefact sets its own

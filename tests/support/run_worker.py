@@ -79,16 +79,20 @@ class Server:
             text=True,
         )
 
-    def start(self, argv: list[str], log: Path, *, world: int = 1, kill_at: int = 0, **env: str) -> Job:
+    def start(
+        self, argv: list[str], log: Path, *, world: int = 1, kill_at: int = 0, kill_path: str = "", **env: str
+    ) -> Job:
         """`python -m llm ARGV`, in `world` processes.
 
-        kill_at  the run kills itself, as SIGKILL does, right before it changes files for the n-th time; 0: never
+        kill_at    the run kills itself, as SIGKILL does, right before it changes files for the n-th time; 0: never
+        kill_path  only changes of paths with these words count
         """
         if world > 1:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
-        self._write({"argv": argv, "log": str(log), "world": world, "kill_at": kill_at, "env": env})
+        kill = {"kill_at": kill_at, "kill_path": kill_path}
+        self._write({"argv": argv, "log": str(log), "world": world, "env": env, **kill})
         return Job(self._read()["pids"], log)
 
     def wait(self, job: Job) -> int:
@@ -218,7 +222,7 @@ def _fork(job: dict[str, Any], rank: int) -> int:
         if "ACCELERATE_USE_FSDP" in job["env"]:
             _shard_on_cpu()
         if job["kill_at"]:
-            sys.addaudithook(_Killer(job["kill_at"]))
+            sys.addaudithook(_Killer(job["kill_at"], job["kill_path"]))
         from llm.cli import main
 
         status = main(job["argv"])
@@ -268,12 +272,12 @@ class _Killer:
 
     CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
 
-    def __init__(self, n: int) -> None:
-        self.left = n
+    def __init__(self, n: int, words: str) -> None:
+        self.left, self.words = n, words
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
-        if writes or event in self.CHANGES:
+        if (writes or event in self.CHANGES) and any(self.words in str(path) for path in args[:2]):
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

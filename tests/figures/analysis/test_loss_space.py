@@ -59,6 +59,7 @@ def test_increases_are_over_sequential_of_the_same_lam_and_seed(monkeypatch):
         assert bar(data, "runtime_increase", "Sequential", lam=lam)[0] == 0.0
 
 
+@pytest.mark.slow
 def test_a_gpu_is_timed_by_the_clock_and_its_utilisation_is_shown(monkeypatch):
     clock = {"Sequential": 10.0, "Mix": 15.0, "ALRIGHT": 10.0, "MAXRIGHT": 11.0}
     MadeUpRuns(

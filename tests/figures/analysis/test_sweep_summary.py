@@ -18,6 +18,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_forgetting_is_the_rise_from_the_minimum_during_the_run() -> None:
     data = data_of(conflict)
@@ -32,6 +33,7 @@ def test_forgetting_is_the_rise_from_the_minimum_during_the_run() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_gaps_are_absolute_and_normalized_by_the_initial_gap() -> None:
     data = data_of(conflict)
@@ -47,6 +49,7 @@ def test_gaps_are_absolute_and_normalized_by_the_initial_gap() -> None:
     assert seed == pytest.approx(math.hypot(1.2, 0.2))
 
 
+@pytest.mark.slow
 def test_the_verdict_turns_with_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PATHS, "maxright", ((0.7, 1.1), (0.8, 1.2), (0.9, 1.3)))
     monkeypatch.setitem(PATHS, "sequential", ((0.7, 1.1), (0.5, 1.0), (0.45, 0.15)))
@@ -57,6 +60,7 @@ def test_the_verdict_turns_with_the_runs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["forgetting/conflict-1-overlap-0.5"].verdict == "seen"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [9.0, math.nan])
 def test_what_is_wrong_with_one_grid_shows(monkeypatch: pytest.MonkeyPatch, wrong: float) -> None:
     def change(run: Any, row: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +74,7 @@ def test_what_is_wrong_with_one_grid_shows(monkeypatch: pytest.MonkeyPatch, wron
     assert found["ends"].holds
 
 
+@pytest.mark.slow
 def test_a_missing_run_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
     every, absent = seeds.results, ("conflict 1 overlap 0.5", "Mix", 2)
@@ -80,6 +85,7 @@ def test_a_missing_run_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["runs"].bound, found["runs"].attained) == (24.0, 23.0)
 
 
+@pytest.mark.slow
 def test_without_optima_the_shares_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = ("gap_dpo", "gap_sft", "ideal_distance", "scale_free_distance", "f_dpo_star", "f_sft_star")
     install(monkeypatch, lambda _, row: row | dict.fromkeys(unknown))

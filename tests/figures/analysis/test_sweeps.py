@@ -11,6 +11,7 @@ from figures.artefact import Request
 from figures.pipeline.paths import grid_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["smoke", "embedded", "paper"])
 def test_every_specification_is_a_grid_with_its_seeds(scale: Any) -> None:
     request = Request(scale=scale)

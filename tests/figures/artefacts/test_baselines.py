@@ -13,6 +13,7 @@ from figures.artefacts import baselines
 from figures.drawing.baselines import draw
 
 
+@pytest.mark.slow
 def test_every_baseline_is_there_with_its_steps(tmp_path: Path) -> None:
     data = computed(baselines.ARTEFACT, tmp_path)
     assert list(dict.fromkeys(data.table["baseline"])) == list(baselines.NAMES.values())
@@ -46,6 +47,7 @@ def test_each_quantity_has_a_panel_and_what_was_not_measured_has_none(tmp_path: 
     assert not any("win rate" in title for title in titles)
 
 
+@pytest.mark.slow
 def test_a_run_with_fewer_steps_is_caught(tmp_path: Path) -> None:
     parameters = baselines.parameters(SMOKE)
     write_runs(tmp_path, parameters["grids"])

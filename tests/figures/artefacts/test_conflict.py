@@ -32,6 +32,7 @@ def test_a_panel_has_the_grids_that_differ_in_one_setting() -> None:
     assert len(whole.table["method"]) == 5 * 4 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_a_figure_shows_what_was_computed() -> None:
     data = data_of(conflict, seeds=3)

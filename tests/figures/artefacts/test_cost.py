@@ -22,6 +22,7 @@ def test_hypervolume_of_a_front_by_hand():
     assert math.isnan(cost.front_share(pd.DataFrame([rows[0] | {"f_sft_star": 1.0}])))
 
 
+@pytest.mark.slow
 def test_runtime_with_and_without_the_optima(monkeypatch):
     MadeUpRuns(monkeypatch)
     data = data_of(cost, scale="smoke")

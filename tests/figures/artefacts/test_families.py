@@ -13,6 +13,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_families_have_one_lam_their_own_points_and_settings() -> None:
     data = data_of(families, scale="embedded")

@@ -13,6 +13,7 @@ from figures.artefacts import fig4
 from figures.drawing.fig4 import draw
 
 
+@pytest.mark.slow
 def test_every_quantity_is_a_mean_over_seeds_by_k(monkeypatch):
     MadeUpRuns(monkeypatch)
     data = data_of(fig4, scale="embedded")

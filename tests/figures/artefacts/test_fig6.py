@@ -61,6 +61,7 @@ def test_it_compares_the_world_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(check.holds for check in data.checks)
 
 
+@pytest.mark.slow
 def test_every_pair_is_drawn_and_the_first_with_two_prompts_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_similar(monkeypatch, {}, OTHER)
     data = fig6.compute(fig6.parameters(Request(scale="smoke")))

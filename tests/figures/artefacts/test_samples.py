@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from matplotlib.text import Text
 from support.run_folders import SMOKE, answers, computed, row_of, texts, write, write_runs
 
@@ -29,6 +30,7 @@ def test_the_samples_are_the_first_rows_of_both_sets(tmp_path: Path) -> None:
     assert not row_of(data, set="preference", number=1, answer_of="MAXRIGHT")["right"]
 
 
+@pytest.mark.slow
 def test_an_empty_answer_is_marked_and_other_prompts_are_caught(tmp_path: Path) -> None:
     parameters = samples.parameters(SMOKE)
     write_runs(tmp_path, parameters["grids"])
@@ -42,6 +44,7 @@ def test_an_empty_answer_is_marked_and_other_prompts_are_caught(tmp_path: Path) 
     assert not samples.compute(parameters | {"root": str(tmp_path)}).checks[0].holds
 
 
+@pytest.mark.slow
 def test_lines_of_the_samples_do_not_overlap(tmp_path: Path) -> None:
     figure = draw(computed(samples.ARTEFACT, tmp_path))
     left = [t for t in figure.findobj(Text) if t.get_text() and t.get_ha() == "left"]

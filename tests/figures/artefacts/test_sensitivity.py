@@ -29,6 +29,7 @@ def test_the_facts_have_the_values_of_every_setting() -> None:
     assert data_of(sensitivity).facts.keys() == {"scale", "rate", "blocks", "alternation"}  # smoke leaves batches alone
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_the_order_of_the_methods_is_judged_in_every_grid_that_has_both() -> None:
     found = checks(data_of(sensitivity, seeds=3))

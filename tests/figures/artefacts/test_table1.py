@@ -49,6 +49,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     assert not any("±" in text for text in texts(draw(data)))
 
 
+@pytest.mark.slow
 def test_bold_is_only_what_is_above_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TIES, "alright", (31, 31))
     monkeypatch.setitem(TIES, "maxright", (40, 40))
@@ -61,6 +62,7 @@ def test_bold_is_only_what_is_above_all_others(tmp_path: Path, monkeypatch: pyte
     assert bold == ["50.0 ± 0.0"]
 
 
+@pytest.mark.slow
 def test_the_papers_numbers_are_beside_those_with_sft_first(tmp_path: Path) -> None:
     beside = computed(table1.ARTEFACT, tmp_path, Request()).beside
     assert len(beside["paper"]) == 2 * len(TABLE1)

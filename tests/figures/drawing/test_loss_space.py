@@ -17,6 +17,7 @@ from figures.drawing.loss_space import draw_bars, draw_far, draw_limits, methods
 from figures.drawing.render import render
 
 
+@pytest.mark.slow
 def test_bars_have_the_heights_of_the_data(monkeypatch):
     MadeUpRuns(monkeypatch)
     data = front_data(scale="smoke")

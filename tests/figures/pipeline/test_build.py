@@ -23,14 +23,16 @@ def run(cli: Cli, *arguments: str) -> int:
     return main([*arguments, "--out", str(cli.out)], cli.registry)
 
 
-def test_four_files_and_what_the_json_says(cli: Cli) -> None:
+def test_four_files_and_what_the_json_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli = cli_in_process(tmp_path, monkeypatch, pictures=True)
     assert run(cli, "--seed", "2", "--scale", "smoke") == 0
     record = strict(cli.out / "a.json")
     assert set(record["files"]) == {"a.pdf", "a.png", "a.csv"}
     for name, file in record["files"].items():
         content = (cli.out / name).read_bytes()
         assert file == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    assert (cli.out / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert (cli.out / "a.pdf").read_bytes().startswith(b"%PDF-1")
+    assert (cli.out / "a.png").read_bytes().startswith(b"\x89PNG")
     assert record["parameters"] == {"n": 4, "seed": 2, "seeds": 2, "scale": "smoke"}
     assert (record["scale"], record["seed"], record["seeds"]) == ("smoke", 2, None)
     assert record["facts"]["big"] == "inf"
@@ -61,6 +63,7 @@ def test_csv_has_full_precision(cli: Cli) -> None:
     assert rows[2:4] == [f'{1 / 3!r},"b,c",false,1', f'{2 / 3!r},"d""e",true,2']
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_and_changes_nothing(cli: Cli) -> None:
     cli.add("b")
     assert run(cli) == 0
@@ -99,6 +102,7 @@ def test_a_comment_changes_nothing(cli: Cli) -> None:
     assert cli.log() == []
 
 
+@pytest.mark.slow
 def test_parameters_recompute_and_the_old_data_are_kept(cli: Cli) -> None:
     run(cli)
     cli.log()
@@ -109,6 +113,7 @@ def test_parameters_recompute_and_the_old_data_are_kept(cli: Cli) -> None:
     assert strict(cli.out / "a.json")["seed"] == 0
 
 
+@pytest.mark.slow
 def test_force_makes_all_anew(cli: Cli) -> None:
     run(cli)
     pdf = (cli.out / "a.pdf").read_bytes()
@@ -118,6 +123,7 @@ def test_force_makes_all_anew(cli: Cli) -> None:
     assert (cli.out / "a.pdf").read_bytes() == pdf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
 def test_damaged_cache_is_not_trusted(cli: Cli, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(cli)
@@ -135,6 +141,7 @@ def test_damaged_cache_is_not_trusted(cli: Cli, damage: str, capsys: pytest.Capt
     assert "damaged" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["pdf", "png", "csv", "json"])
 def test_a_changed_file_is_made_again_from_the_cache(cli: Cli, suffix: str) -> None:
     run(cli)
@@ -149,6 +156,7 @@ def test_a_changed_file_is_made_again_from_the_cache(cli: Cli, suffix: str) -> N
     strict(cli.out / "a.json")
 
 
+@pytest.mark.slow
 def test_a_failing_check_is_status_1(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     cli.add("bad", bound=0.5)
     assert run(cli) == 1
@@ -164,6 +172,7 @@ def test_a_failing_check_is_status_1(cli: Cli, capsys: pytest.CaptureFixture[str
     }
 
 
+@pytest.mark.slow
 def test_a_check_that_need_not_hold(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     cli.add("bad", bound=0.5)
     cli.change("bad", "float(x.max()))", "float(x.max()), must_hold=False)")

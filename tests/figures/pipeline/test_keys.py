@@ -56,6 +56,7 @@ def test_the_key_of_data_depends_on_parameters_versions_and_training_code(
     assert both(cli, n=1)[0] == newer  # a patch of Python changes no number
 
 
+@pytest.mark.slow
 def test_the_data_of_an_artefact_depend_on_mathematics_and_analysis_and_not_on_drawing_or_pipeline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -20,13 +20,13 @@ from figures.pipeline.report import number, seconds
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    return cli_in_process(tmp_path, monkeypatch)
+    return cli_in_process(tmp_path, monkeypatch, pictures=True)
 
 
 @pytest.fixture
 def claiming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """A command line whose one artefact has three empirical claims and a row beside the paper's."""
-    found = cli_in_process(tmp_path, monkeypatch)
+    found = cli_in_process(tmp_path, monkeypatch, pictures=True)
     found.change("a", "import Artefact,", "import Artefact, empirical,")
     claims = [("one", 0.5, (0.4, 0.6)), ("two", 1.5, (1.4, 1.6)), ("three", 1.0, (0.4, 1.6))]
     text = ", ".join(f"empirical('{n}', 'claim {n}', {v}, {i}, 1.0, 'upper')" for n, v, i in claims)
@@ -39,6 +39,7 @@ def run(cli: Cli, *arguments: str) -> int:
     return main([*arguments, "--out", str(cli.out)], cli.registry)
 
 
+@pytest.mark.slow
 def test_manifest_lists_what_is_there_also_from_earlier(cli: Cli) -> None:
     cli.add("b")
     run(cli, "b")
@@ -79,6 +80,7 @@ class Page(HTMLParser):
             self.alts.append(str(found.get("alt") or ""))
 
 
+@pytest.mark.slow
 def test_the_page_shows_all_and_needs_no_network(cli: Cli) -> None:
     cli.add("t", table=True, reconstructed="Its numbers were chosen.")
     cli.add("bad", bound=0.5)
@@ -140,6 +142,7 @@ def test_what_is_the_same_in_every_row_stands_above_them() -> None:
     assert report.beside({}) == {"same": {}, "header": [], "numeric": [], "rows": []}
 
 
+@pytest.mark.slow
 def test_claims_are_counted_apart_and_need_not_be_seen(claiming: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(claiming) == 0
     said = capsys.readouterr().out

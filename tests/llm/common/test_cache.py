@@ -182,6 +182,7 @@ print(cache.fetch(key, lambda folder: (folder / "value.txt").read_text(), save))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_processes_that_fetch_the_same_entry_compute_it_once(cache: ContentCache, tmp_path: Path) -> None:
     made = tmp_path / "made"

@@ -125,6 +125,7 @@ def test_the_training_digest_covers_everything_that_a_run_imports() -> None:
     assert {"llm.study.sweep", "llm.cli", "llm.judging.world", "toyopt.certify", "figures"}.isdisjoint(modules)
 
 
+@pytest.mark.slow
 def test_the_training_digest_is_computed_without_torch() -> None:
     code = "import sys; from llm.study import training_digest; print(training_digest(), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -197,6 +197,7 @@ for _ in range(40):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_processes_that_write_the_same_path_never_mix_their_content(kind: str, tmp_path: Path) -> None:

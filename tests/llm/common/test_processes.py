@@ -90,6 +90,7 @@ def test_outside_the_main_thread_signals_keep_their_effect() -> None:
 # What both ways of starting a command have in common.
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_command_finds_its_process_as_new(start: Start, tmp_path: Path) -> None:
     before = state(start, tmp_path / "a", MARK="one")
@@ -111,6 +112,7 @@ def test_a_command_finds_its_process_as_new(start: Start, tmp_path: Path) -> Non
         assert after["files"] == ["/dev/null", str(tmp_path / "b" / "log"), str(tmp_path / "b" / "log")]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_output_is_appended_to_the_log_and_the_exit_status_is_returned(start: Start, tmp_path: Path) -> None:
     log = tmp_path / "log"

@@ -81,6 +81,7 @@ def test_a_set_of_one_response_a_row_is_never_shared() -> None:
     assert batch.counts.tolist() == [2, 1]
 
 
+@pytest.mark.slow
 @given(rows, st.booleans())
 def test_every_target_is_predicted_by_all_before_it_and_by_nothing_else(
     drawn: list[tuple[list[int], list[int], list[int]]], shared: bool

@@ -117,6 +117,7 @@ def test_conversational_rows_are_trls_own(tmp_path: Path) -> None:
     assert ours == Row(theirs["prompt"], (theirs["chosen"], theirs["rejected"]))
 
 
+@pytest.mark.slow
 @given(st.text(max_size=20), st.text(max_size=20), st.lists(st.text(alphabet="ab \n", max_size=6), max_size=3))
 def test_implicit_strings_split_where_the_response_begins(chosen: str, rejected: str, turns: list[str]) -> None:
     """Whatever the turns before are, prompt + response is the text again, and the prompt ends in the mark."""

@@ -19,6 +19,7 @@ TINY: dict[str, int] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_of_the_largest(family: str) -> None:
     own = EmbeddedConfig.of_size("large", family)

@@ -82,6 +82,7 @@ def test_every_text_is_tokenised_without_loss(made: Paths) -> None:
     assert all(len(ids) == 1 for ids in names)
 
 
+@pytest.mark.slow
 def test_the_same_configuration_gives_the_same_bytes_and_leaves_the_caller_s_torch_alone(
     made: Paths, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def refused(call: Callable[[], Any], *words: str) -> None:
 def nothing(_done: int, _of: int) -> None: ...
 
 
+@pytest.mark.slow
 def test_the_seed_draws_the_examples_and_the_batch_does_not_matter(tmp_path: Path) -> None:
     base = str(tiny.base(tmp_path / "base"))
     mine = {"model": base, "questions": door.write(tmp_path / "q.jsonl", questions())}
@@ -107,6 +108,7 @@ def described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.usefixtures("described")
 def test_a_task_of_the_harness_gives_what_the_harness_gives_alone(tmp_path: Path, tasks: Path) -> None:
@@ -237,8 +239,8 @@ def test_without_the_harness(run: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tasks": ["helaswag"]}, "has no task helaswag; did you mean hellaswag?"),
-        ({"tasks": ["embedded", "zzzzzz"]}, "has no task zzzzzz; see `lm-eval ls tasks`"),
+        ({"tasks": ["helaswag"]}, "knows no helaswag; did you mean hellaswag?"),
+        ({"tasks": ["embedded", "zzzzzz"]}, "knows no zzzzzz; see `lm-eval ls tasks`"),
     ],
 )
 def test_an_unknown_task(

@@ -81,6 +81,7 @@ def test_as_a_measure(run: Result) -> None:
     assert found["points"] == 4
 
 
+@pytest.mark.slow
 def test_without_kept_adapters(options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = {**options, "keep_every": 0, "steps": 1, "out": str(tmp_path / "run")}
     train(TrainConfig(**mine), quiet=True)
@@ -106,6 +107,7 @@ def test_wrong_options(wrong: dict[str, Any], shown: str) -> None:
         CurvatureConfig(run="somewhere", **wrong)
 
 
+@pytest.mark.slow
 def test_the_command(run: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "c.json"
     said = door.call(capsys, "curvature", run=run.folder, rows=4, points=2, out=out)

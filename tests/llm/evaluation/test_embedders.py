@@ -65,6 +65,7 @@ def test_tokens_means(base: str) -> None:
     assert found.dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hidden", "encoder"])
 def test_states_are_means_over_real_tokens(kind: str, base: str, encoder: Path) -> None:
     """Each text alone, by hand, against all together with padding."""

@@ -48,6 +48,7 @@ def _greedy(model: Any, tokenizer: Any, prompt: str) -> str:
     return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_greedy_is_transformers_own_whatever_the_batch(run: Result) -> None:
     from peft import AutoPeftModelForCausalLM
@@ -65,6 +66,7 @@ def test_greedy_is_transformers_own_whatever_the_batch(run: Result) -> None:
     assert list(found) == one_by_one[::-1]
 
 
+@pytest.mark.slow
 def test_samples_depend_on_the_seed_alone(run: Result) -> None:
     config = GenerateConfig(model=str(run.folder), prompts=tuple(PROMPTS), max_new_tokens=8, temperature=1.0, batch=4)
     torch.manual_seed(3)

@@ -94,6 +94,7 @@ def t5() -> Any:
     return made.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize(("family", "bos"), [("gpt_neox", False), ("llama", True), ("t5", False)])
 def test_the_harness_finds_the_log_probabilities_of_training(family: str, bos: bool) -> None:

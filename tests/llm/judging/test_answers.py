@@ -51,6 +51,7 @@ def answers(folder: Path, said: list[str]) -> str:
     return door.write(folder / "answers.jsonl", rows)
 
 
+@pytest.mark.slow
 def test_a_models_answers_are_generates_and_are_kept(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_retry_after_is_respected_and_nothing_else_is_slept() -> None:
     assert 0.3 <= time.monotonic() - began < 10.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "shown"),
     [
@@ -112,6 +113,7 @@ def test_a_key_is_read_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) 
         key_in("JUDGE_KEY")
 
 
+@pytest.mark.slow
 def test_slow_answers_time_out_and_are_asked_for_again() -> None:
     free = threading.Event()
 
@@ -131,6 +133,7 @@ def test_who_never_answers() -> None:
             ask(url, timeout=0.1, attempts=1)
 
 
+@pytest.mark.slow
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -145,6 +145,7 @@ def test_what_is_under_way_at_an_error_is_kept(tmp_path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_no_further_attempt_is_made_when_another_request_fails() -> None:
     def answer(_body: Body, number: int) -> Answer:
         return Answer(status=429, headers={"Retry-After": "0.5"}) if number == 0 else Answer(status=400, raw="no")

@@ -71,6 +71,7 @@ def test_certain_outcomes_have_no_width_and_chunks_change_nothing(monkeypatch: p
     assert bootstrap(values, resamples=1000, rng=chance()) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_95_of_100_intervals_have_the_truth_in_them() -> None:
     """1000 sets of 200 verdicts of a known distribution; the number was fixed beforehand.

@@ -111,6 +111,7 @@ def test_the_measures_numbers_by_hand(monkeypatch: pytest.MonkeyPatch, run: Path
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_the_measure_of_a_real_run(run: Path, paths: Paths) -> None:
     found = judged.measure(run)
     assert found == judged.measure(run)
@@ -135,6 +136,7 @@ def test_what_is_in_the_fuller_manner() -> None:
     assert not judged.is_fuller(WORLD, prompt, fuller(here[0]._replace(place="Elsewhere"), here[1]))
 
 
+@pytest.mark.slow
 def test_the_world_does_not_judge_a_run_on_other_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = {**door.place(tmp_path), "steps": 1}
     folder = train(TrainConfig(**other), quiet=True).folder

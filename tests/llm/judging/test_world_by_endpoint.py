@@ -74,6 +74,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / judged.VERDICTS).read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_the_win_rate_by_hand(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = held_out(run)
     assert len(asked) > 4
@@ -101,6 +102,7 @@ def test_the_win_rate_by_hand(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "secret" not in "".join(p.read_text() for p in (run / "measures").iterdir())
 
 
+@pytest.mark.slow
 def test_answers_are_samples(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(longer) as server:
         named(monkeypatch, server.url)
@@ -111,6 +113,7 @@ def test_answers_are_samples(run: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert said != generate_answers(str(run), prompts, Decoding())
 
 
+@pytest.mark.slow
 def test_a_stopped_measure_goes_on_and_asks_nothing_twice(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def tired(body: Body, number: int) -> Answer:
         return longer(body) if number < 3 else Answer(status=400, raw="enough")
@@ -135,6 +138,7 @@ def test_a_stopped_measure_goes_on_and_asks_nothing_twice(run: Path, monkeypatch
     assert first == {**result_of(run, "answers"), "judge_url": server.url}
 
 
+@pytest.mark.slow
 def test_no_more_prompts_than_the_papers(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert judged.PROMPTS == 640
     monkeypatch.setattr(judged, "PROMPTS", 2)
@@ -145,6 +149,7 @@ def test_no_more_prompts_than_the_papers(run: Path, monkeypatch: pytest.MonkeyPa
     assert [row["prompt"] for row in found["answers"]] == [row["prompt"] for row in held_out(run)[:2]]
 
 
+@pytest.mark.slow
 def test_what_has_no_valid_verdict_counts_in_no_rate(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = held_out(run)[0]["prompt"]
 

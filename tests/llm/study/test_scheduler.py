@@ -21,6 +21,7 @@ from llm.study import Grid, Outcome, Progress, fronts, paths, run_study, status,
 from llm.study.scheduler import environment
 
 
+@pytest.mark.slow
 def test_a_study_is_carried_out_once(tmp_path: Path) -> None:
     grid, world = Grid(BASE, lams=(0.25, 0.5), seeds=(1, 2)), World()
     outcome = carry_out(grid, tmp_path, world, jobs=3)
@@ -38,6 +39,7 @@ def test_a_study_is_carried_out_once(tmp_path: Path) -> None:
     assert [f.config["seed"] for f in again.started] == [3] * 10
 
 
+@pytest.mark.slow
 def test_one_run_of_a_group_computes_what_the_group_shares(tmp_path: Path) -> None:
     base = dataclasses.replace(BASE, reference="paper", model="some/model")
     grid, world = Grid(base, lams=(0.25, 0.5), orders=("dpo-sft", "sft-dpo"), seeds=(1, 2)), World()
@@ -103,6 +105,7 @@ def test_a_process_that_ends_well_without_a_result_has_failed(tmp_path: Path) ->
     assert [(f.status, f.last) for f in outcome.failed] == [(0, ("hm",))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_asked_to_stop_it_asks_the_runs_and_waits_for_them(tmp_path: Path, number: signal.Signals) -> None:
     grid, world = Grid(BASE, lams=(0.25, 0.5)), World(lambda c: "finish" if c["lam"] == 0.25 else "hang")
@@ -178,6 +181,7 @@ def test_a_process_is_started_with_its_log_and_away_from_the_terminal(tmp_path: 
 # Two runs that are none of a fake.
 
 
+@pytest.mark.slow
 def test_two_real_runs(tmp_path: Path) -> None:
     from support import pipeline_runs as door
     from support import run_worker as worker

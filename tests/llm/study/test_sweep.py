@@ -23,6 +23,7 @@ def names(grid: Grid) -> list[str]:
     return [run.name.rpartition("-")[0] for run in grid.runs()]
 
 
+@pytest.mark.slow
 def test_k_is_maxrights_and_order_sequentials() -> None:
     grid = Grid(BASE, lams=(0.25, 0.5), orders=("dpo-sft", "sft-dpo"), ks=(1, 10), seeds=(1, 2))
     found = names(grid)
@@ -105,6 +106,7 @@ def test_what_is_no_grid(changes: dict[str, Any], error: type[Exception], argume
     fails(lambda: Grid(**{"base": BASE, **changes}), error, argument, value)
 
 
+@pytest.mark.slow
 def test_train_reads_the_configuration_that_is_written(tmp_path: Path) -> None:
     from llm.config import config_from
 

@@ -78,6 +78,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_one_is_refused_and_the_way_out_is_one(
     unfinished: Path, finished: Path, base: Path, damage: str
@@ -87,7 +88,7 @@ def test_a_damaged_one_is_refused_and_the_way_out_is_one(
     spoil(newest / name)
     with pytest.raises(ValueError, match=r"^checkpoint: ") as caught:
         run(config(base, unfinished))
-    assert str(caught.value) == f"checkpoint: {newest} {what}; remove it to resume from step-00000006"
+    assert str(caught.value) == f"checkpoint: {newest} {what}; remove it to go on from step-00000006"
     shutil.rmtree(newest)
     run(config(base, unfinished))
     assert (unfinished / "adapter_model.safetensors").read_bytes() == (
@@ -113,6 +114,7 @@ def test_half_written_ones_do_not_count_and_are_removed(unfinished: Path, finish
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_costs_nothing(
     base: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +143,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(
         assert main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == (
-        "error: the disk is full; make room and run the same command again, which resumes from the last checkpoint"
+        "error: the disk is full; make room and run the same command again, it goes on from its last checkpoint"
     )
     assert saved
     assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step-00000003"]
@@ -169,6 +171,7 @@ def test_other_rows_and_another_base_are_another_run(finished: Path, tmp_path: P
         run(config(moved, finished))
 
 
+@pytest.mark.slow
 def test_overwrite_begins_anew(finished: Path, base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
@@ -191,6 +194,7 @@ def test_what_is_not_a_run_is_left_alone(base: Path, tmp_path: Path) -> None:
         run(config(base, folder / "cat.jpg"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_it_had_a_name_can_begin(base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     (folder / ".run.json.abcdefgh.unfinished").mkdir(parents=True)

@@ -78,6 +78,7 @@ def test_the_second_run_computes_nothing(base: Path, tmp_path: Path, computed: l
     assert torch.equal(evals[0].reference, evals_again[0].reference)
 
 
+@pytest.mark.slow
 def test_whatever_it_depends_on_gives_it_another_name(base: Path, tmp_path: Path, computed: list[str]) -> None:
     other = tmp_path / "other"
     shutil.copytree(base, other)
@@ -102,6 +103,7 @@ def test_whatever_it_depends_on_gives_it_another_name(base: Path, tmp_path: Path
         assert len(computed) >= 2 * (j + 1) - (j == len(variants) - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "empty", "one bit", "no tensor"])
 def test_a_damaged_file_is_computed_again(base: Path, tmp_path: Path, computed: list[str], damage: str) -> None:
     from safetensors.torch import save_file
@@ -125,6 +127,7 @@ def test_a_damaged_file_is_computed_again(base: Path, tmp_path: Path, computed: 
     assert {p: p.read_bytes() for p in paths} == data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["base", "chosen", "sft", "paper", "folder"])
 def test_it_is_what_a_plain_forward_pass_gives(base: Path, tmp_path: Path, kind: str) -> None:
     from peft import PeftModel
@@ -155,6 +158,7 @@ def test_it_is_what_a_plain_forward_pass_gives(base: Path, tmp_path: Path, kind:
         assert torch.equal(other[0].reference, tasks[0].reference)
 
 
+@pytest.mark.slow
 def test_a_policy_that_starts_at_its_reference_has_no_reward(base: Path, tmp_path: Path) -> None:
     c = config(base, tmp_path, eval_every=1, method="mix")
     folder = train(c, sft=tiny.sft_rows(), preference=tiny.preference_rows(), quiet=True).folder

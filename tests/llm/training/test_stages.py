@@ -59,6 +59,7 @@ def logits(model: Any) -> Any:
         return model.eval()(input_ids=ids).logits
 
 
+@pytest.mark.slow
 def test_stacked_stages_are_both_in_the_result(base: Path, tmp_path: Path) -> None:
     from peft import AutoPeftModelForCausalLM
 
@@ -72,6 +73,7 @@ def test_stacked_stages_are_both_in_the_result(base: Path, tmp_path: Path) -> No
     assert ranks == [8, 4, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lam", [0.0, 1.0])
 def test_a_stack_of_one_stage_is_that_stage(base: Path, tmp_path: Path, lam: float) -> None:
     from peft import AutoPeftModelForCausalLM
@@ -83,6 +85,7 @@ def test_a_stack_of_one_stage_is_that_stage(base: Path, tmp_path: Path, lam: flo
     assert (found - summed(base)).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 def test_the_first_stacked_stage_is_a_run_on_its_own(base: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -93,6 +96,7 @@ def test_the_first_stacked_stage_is_a_run_on_its_own(base: Path, tmp_path: Path)
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["dpo-sft", "sft-dpo"])
 def test_one_adapter_goes_on_where_the_first_stage_left_it(base: Path, tmp_path: Path, order: str) -> None:
     """Sequential is one run on the first objective and a second run, from its adapter, on the other."""
@@ -108,6 +112,7 @@ def test_one_adapter_goes_on_where_the_first_stage_left_it(base: Path, tmp_path:
     assert (kept / name).read_bytes() != (both / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_says_where_and_why(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from llm.cli import main
     from llm.training.trainer import StoppedRunError

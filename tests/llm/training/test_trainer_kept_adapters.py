@@ -67,6 +67,7 @@ def test_every_so_many_steps_and_both_ends(whole: Path, options: dict[str, Any],
     assert not (short.folder / "kept").exists()
 
 
+@pytest.mark.slow
 def test_kills_neither_lose_nor_double_what_is_kept(whole: Path, options: dict[str, Any], tmp_path: Path) -> None:
     server, cut, statuses = worker.server(), tmp_path / "cut", []
     again = worker.command(cut, **{**options, "out": ""})
@@ -118,6 +119,7 @@ def test_costs_add_up(whole: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_preparations_are_told_also_from_the_cache(options: dict[str, Any], tmp_path: Path) -> None:
     changes = {"cache": str(tmp_path / "cache"), "f_star": "compute", "reference": "chosen", "keep_every": 0}
 
@@ -138,6 +140,7 @@ def test_preparations_are_told_also_from_the_cache(options: dict[str, Any], tmp_
     assert none["log_probs_seconds"] > 0.0
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_goes_on(options: dict[str, Any], whole: Path, tmp_path: Path) -> None:
     server, folder = worker.server(), tmp_path / "old"
     again = worker.command(folder, **{**options, "out": "", "keep_every": 0})

@@ -47,6 +47,7 @@ def test_the_symmetric_case_in_closed_form():
     assert found.multipliers == pytest.approx([0.5, 0.5], abs=1e-12)
 
 
+@pytest.mark.slow
 @given(lam=st.floats(0.02, 0.98), c=st.floats(0.2, 2.0), theta_ref=st.floats(-3.0, 6.0))
 def test_the_unequal_case_by_bisection(lam, c, theta_ref):
     problem = LowerBound(c, theta_ref).problem()
@@ -71,6 +72,7 @@ problems = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(problem=problems, lam=st.floats(0.03, 0.97), seed=st.integers(0, 10**6))
 def test_two_objectives_are_certified_and_unbeaten(problem, lam, seed):
     found = minimise_worst(problem, lam)
@@ -85,6 +87,7 @@ def test_two_objectives_are_certified_and_unbeaten(problem, lam, seed):
         assert worst_gap(problem, lam, found.f_star, near).min() >= found.value - 1e-9
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), n=st.integers(3, 5), dim=st.integers(1, 3), spread=st.sampled_from([0.0, 0.5, 3.0]))
 def test_more_objectives_and_wrong_optima_are_certified_too(seed, n, dim, spread):
     rng = np.random.default_rng(seed)

@@ -62,6 +62,7 @@ def test_attained_means_stationary_and_unbeaten(problem, lam):
     assert (problem.f_mix(near, lam) >= optimum.value - 1e-13).all()
 
 
+@pytest.mark.slow
 @given(problem=problems, lam=lams)
 def test_not_attained_means_a_direction_that_falls_to_the_infimum(problem, lam):
     optimum = minimise(problem, lam)
@@ -90,6 +91,7 @@ def _limit_points(problem, lam):
     return [minimise(problem, lam, weight_decay=decay).theta for decay in (1e-2, 1e-4, 1e-6, 1e-8)]
 
 
+@pytest.mark.slow
 @given(problem=problems, lam=lams, decay=st.floats(1e-3, 1.0))
 def test_weight_decay_makes_a_unique_attained_minimiser(problem, lam, decay):
     one = minimise(problem, lam, weight_decay=decay)
@@ -142,6 +144,7 @@ def test_a_datum_without_conflict_is_constant():
     assert optimum.value == pytest.approx(math.log(2), rel=1e-15)
 
 
+@pytest.mark.slow
 @given(problem=problems)
 def test_pareto_front_is_monotone_and_undominated(problem):
     front = pareto_front(problem, np.linspace(0.05, 0.95, 7))

@@ -21,6 +21,7 @@ def length_error(dim: int) -> float:
     return (2 * dim + 12) * EPS
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems(scales=own.EXTREME))
 def test_prop_a1_gradients_are_bounded_pointwise_and_in_mean_square(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs, (0.1, 10.0, 1e4)))
@@ -63,6 +64,7 @@ def test_prop_a1_with_opposite_features_reaches_the_papers_own_constants() -> No
     assert p.phi == pytest.approx(phi, rel=4 * EPS)
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems(scales=own.EXTREME))
 def test_prop_a2_hessians_are_positive_semidefinite_as_computed(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs, (0.1, 10.0, 1e4)))
@@ -78,6 +80,7 @@ def test_prop_a2_hessians_are_positive_semidefinite_as_computed(data: st.DataObj
         assert (np.diagonal(h) >= 0).all()
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems())
 def test_prop_a2_objectives_and_their_mixtures_are_convex_along_chords(
     data: st.DataObject, specs: oracle.Specs
@@ -104,6 +107,7 @@ def test_prop_a2_objectives_and_their_mixtures_are_convex_along_chords(
         assert p.values(b)[i] >= p.values(a)[i] + g[i] @ (b - a) - rounding
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems(scales=own.EXTREME))
 def test_smoothness_bounds_the_hessian(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs, (1e-3, 0.1, 10.0)))

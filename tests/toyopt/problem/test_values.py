@@ -37,6 +37,7 @@ def complex_hess(spec: Spec, theta: tuple[float, ...]) -> np.ndarray:
     return np.array(columns).T
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems())
 def test_values_and_gradients_are_those_of_the_definitions(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs))
@@ -47,6 +48,7 @@ def test_values_and_gradients_are_those_of_the_definitions(data: st.DataObject, 
         assert np.linalg.norm(grads[i] - oracle.grad(s, theta)) <= oracle.grad_error(s, theta)
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems(scales=own.EXTREME))
 def test_the_same_at_extreme_scales(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs, (1e-3, 1.0, 1e4)))
@@ -59,6 +61,7 @@ def test_the_same_at_extreme_scales(data: st.DataObject, specs: oracle.Specs) ->
         assert np.linalg.norm(grads[i] - oracle.grad(s, theta)) <= oracle.grad_error(s, theta)
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems())
 def test_hessians_are_the_complex_step_derivatives_of_the_gradients(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs))
@@ -67,6 +70,7 @@ def test_hessians_are_the_complex_step_derivatives_of_the_gradients(data: st.Dat
         assert np.abs(hessians[i] - complex_hess(s, theta)).max() <= hess_error(s, theta)
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems())
 def test_gradients_are_the_complex_step_derivatives_of_the_values(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs))
@@ -117,6 +121,7 @@ def test_the_sympy_comparison_sees_a_wrong_beta() -> None:
     assert abs(wrong - right) > 12 * 16 * EPS
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems())
 def test_eq_22_23_and_25_to_27_as_written(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs))
@@ -138,6 +143,7 @@ def test_eq_22_23_and_25_to_27_as_written(data: st.DataObject, specs: oracle.Spe
             assert np.linalg.norm(grads[i] - expected) <= oracle.grad_error(s, theta) + 4 * s.beta * s.phi * EPS
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems())
 def test_objectives_are_means_over_the_data(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs))
@@ -150,6 +156,7 @@ def test_objectives_are_means_over_the_data(data: st.DataObject, specs: oracle.S
         assert np.abs(o.data_grads(theta).mean(axis=0) - o.grad(theta)).max() <= 2 * (len(o.rows) + 4) * EPS * size
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems())
 def test_batches_agree_with_one_by_one(data: st.DataObject, specs: oracle.Specs) -> None:
     p = oracle.problem(specs)
@@ -179,6 +186,7 @@ def test_batches_agree_with_one_by_one(data: st.DataObject, specs: oracle.Specs)
                 assert np.abs(every[i, j] - one).max() <= slack
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems(exact=True))
 def test_a_constant_added_to_all_features_of_an_input_changes_nothing(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs))
@@ -218,6 +226,7 @@ def test_the_order_of_data_and_outputs_does_not_matter(data: st.DataObject, spec
         assert np.abs(p.hess(theta) - q.hess(theta)).max() <= hess_error(s, theta)
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems(objectives=(2, 3, 3)))
 def test_mixtures_weigh_the_objectives(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs))

@@ -159,6 +159,7 @@ def both(
     return assert_same(specs, sim, run, merit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", RULES)
@@ -169,6 +170,7 @@ def test_every_rule_against_the_oracle(name: str, mode: str, n: int) -> None:
         assert both(specs, rule, schedule, theta0, seed, decay, mode)
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems(), st.sampled_from(sorted(RULES)), st.sampled_from(sorted(MODES)))
 def test_random_problems_against_the_oracle(data: st.DataObject, specs: oracle.Specs, name: str, mode: str) -> None:
     theta0 = list(data.draw(own.points(specs, (1.0, 5.0))))

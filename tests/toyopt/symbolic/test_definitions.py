@@ -39,6 +39,7 @@ def numbers(exprs) -> dict[sp.Symbol, float]:
     return {s: rng.uniform(0.2, 1.5) for s in sorted(set().union(*(e.free_symbols for e in exprs)), key=str)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_the_definitions_in_numbers(model):
     s = MODELS[model]()

@@ -29,6 +29,7 @@ def test_problem_agrees_with_the_derivations_on_random_rational_problems():
         against_problem(problems=0)
 
 
+@pytest.mark.slow
 def test_a_problem_that_is_off_by_a_millionth_of_a_millionth_is_caught(monkeypatch):
     right = numeric.Problem.dpo_sft
     mutants = (

@@ -65,6 +65,7 @@ def test_common_ground_by_hand():
     assert share.bound == pytest.approx(1 / (1 + math.exp(-1.25)), rel=1e-15)
 
 
+@pytest.mark.slow
 @given(lam=st.floats(0.02, 0.98), beta=st.floats(0.3, 3.0), winner=st.floats(0.2, 2.0), theta_ref=st.floats(-3.0, 5.0))
 def test_both_objectives_pay(lam, beta, winner, theta_ref):
     problem = same_input([winner], [0.0], theta_ref=[theta_ref], beta=beta)  # κ = β
