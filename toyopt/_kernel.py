@@ -264,13 +264,13 @@ def _iterate(
     P: Data, R: Rule, L: Loop, theta: Array, W: Work, out: Out, r: int, info: Ints, rng: np.random.Generator
 ) -> int:
     """From the start, theta, to the end of run r; the number of updates."""
-    t = np.int64(0)  # and not 0: numba would compile what takes it once for this literal, and once for integers
+    t = int(np.int64(0))  # and not 0: numba would compile what takes it once for this literal, and once for integers
     while True:
         for j in range(out.average.shape[1]):
             out.average[r, j] += theta[j]
         if L.merit != NO_MERIT:
             _judge(P, L, t, theta, W, out.best[r], info)
-        index = np.int64(-1)
+        index = int(np.int64(-1))
         over = t >= L.steps
         if (R.kind == SEQUENTIAL or R.kind == REPLAY) and not over:
             index = _sequential(P, R, t, theta, W, out.stage_ends[r], info)
