@@ -55,7 +55,7 @@ class Ours:
         self.config = config_of(size, **options)
         self.tokens = {DPO: llm_rows.tokens(size, "preference"), SFT: llm_rows.tokens(size, "sft")}
         accelerator = make_accelerator(self.config)
-        self.base = BaseModel(accelerator, self.config, llm_rows.model(size), self.tokens[DPO], quiet=True)
+        self.base = BaseModel(accelerator, self.config, llm_rows.model(size), [self.tokens[DPO]], quiet=True)
         self.objectives = {
             DPO: Objective("dpo", self.tokens[DPO], self.config.loss),
             SFT: Objective("sft", self.tokens[SFT]),

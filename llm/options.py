@@ -147,6 +147,8 @@ class TrainingOptions:
     """Total number T of optimizer steps."""
     seed: Annotated[int, NOT_NEGATIVE] = 42
     """Random seed of data order, draws and adapter."""
+    base_dropout: bool = False
+    """Keep the base model's own dropout (layer dropout and routers' jitter included) in training."""
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,7 @@ def _surfaces(
     from llm.evaluation.hessian import Surface
     from llm.models.lora import load_adapter
     from llm.models.policy import Policy
+    from llm.training.base import longest_row
     from llm.training.engine import micro_tokens
 
     model = load_adapter(base, str(adapter), trainable=True)
@@ -197,7 +198,11 @@ def _surfaces(
         policy = Policy(model).to(base.device).eval()
         probe, share = tasks["dpo"].tokens.select([0]), "no" if config.share_prompt == "no" else "auto"
         policy.select_forward_path(
-            lambda batch: policy(batch.to(base.device)), probe.prompts, probe.responses, share_prompt=share
+            lambda batch: policy(batch.to(base.device)),
+            probe.prompts,
+            probe.responses,
+            share_prompt=share,
+            longest=longest_row(tasks["dpo"].tokens),
         )
         policy.skip_prompt_logits = False  # its head's own backward pass cannot be differentiated once more
         surfaces = {}

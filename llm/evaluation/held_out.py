@@ -94,6 +94,7 @@ def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict
         if v
     }
     inputs.datasets = dataclasses.replace(inputs.datasets, **others)
+    inputs.base.set_rows(inputs.datasets.pairs)
     check_fits(inputs.datasets, inputs.base.model, inputs.config)
     evals = load_objectives(inputs, config.rows, trained=np.empty(0, dtype=np.int64)).held_out
     if len(evals) < 2:

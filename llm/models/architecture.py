@@ -1,4 +1,6 @@
-"""Every difference between model families, in one place: encoders, heads, masks, attention, names of layers, sizes.
+"""Every difference between model families: encoders, heads, attention, names of layers, sizes.
+
+Windows and rotary frequencies are in `llm.models.positions`, dropout in `llm.models.dropout`.
 
 A quirk is read from the model's configuration or modules here, and from nowhere else in the package. A family that none
 of these functions knows is still safe: `Policy.select_forward_path` compares each shortcut with the model's own forward
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+from llm.models.positions import shared_prompt_masks
 
 if TYPE_CHECKING:
     from llm.data.collate import Batch
@@ -56,12 +60,14 @@ def max_positions(model: Any) -> int | None:
 # Forward pass: the inputs of a batch, the hidden states, the head.
 
 
-def causal_inputs(model: Any, batch: Batch) -> tuple[dict[str, Any], torch.Tensor]:
+def causal_inputs(model: Any, batch: Batch, *, windows: bool = True) -> tuple[dict[str, Any], torch.Tensor]:
     """Return a causal model's keyword arguments for a batch, and the flat indices (N,) of the predicting positions.
 
-    A batch with separate sequences is padded on the right and needs no mask; with a shared prompt the mask is
-    `shared_prompt_mask`, of which a family must respect every entry. Families with layers that see a window only, or
-    that ignore a four-dimensional mask, fail the comparison in `Policy.select_forward_path`.
+    windows  whether the mask of a shared prompt has the windows that the configuration names
+
+    A batch with separate sequences is padded on the right and needs no mask: the model makes its own. With a shared
+    prompt the mask is `shared_prompt_masks`, of which a family must respect every entry; one that does not fails the
+    comparison in `Policy.select_forward_path`.
     """
     inputs: dict[str, Any] = {
         "input_ids": batch.input_ids,
@@ -69,7 +75,7 @@ def causal_inputs(model: Any, batch: Batch) -> tuple[dict[str, Any], torch.Tenso
         "use_cache": False,
     }
     if batch.segments is not None:
-        inputs["attention_mask"] = shared_prompt_mask(batch.segments, model.dtype)
+        inputs["attention_mask"] = shared_prompt_masks(model.config, batch, model.dtype, windows=windows)
     return inputs, batch.logit_positions
 
 
@@ -79,19 +85,19 @@ def encoder_decoder_inputs(model: Any, batch: Batch, start: int) -> tuple[dict[s
     The encoder runs once over the prompt of every row; its states are repeated for all responses of the row. The
     decoder's inputs (S, longest response) begin with the id `start`; they need no mask, as padding is on the right.
     """
-    from transformers.modeling_outputs import BaseModelOutput
-
     (longest_prompt, longest_response), counts = batch.max_lengths, batch.counts
     mask = (torch.arange(longest_prompt, device=counts.device) < batch.prompt_lengths[:, None]).long()
     encoder = model.get_encoder()
-    states = encoder(input_ids=batch.input_ids[:, :longest_prompt], attention_mask=mask).last_hidden_state
+    encoded = encoder(input_ids=batch.input_ids[:, :longest_prompt], attention_mask=mask)
+    states = encoded.last_hidden_state
     per_row = len(counts) // len(states)
     within = torch.arange(len(batch.targets), device=counts.device) - (counts.cumsum(0) - counts)[batch.response_index]
     # One column more than the inputs have: each response's last token is a target only.
     shifted = torch.full((len(counts), longest_response + 1), start, device=counts.device)
     shifted[batch.response_index, within + 1] = batch.targets
     inputs = {
-        "encoder_outputs": BaseModelOutput(last_hidden_state=states.repeat_interleave(per_row, dim=0)),
+        # The type is the encoder's own: a decoder with routers reads the fields that only this one has.
+        "encoder_outputs": type(encoded)(last_hidden_state=states.repeat_interleave(per_row, dim=0)),
         "attention_mask": mask.repeat_interleave(per_row, dim=0),
         "decoder_input_ids": shifted[:, :-1],
         "use_cache": False,
@@ -115,22 +121,6 @@ def hidden_states(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     # The first T5 models divide by the square root of the width before the head.
     scaled = getattr(model.config, "scale_decoder_outputs", False)
     return hidden * hidden.shape[-1] ** -0.5 if scaled else hidden
-
-
-def shared_prompt_mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the additive attention mask (rows, 1, L, L) of sequences `prompt chosen rejected`.
-
-    segments  (rows, L) integers of `Batch.segments`: 0 prompt, 1 chosen, 2 rejected, -1 padding
-
-    An entry is 0 where a position attends to a position before it in the prompt or in its own response, and the least
-    number of `dtype` elsewhere.
-    """
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    same = segments[:, :, None] == segments[:, None, :]
-    allowed = causal & (same | (segments[:, None, :] == 0))
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=segments.device)
-    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
 def has_separate_head(model: Any) -> bool:

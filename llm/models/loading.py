@@ -1,16 +1,17 @@
-"""Loading base models and tokenizers in safetensors, and fingerprints of weights."""
+"""Loading base models and tokenizers in safetensors; every fault of a checkpoint is an error in one line."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from llm.models.architecture import is_encoder_decoder
+from llm.models.checkpoint_files import check_checkpoint, check_kind, check_loaded, check_no_adapter
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -24,32 +25,45 @@ def load_base(name: str, config: TrainConfig) -> Any:
     name    a hub name, or a folder that `save_pretrained` wrote; safetensors only
     config  gives the precision, the attention implementation, and whether code of the model may be run
 
-    Raises FileNotFoundError, in one line, if the model is absent or in another format.
+    Raises, in one line, FileNotFoundError if the model is absent, damaged or in another format, and ValueError if the
+    checkpoint is of another kind of model, lacks weights, or has weights of another shape than its configuration says.
     """
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    auto: Any = AutoModelForSeq2SeqLM if is_encoder_decoder(load_config(name, config)) else AutoModelForCausalLM
+    described = load_config(name, config)
+    auto: Any = AutoModelForSeq2SeqLM if is_encoder_decoder(described) else AutoModelForCausalLM
+    check_checkpoint(name)
     try:
-        return auto.from_pretrained(
-            str(Path(name).resolve()) if Path(name).is_dir() else name,  # an adapter names its base by the full path
-            dtype=DTYPES[config.precision],
-            attn_implementation=config.attention or None,
-            trust_remote_code=config.remote_code,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, ImportError) as error:
+        with _quiet_report():
+            model, report = auto.from_pretrained(
+                # An adapter names its base by the full path.
+                str(Path(name).resolve()) if Path(name).is_dir() else name,
+                config=described,
+                dtype=DTYPES[config.precision],
+                attn_implementation=config.attention or None,
+                trust_remote_code=config.remote_code,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, with the weights' names
+            )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise FileNotFoundError(_reason(name, "model", error)) from error
+    check_loaded(name, report)
+    return model
 
 
 def load_config(name: str, config: TrainConfig) -> Any:
     """Return the configuration of the model `name`, without its weights; raises as `load_base` does."""
     from transformers import AutoConfig
 
+    check_no_adapter(name)
     _check_present(name, "config.json")
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=config.remote_code)
-    except (OSError, ValueError, ImportError) as error:
+        described = AutoConfig.from_pretrained(name, trust_remote_code=config.remote_code)
+    except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
         raise FileNotFoundError(_reason(name, "model", error)) from error
+    check_kind(name, described)
+    return described
 
 
 def load_tokenizer(name: str, config: TrainConfig) -> Any:
@@ -76,7 +90,7 @@ def _check_present(name: str, *files: str) -> None:
 def _reason(name: str, what: str, error: Exception) -> str:
     """Return a failed loading's reason and remedy in one line."""
     text = " ".join(str(error).split())
-    if Path(name).is_dir() and "safetensors" in text:
+    if Path(name).is_dir() and "no file named" in text and "safetensors" in text:
         return f"{what}: {name} has no safetensors, and nothing else is loaded; save it again with save_pretrained"
     if "trust_remote_code" in text:
         return f"{what}: {name} brings code of its own, which is not run unless you say --remote-code"
@@ -88,24 +102,12 @@ def _reason(name: str, what: str, error: Exception) -> str:
     )
 
 
-def fingerprint(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """Return 32 hex digits of SHA-256 over named tensors: names, dtypes, shapes and bytes, on whatever device."""
-    total = hashlib.sha256()
-    for name, tensor in weights:
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        total.update(flat.numpy().data)
-    return total.hexdigest()[:32]
-
-
-def base_fingerprint(model: nn.Module) -> str:
-    """Return the fingerprint of all parameters of a model; tied parameters count once."""
-    return fingerprint(sorted(model.named_parameters(), key=lambda pair: pair[0]))
-
-
-def adapter_fingerprint(folder: str | Path) -> str:
-    """Return 32 hex digits of SHA-256 over a saved adapter's configuration and weights."""
-    total = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        total.update((Path(folder) / name).read_bytes())
-    return total.hexdigest()[:32]
+@contextmanager
+def _quiet_report() -> Iterator[None]:
+    """Silence transformers' table of missing weights, which `check_loaded` puts into one line."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

@@ -24,6 +24,10 @@ from llm.models.architecture import (
     is_encoder_decoder,
 )
 from llm.models.frozen_head import head_logps, target_logps
+from llm.models.positions import largest_shared_row, layer_windows, regimes, reset_rotary_frequencies, rotary_limit
+
+Row = tuple[Ids, Sequence[Ids]]  # a prompt's token ids, and those of its responses
+Rows = tuple[Sequence[Ids], Sequence[Sequence[Ids]], torch.Tensor, float]
 
 MAX_LOGITS = 1 << 26  # numbers: 256 MiB in float32
 MAX_LOGITS_CPU = 1 << 23  # about the size of a CPU's caches; more is no faster
@@ -48,7 +52,9 @@ class Policy(nn.Module):
         self.max_logits = max_logits
         self.skip_prompt_logits = False
         self.share_prompt = False
+        self.windows = True  # whether the mask of a shared prompt has the windows that the configuration names
         self.start = decoder_start(self.causal) if is_encoder_decoder(self.causal) else None
+        self.rotary_limit = rotary_limit(self.causal)
 
     @property
     def causal(self) -> Any:
@@ -66,15 +72,31 @@ class Policy(nn.Module):
         """Return log π of every response token, shape (N,), float32, in the order of `batch.targets`."""
         causal = self.causal
         if self.start is None:
-            inputs, positions = causal_inputs(causal, batch)
+            inputs, positions = causal_inputs(causal, batch, windows=self.windows)
         else:
             inputs, positions = encoder_decoder_inputs(causal, batch, self.start)
         if not self.skip_prompt_logits:
-            return target_logps(causal(**inputs).logits.flatten(0, 1)[positions], batch.targets)
-        hidden = hidden_states(causal, inputs).flatten(0, 1)[positions]
+            logits = self._by_regime(lambda part: causal(**part).logits, inputs, batch)
+            return target_logps(logits.flatten(0, 1)[positions], batch.targets)
+        hidden = self._by_regime(lambda part: hidden_states(causal, part), inputs, batch).flatten(0, 1)[positions]
         head = causal.get_output_embeddings()
         max_logits = min(self.max_logits, MAX_LOGITS_CPU) if hidden.device.type == "cpu" else self.max_logits
         return head_logps(head, hidden, batch.targets, rows=max(1, max_logits // head.weight.shape[0]))
+
+    def _by_regime(
+        self, compute: Callable[[dict[str, Any]], torch.Tensor], inputs: dict[str, Any], batch: Batch
+    ) -> torch.Tensor:
+        """Return `compute(inputs)`, a pass for each group of sequences whose rotary frequencies are the same."""
+        if self.rotary_limit is None:
+            return compute(inputs)
+        codes = regimes(self.causal, batch.position_ids.amax(dim=1) + 1)
+        outputs, order = [], []
+        for code in codes.unique():
+            rows = (codes == code).nonzero()[:, 0]
+            reset_rotary_frequencies(self.causal)
+            outputs.append(compute({k: v[rows] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}))
+            order.append(rows)
+        return torch.cat(outputs)[torch.cat(order).argsort()]
 
     def select_forward_path(
         self,
@@ -83,6 +105,7 @@ class Policy(nn.Module):
         responses: Sequence[Sequence[Ids]],
         *,
         share_prompt: str,
+        longest: Row | None = None,
     ) -> list[str]:
         """Set `skip_prompt_logits` and `share_prompt` by comparing each shortcut with the plain forward pass.
 
@@ -90,6 +113,7 @@ class Policy(nn.Module):
         prompts       token ids of the rows to compare on
         responses     row -> token ids of its responses
         share_prompt  "auto": where the log-probabilities agree; "yes": ValueError where they do not; "no": never
+        longest       the longest row of the run, prompt and responses, on which a shared prompt is compared as well
 
         Returns one line for each shortcut that cannot be used, with the reason.
         """
@@ -98,10 +122,7 @@ class Policy(nn.Module):
         self.eval()
         with torch.no_grad():
             self.skip_prompt_logits = self.share_prompt = False
-            plain = call(collate(prompts, responses))
-            # Rounding depends on the batch's shape: rows alone against rows together measure the usual rounding.
-            alone = torch.cat([call(collate([p], [r])) for p, r in zip(prompts, responses, strict=True)])
-            rounding = float((plain - alone).abs().max())
+            plain, rounding = self._plain(call, prompts, responses)
             if has_separate_head(self.causal):
                 batch = collate(prompts, responses)
                 agrees, reason = self._agrees(call, batch, plain, rounding, skip_prompt_logits=True)
@@ -111,8 +132,10 @@ class Policy(nn.Module):
             if not agrees:
                 notes.append(f"all logits are computed, not only those of responses: {reason}")
             if share_prompt != "no" and any(len(r) > 1 for r in responses):
-                batch = collate(prompts, responses, share_prompt=True)
-                agrees, reason = self._agrees(call, batch, plain, rounding, skip_prompt_logits=self.skip_prompt_logits)
+                rows = [(prompts, responses, plain, rounding)]
+                if longest is not None:
+                    rows.append(([longest[0]], [longest[1]], *self._plain(call, [longest[0]], [longest[1]])))
+                agrees, reason = self._can_share(call, rows)
                 if not agrees and share_prompt == "yes":
                     raise ValueError(
                         f"share_prompt: not possible with this model and attention: {reason}; say auto or no"
@@ -122,6 +145,50 @@ class Policy(nn.Module):
                     notes.append(f"a pair's prompt is computed twice: {reason}")
         self.train(was_training)
         return notes
+
+    def _plain(
+        self, call: Callable[[Batch], torch.Tensor], prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]]
+    ) -> tuple[torch.Tensor, float]:
+        """Return log-probabilities (S,) of rows in separate sequences, and the usual rounding.
+
+        Rounding depends on a batch's shape: sequences alone against sequences together measure it.
+        """
+        plain = call(collate(prompts, responses))
+        pairs = zip(prompts, responses, strict=True)
+        if len(prompts) > 1:
+            alone = torch.cat([call(collate([p], [r])) for p, r in pairs])
+        else:
+            alone = torch.cat([call(collate([p], [(y,)])) for p, r in pairs for y in r])
+        return plain, float((plain - alone).abs().max())
+
+    def _can_share(self, call: Callable[[Batch], torch.Tensor], rows: Sequence[Rows]) -> tuple[bool, str]:
+        """Return whether a pair's prompt can be computed once, and the reason if not; sets `windows`.
+
+        rows  groups of prompts, responses, their plain log-probabilities, and the usual rounding
+        """
+        shared = max(len(p) + sum(map(len, r)) for group in rows for p, r in zip(group[0], group[1], strict=True))
+        single = max(len(p) + max(map(len, r)) for group in rows for p, r in zip(group[0], group[1], strict=True))
+        if self.start is None:
+            limit = largest_shared_row(self.causal)
+            if limit is not None and shared > limit:
+                return False, f"a pair has {shared} tokens, and the window of the local layers is {limit}"
+            if self.rotary_limit is not None and single > self.rotary_limit:
+                return (
+                    False,
+                    f"rows longer than {self.rotary_limit} tokens have other rotary frequencies, and one has {single}",
+                )
+        reason = ""
+        named = self.start is None and any(layer_windows(self.causal.config).values())
+        for self.windows in (True, False) if named else (True,):
+            for prompts, responses, plain, rounding in rows:
+                batch = collate(prompts, responses, share_prompt=True)
+                agrees, new = self._agrees(call, batch, plain, rounding, skip_prompt_logits=self.skip_prompt_logits)
+                if not agrees:
+                    reason = reason or new
+                    break
+            else:
+                return True, ""
+        return False, reason
 
     def _agrees(
         self,
@@ -136,7 +203,7 @@ class Policy(nn.Module):
         before, self.skip_prompt_logits = self.skip_prompt_logits, skip_prompt_logits
         try:
             difference = float((call(batch) - plain).abs().max())
-        except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, LookupError) as error:
             return False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         finally:
             self.skip_prompt_logits = before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,10 @@ import numpy as np
 from llm.common.progress import say
 from llm.models import loading, lora
 from llm.models.architecture import set_threads
+from llm.models.dropout import disable_noise, restore_noise
+from llm.models.fingerprints import base_fingerprint
 from llm.models.policy import Policy
+from llm.models.positions import reset_rotary_frequencies
 from llm.training.engine import Engine
 from llm.training.stages import adapter_name
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
     from llm.config import TrainConfig
     from llm.data.tokenization import TokenizedDataset
+    from llm.models.policy import Row
 
 
 class BaseModel:
@@ -27,13 +32,14 @@ class BaseModel:
 
     config  names the model, if none is given in memory, and its precision
     model   a model in memory, or None
-    probe   preference rows on which the forward path of each policy is selected
+    pairs   sets of preference rows, the training rows first, on which the forward path of each policy is selected
     """
 
     def __init__(
-        self, accelerator: Accelerator, config: TrainConfig, model: Any, probe: TokenizedDataset, *, quiet: bool
+        self, accelerator: Accelerator, config: TrainConfig, model: Any, pairs: Sequence[TokenizedDataset], *, quiet: bool
     ) -> None:
-        self.accelerator, self.config, self.probe, self.quiet = accelerator, config, probe, quiet
+        self.accelerator, self.config, self.quiet = accelerator, config, quiet
+        self.set_rows(pairs)
         self._given, self._model = model is not None, model
         self._wrapped: Any = None  # PEFT's model around the base, while there is one
         self._fingerprint: str | None = None
@@ -43,6 +49,12 @@ class BaseModel:
     def is_main(self) -> bool:
         """Whether this process writes the files."""
         return bool(self.accelerator.is_main_process)
+
+    def set_rows(self, pairs: Sequence[TokenizedDataset]) -> None:
+        """Set the rows on which the forward path of the next policies is selected: two short ones and the longest."""
+        rows = np.argsort(pairs[0].lengths()[:64], kind="stable")[:2]
+        self._shortest: list[Row] = [(pairs[0].prompts[i], pairs[0].responses[i]) for i in rows]
+        self._longest = max(map(longest_row, pairs), key=lambda row: len(row[0]) + sum(map(len, row[1])))
 
     @property
     def model(self) -> Any:
@@ -56,9 +68,9 @@ class BaseModel:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the weights."""
+        """The fingerprint of the model: weights, buffers and configuration."""
         if self._fingerprint is None:
-            self._fingerprint = loading.base_fingerprint(self.model)
+            self._fingerprint = base_fingerprint(self.model)
         return self._fingerprint
 
     @property
@@ -78,6 +90,9 @@ class BaseModel:
         before  folder of the adapter of the stage before, which `stack` keeps below the new one
         """
         base = self._prepared()
+        if not config.base_dropout:
+            _ = self.fingerprint  # of the model's own numbers
+            disable_noise(base)
         if config.lora_rank == 0:
             # Its weights change, and a later engine starts from the base again: from a copy, or loaded anew.
             base, self._model = (copy.deepcopy(base), base) if self._given else (base, None)
@@ -106,9 +121,11 @@ class BaseModel:
         return self._engine(base, model, config, 1)
 
     def give_back(self) -> None:
-        """Leave a model that was given in memory without adapters and as trainable as models are."""
+        """Leave a model that was given in memory without adapters, with its dropout, and as trainable as models are."""
         if self._given:
             self.model.requires_grad_(True)
+            restore_noise(self.model)
+            reset_rotary_frequencies(self.model)
 
     def _prepared(self) -> Any:
         """Return the base model, with the threads of torch set for its size on a CPU."""
@@ -121,8 +138,15 @@ class BaseModel:
         """Return an engine of `model`, which wraps `base`, after selecting the policy's forward path."""
         self._wrapped = model if model is not base else None
         engine = Engine(self.accelerator, Policy(model), config, steps=steps)
-        rows = np.argsort(self.probe.lengths()[:64], kind="stable")[:2]
-        prompts, responses = [self.probe.prompts[i] for i in rows], [self.probe.responses[i] for i in rows]
-        for note in engine.raw.select_forward_path(engine.call, prompts, responses, share_prompt=config.share_prompt):
+        prompts, responses = [row[0] for row in self._shortest], [row[1] for row in self._shortest]
+        for note in engine.raw.select_forward_path(
+            engine.call, prompts, responses, share_prompt=config.share_prompt, longest=self._longest
+        ):
             say(note, active=not self.quiet)
         return engine
+
+
+def longest_row(tokens: TokenizedDataset) -> Row:
+    """Return the row with the most tokens, all responses included."""
+    row = int(np.argmax(tokens.lengths()))
+    return tokens.prompts[row], tokens.responses[row]

@@ -12,6 +12,7 @@ import torch
 
 from llm.common.environment import versions
 from llm.common.files import atomic_path, read_json
+from llm.models.dropout import own_noise
 from llm.models.lora import join_adapters, load_adapter
 from llm.training.metrics import NAMES, read_metrics
 
@@ -38,7 +39,8 @@ def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
                     temporary, state_dict=state, selected_adapters=[name], save_embedding_layers=False
                 )
             else:
-                model.save_pretrained(temporary, state_dict=state)
+                with own_noise(model):
+                    model.save_pretrained(temporary, state_dict=state)
             inner = temporary / name
             if inner.is_dir():  # PEFT puts an adapter of another name than default into a folder of that name
                 for path in inner.iterdir():

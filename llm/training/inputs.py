@@ -128,7 +128,7 @@ def open_inputs(
         datasets = load_datasets(named, tokenizer, given.sets, encoder=encoder)
         for note in datasets.notes:
             say(note, active=not quiet)
-        base = BaseModel(accelerator, named, given.model, datasets.preference, quiet=quiet)
+        base = BaseModel(accelerator, named, given.model, datasets.pairs, quiet=quiet)
         try:
             yield Inputs(config, named, given, tokenizer, datasets, base, encoder, quiet, stop)
         finally:

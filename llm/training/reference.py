@@ -22,7 +22,7 @@ from llm.common.cache import ContentCache, digest
 from llm.common.environment import versions
 from llm.common.files import read_json, write_json
 from llm.common.progress import say
-from llm.models.loading import adapter_fingerprint
+from llm.models.fingerprints import adapter_fingerprint
 from llm.training.cached_run import run_once, single_objective_config
 from llm.training.engine import any_process
 from llm.training.errors import InterruptedRunError

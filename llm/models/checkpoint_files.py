@@ -1,0 +1,108 @@
+"""Checks of a model's folder and of a loaded checkpoint; a fault is an error in one line that names file or weight."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from llm.models.architecture import is_encoder_decoder
+
+# Ends of the names of transformers' classes whose models predict no text from left to right.
+OTHER_KINDS = (
+    "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice", "ForMaskedLM",
+    "ForNextSentencePrediction", "ForImageClassification", "ForAudioClassification", "RewardModel",
+)  # fmt: skip
+POINTER = b"version https://git-lfs"  # the first bytes of a file that git-lfs has not fetched
+
+
+def check_no_adapter(name: str) -> None:
+    """Raise ValueError, with the base and the adapter to give, if a folder holds an adapter and not a model."""
+    described = Path(name) / "adapter_config.json"
+    if not described.is_file():
+        return
+    try:
+        base = json.loads(described.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+        base = None
+    raise ValueError(f"model: {name} holds an adapter; say --model {base or 'BASE'} --adapter {name}")
+
+
+def check_kind(name: str, config: Any) -> None:
+    """Raise ValueError if a configuration is of a model that predicts no text, such as a reward model."""
+    for architecture in getattr(config, "architectures", None) or []:
+        if str(architecture).endswith(OTHER_KINDS):
+            raise ValueError(
+                f"model: {name} is a {architecture}, which predicts no text; give the language model it was made from"
+            )
+    # Encoders such as BERT have a causal class as well, whose mask is causal only if the configuration says so.
+    if getattr(config, "is_decoder", True) is False and not is_encoder_decoder(config) and _is_encoder(config):
+        raise ValueError(f"model: {name} is an encoder ({config.model_type}); give a causal or encoder-decoder model")
+
+
+def check_checkpoint(name: str) -> None:
+    """Raise FileNotFoundError for a file of weights in a folder that is missing, cut, or a pointer of git-lfs."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return
+    index = folder / "model.safetensors.index.json"
+    files = {folder / "model.safetensors"} if (folder / "model.safetensors").exists() else set()
+    if not files and index.is_file():
+        try:
+            files = {folder / file for file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError) as error:
+            raise FileNotFoundError(f"model: {index} is damaged; download it again") from error
+    for path in sorted(files):
+        if not path.is_file():
+            raise FileNotFoundError(f"model: {folder} lacks {path.name}, which its index names; download it again")
+        check_safetensors(path, "model")
+
+
+def check_safetensors(path: Path, what: str) -> None:
+    """Raise FileNotFoundError, beginning with `what`, if a file is no whole safetensors file."""
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise FileNotFoundError(
+                f"{what}: {path} is a pointer of git-lfs, not the weights; fetch them (git lfs pull)"
+            )
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(f"{what}: {path} is damaged or cut ({reason}); download it again") from error
+
+
+def check_loaded(name: str, report: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming weights, if a checkpoint does not fit the model that its configuration describes.
+
+    report  of transformers' `output_loading_info`
+    """
+    mismatched = sorted(report["mismatched_keys"])
+    if mismatched:
+        weight, saved, expected = mismatched[0]
+        raise ValueError(
+            f"model: {name} is not the model of its config.json: {weight} has the shape {tuple(saved)} in the file and "
+            f"{tuple(expected)} by the configuration{_more(mismatched)}; download the folder again"
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"model: {name} lacks the weights {', '.join(missing[:3])}{_more(missing, 3)}, which would be random; "
+            "give a whole checkpoint of this architecture"
+        )
+
+
+def _more(names: list[Any], shown: int = 1) -> str:
+    """Return " and N more" for the names that are not shown."""
+    return f" and {len(names) - shown} more" if len(names) > shown else ""
+
+
+def _is_encoder(config: Any) -> bool:
+    """Return whether transformers has a masked language model of this configuration."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+    return type(config) in MODEL_FOR_MASKED_LM_MAPPING
