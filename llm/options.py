@@ -177,7 +177,10 @@ class AdapterOptions:
     lora_alpha: Annotated[int, AT_LEAST_1] = 32
     """LoRA's alpha; the update is scaled by alpha/rank."""
     lora_targets: tuple[str, ...] = ()
-    """Layers by their last name; empty: PEFT's choice for the architecture, else all linear layers."""
+    """Layers by name or its end, all-linear, or a regular expression over whole names; empty: PEFT's choice for the
+    architecture, else all linear layers. Routers, and layers for images or sounds, are never adapted."""
+    lora_parameters: tuple[str, ...] = ()
+    """Parameters of experts by the end of their names (PEFT's target_parameters), for example experts.gate_up_proj."""
     lora_dropout: Annotated[float, BELOW_1] = 0.0
     """Dropout before the adapter."""
 

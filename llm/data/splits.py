@@ -29,6 +29,11 @@ class Datasets:
     notes: tuple[str, ...]
 
     @property
+    def pairs(self) -> list[TokenizedDataset]:
+        """The sets of pairs, training rows first."""
+        return [t for t in (self.preference, self.preference_held_out) if t is not None]
+
+    @property
     def digests(self) -> dict[str, str]:
         """First 16 hex digits of each set's digest, by name."""
         sets = {k: getattr(self, k) for k in ("sft", "preference", "sft_held_out", "preference_held_out")}

@@ -155,23 +155,6 @@ def lora_task_type(model: Any) -> str:
     return "SEQ_2_SEQ_LM" if is_encoder_decoder(model) else "CAUSAL_LM"
 
 
-def default_lora_targets(model: Any) -> list[str] | str:
-    """Return PEFT's names of the layers to adapt for a model's type, or "all-linear" for types unknown to PEFT."""
-    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
-
-    return list(KNOWN[model.config.model_type]) if model.config.model_type in KNOWN else "all-linear"
-
-
-def module_names(model: Any) -> set[str]:
-    """Return the last parts of the names of all modules, such as "q_proj"."""
-    return {name.rpartition(".")[2] for name, _ in model.named_modules()}
-
-
-def linear_layer_names(model: Any) -> list[str]:
-    """Return the last parts of the names of all linear layers, sorted."""
-    return sorted({name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)})
-
-
 # Threads.
 
 

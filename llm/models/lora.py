@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.common.processes import seeded_torch
-from llm.models.architecture import default_lora_targets, linear_layer_names, lora_task_type, module_names
+from llm.models.architecture import lora_task_type
+from llm.models.targets import excluded_modules, linear_layer_names, target_modules, target_parameters
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
-
-
-def target_modules(model: Any, config: TrainConfig) -> list[str] | str:
-    """Return the names of the layers that get LoRA: the configured ones, else PEFT's choice, else "all-linear".
-
-    Raises ValueError if a configured name is no layer of the model.
-    """
-    if not config.lora_targets:
-        return default_lora_targets(model)
-    absent = [name for name in config.lora_targets if name not in module_names(model)]
-    if absent:
-        known = ", ".join(linear_layer_names(model))
-        raise ValueError(f"lora_targets: {absent[0]} is no layer of this model; it has {known}")
-    return list(config.lora_targets)
 
 
 def add_adapter(model: Any, config: TrainConfig, *, seed: int, name: str = "default") -> Any:
@@ -36,17 +24,23 @@ def add_adapter(model: Any, config: TrainConfig, *, seed: int, name: str = "defa
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
     lora = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=target_modules(model.get_base_model() if isinstance(model, PeftModel) else model, config),
+        target_modules=target_modules(base, config),
+        target_parameters=target_parameters(base, config),
+        exclude_modules=excluded_modules(base),
         task_type=lora_task_type(model),
     )
-    with seeded_torch(seed):
+    with seeded_torch(seed), warnings.catch_warnings():
+        # PEFT corrects this for layers that keep their weights transposed (GPT-2), layer by layer.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to", category=UserWarning)
         if not isinstance(model, PeftModel):
-            return get_peft_model(model, lora, adapter_name=name)
-        model.add_adapter(name, lora)
+            model = get_peft_model(model, lora, adapter_name=name)
+        else:
+            model.add_adapter(name, lora)
     train_only(model, name)
     return model
 
@@ -87,14 +81,16 @@ def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
     if config.adapter:
         load_adapter(model, config.adapter, trainable=False).unload()
     elif config.lora_rank:
+        layers = ", ".join(linear_layer_names(model))
         try:
             add_adapter(model, config, seed=0).unload()
-        except ValueError as error:
-            if str(error).startswith("lora_targets:"):
+        except (ValueError, TypeError, NotImplementedError) as error:
+            if str(error).startswith("lora_"):
                 raise
-            named = ", ".join(config.lora_targets) or "PEFT's choice"
+            named = ", ".join((*config.lora_targets, *config.lora_parameters)) or "PEFT's choice"
+            reason = " ".join(str(error).split()).removeprefix("[PEFT:PeftType.LORA] ")[:300]
             raise ValueError(
-                f"lora_targets: {named} cannot be adapted; the linear layers are {', '.join(linear_layer_names(model))}"
+                f"lora_targets: {named} cannot be adapted: {reason} (the linear layers are {layers})"
             ) from error
 
 

@@ -91,7 +91,7 @@ class Policy(nn.Module):
             return compute(inputs)
         codes = regimes(self.causal, batch.position_ids.amax(dim=1) + 1)
         outputs, order = [], []
-        for code in codes.unique():
+        for code in torch.unique(codes):
             rows = (codes == code).nonzero()[:, 0]
             reset_rotary_frequencies(self.causal)
             outputs.append(compute({k: v[rows] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}))

@@ -30,15 +30,23 @@ def shared_prompt_masks(config: Any, batch: Batch, dtype: torch.dtype, *, window
     layer's window; the least number of `dtype` elsewhere. Distances are those of positions, as in the row alone.
     """
     assert batch.segments is not None
-    allowed = _own_text(batch.segments)
     if not windows:
-        return _additive(allowed, dtype)
+        return shared_prompt_mask(batch.segments, dtype)
+    allowed = _own_text(batch.segments)
     positions = batch.position_ids
     masks = {
         kind: _additive(allowed if limit is None else allowed & limit.covers(positions), dtype)
         for kind, limit in layer_windows(config).items()
     }
     return masks if len(masks) > 1 else next(iter(masks.values()))
+
+
+def shared_prompt_mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return the additive mask (rows, 1, L, L) without windows; `shared_prompt_masks` explains its entries.
+
+    segments  (rows, L) integers of `Batch.segments`: 0 prompt, 1 chosen, 2 rejected, -1 padding
+    """
+    return _additive(_own_text(segments), dtype)
 
 
 class Window:

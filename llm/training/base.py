@@ -36,7 +36,13 @@ class BaseModel:
     """
 
     def __init__(
-        self, accelerator: Accelerator, config: TrainConfig, model: Any, pairs: Sequence[TokenizedDataset], *, quiet: bool
+        self,
+        accelerator: Accelerator,
+        config: TrainConfig,
+        model: Any,
+        pairs: Sequence[TokenizedDataset],
+        *,
+        quiet: bool,
     ) -> None:
         self.accelerator, self.config, self.quiet = accelerator, config, quiet
         self.set_rows(pairs)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.data.collate import collate
-from llm.models.architecture import shared_prompt_mask
+from llm.models.positions import shared_prompt_mask
 
 
 def ids(*values: int) -> Any:
