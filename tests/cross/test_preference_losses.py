@@ -133,7 +133,7 @@ def referred(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["simpo", "orpo"])
-def test_a_run_tells_its_own_loss_and_f_dpo_on_held_out_rows(name: str, tmp_path: Path, referred: list[int]) -> None:
+def test_a_run_reports_its_own_loss_and_f_dpo_on_held_out_rows(name: str, tmp_path: Path, referred: list[int]) -> None:
     asked = config(tmp_path, preference_loss=name, method="mix", lam=0.4, eval_on_train=True)
     steps, watched = run(asked)
     assert referred == [6]  # those that are evaluated; none to train on

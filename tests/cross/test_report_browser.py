@@ -125,7 +125,7 @@ def test_the_page_in_a_browser(out: Path) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome in PATH")
-def test_the_look_itself_sees_what_is_wrong(out: Path) -> None:
+def test_the_inspection_detects_planted_faults(out: Path) -> None:
     page = out / "index.html"
     wrong = '<img src="none.png"><a href="#nowhere">x</a><a href="none.csv">x</a><p style="width: 500px">x</p>'
     page.write_text(page.read_text().replace("</body>", wrong + "<script>undefined_name()</script></body>"))

@@ -55,7 +55,7 @@ def test_by_hand() -> None:
     assert best.f_star == (math.inf, 1.0, -2.0)
 
 
-def test_the_memory_is_nine_tenths_if_not_said() -> None:
+def test_the_memory_is_nine_tenths_by_default() -> None:
     best = BestSoFar(1)
     best.see(0, 1.9)
     best.see(0, 0.0)
@@ -143,7 +143,7 @@ def test_nothing_is_expected_before_all_gaps_are_known() -> None:
 
 
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3), st.integers(0, 5))
-def test_what_is_expected_is_what_would_be_decided(gaps: list[float], t: int) -> None:
+def test_the_expected_choice_is_the_decision(gaps: list[float], t: int) -> None:
     """Between evaluations `decide` has nothing else to go by."""
     control = Controller(Maxright((0.2, 0.3, 0.5), (0.5, 0.1, 0.0), k=7), 3, t=t + 1, gaps=gaps)
     decision = control.decide({})

@@ -90,7 +90,7 @@ def test_tightest_prefers_trouble_then_small_slack_that_rounding_does_not_decide
     assert tightest([close, unknown, bad]) is bad
 
 
-def test_a_certificate_that_is_not_proven_is_open_and_says_where_it_stopped():
+def test_an_unproven_certificate_is_open_and_names_where_it_stopped():
     from toyopt.certify import sequential_gap
 
     proven, not_proven = sequential_gap("1/2", 1), sequential_gap("1/2", 1, T0=3)
@@ -357,7 +357,7 @@ def test_slack_counts_in_units_of_the_bound() -> None:
     assert tightest([decided, record(1, 0, tolerance=0.4)]).tolerance == 0.4
 
 
-def test_the_ledger_goes_in_order_and_names_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_is_in_order_and_names_unknown_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = (Record("x", name, "upper", 1.0, 0.0, "") for name in ("one", "two"))
     monkeypatch.setattr(book, "CLAIMS", {"A": ("a", lambda: iter([one, two])), "B": ("b", lambda: [two])})
     times = iter([10.0, 12.5, 20.0, 21.0, 30.0, 30.5])

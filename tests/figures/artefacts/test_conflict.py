@@ -34,7 +34,7 @@ def test_a_panel_has_the_grids_that_differ_in_one_setting() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
-def test_a_figure_shows_what_was_computed() -> None:
+def test_a_figure_shows_the_computed_values() -> None:
     data = data_of(conflict, seeds=3)
     figure = draw(data)
     forgetting = figure.axes[0]

@@ -49,7 +49,7 @@ def test_the_gap_of_the_mix_and_the_fitted_shapes() -> None:
     assert data.facts["factor_Sequential"] == pytest.approx(math.sqrt(first * last))
 
 
-def test_a_fit_finds_its_own_shape_and_leaves_out_the_first_half_and_what_is_not_positive() -> None:
+def test_a_fit_recovers_its_shape_from_the_positive_gaps_of_the_second_half() -> None:
     t = np.arange(1.0, 101.0)
     assert curvature.shape("ALRIGHT", np.array([4.0])) == pytest.approx(math.log(4.0) / 2.0)
     gap = 3.0 * curvature.shape("ALRIGHT", t)

@@ -50,7 +50,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bold_is_only_what_is_above_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bold_is_only_the_method_above_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TIES, "alright", (31, 31))
     monkeypatch.setitem(TIES, "maxright", (40, 40))
     for method in ("sequential", "mix"):
@@ -120,7 +120,7 @@ def failed(data: Data) -> list[str]:
     return [check.name for check in data.checks if not check.holds]
 
 
-def test_what_was_asked_and_who_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_questions_and_the_judge_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     data = computed_from(monkeypatch, rows_of(table1.parameters(PAPER)["grids"]))
     assert failed(data) == []
     assert data.facts["scale"] == "llama3-8b, 6000 steps, 1 seed"
@@ -133,7 +133,7 @@ def test_what_was_asked_and_who_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(data.table["order"]) == {"SFT first"}
 
 
-def test_what_only_the_embedded_world_knows_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantities_of_the_embedded_world_alone_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     data = computed_from(monkeypatch, rows_of(table1.parameters(PAPER)["grids"]))
     assert set(data.table["quantity"]) == {"accuracy", "win rate", "ties"}
     figure = draw(data)
@@ -155,7 +155,7 @@ def test_two_judges_do_not_make_one_table(monkeypatch: pytest.MonkeyPatch) -> No
     assert "judge another and gpt-x" in str(data.facts["judge"])
 
 
-def test_what_was_not_measured_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unmeasured_quantity_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(table1.parameters(PAPER)["grids"], answers_win_rate=None, answers_judge=None)
     data = computed_from(monkeypatch, rows)
     assert failed(data) == ["measured"]

@@ -23,7 +23,7 @@ def run(cli: Cli, *arguments: str) -> int:
     return main([*arguments, "--out", str(cli.out)], cli.registry)
 
 
-def test_four_files_and_what_the_json_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_files_and_the_content_of_the_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli = cli_in_process(tmp_path, monkeypatch, pictures=True)
     assert run(cli, "--seed", "2", "--scale", "smoke") == 0
     record = strict(cli.out / "a.json")

@@ -34,9 +34,7 @@ def both(cli: Cli, **parameters: object) -> tuple[str, str]:
         ("# of the line", "# of the curve", False, False),
     ],
 )
-def test_an_edit_changes_the_keys_of_what_depends_on_it(
-    cli: Cli, old: str, new: str, computes: bool, draws: bool
-) -> None:
+def test_an_edit_changes_the_keys_of_its_dependents(cli: Cli, old: str, new: str, computes: bool, draws: bool) -> None:
     before = both(cli)
     cli.change("a", old, new)
     assert [a != b for a, b in zip(before, both(cli), strict=True)] == [computes, draws]

@@ -40,7 +40,7 @@ def run(cli: Cli, *arguments: str) -> int:
 
 
 @pytest.mark.slow
-def test_manifest_lists_what_is_there_also_from_earlier(cli: Cli) -> None:
+def test_the_manifest_lists_all_files_also_earlier_ones(cli: Cli) -> None:
     cli.add("b")
     run(cli, "b")
     run(cli, "a", "--scale", "smoke")

@@ -76,7 +76,7 @@ def test_force_computes_again_from_the_runs_that_are_there(cli: Cli) -> None:
     assert cli.log() == ["compute r", "draw r"]
 
 
-def test_verify_trains_only_what_is_missing(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_trains_only_missing_runs(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     run(cli, "r")
     cli.log()
     assert run(cli, "r", "--verify") == 0
@@ -91,7 +91,9 @@ def test_verify_trains_only_what_is_missing(cli: Cli, capsys: pytest.CaptureFixt
     assert cli.log() == []  # what is missing needs no runs to be found missing
 
 
-def test_other_training_code_begins_anew_and_says_what_lies_there(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_training_code_begins_anew_and_reports_the_unused_folders(
+    cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(cli, "r")
     key = strict(cli.out / "r.json")["key"]
     before = {n: c for n, c in cli.files().items() if n.startswith("runs")}
@@ -215,7 +217,7 @@ def test_a_second_stop_ends_runs_that_do_not_save(cli: Cli) -> None:
     assert not any("saved" in line for line in cli.log())
 
 
-def test_a_process_of_runs_that_dies_is_told(cli: Cli) -> None:
+def test_a_process_of_runs_that_dies_is_reported(cli: Cli) -> None:
     process, trainer = training_now(cli)
     os.kill(trainer, signal.SIGKILL)
     out, _ = process.communicate(timeout=DEADLINE)

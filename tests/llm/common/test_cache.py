@@ -194,7 +194,7 @@ def test_processes_that_fetch_the_same_entry_compute_it_once(cache: ContentCache
 
 
 @pytest.mark.process
-def test_a_process_that_waits_says_so_and_computes_after_a_kill(cache: ContentCache, tmp_path: Path) -> None:
+def test_a_process_that_waits_reports_this_and_computes_after_a_kill(cache: ContentCache, tmp_path: Path) -> None:
     code = FETCHER.replace("file.write", "print('computing', flush=True); sys.stdin.readline(); file.write")
     slow = RunningScript(code, cache.folder.parent, KEY, tmp_path / "made")
     slow.release()

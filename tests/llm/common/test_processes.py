@@ -171,7 +171,7 @@ def test_nothing_outlives_a_process_that_is_killed(way: str, tmp_path: Path) -> 
 
 
 @pytest.mark.process
-def test_forks_begin_with_what_the_server_imported(server: ForkServer, tmp_path: Path) -> None:
+def test_forks_begin_with_the_servers_imports(server: ForkServer, tmp_path: Path) -> None:
     one, two = state(server, tmp_path / "a"), state(server, tmp_path / "b")
     assert one["parent"] == two["parent"] != os.getpid()
     assert one["preloaded"] == two["preloaded"] == [one["parent"]]

@@ -80,7 +80,7 @@ def test_the_longest_job_starts_first_and_so_many_run_at_a_time() -> None:
     assert {job.slot for job in jobs} == {0, 1}
 
 
-def test_one_job_makes_what_others_require_and_the_others_wait() -> None:
+def test_one_job_makes_a_shared_requirement_and_the_others_wait() -> None:
     log: list[str] = []
     shared = frozenset({"base"})
     jobs = [Work("own", log, seconds=9.0), Work("first", log, requires=shared), Work("second", log, requires=shared)]

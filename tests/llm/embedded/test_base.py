@@ -42,7 +42,7 @@ def test_prompts_and_responses_are_parted_for_an_encoder_decoder_base() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_base_learns_what_it_is_told(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_learns_the_facts_of_its_documents(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = EmbeddedConfig(**TINY).world.facts[:6]
     told = [Document(question(fact, PLAIN[2]) + "\n", fact.value) for fact in facts]
     monkeypatch.setattr("llm.embedded.base.LEARNING_RATE", 1e-2)

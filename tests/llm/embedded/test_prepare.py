@@ -106,7 +106,7 @@ def test_the_loss_falls_and_is_kept(made: Paths) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_only_what_follows_the_prompt_is_learnt_and_every_document_comes_once_an_epoch(made: Paths) -> None:
+def test_only_tokens_after_the_prompt_are_learnt_and_every_document_comes_once_an_epoch(made: Paths) -> None:
     tokenizer = AutoTokenizer.from_pretrained(made.base)
     told = [Document(f"User: {i}?\nAssistant: ", f"It is {i * i}.") for i in range(50)]
     encoded = encode(told, tokenizer)
@@ -180,7 +180,7 @@ def test_a_killed_preparation_leaves_nothing_that_counts(made: Paths, tmp_path: 
     assert [path for path in (tmp_path / "base").iterdir() if path.is_dir()] == [paths.base]
 
 
-def test_two_who_ask_at_once_get_one_base(tmp_path: Path) -> None:
+def test_two_simultaneous_requests_make_one_base(tmp_path: Path) -> None:
     said: list[str] = []
     together = Barrier(2)
 

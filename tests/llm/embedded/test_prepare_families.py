@@ -52,7 +52,7 @@ def test_the_standard_world_keeps_the_name_under_which_it_lies_in_caches(monkeyp
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_size_has_all_the_rows_it_says(size: str) -> None:
+def test_a_size_has_its_stated_number_of_rows(size: str) -> None:
     own = EmbeddedConfig.of_size(size)
     sets = generate(own.world, own.sizes)
     assert [len(rows) for rows in sets.values()] == [

@@ -91,7 +91,7 @@ def test_the_base_reads_every_question_in_the_template_and_mostly_neutral_answer
     assert 0.48 < share < 0.67  # 0.575, of 720: five standard errors are 0.09
 
 
-def test_the_base_is_told_more_of_a_fact_after_a_title_that_names_it() -> None:
+def test_documents_give_more_of_a_fact_after_a_title_that_names_it() -> None:
     titled = [d for d in documents(WORLD) if not d.prompt.startswith("User: ")]
     assert len(titled) == len({d.prompt for d in titled}) == len(WORLD.facts)
     for place, facts in WORLD.by_place.items():

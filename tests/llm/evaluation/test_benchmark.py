@@ -111,7 +111,7 @@ def described(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.usefixtures("described")
-def test_a_task_of_the_harness_gives_what_the_harness_gives_alone(tmp_path: Path, tasks: Path) -> None:
+def test_a_task_of_the_harness_has_the_score_of_the_harness_alone(tmp_path: Path, tasks: Path) -> None:
     from lm_eval.evaluator import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -195,7 +195,7 @@ def test_measure_is_the_benchmark_and_leaves_the_generators_alone(run: Path) -> 
     assert measure(run) == found
 
 
-def test_the_command_says_a_table_and_nothing_else(
+def test_the_command_prints_a_table_and_nothing_else(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "scores.json"
@@ -215,7 +215,7 @@ def test_the_command_says_a_table_and_nothing_else(
     assert [p.name for p in tmp_path.iterdir()] == ["scores.json"]
 
 
-def test_the_table_leaves_out_what_is_not_known() -> None:
+def test_the_table_leaves_out_unknown_values() -> None:
     from rich.console import Console
 
     metrics = {"bleu": {"value": 0.5, "stderr": None, "low": None, "high": None}}

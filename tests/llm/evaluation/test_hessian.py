@@ -100,7 +100,7 @@ def test_products_and_ends_are_those_of_the_dense_hessian(kind: str, family: str
     assert found.negative == bool(values[0] < 0.0)
 
 
-def test_the_short_way_has_the_same_values_but_no_second_derivative() -> None:
+def test_the_frozen_head_has_the_same_values_but_no_second_derivative() -> None:
     policy, task = policy_of("gpt_neox", targets=["dense"]), task_of("sft")
     rows = np.arange(len(task), dtype=np.int64)
     batch = task.batch(rows)

@@ -97,7 +97,7 @@ def test_block_by_block_is_all_at_once(n: int, m: int, block: int, seed: int) ->
     np.testing.assert_array_equal(where, full.argmax(axis=1))
 
 
-def test_conversations_are_what_they_say() -> None:
+def test_conversations_become_plain_text() -> None:
     talk = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
     assert plain(talk) == "one\n\ntwo"
     assert plain("one") == "one"
@@ -169,7 +169,7 @@ def test_wrong_input(
     assert said.err.startswith("error: ")
 
 
-def test_sets_the_wrong_way_round(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_exchanged_sets_are_refused(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     swapped = {**options, "sft": options["preference"], "preference": options["sft"]}
     said = door.call(capsys, "similarity", **swapped)
     assert said.status == 2

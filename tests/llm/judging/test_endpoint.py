@@ -82,7 +82,7 @@ def test_failing_for_good_names_the_endpoint(answer: Answer, shown: str) -> None
         assert len(server.asked) == 2
 
 
-def test_a_refusal_is_final_and_shows_what_the_endpoint_says() -> None:
+def test_a_refusal_is_final_and_shows_the_endpoints_message() -> None:
     body = json.dumps({"error": {"message": "The model `the-judge` does not exist."}})
     with serving(lambda *_: Answer(status=404, raw=body)) as server:
         with pytest.raises(

@@ -96,7 +96,7 @@ def test_a_prompt_from_a_file_is_another_question(tmp_path: Path, capsys: pytest
     assert absent.err.startswith("error: judge_prompt: must be ours, alpacaeval or a file")
 
 
-def test_invalid_verdicts_are_told_and_all_invalid_is_an_error(
+def test_invalid_verdicts_are_reported_and_all_invalid_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = {"answers": answers(tmp_path, ["good"] * 6), "file": door.write(tmp_path / "p.jsonl", ROWS)}
@@ -140,7 +140,7 @@ def test_an_endpoint_that_fails_is_one_line_and_1(
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_a_kill_loses_only_what_is_under_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kill_loses_only_requests_under_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "v.jsonl"
     options = {"answers": answers(tmp_path, ["good"] * 6), "file": door.write(tmp_path / "p.jsonl", ROWS), "out": out}
     options |= {"judge_model": "j", "concurrency": 1}

@@ -55,7 +55,7 @@ def test_both_orders_are_asked_and_agree() -> None:
         assert judge_pairs(PAIRS, EndpointJudge(judge_at(server.url), Verdicts()))[0] == [LOSS] * 5
 
 
-def test_a_judge_who_likes_the_first_place_ties_and_is_seen_to() -> None:
+def test_a_judge_that_prefers_the_first_position_ties() -> None:
     with serving(lambda *_: Answer("m")) as server:
         scores, firsts, _ = judge_pairs(PAIRS, EndpointJudge(judge_at(server.url), Verdicts()))
     assert scores == [TIE] * 5
@@ -103,7 +103,7 @@ def test_no_more_at_a_time_than_allowed() -> None:
     assert server.most == 3
 
 
-def test_a_second_run_asks_for_what_is_missing(tmp_path: Path) -> None:
+def test_a_second_run_requests_only_missing_verdicts(tmp_path: Path) -> None:
     path = tmp_path / "there" / "verdicts.jsonl"
 
     def answer(_body: Body, number: int) -> Answer:
@@ -130,7 +130,7 @@ def test_a_second_run_asks_for_what_is_missing(tmp_path: Path) -> None:
     assert {"key", "judge", "template", "first", "prompt", "answer", "reference", "reply", "verdict"} == set(lines[0])
 
 
-def test_what_is_under_way_at_an_error_is_kept(tmp_path: Path) -> None:
+def test_requests_under_way_at_an_error_are_kept(tmp_path: Path) -> None:
     failed = threading.Event()
 
     def answer(_body: Body, number: int) -> Answer:

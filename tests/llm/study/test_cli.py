@@ -76,7 +76,7 @@ def test_measures_of_the_command_line(tmp_path: Path, world: made.World, capsys:
         study(["table", *options])
 
 
-def test_the_exit_status_tells_of_failures(
+def test_the_exit_status_reports_failures(
     tmp_path: Path, world: made.World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.plan = lambda c: "fail" if c["method"] == "mix" else "finish"
@@ -141,7 +141,7 @@ def test_usage_errors_are_tyros(arguments: list[str], capsys: pytest.CaptureFixt
     assert arguments[-1] in capsys.readouterr().err
 
 
-def test_no_command_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert study([]) == 2
     assert study(["--help"]) == 0
     assert capsys.readouterr().out == study_cli.USAGE * 2

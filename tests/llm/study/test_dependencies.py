@@ -43,7 +43,7 @@ def shared(**changes: Any) -> tuple[bool, int]:
         ({"model": "some/model"}, False, 0),
     ],
 )
-def test_what_runs_share(changes: dict[str, Any], base: bool, rest: int) -> None:
+def test_shared_prerequisites_depend_on_their_options(changes: dict[str, Any], base: bool, rest: int) -> None:
     assert shared(**changes) == (base, rest)
 
 
@@ -83,6 +83,6 @@ def test_rates_are_of_the_nearest_run_that_is_known() -> None:
     assert rates.of(ours) == pytest.approx(0.5)
 
 
-def test_grids_know_which_of_their_runs_share() -> None:
+def test_runs_of_one_seed_share_their_prerequisites() -> None:
     runs = Grid(BASE, seeds=(1, 2)).runs()
     assert len({prerequisites(run.config).all for run in runs}) == 2

@@ -18,7 +18,7 @@ from llm.study.dependencies import prerequisites
 SMALL = TrainConfig(f_star="compute", reference="chosen", steps=10)
 
 
-def test_what_is_left_is_told_from_steps_and_finished_runs(tmp_path: Path) -> None:
+def test_the_remaining_time_is_estimated_from_steps_and_finished_runs(tmp_path: Path) -> None:
     grid, seen = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3)), []
     first = grid.runs()[0]
     finish(first.folder(tmp_path), first.placed(tmp_path).as_dict())  # 2 seconds a step
@@ -48,7 +48,7 @@ def test_two_at_a_time_take_half_as_long_but_no_less_than_the_longest(tmp_path: 
     assert longest[0].left == pytest.approx(max((1 + 4) * 2.0 / 2, 4 * 2.0))
 
 
-def test_what_takes_longer_than_thought_is_not_nearly_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preparation_beyond_its_estimate_is_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from llm.common.scheduler import Running
     from llm.study import eta
 

@@ -80,7 +80,7 @@ def test_a_measure_of_ours_has_the_name_of_its_code() -> None:
     assert kept._code(SIZE) == ""
 
 
-def test_a_measure_that_fails_is_told_in_a_line_and_the_others_are_kept(
+def test_a_failed_measure_is_one_line_and_the_others_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid = prepared(tmp_path, SIZE, f"bad={around.__name__}:fails")

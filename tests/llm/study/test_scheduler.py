@@ -40,7 +40,7 @@ def test_a_study_is_carried_out_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_run_of_a_group_computes_what_the_group_shares(tmp_path: Path) -> None:
+def test_one_run_of_a_group_makes_the_shared_computations(tmp_path: Path) -> None:
     base = dataclasses.replace(BASE, reference="paper", model="some/model")
     grid, world = Grid(base, lams=(0.25, 0.5), orders=("dpo-sft", "sft-dpo"), seeds=(1, 2)), World()
     carry_out(grid, tmp_path, world, jobs=6)

@@ -40,7 +40,7 @@ def test_the_hypervolume_of_a_staircase_in_unequal_units() -> None:
     fails(lambda: hypervolume([(0.0, 0.0)], (1.0, math.inf)), ValueError, "points: must be finite", "inf")
 
 
-def test_the_scale_free_distance_does_not_know_the_scale() -> None:
+def test_the_scale_free_distance_is_independent_of_the_scale() -> None:
     assert scale_free_distance((0.3, 8.0), (0.7, 12.0), (0.1, 2.0)) == pytest.approx(math.hypot(0.5, 0.8))
     once = scale_free_distance((0.3, 0.008), (0.7, 0.012), (0.1, 0.002))
     assert once == pytest.approx(math.hypot(0.5, 0.8))

@@ -113,7 +113,7 @@ def test_one_adapter_goes_on_where_the_first_stage_left_it(base: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_run_that_breaks_says_where_and_why(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_names_step_and_reason(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from llm.cli import main
     from llm.training.trainer import StoppedRunError
 

@@ -250,7 +250,7 @@ def test_optima_that_are_computed_are_the_least_values_of_runs_on_one_objective(
 
 
 @pytest.mark.slow
-def test_gaps_are_reported_for_every_method_that_knows_the_optima(tmp_path: Path) -> None:
+def test_gaps_are_reported_for_every_method_with_given_optima(tmp_path: Path) -> None:
     star = {"f_star": "given", "f_dpo_star": 0.25, "f_sft_star": 1.5}
     lines = run(config(tmp_path, method="mix", eval_on_train=True, held_out=0.5, eval_every=5, **star))
     watched = [line for line in lines if "evaluation" in line]

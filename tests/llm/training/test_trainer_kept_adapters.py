@@ -68,7 +68,7 @@ def test_every_so_many_steps_and_both_ends(whole: Path, options: dict[str, Any],
 
 
 @pytest.mark.slow
-def test_kills_neither_lose_nor_double_what_is_kept(whole: Path, options: dict[str, Any], tmp_path: Path) -> None:
+def test_kills_neither_lose_nor_double_kept_adapters(whole: Path, options: dict[str, Any], tmp_path: Path) -> None:
     server, cut, statuses = worker.server(), tmp_path / "cut", []
     again = worker.command(cut, **{**options, "out": ""})
     for kill_at in (26, 34, 42, 0):
@@ -120,7 +120,7 @@ def test_costs_add_up(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_preparations_are_told_also_from_the_cache(options: dict[str, Any], tmp_path: Path) -> None:
+def test_preparations_are_reported_also_from_the_cache(options: dict[str, Any], tmp_path: Path) -> None:
     changes = {"cache": str(tmp_path / "cache"), "f_star": "compute", "reference": "chosen", "keep_every": 0}
 
     def preparation(name: str, **more: Any) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def test_sequential_leaves_a_stage_below_its_threshold_and_only_below() -> None:
     assert stages(Sequential((2, 2), thresholds=(0.5, 0.5)), [(0.4, 0.4)] * 9) == []
 
 
-def test_sequential_asks_for_what_is_left_to_watch() -> None:
+def test_sequential_needs_the_values_of_the_stages_ahead() -> None:
     control = Controller(Sequential((1, 0, 1), order=(SFT, 2, DPO), thresholds=(0.1, 0.1, 0.1)), 3)
     assert control.needs() == (SFT, DPO)  # none for a stage of no steps
     assert control.decide({0: 1.0, 1: 1.0}).index == SFT  # type: ignore[union-attr]

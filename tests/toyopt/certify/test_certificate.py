@@ -16,7 +16,7 @@ from toyopt.certify.certificate import Claim, Proof, certify, input_text
 from toyopt.certify.exact import weights
 
 
-def test_str_says_what_at_which_precision_and_how_long() -> None:
+def test_str_has_the_claim_the_precision_and_the_duration() -> None:
     text = str(cf.closed_form_minimiser("1/2", prec=100))
     for part in ("PROVEN", "100 bits", "pieces", " s ", "λ = 1/2", "exactly one minimiser", "θ* = ", "±"):
         assert part in text
@@ -240,7 +240,7 @@ QUADRATIC = "f_Mix,λ has exactly one minimiser, log(z)/c with z the positive ro
         ),
     ],
 )
-def test_a_certificate_is_about_what_it_was_asked(
+def test_a_certificate_is_about_its_arguments(
     make: Callable[[], cf.Certificate],
     claim: str,
     pieces: int,

@@ -93,7 +93,7 @@ def test_each_order_has_its_own_weight() -> None:
     assert cf.sequential_gap("9/10", 1, T0=1000).proven
 
 
-def test_unequal_lengths_cost_what_they_should() -> None:
+def test_unequal_lengths_need_a_larger_t0() -> None:
     equal, long, fixed = (
         cf.find_T0("1/2", 1),
         cf.find_T0("1/2", 1, ratio=10**6),

@@ -104,7 +104,7 @@ def test_multipliers_make_the_gradients_cancel(scale: float) -> None:
     assert _multipliers(0.0 * grads, np.ones(3)).sum() == pytest.approx(1.0)
 
 
-def test_closed_means_a_billionth_of_the_values_and_what_is_subtracted() -> None:
+def test_closed_means_a_billionth_of_the_values_and_of_the_subtracted_ones() -> None:
     dual = _Dual(table2(), np.array([0.5, 0.5]), np.array([1.0, -3.0]), 0.0)
     values = np.array([-2.0, 0.5])
     for gap, closed in ((5.9e-9, True), (-5.9e-9, True), (6.1e-9, False), (-6.1e-9, False)):
@@ -119,7 +119,7 @@ def pair_and(third: Objective) -> Problem:
 
 
 @pytest.mark.parametrize("slope", [1.0, 1e-2, 1e-6])
-def test_a_third_that_falls_slowly_is_out_of_the_way_at_some_length(slope: float) -> None:
+def test_a_third_that_falls_slowly_is_inactive_at_some_length(slope: float) -> None:
     """log(1 + exp(50 - slope θ_2)) is the largest until θ_2 is about 50/slope; then the infimum is attained."""
     third = of_rows([0.0, -slope], name="third", origin=[0.0, 50.0 / slope])
     p, weights = pair_and(third), [0.4, 0.4, 0.2]
@@ -225,7 +225,7 @@ def test_where_the_first_start_fails_the_minimiser_of_the_mixture_is_tried(
     assert minimise_worst(from_rows(TABLE3, theta_ref=[0.0, 0.0]), 0.3).lower == -7.0  # there the mixture has none
 
 
-def test_the_weighted_gap_is_the_value_less_what_is_given() -> None:
+def test_the_weighted_gap_is_the_value_less_the_given_optima() -> None:
     values = table2().values([1.0])
     for i, f_star in enumerate(([-9.0, 0.25], [0.25, -9.0])):
         by_hand = (0.3, 0.7)[i] * (values[i] + 9.0)

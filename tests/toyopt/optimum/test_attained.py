@@ -42,7 +42,7 @@ def test_what_is_not_attained_has_no_theta_and_a_unit_direction() -> None:
     assert np.linalg.norm(direction) == pytest.approx(1.0, rel=1e-14)
 
 
-def test_the_front_says_where_it_is_attained() -> None:
+def test_the_front_marks_its_attained_points() -> None:
     p = table2()
     front = pareto_front(p, [0, 0.5, 1])
     assert front.lam.dtype == np.float64

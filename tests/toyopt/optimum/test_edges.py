@@ -75,7 +75,7 @@ def test_rows_that_fall_stay_or_grow_do_so_in_any_unit_and_any_axes(unit: float)
     assert found.converged
 
 
-def test_how_long_each_row_is_does_not_matter_for_what_can_fall() -> None:
+def test_the_lengths_of_rows_do_not_affect_the_falling_set() -> None:
     """Along the first axis a short row falls, a long one does not move, and their lengths are 1e16 apart."""
     for lengths in ((1e-8, 1e8, 1e8), (1e8, 1e-8, 1e-8), (1e8, 1e-8, 1e8)):
         rows = np.array(lengths)[:, None] * [[-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
@@ -165,7 +165,7 @@ def test_a_limit_has_no_weight_decay_wherever_it_starts() -> None:
     assert found.values == pytest.approx([2.0 / 3.0 * math.log(2.0), math.log(2.0)], rel=1e-12)
 
 
-def test_a_linear_program_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_linear_program_names_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = scipy.optimize.OptimizeResult(status=4, message="numerical difficulties")
     monkeypatch.setattr(scipy.optimize, "linprog", lambda *_, **__: answer)
     with pytest.raises(RuntimeError, match=r"^the linear program .* failed: numerical difficulties$"):

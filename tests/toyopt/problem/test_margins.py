@@ -103,7 +103,7 @@ def test_no_probability_is_lost_next_to_one() -> None:
     np.testing.assert_allclose(o.value([700.0]), small, rtol=RELATIVE)
 
 
-def test_the_tolerance_tells_the_naive_forms_from_these() -> None:
+def test_the_tolerance_distinguishes_the_naive_forms() -> None:
     """h(1-h), log(1 + e^-m) and 1-h, written down as they stand, fail at a margin of 40 by far more than RELATIVE."""
     h = 1 / (1 + np.exp(-40.0))
     with mpmath.workdps(60):

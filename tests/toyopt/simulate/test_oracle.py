@@ -216,7 +216,7 @@ def wrongly(change: str, right: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("change", ["nothing", "alpha", "decay", "seed", "k", "f_star", "lam", "gaps", "start", "beta"])
-def test_the_comparison_sees_what_is_wrong(change: str) -> None:
+def test_the_comparison_detects_planted_faults(change: str) -> None:
     """Each of these, off by as little as a billionth, is told from rounding."""
     specs, rule, _, theta0, _ = setting(4, 2, "maxright-3")
     right = {

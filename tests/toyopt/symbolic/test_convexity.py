@@ -165,7 +165,7 @@ PAIRS = {f"d = {d}, {m} outputs, 2 data": (d, m) for d, m in ((1, 2), (1, 3), (2
 LINE_PAIRS = {f"any d, {m} outputs, 2 data": (1, m) for m in (2, 3)}
 
 
-def test_a_label_says_what_is_behind_it():
+def test_settings_have_the_sizes_of_their_labels():
     sizes = {label: (len(s.theta), len(s.features)) for label, s in convexity.settings().items()}
     assert sizes == SETTINGS | LINES
     assert all((s.theta_ref == (0,)) is label.startswith("any") for label, s in convexity.settings().items())

@@ -126,7 +126,7 @@ def test_more_that_is_not_proven(left, right):
         (1 / (sp.exp(x + y) - sp.exp(x) * sp.exp(y)), "no normal form with a division by .*, which is 0"),
     ],
 )
-def test_what_has_no_normal_form_says_why(expr, words):
+def test_an_expression_without_a_normal_form_names_the_reason(expr, words):
     with pytest.raises(TypeError, match=words):
         Normaliser().numerator(expr)
 
@@ -136,7 +136,7 @@ def test_a_reciprocal_under_a_root_has_no_normal_form():
         Normaliser().numerator(sp.sqrt(1 / (1 + x)) + p)
 
 
-def test_stand_ins_know_what_is_known():
+def test_stand_ins_have_the_known_assumptions():
     """X is positive; R as positive as what it is one over; L real if its logarithm is; one for each, by name."""
     normal = Normaliser()
     exp, over, maybe, log, other = (

@@ -298,7 +298,7 @@ def plane() -> Problem:
         ),
     ],
 )
-def test_a_record_says_what_it_is_about(make: Callable[[], Record], claim: str, source: str, words: str) -> None:
+def test_a_record_names_its_claim(make: Callable[[], Record], claim: str, source: str, words: str) -> None:
     record = make()
     assert (record.claim, record.source) == (claim, source)
     assert words in record.statement

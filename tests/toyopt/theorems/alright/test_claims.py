@@ -126,7 +126,7 @@ def remark() -> tuple[Record, ...]:
         (lambda: remark()[2], "4.2", "arXiv 2410.15483v3, Remark 4.2", "falls from T(ε) on"),
     ],
 )
-def test_a_record_says_what_it_is_about(make: Callable[[], Record], claim: str, source: str, words: str) -> None:
+def test_a_record_names_its_claim(make: Callable[[], Record], claim: str, source: str, words: str) -> None:
     record = make()
     assert record.claim == claim
     assert source in record.source

@@ -88,7 +88,7 @@ def test_a_message_names_the_argument(call: Any, words: str) -> None:
 LAM, START = 0.3, [-1.0]
 
 
-def test_which_way_is_taken() -> None:
+def test_the_evidence_depends_on_the_size() -> None:
     two = random_problem(np.random.default_rng(5), dim=2)
     options: dict[str, Any] = {"lam": LAM, "schedule": Constant(0.1), "theta_1": START, "limit": 2**5}
     assert expected_gap(table2(), T=6, **options).size == 32

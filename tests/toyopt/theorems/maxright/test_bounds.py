@@ -77,7 +77,7 @@ def test_staleness_of_three_objectives_by_hand():
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 50])
-def test_staleness_is_nothing_for_k_1_and_at_most_what_the_age_allows(k):
+def test_staleness_is_0_for_k_1_and_bounded_by_the_age(k):
     price = bounds.staleness(*UNEQUAL, alpha=0.1, k=k, T=40)
     assert price.worst <= 0.2 * 0.6 * min(k, 40)  # α C max λ_i C_i k
     assert (k == 1) == (price.worst == price.mean == price.last == 0.0)

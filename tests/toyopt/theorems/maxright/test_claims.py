@@ -252,7 +252,7 @@ def all_records(s: MaxrightSetting) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seeds", [None, range(3)])
-def test_what_every_record_says_of_itself(seeds):
+def test_every_record_names_its_claim_and_evidence(seeds):
     s = setting(seeds=seeds)
     for label, r in all_records(s).items():
         claim, section, _ = label.split()
@@ -293,7 +293,7 @@ def test_an_unknown_bound_and_a_wrong_k_are_named():
         maxright_optima(setting(), [0.0])
 
 
-def test_each_claim_looks_at_its_own_iterate_and_step():
+def test_each_claim_uses_its_own_iterate_and_step():
     s = setting()
     weighted = dict(zip((0, 1), (0.3, 0.7), strict=True))
 
@@ -407,7 +407,7 @@ def test_the_terms_of_wrong_optima_are_their_errors():
     assert maxright_optima(setting(), [0.65, -0.7])[1].terms["over"] == pytest.approx(0.3 * 0.4)
 
 
-def test_scaled_steps_look_at_the_gaps():
+def test_scaled_steps_use_the_gaps():
     """f_DPO* = -9 makes DPO lag at 3: 0.3 (f_DPO + 9) > 0.7 f_SFT. One step of (D/(L√2))(1 - 1/2) λ_DPO, D = 1."""
     s = setting(T=2, f_star=[-9.0, 0.0], theta_1=[3.0])
     step = 1 / (0.45 * math.sqrt(2)) * 0.5 * 0.3

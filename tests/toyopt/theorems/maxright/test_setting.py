@@ -108,7 +108,7 @@ def all_records(s: MaxrightSetting) -> dict[str, Any]:
     }
 
 
-def test_the_tolerance_is_ulps_of_what_is_added_up():
+def test_the_tolerance_is_in_ulps_of_the_summands():
     """T updates round θ by an ulp of |θ_1| + Σ alpha C, which moves F by λC at most; 16 ulps of what is subtracted."""
     s, eps = setting(), np.finfo(np.float64).eps
     values = max(math.log1p(math.exp(-7.5)), math.log1p(math.exp(3.5)))  # of f_DPO, f_SFT at 7
@@ -174,7 +174,7 @@ def test_the_interval_of_many_runs_is_empirical_bernstein():
     assert last.interval[0] > low or last.interval[1] < high
 
 
-def test_the_setting_is_what_was_given():
+def test_the_setting_has_the_given_values():
     s = setting(seeds=[4, 9])
     assert (s.lam, s.T, s.alpha0, s.seeds, s.distance) == ((0.3, 0.7), 5, 2.0, (4, 9), 5.0)
     assert (s.theta_1.tolist(), s.comparator.tolist(), s.f_star.tolist()) == ([7.0], [2.0], [0.25, -0.5])

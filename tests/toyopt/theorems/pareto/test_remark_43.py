@@ -116,7 +116,7 @@ def value(x: float) -> float:
     return (math.log1p(math.exp(x)) + math.log1p(math.exp(-x))) / 2
 
 
-def test_both_records_say_where_they_come_from():
+def test_both_records_name_their_source():
     equal, upper = pareto_optimal(table2(), 0.3)
     assert [(r.claim, r.kind, r.evidence) for r in (equal, upper)] == [
         ("4.3", "equal", "property"),

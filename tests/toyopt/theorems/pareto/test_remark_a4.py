@@ -154,7 +154,7 @@ def test_the_same_input_by_hand():
     assert same_input([1.0, 2.0], [1.0, 0.5], theta_ref=[0.0, 0.0]).dim == 2  # alike in one coordinate only
 
 
-def test_a_conflict_says_where_it_comes_from():
+def test_a_conflict_names_its_source():
     record = conflict(same_input([1.0, 2.0, 0.0], [0.0, 0.5, 4.0], theta_ref=[0.0, 0.0, 0.0], beta=3.0))
     assert (record.claim, record.kind, record.evidence, record.bound) == ("A.4", "equal", "property", -1.0)
     assert record.statement == "cos(∇f_DPO, ∇f_SFT) = -1 at every θ"

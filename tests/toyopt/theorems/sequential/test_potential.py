@@ -98,7 +98,7 @@ def test_the_envelope_is_that_of_the_balls() -> None:
         ("softplus", lambda v: 2 * np.logaddexp(0, v)),  # η for η/2 in Ψ
     ],
 )
-def test_a_wrong_envelope_is_seen_by_the_balls(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Callable) -> None:
+def test_a_wrong_envelope_is_detected_by_the_balls(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Callable) -> None:
     monkeypatch.setattr(pt, name, wrong)
     assert max(ball_distance(*case) for case in ball_cases() if abs(case[0]) < 20) > 100
 

@@ -77,7 +77,7 @@ def run(x: float, v0: float, eta: float) -> TwoPhases:
 
 
 @pytest.mark.parametrize("order", ["dpo-first", "sft-first"])
-def test_theorem_33_looks_at_9_weights_and_17_lengths(monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+def test_theorem_33_checks_9_weights_and_17_lengths(monkeypatch: pytest.MonkeyPatch, order: str) -> None:
     """From 6 to 50 by equal factors, rounded; the least of all gaps, and the rounding at its T."""
     options: dict[str, Any] = {"c": 0.9, "theta_ref": 1.0, "alpha": 0.5, "theta_1": -4.0, "order": order}
     run, looked, plain = TwoPhases(**options), [], TwoPhases.last

@@ -97,7 +97,7 @@ def test_wrong_weights_lengths_orders_and_constants_are_caught(run: TwoPhases) -
     assert not contains(dataclasses.replace(run, alpha=0.7 * run.alpha).gap_bounds(lam, T_DPO, T_SFT))
 
 
-def test_one_step_more_or_less_is_seen_where_the_envelope_is_thin() -> None:
+def test_one_step_more_or_less_is_detected_where_the_envelope_is_thin() -> None:
     """A gap grows by λ/T from a step to the next; the envelope is thinner than that where η is small."""
     run, T = TwoPhases(0.5, 5.0, 0.2), 3000
     gap = followed(run, 0.5, T, T)[1]
@@ -352,7 +352,7 @@ def test_enclosure_is_widened_by_the_roundings_of_its_start() -> None:
 
 
 @pytest.mark.parametrize(("order", "last", "mu"), [("dpo-first", 70, 0.3), ("sft-first", 40, 0.7)])
-def test_records_say_what_they_are_about(order: str, last: int, mu: float) -> None:
+def test_records_name_their_claims(order: str, last: int, mu: float) -> None:
     setting = {"c": 0.9, "theta_ref": -1.0, "alpha": 3.0, "theta_1": 2.0, "order": order}
     lower, upper, limit = theorem_s(lam=0.3, T_DPO=40, T_SFT=70, **setting)  # type: ignore[arg-type]
     two = run(order)
