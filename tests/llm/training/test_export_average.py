@@ -147,7 +147,8 @@ def test_kills_anywhere_leave_no_trace(base: Path, tmp_path: Path) -> None:
     again = worker.command(cut, **options)
     # Before the first or second change of a path with these words: what is there then, and what is not.
     moments = {
-        "checkpoints/": (2, set(), {"stage1"}),
+        "step-00000002": (1, set(), {"stage1"}),  # the first checkpoint
+        "step-00000006": (1, {"stage1"}, {"stage2"}),  # the next run goes on within the second stage
         "cut/stage2": (1, {"stage1"}, {"stage2"}),
         "/.adapter.": (2, {"stage2"}, {"adapter"}),  # half of the mean is written
         "cut/adapter/": (1, {"stage1", "stage2", "adapter"}, {"adapter_model.safetensors"}),
