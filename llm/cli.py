@@ -19,6 +19,7 @@ USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
   evaluate   f_DPO, f_SFT and gaps of a finished run, or of any adapter, on held-out rows
   generate   answers to prompts
   judge      win rate of a model's answers against references, or its refusal rate
+  check      the trainer's numbers on a model beside those of transformers, PEFT and the tokenizer
   optima     f_DPO* and f_SFT*, by a run on each objective alone (cached)
   benchmark  scores of lm-evaluation-harness: mmlu, hellaswag, ..., or the embedded world's questions
   curvature  eigenvalues of the objectives' Hessians at the adapters kept by a run
@@ -41,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
         "evaluate": _evaluate,
         "generate": _generate,
         "judge": _judge,
+        "check": _check,
         "optima": _optima,
         "benchmark": _benchmark,
         "curvature": _curvature,
@@ -94,6 +96,22 @@ def _optima(argv: list[str]) -> None:
 
     for where, values in optima(config).items():
         print(f"{where}: " + "  ".join(f"f_{name.upper()}* {value:.5f}" for name, value in values.items()))
+
+
+def _check(argv: list[str]) -> int:
+    config = config_from(argv, "check", "Compare the trainer with transformers, PEFT and the tokenizer on a model.")
+    from rich.console import Console
+
+    from llm.evaluation.check import check, table
+
+    findings = check(config)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table(findings))
+    wrong = sum(finding.holds is False for finding in findings)
+    console.print(f"{wrong} of {len(findings)} statements do not hold" if wrong else "every statement holds")
+    return 1 if wrong else 0
 
 
 def _evaluate(argv: list[str]) -> None:

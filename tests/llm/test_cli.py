@@ -18,7 +18,8 @@ from llm.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
-    "train", "evaluate", "generate", "judge", "optima", "benchmark", "curvature", "similarity", "merge", "study",
+    "train", "evaluate", "generate", "judge", "check", "optima", "benchmark", "curvature", "similarity", "merge",
+    "study",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 

@@ -165,12 +165,12 @@ def unmirrored_tests(root: Path) -> list[str]:
 
     tests/llm/test_data.py may mirror the package llm/data, test_formats_bad.py an aspect of llm/data/formats.py, and
     tests/toyopt/simulate/ several aspects of toyopt/simulate.py; a leading underscore of a module is dropped. Files in
-    tests/support and tests/cross, which test no single module, are free.
+    tests/support, tests/cross and tests/conformance, which test no single module, are free.
     """
     names = []
     for path in sorted((root / "tests").rglob("test_*.py")):
         parts = path.relative_to(root / "tests").parts
-        if parts[0] in ("support", "cross"):
+        if parts[0] in ("support", "cross", "conformance"):
             continue
         folder, words = root.joinpath(*parts[:-1]), path.stem.removeprefix("test_").strip("_").split("_")
         stems = ["_".join(words[:n]) for n in range(1, len(words) + 1)]

@@ -1,0 +1,218 @@
+"""The trainer's log-probabilities, losses and gradients in each of its layouts, beside plain forward passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from llm.common.processes import seeded_torch
+from llm.evaluation.conformance import plain
+from llm.evaluation.conformance.finding import Finding, compared, stated
+from llm.losses import DPOLoss
+from llm.training.objective import Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llm.config import TrainConfig
+    from llm.data.tokenization import TokenizedDataset
+    from llm.training.base import BaseModel
+    from llm.training.engine import Engine
+
+# Rounding moves a number by at most this multiple of its change under one random perturbation of all modules' outputs
+# by one unit of rounding. A float32 output is a sum of many rounded terms; a bf16 output is one rounded float32 sum.
+ROUNDING_FACTORS = {torch.float32: 16.0, torch.bfloat16: 4.0}
+
+# Name of a layout -> options that select it.
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "as configured": {},
+    "separate prompts": {"share_prompt": "no"},
+    "accumulated, a row at a time": {"micro_tokens": 1},
+    "gradient checkpointing": {"gradient_checkpointing": True},
+    "eager attention": {"attention": "eager"},
+    "sdpa attention": {"attention": "sdpa"},
+}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of one policy on one set of pairs and one SFT set.
+
+    pairs, sft          log-probabilities (n, 2) of pairs and (m, 1) of SFT responses
+    f_dpo, f_sft        the losses
+    grad_dpo, grad_sft  gradients with respect to the adapter, flat
+    """
+
+    pairs: torch.Tensor
+    sft: torch.Tensor
+    f_dpo: float
+    f_sft: float
+    grad_dpo: torch.Tensor
+    grad_sft: torch.Tensor
+
+    def differences(self, other: Numbers) -> dict[str, float]:
+        """Return the largest differences of log-probabilities and losses, and the gradients' relative differences."""
+        return {
+            "log-probabilities": max(_largest(self.pairs - other.pairs), _largest(self.sft - other.sft)),
+            "f_DPO": abs(self.f_dpo - other.f_dpo),
+            "f_SFT": abs(self.f_sft - other.f_sft),
+            "gradient of f_DPO": _relative(self.grad_dpo, other.grad_dpo),
+            "gradient of f_SFT": _relative(self.grad_sft, other.grad_sft),
+        }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A base model with the rows that it is checked on.
+
+    pairs, sft  tokenised rows
+    """
+
+    base: BaseModel
+    config: TrainConfig
+    pairs: TokenizedDataset
+    sft: TokenizedDataset
+
+    @contextmanager
+    def opened(self, changes: Mapping[str, Any]) -> Iterator[Engine]:
+        """Open the policy for training with changed options; its adapter is not the identity.
+
+        Raises ValueError, in one line, for options that the model does not support.
+        """
+        config = dataclasses.replace(self.config, **changes)
+        with _attention(self.base.model, str(changes.get("attention", ""))):
+            engine = self.base.open_for_training(config, 1)
+            try:
+                move_adapter(engine.raw.model)
+                yield engine
+            finally:
+                engine.close()
+
+
+@contextmanager
+def _attention(model: Any, implementation: str) -> Iterator[None]:
+    """Use an attention implementation of transformers ("": the model's own) as long as the block lasts."""
+    before = model.config._attn_implementation
+    try:
+        if implementation:
+            model.set_attn_implementation(implementation)
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def move_adapter(model: Any, seed: int = 1) -> None:
+    """Give trainable weights that are zero, as LoRA's second factor is at first, small random values."""
+    with seeded_torch(seed), torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape))
+
+
+def plain_numbers(subject: Subject, engine: Engine, reference: torch.Tensor) -> Numbers:
+    """Return the numbers of plain forward passes through the engine's model, in evaluation mode.
+
+    reference  log-probabilities (n, 2) of the pairs under the reference
+    """
+    model = engine.raw.causal.eval()
+    parameters = [p for p in engine.raw.parameters() if p.requires_grad]
+    pairs, sft = plain.response_logps(model, subject.pairs), plain.response_logps(model, subject.sft)
+    dpo = plain.f_dpo(pairs, reference, subject.config.beta)
+    mean = plain.f_sft(sft, subject.sft)
+    return Numbers(
+        pairs.detach().cpu(),
+        sft.detach().cpu(),
+        float(dpo.detach()),
+        float(mean.detach()),
+        plain.gradient(dpo, parameters).cpu(),
+        plain.gradient(mean, parameters).cpu(),
+    )
+
+
+def trained_numbers(subject: Subject, engine: Engine, reference: torch.Tensor) -> Numbers:
+    """Return the numbers of the trainer: evaluations, and the gradients that an optimizer step would use."""
+    shared = engine.raw.share_prompt
+    pairs = Objective("dpo", subject.pairs, DPOLoss(subject.config.beta), reference, share_prompt=shared)
+    sft = Objective("sft", subject.sft)
+    values: list[float] = []
+    grads: list[torch.Tensor] = []
+    for objective in (pairs, sft):
+        rows = np.arange(len(objective))
+        values.append(objective.value(engine.evaluate(objective, rows)))
+        engine.policy.train()
+        engine.optimizer.zero_grad()
+        engine.backward(objective, rows, 1.0)
+        parameters = [p for p in engine.raw.parameters() if p.requires_grad]
+        zeros = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        grads.append(torch.cat([g.detach().float().flatten() for g in zeros]).cpu())
+    return Numbers(engine.logps(pairs), engine.logps(sft), values[0], values[1], grads[0], grads[1])
+
+
+def check_layouts(subject: Subject, layouts: Mapping[str, Mapping[str, Any]] | None = None) -> list[Finding]:
+    """Return findings on log-probabilities, losses and gradients in each layout.
+
+    layouts  name -> options; None: LAYOUTS
+
+    A layout that raises is wrong, except for ValueError, which is the trainer's refusal.
+    """
+    layouts = LAYOUTS if layouts is None else layouts
+    findings: list[Finding] = []
+    reference: torch.Tensor | None = None
+    expected: tuple[Numbers, dict[str, float]] | None = None
+    for name, changes in layouts.items():
+        if reference is None:
+            with torch.no_grad():
+                reference = plain.response_logps(subject.base.model.eval(), subject.pairs).cpu()
+        try:
+            with subject.opened(changes) as engine:
+                if expected is None:
+                    numbers = plain_numbers(subject, engine, reference)
+                    expected = numbers, rounding(subject, engine, reference, numbers)
+                    findings.append(check_causality(subject, engine, expected[1]["log-probabilities"]))
+                differences = trained_numbers(subject, engine, reference).differences(expected[0])
+        except ValueError as error:
+            findings.append(stated(name, "possible", None, str(error)))
+            continue
+        findings += [compared(name, part, value, expected[1][part]) for part, value in differences.items()]
+    return findings
+
+
+def rounding(subject: Subject, engine: Engine, reference: torch.Tensor, expected: Numbers) -> dict[str, float]:
+    """Return the tolerance of each number: a multiple of its change under a random perturbation of all outputs."""
+    with plain.perturbed(engine.raw.causal, seed=0):
+        moved = plain_numbers(subject, engine, reference).differences(expected)
+    # A sum of float32 numbers is itself rounded, also where no perturbation reaches it.
+    eps, factor = torch.finfo(torch.float32).eps, ROUNDING_FACTORS[engine.raw.causal.dtype]
+    size = max(_largest(expected.pairs), _largest(expected.sft), 1.0)
+    return {n: factor * max(value, eps * (size if n == "log-probabilities" else 1.0)) for n, value in moved.items()}
+
+
+def check_causality(subject: Subject, engine: Engine, tolerance: float) -> Finding:
+    """Return the finding that a token's log-probability does not depend on later tokens of the response."""
+    model, worst = engine.raw.causal.eval(), 0.0
+    rows = zip(subject.sft.prompts, subject.sft.responses, strict=True)
+    with torch.no_grad():
+        for prompt, (response,) in rows:
+            half = (len(response) + 1) // 2
+            other = np.concatenate([response[:half], np.roll(response, 1)[half:]])
+            first, second = (plain.token_logps(model, prompt, ids)[:half] for ids in (response, other))
+            worst = max(worst, _largest(first - second))
+    return compared("model", "no log-probability depends on later tokens", worst, tolerance)
+
+
+def _largest(values: torch.Tensor) -> float:
+    """Return the largest absolute value; NaN if there is one."""
+    return float(values.detach().abs().max())
+
+
+def _relative(values: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the norm of a difference, relative to the norm of the expected values."""
+    size = float(expected.norm())
+    return float((values - expected).norm()) / size if size > 0.0 else math.inf

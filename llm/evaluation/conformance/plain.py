@@ -1,0 +1,84 @@
+"""Log-probabilities, losses and gradients by transformers' own forward pass: one row at a time, without padding.
+
+Nothing here uses the trainer's batches, masks, positions, caches or heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from llm.common.processes import seeded_torch
+from llm.models.architecture import decoder_start, is_encoder_decoder
+
+if TYPE_CHECKING:
+    from llm.data.tokenization import Ids, TokenizedDataset
+
+
+def token_logps(model: Any, prompt: Ids, response: Ids) -> torch.Tensor:
+    """Return log p of each token of a response after a prompt, shape (len(response),), float32, with a graph.
+
+    model  a language model of transformers, whose layers may have adapters
+    """
+    targets = torch.as_tensor(response, dtype=torch.long, device=model.device)
+    before = torch.as_tensor(prompt, dtype=torch.long, device=model.device)
+    if is_encoder_decoder(model):
+        start = torch.tensor([decoder_start(model)], device=model.device)
+        shifted = torch.cat([start, targets[:-1]])[None]
+        logits = model(input_ids=before[None], decoder_input_ids=shifted, use_cache=False).logits[0]
+    else:
+        logits = model(input_ids=torch.cat([before, targets])[None], use_cache=False).logits[0, len(before) - 1 : -1]
+    logps: torch.Tensor = logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    return logps
+
+
+def response_logps(model: Any, tokens: TokenizedDataset) -> torch.Tensor:
+    """Return the summed log-probabilities (n, R) of the responses of n rows, float32, with a graph."""
+    rows = zip(tokens.prompts, tokens.responses, strict=True)
+    return torch.stack([torch.stack([token_logps(model, p, r).sum() for r in responses]) for p, responses in rows])
+
+
+def f_sft(logps: torch.Tensor, tokens: TokenizedDataset) -> torch.Tensor:
+    """Return the mean negative log-probability of the response tokens, from log-probabilities (n, 1)."""
+    return -logps.sum() / sum(len(responses[0]) for responses in tokens.responses)
+
+
+def f_dpo(logps: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
+    """Return the mean DPO loss of pairs, from log-probabilities (n, 2) under policy and reference."""
+    margins = (logps - reference.to(logps.device)) @ torch.tensor([1.0, -1.0], device=logps.device)
+    return -nn.functional.logsigmoid(beta * margins).mean()
+
+
+def gradient(value: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the gradient of a number with respect to parameters, flat, float32; zeros where it does not depend."""
+    grads = torch.autograd.grad(value, list(parameters), allow_unused=True)
+    pairs = zip(grads, parameters, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).float().flatten() for g, p in pairs])
+
+
+@contextmanager
+def perturbed(model: nn.Module, seed: int) -> Iterator[None]:
+    """Multiply every output of every innermost module by 1 + eps·ξ, with ξ uniform in [-1, 1], while the block lasts.
+
+    Differences under this perturbation measure the effect of rounding (Monte Carlo arithmetic, Parker 1997); eps is
+    that of the outputs' dtype.
+    """
+
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:
+        if not isinstance(output, torch.Tensor) or not output.is_floating_point():
+            return output
+        noise = torch.rand(output.shape, device=output.device) * 2.0 - 1.0
+        return (output * (1.0 + torch.finfo(output.dtype).eps * noise)).to(output.dtype)
+
+    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
+    handles = [module.register_forward_hook(hook) for module in leaves]
+    try:
+        with seeded_torch(seed):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,66 @@
+"""Rows to check a model on: the shortest and longest of given sets, or texts made of the tokenizer's own tokens."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from llm.data.tokenization import TokenizedDataset
+
+# Names of the lengths at which the computation of a sequence changes: windows, chunks, original contexts.
+LIMITS = re.compile(
+    r".*(window|window_size|sliding_window|chunk_size|chunk_length|block_size|local_attention|local_radius)"
+    r"|original_max_position_embeddings|max_position_embeddings"
+)
+LONGEST = 4096  # tokens of the longest row that is made
+
+
+def length_limits(config: Any) -> dict[str, int]:
+    """Return the numbers of tokens at which a model's computation changes, by their names in the configuration."""
+    described = config.get_text_config()
+    values = {**described.to_dict(), **(getattr(described, "rope_parameters", None) or {})}
+    return {
+        name: value
+        for name, value in values.items()
+        if LIMITS.fullmatch(name) and isinstance(value, int) and not isinstance(value, bool) and value > 1
+    }
+
+
+def longest_length(config: Any, max_length: int) -> int:
+    """Return a number of tokens beyond every limit of a configuration, as far as `max_length` and positions allow."""
+    limits = length_limits(config)
+    positions = limits.pop("max_position_embeddings", LONGEST)
+    wanted = max([64, *(n + n // 4 + 16 for n in limits.values())])
+    return min(wanted, max_length, positions, LONGEST)
+
+
+def made_sets(tokenizer: Any, longest: int, seed: int = 0) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Return SFT and preference rows of random words of the tokenizer, of up to about 5/6 of `longest` tokens."""
+    draw = np.random.default_rng(seed)
+    special = set(tokenizer.all_special_ids)
+    words = [tokenizer.decode([i]).strip() for i in range(len(tokenizer)) if i not in special]
+    words = sorted({word for word in words if word.isascii() and word.isalnum()})[:5000] or ["a", "b"]
+
+    sizes = {word: len(tokenizer(f" {word}", add_special_tokens=False).input_ids) for word in words}
+
+    def text(tokens: int) -> str:
+        """Return random words of about a number of tokens in all, one word at least."""
+        chosen, left = [str(draw.choice(words))], tokens
+        while (left := left - sizes[chosen[-1]]) > 0:
+            chosen.append(str(draw.choice(words)))
+        return " ".join(chosen)
+
+    half, third = longest // 2, longest // 3
+    shapes = ((3, 2, 4), (5, 6, 1), (half, third, third // 2), (third, half, half // 2))
+    sft = [{"prompt": text(p), "completion": text(c)} for p, c, _ in shapes]
+    pairs = [{"prompt": text(p), "chosen": text(c), "rejected": text(r) + " ."} for p, c, r in shapes]
+    return sft, pairs
+
+
+def spread(tokens: TokenizedDataset, count: int) -> TokenizedDataset:
+    """Return at most `count` rows: those whose lengths are evenly spread ranks, from the shortest to the longest."""
+    order = np.argsort(tokens.lengths(), kind="stable")
+    ranks = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    return tokens.select(order[ranks])
