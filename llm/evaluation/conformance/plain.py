@@ -16,7 +16,8 @@ from llm.common.processes import seeded_torch
 from llm.models.architecture import decoder_start, is_encoder_decoder
 
 if TYPE_CHECKING:
-    from llm.data.tokenization import Ids, TokenizedDataset
+    from llm.data.collate import Ids
+    from llm.data.tokenization import TokenizedDataset
 
 
 def token_logps(model: Any, prompt: Ids, response: Ids) -> torch.Tensor:
