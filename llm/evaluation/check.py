@@ -131,9 +131,8 @@ def check_bf16(subject: Subject, model: Any = None) -> list[Finding]:
     from llm.training.engine import make_accelerator
 
     config = dataclasses.replace(subject.config, precision="bf16")
-    base = BaseModel(
-        make_accelerator(config), config, None if model is None else model.to(torch.bfloat16), subject.pairs, quiet=True
-    )
+    given = None if model is None else model.to(torch.bfloat16)
+    base = BaseModel(make_accelerator(config), config, given, [subject.pairs], quiet=True)
     halved = dataclasses.replace(subject, base=base, config=config)
     findings = check_layouts(halved, {"as configured": {}, "separate prompts": {"share_prompt": "no"}})
     return [dataclasses.replace(finding, group=f"bf16, {finding.group}") for finding in findings]

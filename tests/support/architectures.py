@@ -250,5 +250,5 @@ def subject(name: str, *, quiet: bool = True, **options: Any) -> Subject:
     config = TrainConfig(
         **{"model": name, "sft": "rows", "preference": "rows", "lora_rank": 4, "device": "cpu"} | options
     )
-    base = BaseModel(make_accelerator(config), config, build(name), rows("dpo"), quiet=quiet)
+    base = BaseModel(make_accelerator(config), config, build(name), [rows("dpo")], quiet=quiet)
     return Subject(base, config, rows("dpo"), rows("sft"))

@@ -27,6 +27,7 @@ def token_logps(model: Any, prompt: Ids, response: Ids) -> torch.Tensor:
     """
     targets = torch.as_tensor(response, dtype=torch.long, device=model.device)
     before = torch.as_tensor(prompt, dtype=torch.long, device=model.device)
+    _forget_lengths(model)
     if is_encoder_decoder(model):
         start = torch.tensor([decoder_start(model)], device=model.device)
         shifted = torch.cat([start, targets[:-1]])[None]
@@ -35,6 +36,13 @@ def token_logps(model: Any, prompt: Ids, response: Ids) -> torch.Tensor:
         logits = model(input_ids=torch.cat([before, targets])[None], use_cache=False).logits[0, len(before) - 1 : -1]
     logps: torch.Tensor = logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
     return logps
+
+
+def _forget_lengths(model: Any) -> None:
+    """Undo the effect of earlier rows on dynamic rotary frequencies, which stay until a row of few tokens comes."""
+    if any("dynamic" in str(getattr(module, "rope_type", "")) for module in model.modules()):
+        with torch.no_grad():
+            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=False)
 
 
 def response_logps(model: Any, tokens: TokenizedDataset) -> torch.Tensor:

@@ -59,8 +59,8 @@ def wrong(subject: Subject) -> dict[str, set[str]]:
 def test_a_wrong_forward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs: Callable[..., Any] = policy.causal_inputs
 
-    def stretched(model: Any, batch: Any) -> Any:
-        given, positions = inputs(model, batch)
+    def stretched(model: Any, batch: Any, **options: Any) -> Any:
+        given, positions = inputs(model, batch, **options)
         return {**given, "position_ids": batch.position_ids * 2}, positions
 
     monkeypatch.setattr(policy, "causal_inputs", stretched)
