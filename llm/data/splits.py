@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 
 from llm.config import TrainConfig
 from llm.data.formats import load
+from llm.data.rows import Dataset
 from llm.data.templates import TemplateOptions
+from llm.data.token_cache import cached_tokens
 from llm.data.tokenization import TokenizedDataset, tokenize
 from toyopt import _check
 
@@ -115,28 +118,36 @@ def _tokens(
     encoder: bool,
 ) -> TokenizedDataset:
     name = f"{kind} (held out)" if held_out else kind
+    reading: dict[str, Any] = {
+        "kind": kind,
+        "split": None if held_out else getattr(config, f"{kind}_split"),
+        "columns": getattr(config, f"{kind}_columns"),
+        "format": getattr(config, f"{kind}_format"),
+        "limit": None if held_out else getattr(config, f"{kind}_rows") or None,
+        "ignore_input": config.ignore_input,
+        "bad_rows": config.bad_rows,
+    }
+    tokenizing = tokenize_options(config, kind) | {"encoder": encoder}
+
+    def compute() -> tuple[TokenizedDataset, list[str]]:
+        rows = load(source, **reading)
+        tokens = tokenize(rows, tokenizer, **tokenizing)
+        return tokens, _notes(rows, tokens, config.max_length)
+
+    options = {**reading, **tokenizing, "template": dataclasses.asdict(tokenizing["template"])}
     try:
-        rows = load(
-            source,
-            kind=kind,  # type: ignore[arg-type]
-            split=None if held_out else getattr(config, f"{kind}_split"),
-            columns=getattr(config, f"{kind}_columns"),
-            format=getattr(config, f"{kind}_format"),
-            limit=None if held_out else getattr(config, f"{kind}_rows") or None,
-            ignore_input=config.ignore_input,
-            bad_rows=config.bad_rows,
-        )
-        tokens = tokenize(
-            rows,
-            tokenizer,
-            **tokenize_options(config, kind),
-            encoder=encoder,
-        )
+        tokens, lines = cached_tokens(config.cache_folder, source, tokenizer, options, compute)
     except (ValueError, TypeError, FileNotFoundError) as error:
         if str(error).startswith(("eos:", "template", "max_length:", "sft_turns:")):  # not about this set
             raise
         raise type(error)(f"{name}: {error}") from error
-    count, limit = len(rows.rows) + rows.dropped, config.max_length
+    notes.extend(f"{name}: {line}" for line in lines)
+    return tokens
+
+
+def _notes(rows: Dataset, tokens: TokenizedDataset, limit: int) -> list[str]:
+    """Return one line for each kind of rows that were dropped or truncated, and each property of rows and ids."""
+    count = len(rows.rows) + rows.dropped
     lines = list(rows.notes)
     if rows.dropped:
         lines.append(f"{rows.dropped} of {count} rows that cannot be used were dropped")
@@ -149,8 +160,7 @@ def _tokens(
             f"to fit max_length {limit}, of {count} rows {tokens.cut_prompts} prompts lost their beginning and "
             f"{tokens.cut_responses} responses their end"
         )
-    notes.extend(f"{name}: {line}" for line in (*lines, *tokens.notes))
-    return tokens
+    return [*lines, *tokens.notes]
 
 
 def tokenize_options(config: TrainConfig, kind: str) -> dict[str, Any]:
