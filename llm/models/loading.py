@@ -46,7 +46,7 @@ def load_base(name: str, config: TrainConfig) -> Any:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, with the weights' names
             )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except Exception as error:  # damaged files give errors of all types in transformers and safetensors
         raise FileNotFoundError(_reason(name, "model", error)) from error
     check_loaded(name, report)
     return model
@@ -60,7 +60,7 @@ def load_config(name: str, config: TrainConfig) -> Any:
     _check_present(name, "config.json")
     try:
         described = AutoConfig.from_pretrained(name, trust_remote_code=config.remote_code)
-    except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
+    except Exception as error:  # damaged files give errors of all types
         raise FileNotFoundError(_reason(name, "model", error)) from error
     check_kind(name, described)
     return described
@@ -73,7 +73,7 @@ def load_tokenizer(name: str, config: TrainConfig) -> Any:
     _check_present(name, "tokenizer_config.json", "tokenizer.json")
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=config.remote_code)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # damaged files give errors of all types
         raise FileNotFoundError(_reason(name, "tokenizer", error)) from error
 
 

@@ -59,9 +59,9 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
         raise FileNotFoundError(f"adapter: {folder} has no adapter_model.safetensors, and nothing else is loaded")
     try:
         return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # damaged files give errors of all types in PEFT and safetensors
         text = " ".join(str(error).split())[:200]
-        raise ValueError(f"adapter: {folder} does not fit the base model: {text}") from error
+        raise ValueError(f"adapter: {folder} is damaged, or does not fit the base model: {text}") from error
 
 
 def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
