@@ -188,7 +188,7 @@ def _surfaces(
 ) -> Iterator[dict[str, Surface]]:
     """Yield both objectives at an adapter; the base has no adapter afterwards."""
     from llm.evaluation.hessian import Surface
-    from llm.models.lora import load_adapter
+    from llm.models.lora import load_adapter, unload
     from llm.models.policy import Policy
     from llm.training.base import longest_row
     from llm.training.engine import micro_tokens
@@ -214,7 +214,7 @@ def _surfaces(
             surfaces[name] = Surface(policy, task, rows, most=micro_tokens(config, base.device.type))
         yield surfaces
     finally:
-        model.unload()
+        unload(model)
 
 
 def _at(objective: str, surfaces: dict[str, Surface], lam: float, config: CurvatureConfig) -> dict[str, Any]:

@@ -274,15 +274,17 @@ class MergeConfig:
 def merge(config: MergeConfig) -> Path:
     """Write model and tokenizer with the adapter in the base model's weights, and return their folder.
 
-    The folder loads by `from_pretrained`, without PEFT.
+    The folder loads by `from_pretrained`, without PEFT. Raises ValueError, in one line, if the adapter cannot be
+    merged, or if the merged model's log-probabilities are not the adapter's.
     """
     ensure_writable("out", Path(config.out).parent)
+    from llm.models.merging import save_merged
+
     with preserve_torch_state(None):
         model, tokenizer = load_model(config.adapter, remote_code=config.remote_code, precision=config.precision)
-        merged = model.cpu().merge_and_unload()
-    with atomic_path(Path(config.out)) as temporary:
-        merged.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        with atomic_path(Path(config.out)) as temporary:
+            save_merged(model.cpu(), temporary)
+            tokenizer.save_pretrained(temporary)
     return Path(config.out)
 
 

@@ -60,10 +60,13 @@ def max_positions(model: Any) -> int | None:
 # Forward pass: the inputs of a batch, the hidden states, the head.
 
 
-def causal_inputs(model: Any, batch: Batch, *, windows: bool = True) -> tuple[dict[str, Any], torch.Tensor]:
+def causal_inputs(
+    model: Any, batch: Batch, *, windows: bool = True, positions: bool = True
+) -> tuple[dict[str, Any], torch.Tensor]:
     """Return a causal model's keyword arguments for a batch, and the flat indices (N,) of the predicting positions.
 
-    windows  whether the mask of a shared prompt has the windows that the configuration names
+    windows    whether the mask of a shared prompt has the windows that the configuration names
+    positions  whether positions are given; some families (RoBERTa) count from another number than 0 by themselves
 
     A batch with separate sequences is padded on the right and needs no mask: the model makes its own. With a shared
     prompt the mask is `shared_prompt_masks`, of which a family must respect every entry; one that does not fails the
@@ -71,9 +74,10 @@ def causal_inputs(model: Any, batch: Batch, *, windows: bool = True) -> tuple[di
     """
     inputs: dict[str, Any] = {
         "input_ids": batch.input_ids,
-        "position_ids": batch.position_ids,
         "use_cache": False,
     }
+    if positions or batch.segments is not None:
+        inputs["position_ids"] = batch.position_ids
     if batch.segments is not None:
         inputs["attention_mask"] = shared_prompt_masks(model.config, batch, model.dtype, windows=windows)
     return inputs, batch.logit_positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm.common.processes import seeded_torch
 from llm.models.architecture import lora_task_type
+from llm.models.checkpoint_files import check_safetensors
 from llm.models.targets import excluded_modules, linear_layer_names, target_modules, target_parameters
 
 if TYPE_CHECKING:
@@ -45,23 +47,63 @@ def add_adapter(model: Any, config: TrainConfig, *, seed: int, name: str = "defa
     return model
 
 
-def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "default") -> Any:
+def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "default", any_kind: bool = False) -> Any:
     """Return PEFT's model with the adapter saved in `folder`.
 
-    Raises, in one line, FileNotFoundError if the folder holds no adapter in safetensors, and ValueError if the adapter
-    does not fit the base model.
+    any_kind  also other adapters than LoRA, and those that train biases of the base: for a base that is used only once
+
+    Raises, in one line, FileNotFoundError if the folder holds no adapter in whole safetensors, and ValueError if the
+    adapter is of another kind or does not fit the base model.
     """
     from peft import PeftModel
 
-    if not (Path(folder) / "adapter_config.json").exists():
-        raise FileNotFoundError(f"adapter: {folder} has no adapter_config.json; give a folder with a PEFT adapter")
-    if not (Path(folder) / "adapter_model.safetensors").exists():
-        raise FileNotFoundError(f"adapter: {folder} has no adapter_model.safetensors, and nothing else is loaded")
+    _check_adapter(Path(folder), any_kind=any_kind)
     try:
-        return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
+            return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
     except Exception as error:  # damaged files give errors of all types in PEFT and safetensors
         text = " ".join(str(error).split())[:200]
         raise ValueError(f"adapter: {folder} is damaged, or does not fit the base model: {text}") from error
+
+
+def _check_adapter(folder: Path, *, any_kind: bool) -> None:
+    """Raise FileNotFoundError or ValueError, in one line, for a folder that holds no usable adapter."""
+    described, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    if not described.exists():
+        raise FileNotFoundError(f"adapter: {folder} has no adapter_config.json; give a folder with a PEFT adapter")
+    if not weights.exists():
+        raise FileNotFoundError(f"adapter: {folder} has no adapter_model.safetensors, and nothing else is loaded")
+    check_safetensors(weights, "adapter")
+    try:
+        values = json.loads(described.read_text(encoding="utf-8"))
+        kind, bias = values["peft_type"], values.get("bias") or "none"
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"adapter: {described} is damaged; save the adapter again with PEFT") from error
+    if any_kind:
+        return
+    if kind != "LORA":
+        raise ValueError(f"adapter: {folder} is of the kind {kind}; give a LoRA adapter, or merge it into its base")
+    if bias != "none":
+        raise ValueError(
+            f"adapter: {folder} changes biases of the base model (bias={bias}); merge it (python -m llm merge) "
+            "and give the merged model as the base"
+        )
+
+
+def unload(model: Any) -> Any:
+    """Return the base model below PEFT's adapters, as it was before them.
+
+    PEFT's own `unload` leaves the trained copies of whole modules (`modules_to_save`) in the base.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    base = model.get_base_model()
+    wrapped = [(name, m.original_module) for name, m in base.named_modules() if isinstance(m, ModulesToSaveWrapper)]
+    base = model.unload()
+    for name, original in wrapped:
+        base.set_submodule(name, original)
+    return base
 
 
 def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
@@ -77,13 +119,13 @@ def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
             raise FileNotFoundError(
                 f"reference: must be base, chosen, sft, paper, or the folder of a PEFT adapter, got {reference}"
             )
-        load_adapter(model, reference, trainable=False).unload()
+        unload(load_adapter(model, reference, trainable=False))
     if config.adapter:
-        load_adapter(model, config.adapter, trainable=False).unload()
+        unload(load_adapter(model, config.adapter, trainable=False))
     elif config.lora_rank:
         layers = ", ".join(linear_layer_names(model))
         try:
-            add_adapter(model, config, seed=0).unload()
+            unload(add_adapter(model, config, seed=0))
         except (ValueError, TypeError, NotImplementedError) as error:
             if str(error).startswith("lora_"):
                 raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -53,6 +54,7 @@ class Policy(nn.Module):
         self.skip_prompt_logits = False
         self.share_prompt = False
         self.windows = True  # whether the mask of a shared prompt has the windows that the configuration names
+        self.positions = True  # whether the model is given positions where prompts are not shared
         self.start = decoder_start(self.causal) if is_encoder_decoder(self.causal) else None
         self.rotary_limit = rotary_limit(self.causal)
 
@@ -72,7 +74,7 @@ class Policy(nn.Module):
         """Return log π of every response token, shape (N,), float32, in the order of `batch.targets`."""
         causal = self.causal
         if self.start is None:
-            inputs, positions = causal_inputs(causal, batch, windows=self.windows)
+            inputs, positions = causal_inputs(causal, batch, windows=self.windows, positions=self.positions)
         else:
             inputs, positions = encoder_decoder_inputs(causal, batch, self.start)
         if not self.skip_prompt_logits:
@@ -115,14 +117,20 @@ class Policy(nn.Module):
         share_prompt  "auto": where the log-probabilities agree; "yes": ValueError where they do not; "no": never
         longest       the longest row of the run, prompt and responses, on which a shared prompt is compared as well
 
-        Returns one line for each shortcut that cannot be used, with the reason.
+        Returns one line for each shortcut that cannot be used, with the reason. Raises ValueError, in one line, if the
+        model's prediction of a token depends on later tokens.
         """
         notes: list[str] = []
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            self.skip_prompt_logits = self.share_prompt = False
+            self.skip_prompt_logits = self.share_prompt = self.positions = False
             plain, rounding = self._plain(call, prompts, responses)
+            if self.start is None:
+                self._check_causal(call, [(p, r[0]) for p, r in zip(prompts, responses, strict=True)])
+                self.positions = True
+                batch = collate(prompts, responses)
+                self.positions, _ = self._agrees(call, batch, plain, rounding, skip_prompt_logits=False)
             if has_separate_head(self.causal):
                 batch = collate(prompts, responses)
                 agrees, reason = self._agrees(call, batch, plain, rounding, skip_prompt_logits=True)
@@ -161,6 +169,25 @@ class Policy(nn.Module):
             alone = torch.cat([call(collate([p], [(y,)])) for p, r in pairs for y in r])
         return plain, float((plain - alone).abs().max())
 
+    def _check_causal(self, call: Callable[[Batch], torch.Tensor], rows: Sequence[tuple[Ids, Ids]]) -> None:
+        """Raise ValueError unless, on a row, log π(ab|p) = log π(a|p) + log π(b|pa): nothing depends on later tokens.
+
+        rows  prompts with a response each; several, as rounding may send a token to another expert
+        """
+        unit = 1e-4 if self.causal.dtype == torch.float32 else 0.05
+        difference = 0.0
+        for prompt, response in rows:
+            ids = np.concatenate([prompt, response])
+            if len(ids) < 3:
+                return
+            whole, begin = call(collate([ids[:1]], [(ids[1:],)])), call(collate([ids[:1]], [(ids[1:-1],)]))
+            difference = float((whole - begin - call(collate([ids[:-1]], [(ids[-1:],)]))).abs())
+            if difference <= unit * (1.0 + float(whole.abs())):
+                return
+        raise ValueError(
+            f"model: its prediction of a token depends on later tokens (by {difference:.3g}); give a causal model"
+        )
+
     def _can_share(self, call: Callable[[Batch], torch.Tensor], rows: Sequence[Rows]) -> tuple[bool, str]:
         """Return whether a pair's prompt can be computed once, and the reason if not; sets `windows`.
 
@@ -169,6 +196,8 @@ class Policy(nn.Module):
         shared = max(len(p) + sum(map(len, r)) for group in rows for p, r in zip(group[0], group[1], strict=True))
         single = max(len(p) + max(map(len, r)) for group in rows for p, r in zip(group[0], group[1], strict=True))
         if self.start is None:
+            if not self.positions:
+                return False, "the model counts positions in its own way"
             limit = largest_shared_row(self.causal)
             if limit is not None and shared > limit:
                 return False, f"a pair has {shared} tokens, and the window of the local layers is {limit}"

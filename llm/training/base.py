@@ -66,7 +66,7 @@ class BaseModel:
     def model(self) -> Any:
         """The transformers model, without adapters; an engine that is open on it is over."""
         if self._wrapped is not None:
-            self._model, self._wrapped = self._wrapped.unload(), None
+            self._model, self._wrapped = lora.unload(self._wrapped), None
         sharded = "FSDP" in str(self.accelerator.distributed_type)
         if self._model is None or (sharded and not self._given):
             self._model = loading.load_base(self.config.model, self.config)

@@ -13,7 +13,7 @@ import torch
 from llm.common.environment import versions
 from llm.common.files import atomic_path, read_json
 from llm.models.dropout import own_noise
-from llm.models.lora import join_adapters, load_adapter
+from llm.models.lora import join_adapters, load_adapter, unload
 from llm.training.metrics import NAMES, read_metrics
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def join_stages(base: Any, stages: list[Path], folder: Path, weights: Sequence[f
     with atomic_path(folder) as temporary:
         model.save_pretrained(temporary, selected_adapters=["default"], save_embedding_layers=False)
         (temporary / "README.md").unlink(missing_ok=True)
-    model.unload()
+    unload(model)
 
 
 def card(config: TrainConfig, summary: dict[str, Any]) -> str:

@@ -42,6 +42,10 @@ class GivenInputs:
     def __post_init__(self) -> None:
         if (self.model is None) != (self.tokenizer is None):
             raise TypeError("model and tokenizer: give both or neither")
+        if hasattr(self.model, "peft_config"):
+            raise TypeError(
+                "model: has adapters of PEFT; give its base model, and a saved adapter's folder as the option adapter"
+            )
 
     @property
     def sets(self) -> dict[str, Any]:

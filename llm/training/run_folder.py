@@ -193,7 +193,7 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     base_name = str(read_json(described)["base_model_name_or_path"]) if described.is_file() else str(folder)
     model = load_base(base_name, config)
     if described.is_file():
-        model = load_adapter(model, str(folder), trainable=False)
+        model = load_adapter(model, str(folder), trainable=False, any_kind=True)
     own_tokenizer = path.is_dir() and (path / "tokenizer_config.json").is_file()
     tokenizer = load_tokenizer(str(folder) if own_tokenizer else base_name, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

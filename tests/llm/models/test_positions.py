@@ -161,3 +161,20 @@ def test_masks_by_hand() -> None:
     assert {k: w and w.size for k, w in layer_windows(build("Mistral", sliding_window=4).config).items()} == {
         "sliding_attention": 4
     }
+
+
+@pytest.mark.oracle
+def test_a_family_that_counts_positions_in_its_own_way() -> None:
+    model = build("Roberta", is_decoder=True, max_position_embeddings=40, pad_token_id=1, bos_token_id=0)
+    policy = Policy(model).eval()
+    *_, note = policy.select_forward_path(policy, PROMPTS, PAIRS, share_prompt="auto")
+    assert (policy.positions, note.partition(": ")[2]) == (False, "the model counts positions in its own way")
+    with torch.no_grad():
+        assert policy(collate(PROMPTS, PAIRS)).tolist() == pytest.approx(truth(model), abs=2e-4)
+
+
+def test_a_model_whose_predictions_depend_on_later_tokens() -> None:
+    model = build("Bert", is_decoder=False)
+    policy = Policy(model)
+    with pytest.raises(ValueError, match=r"^model: its prediction of a token depends on later tokens \(by [\d.]+\)"):
+        policy.select_forward_path(policy, PROMPTS, PAIRS, share_prompt="auto")
