@@ -158,6 +158,11 @@ def _on_date(date: str) -> str:
     return f"{{%- macro strftime_now(format) -%}}{{{{- format{steps} -}}}}{{%- endmacro %}}\n"
 
 
+def today() -> str:
+    """Return today's date, YYYY-MM-DD."""
+    return datetime.date.today().isoformat()
+
+
 def parse_date(date: str) -> datetime.datetime:
     """Return midnight of a date YYYY-MM-DD; ValueError for any other text."""
     try:

@@ -19,6 +19,7 @@ from llm.data.templates import Rendered, Template, TemplateOptions
 # Texts after which a response is encoded to find its ids in the middle of a text: the first after which it begins with
 # a new token is taken. A line's end alone would be joined with those at the beginning of a response.
 _BEFORE = ("\n", "a\n", "a", ".", ":")
+_FEW = 8  # texts on which a tokenizer is tried
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,15 @@ def encode(tokenizer: Any, texts: list[str], *, special: bool = False) -> list[l
 def encode_within(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     """Return the ids that texts have in the middle of a longer text: without a space before their beginning."""
     alone = encode(tokenizer, texts)
-    if not _pads_beginning(tokenizer, texts):
-        return alone
+    few = _encode_after(tokenizer, texts[:_FEW])
+    if all(few.get(i, ids) == ids for i, ids in enumerate(alone[:_FEW])):
+        return alone  # the tokenizer puts nothing before the beginning of a text
+    within = _encode_after(tokenizer, texts)
+    return [within.get(i, ids) for i, ids in enumerate(alone)]
+
+
+def _encode_after(tokenizer: Any, texts: list[str]) -> dict[int, list[int]]:
+    """Return the ids that texts have after another text, by index; without texts that are joined with all of these."""
     within: dict[int, list[int]] = {}
     for before in _BEFORE:
         left = [i for i in range(len(texts)) if i not in within]
@@ -141,13 +149,4 @@ def encode_within(tokenizer: Any, texts: list[str]) -> list[list[int]]:
         for i, ids in zip(left, encode(tokenizer, [before + texts[i] for i in left]), strict=True):
             if ids[: len(own)] == own and len(ids) > len(own):
                 within[i] = ids[len(own) :]
-    return [within.get(i, ids) for i, ids in enumerate(alone)]
-
-
-def _pads_beginning(tokenizer: Any, texts: list[str]) -> bool:
-    """Return whether the tokenizer puts a space before the beginning of a text."""
-    for text in texts[:8]:
-        alone, own, after = (encode(tokenizer, [t])[0] for t in (text, "\n", "\n" + text))
-        if after[: len(own)] == own and after[len(own) :] != alone:
-            return True
-    return False
+    return within

@@ -54,5 +54,7 @@ def _special_after(template: Template, answer: Message, closing: tuple[str, ...]
     _, found, rest = text.rpartition(_ANSWER)
     if not found:
         return []
-    special = {int(i) for token in closing for i in [template.tokenizer.convert_tokens_to_ids(token)] if i is not None}
+    tokenizer = template.tokenizer
+    special = {int(tokenizer.convert_tokens_to_ids(token)) for token in closing}
+    special -= {tokenizer.unk_token_id, tokenizer.bos_token_id}  # these end nothing, unless BOS is EOS as well
     return [i for i in encode(template.tokenizer, [rest])[0] if i in special]

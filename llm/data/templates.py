@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from llm.data.chat import ChatTemplate, parse_date
+from llm.data.chat import ChatTemplate, parse_date, writes_date
 from llm.data.messages import Message, as_messages, text_of, thought_of
 from llm.data.rows import Row, in_turns
 
 PLAIN = "User: {prompt}\nAssistant: "  # the paper's template, for tokenizers without one of their own
 _SLOT = "{prompt}"
+_OVERLAP = 64  # characters of a generation prompt in which a response may begin
 _ANSWER = "\u241f"  # an answer that begins like no generation prompt does
 
 
@@ -36,6 +37,13 @@ class TemplateOptions:
         """Return the template that a run's options name for its "sft" or its "preference" set."""
         name = options.get(f"{kind}_template") or options.get("template") or "auto"
         return cls(str(name), parse_kwargs(str(options.get("template_kwargs") or "")), options.get("template_date", ""))
+
+
+def needs_date(options: Mapping[str, Any], tokenizer: Any) -> bool:
+    """Return whether token ids depend on today's date: a set's chat template may write it, and no option names it."""
+    if options.get("template_date") or not writes_date(getattr(tokenizer, "chat_template", None) or ""):
+        return False
+    return any(TemplateOptions.of(options, kind).name == "auto" for kind in ("sft", "preference"))
 
 
 def parse_kwargs(text: str) -> dict[str, Any]:
@@ -162,10 +170,7 @@ class Template:
             raise _rewritten(where)
         lost: set[str] = set()
         for answer, whole in zip(answers, wholes, strict=True):
-            missing = _missing(answer, whole[len(prompt) :])
-            if missing:  # the beginning of a thought may stand in the generation prompt
-                unanswered = str(self.chat.apply(asked, where, **given))
-                missing = _missing(answer, whole[len(os.path.commonprefix([unanswered, whole])) :])  # noqa: RUF071
+            missing = missing_parts(answer, whole[len(prompt) :], before=prompt[-_OVERLAP:])
             lost |= missing
             if missing and self._writes_nothing(asked, whole, prompt, where, given):
                 raise ValueError(
@@ -213,18 +218,30 @@ def _rewritten(where: str) -> ValueError:
     )
 
 
-def _missing(answer: Sequence[Message], written: str) -> set[str]:
-    """Return the parts of a response ("text", "thought", "calls") that are not in the written text."""
-    squeezed = "".join(written.split())
+def missing_parts(answer: Sequence[Message], written: str, before: str = "") -> set[str]:
+    """Return the parts of a response ("text", "thought", "calls") that are not in the written text.
+
+    before  text before it, in which a part may begin: generation prompts can end in the beginning of a thought
+
+    White space does not count, as templates differ in it.
+    """
+    squeezed, prompt = "".join(written.split()), "".join(before.split())
     missing = set()
     for message in answer:
         if message["role"] != "assistant":
             continue
         names = [call.get("function", call)["name"] for call in message.get("tool_calls") or ()]
         for part, texts in (("text", [text_of(message)]), ("thought", [thought_of(message)]), ("calls", names)):
-            if any("".join(text.split()) not in squeezed for text in texts):
+            if not all(_is_written("".join(text.split()), squeezed, prompt) for text in texts):
                 missing.add(part)
     return missing
+
+
+def _is_written(text: str, written: str, before: str) -> bool:
+    if text in written:
+        return True
+    overlaps = range(1, min(len(text), len(before)) + 1)
+    return any(before.endswith(text[:n]) and written.startswith(text[n:]) for n in overlaps)
 
 
 def special_texts(tokenizer: Any) -> tuple[str, ...]:

@@ -69,9 +69,7 @@ class TokenRows:
             encoded = coder.rows(rendered, places)
             for where, row, texts, ids in zip(places, batch, rendered, encoded, strict=True):
                 self.counts["apart"] += ids.apart
-                for part in texts.lost:
-                    self.counts[part] += 1
-                    self.first_lost.setdefault(part, where)
+                self._count_lost(texts.lost, where)
                 ended = [
                     answer if self.end.is_there(answer, text) else [*answer, self.end.eos]
                     for answer, text in zip(ids.responses, texts.responses, strict=True)
@@ -82,13 +80,20 @@ class TokenRows:
         """Yield rows in which all of the assistant's messages are trained; a response begins with the first of them."""
         for i, row in enumerate(self.rows.rows):
             where = row_name(self.rows, i)
-            ids, trained, text = encode_turns(row, coder, where)
-            if not self.end.is_there(ids, text):
+            encoded = encode_turns(row, coder, where)
+            self._count_lost(encoded.lost, where)
+            ids, trained = encoded.ids, encoded.trained
+            if not self.end.is_there(ids, encoded.text):
                 ids, trained = [*ids, self.end.eos], [*trained, True]
             first = trained.index(True)
             if first == 0:
                 raise ValueError(f"{where}: the tokenizer makes no tokens of the prompt or of a response")
             yield TokenRow(where, row, ids[:first], [ids[first:]], trained[first:])
+
+    def _count_lost(self, parts: frozenset[str], where: str) -> None:
+        for part in sorted(parts):
+            self.counts[part] += 1
+            self.first_lost.setdefault(part, where)
 
     def add(self, row: TokenRow, prompt: list[int], responses: list[list[int]]) -> None:
         """Append a row, truncated, unless its two responses are the same."""

@@ -4,57 +4,79 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llm.data.encoding import Encoder
 from llm.data.messages import Message, as_messages
 from llm.data.rows import Row, in_turns
-from llm.data.templates import Template, special_texts
+from llm.data.templates import Template, missing_parts, special_texts
 
 Span = tuple[int, int]  # first character, and the character after the last
 
 
-def encode_turns(row: Row, encoder: Encoder, where: str) -> tuple[list[int], list[bool], str]:
-    """Return an SFT row's token ids, for each whether it is trained, and the row's text.
+@dataclass(frozen=True)
+class EncodedTurns:
+    """Token ids of a conversation whose turns are trained.
+
+    ids      ids of the whole conversation
+    trained  for each id whether it is trained
+    text     the conversation's text
+    lost     parts of the assistant's messages that the template leaves out, as in `llm.data.templates.Rendered`
+    """
+
+    ids: list[int]
+    trained: list[bool]
+    text: str
+    lost: frozenset[str]
+
+
+def encode_turns(row: Row, encoder: Encoder, where: str) -> EncodedTurns:
+    """Return an SFT row's token ids, with all of the assistant's turns trained.
 
     A template that marks the assistant's tokens by {% generation %} decides by itself, as in TRL's
     `assistant_only_loss`. Else the turns are found by rendering one conversation after another, each with a message
     more: the tokens of a turn are those that follow the generation prompt. Raises ValueError, naming the row by
     `where`, if the template writes earlier turns otherwise than the last one.
     """
-    template, row = encoder.template, in_turns(row) if encoder.template.kind != "none" else row
-    if isinstance(row.prompt, str) and template.kind != "chat":
-        rendered = template.render(row, where)
-        return _by_offsets(encoder, rendered.wholes[0], [(len(rendered.prompt), len(rendered.wholes[0]))], where)
+    template = encoder.template
+    row = row if template.kind == "none" else in_turns(row)
+    rendered = template.render(row, where)
     messages = [*as_messages(row.prompt, "user"), *as_messages(row.responses[0], "assistant")]
-    if template.kind != "chat":
-        template.render(row, where)  # raises for what only a chat template can write
-        text, spans = template.flat(messages, where)
-        return _by_offsets(encoder, text.removesuffix("\n"), spans, where)
-    if template.chat.marks_responses:
-        return _by_marks(row, messages, template, where)
-    template.render(row, where)  # raises if nothing of the response is written
-    text, spans = _spans(row, messages, template, where)
-    return _by_offsets(encoder, text, spans, where)
+    text = rendered.wholes[0]
+    lost = rendered.lost | missing_parts(messages, text)
+    if template.kind == "chat" and template.chat.marks_responses:
+        ids, trained = _by_marks(row, messages, template, where)
+        return EncodedTurns(ids, trained, text, lost)
+    if template.kind == "chat":
+        spans = _spans(row, messages, template, text, where)
+    elif isinstance(row.prompt, str):
+        spans = [(len(rendered.prompt), len(text))]
+    else:
+        spans = template.flat(messages, where)[1]
+    ids, trained = _by_offsets(encoder, text, spans, where)
+    return EncodedTurns(ids, trained, text, lost)
 
 
-def _by_marks(
-    row: Row, messages: Sequence[Message], template: Template, where: str
-) -> tuple[list[int], list[bool], str]:
-    given: dict[str, Any] = {"tools": row.tools, "kwargs": row.template_kwargs}
+def _by_marks(row: Row, messages: Sequence[Message], template: Template, where: str) -> tuple[list[int], list[bool]]:
     encoded = template.chat.apply(
-        messages, where, **given, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        messages,
+        where,
+        tools=row.tools,
+        kwargs=row.template_kwargs,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
     )
     trained = [bool(mark) for mark in encoded["assistant_masks"]]
     if not any(trained):
         raise ValueError(f"{where}: the chat template marks nothing of this conversation by {{% generation %}}")
-    return list(encoded["input_ids"]), trained, str(template.chat.apply(messages, where, **given))
+    return list(encoded["input_ids"]), trained
 
 
-def _spans(row: Row, messages: Sequence[Message], template: Template, where: str) -> tuple[str, list[Span]]:
-    """Return a conversation's text, and where the assistant's turns begin and end in it."""
+def _spans(row: Row, messages: Sequence[Message], template: Template, whole: str, where: str) -> list[Span]:
+    """Return where the assistant's turns begin and end in a conversation's text."""
     given: dict[str, Any] = {"tools": row.tools, "kwargs": row.template_kwargs}
-    whole = str(template.chat.apply(messages, where, **given))
     special = special_texts(template.tokenizer)
     spans = []
     for i, message in enumerate(messages):
@@ -75,7 +97,7 @@ def _spans(row: Row, messages: Sequence[Message], template: Template, where: str
                 "with {% generation %} marks"
             )
         spans.append((len(start), end))
-    return whole, spans
+    return spans
 
 
 def _without_end(text: str, special: Sequence[str]) -> str:
@@ -88,7 +110,7 @@ def _without_end(text: str, special: Sequence[str]) -> str:
         text = text.removesuffix(token)
 
 
-def _by_offsets(encoder: Encoder, text: str, spans: Sequence[Span], where: str) -> tuple[list[int], list[bool], str]:
+def _by_offsets(encoder: Encoder, text: str, spans: Sequence[Span], where: str) -> tuple[list[int], list[bool]]:
     """Return a text's ids, and for each whether it ends in one of the spans; it may begin before, as in TRL's masks."""
     try:
         encoded = encoder.tokenizer(
@@ -102,4 +124,4 @@ def _by_offsets(encoder: Encoder, text: str, spans: Sequence[Span], where: str) 
     if not any(trained):
         raise ValueError(f"{where}: the tokenizer makes no tokens of the prompt or of a response")
     none = [False] * len(encoder.leading)
-    return [*encoder.leading, *encoded["input_ids"]], [*none, *trained], text
+    return [*encoder.leading, *encoded["input_ids"]], [*none, *trained]

@@ -15,6 +15,7 @@ from llm.common.files import ensure_writable, write_json
 from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.config import TrainConfig
+from llm.evaluation.generate import template_of
 from llm.training.run_folder import load_model, load_run
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
     with preserve_torch_state(None), harness.hushed():
         model, tokenizer = _load(config)
         for name in config.tasks:
-            template = (config.template or (run.template if run else "auto")) if name == EMBEDDED else None
+            template = template_of(config.model, config.template) if name == EMBEDDED else None
             with Line(name, active=not quiet) as line:
                 lm = harness.Model(model, tokenizer, batch=config.batch, report=line, template=template)
                 if name == EMBEDDED:
@@ -152,7 +153,9 @@ def measure(folder: Path) -> dict[str, Any]:
     with preserve_torch_state(None), harness.hushed():
         model, tokenizer = load_model(folder, remote_code=run.remote_code, precision=run.precision)
         _set_threads(model)
-        lm = harness.Model(model, tokenizer, batch=config.batch, report=lambda _done, _of: None, template=run.template)
+        lm = harness.Model(
+            model, tokenizer, batch=config.batch, report=lambda _done, _of: None, template=template_of(str(folder))
+        )
         results = harness.ask(lm, harness.choice_task(EMBEDDED, rows), shots=config.shots, limit=0, seed=config.seed)
     values = results["results"][EMBEDDED]
     error = values["acc_stderr,none"]  # a text if there is but one question

@@ -163,6 +163,7 @@ def answer(
     from llm.data.stops import stop_ids
     from llm.data.tokenization import tokenize_prompts
     from llm.models.architecture import is_encoder_decoder, max_positions
+    from llm.training.export import generation_ends
 
     for i, text in enumerate(prompts):
         if all(is_blank(message) for message in as_messages(as_row(text).prompt, "user")):
@@ -221,12 +222,6 @@ def _settings(model: Any, settings: Any) -> Iterator[None]:
         model.generation_config = own
 
 
-def generation_ends(model: Any) -> list[int]:
-    """Return the ids of the tokens that end a text in the model's own generation settings."""
-    ids = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    return [] if ids is None else [int(i) for i in (ids if isinstance(ids, list | tuple) else [ids])]
-
-
 def _run_options(folder: str) -> dict[str, Any]:
     """Return the options of the run in a folder, none without a run."""
     path = Path(folder) / "run.json"
@@ -274,14 +269,21 @@ class MergeConfig:
 def merge(config: MergeConfig) -> Path:
     """Write model and tokenizer with the adapter in the base model's weights, and return their folder.
 
-    The folder loads by `from_pretrained`, without PEFT. Raises ValueError, in one line, if the adapter cannot be
-    merged, or if the merged model's log-probabilities are not the adapter's.
+    The folder loads by `from_pretrained`, without PEFT; its generation settings end a response as training taught.
+    Raises ValueError, in one line, if the adapter cannot be merged, or if the merged model's log-probabilities are not
+    the adapter's.
     """
-    ensure_writable("out", Path(config.out).parent)
     from llm.models.merging import save_merged
+    from llm.training.export import generation_settings
 
+    ensure_writable("out", Path(config.out).parent)
     with preserve_torch_state(None):
         model, tokenizer = load_model(config.adapter, remote_code=config.remote_code, precision=config.precision)
+        templates = [template_of(config.adapter, kind=kind) for kind in ("sft", "preference")]
+        eos = str(_run_options(config.adapter).get("eos", "")) or None
+        settings = generation_settings(model, tokenizer, templates, eos)
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        base.generation_config = settings
         with atomic_path(Path(config.out)) as temporary:
             save_merged(model.cpu(), temporary)
             tokenizer.save_pretrained(temporary)

@@ -21,7 +21,7 @@ from scipy import stats
 
 from llm.data.messages import Text
 from llm.data.rows import Row
-from llm.data.templates import Template
+from llm.data.templates import Template, TemplateOptions
 from llm.data.tokenization import tokenize_prompts
 from llm.models.architecture import is_encoder_decoder
 
@@ -42,7 +42,9 @@ class Model(HFLM):  # type: ignore[misc]
     cut       number of requests longer than the model's context, which lost the beginning of their prompt
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch: int, report: Report, template: str | None = None) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, *, batch: int, report: Report, template: str | TemplateOptions | None = None
+    ) -> None:
         backend = "seq2seq" if is_encoder_decoder(model) else "causal"
         super().__init__(
             pretrained=model, tokenizer=tokenizer, backend=backend, batch_size=batch, softmax_dtype="float32"

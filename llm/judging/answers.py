@@ -60,13 +60,13 @@ def prompts_in(source: str) -> list[Item]:
 
 def from_model(name: str, items: Sequence[Item], decoding: Decoding, kept: Path) -> list[str]:
     """Return a model's answers, generated once: `kept` holds them with the digest of model, prompts and decoding."""
-    prompts = [item.prompt for item in items]
+    prompts = [item.prompt if not item.tools and not item.template_kwargs else asdict(item.asked) for item in items]
     identity = {"model": fingerprint(name), "decoding": asdict(decoding), "prompts": digest(prompts)}
     if kept.is_file():
         stored = read_json(kept)
         if stored.get("identity") == identity:
             return [str(row["answer"]) for row in stored["answers"]]
-    answers = generate_answers(name, prompts, decoding)
+    answers = generate_answers(name, [item.asked for item in items], decoding, kind="preference")
     rows = [{"prompt": item.shown, "answer": answer} for item, answer in zip(items, answers, strict=True)]
     write_json(kept, {"identity": identity, "answers": rows})
     return answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,21 @@ PREFERENCE = ("chosen", "rejected")
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt in the form of the model's input, the reference answer ("" without one), and a group."""
+    """A prompt in the form of the model's input, the reference answer ("" without one), and a group.
+
+    tools, template_kwargs  as in `llm.data.rows.Row`
+    """
 
     prompt: Text
     reference: str = ""
     group: str = ""
+    tools: tuple[dict[str, Any], ...] = ()
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> Row:
+        """The prompt as a row without responses."""
+        return Row(self.prompt, (), self.tools, self.template_kwargs)
 
     @property
     def shown(self) -> str:
@@ -75,7 +85,7 @@ def from_set(
 def of_rows(rows: Sequence[Row], reference: str) -> list[Item]:
     """Return the items of preference rows, with the response chosen or rejected as reference."""
     at = PREFERENCE.index(reference)
-    return [Item(row.prompt, shown(row.responses[at])) for row in rows]
+    return [Item(r.prompt, shown(r.responses[at]), tools=r.tools, template_kwargs=r.template_kwargs) for r in rows]
 
 
 def from_run(folder: str, *, reference: str, report: Callable[[str, float], None], limit: int = 0) -> list[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import GenerationConfig
 
 from llm.common.environment import versions
 from llm.common.files import atomic_path, read_json
+from llm.data.stops import stop_ids
+from llm.data.templates import TemplateOptions
 from llm.models.dropout import own_noise
 from llm.models.lora import join_adapters, load_adapter, unload
 from llm.training.metrics import NAMES, read_metrics
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from llm.config import TrainConfig
     from llm.data.splits import Datasets
     from llm.training.engine import Engine
+    from llm.training.inputs import Inputs
 
 
 def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
@@ -60,6 +65,43 @@ def join_stages(base: Any, stages: list[Path], folder: Path, weights: Sequence[f
         model.save_pretrained(temporary, selected_adapters=["default"], save_embedding_layers=False)
         (temporary / "README.md").unlink(missing_ok=True)
     unload(model)
+
+
+def save_tokenizer(inputs: Inputs, folder: Path) -> None:
+    """Write a run's tokenizer, and generation settings that end a response where training taught it to end."""
+    inputs.tokenizer.save_pretrained(folder)
+    options = inputs.config.as_dict()
+    templates = [TemplateOptions.of(options, kind) for kind in ("sft", "preference")]
+    settings = generation_settings(inputs.base.model, inputs.tokenizer, templates, inputs.config.eos or None)
+    settings.save_pretrained(folder)
+
+
+def generation_settings(
+    model: Any, tokenizer: Any, templates: Sequence[TemplateOptions], eos: str | None
+) -> GenerationConfig:
+    """Return a model's generation settings that also stop at the ids that end a response by one of the templates.
+
+    eos  the token that ends a response, if it is not the tokenizer's own
+    """
+    ids = [i for template in templates for i in stop_ids(tokenizer, template, eos)]
+    settings = copy.deepcopy(model.generation_config)
+    settings.eos_token_id = list(dict.fromkeys([*ids, *generation_ends(model)]))
+    try:
+        settings.validate(strict=True)
+    except ValueError:  # settings that contradict each other can be loaded, but not saved
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]
+            eos_token_id=settings.eos_token_id,
+            bos_token_id=settings.bos_token_id,
+            pad_token_id=settings.pad_token_id,
+            decoder_start_token_id=settings.decoder_start_token_id,
+        )
+    return settings
+
+
+def generation_ends(model: Any) -> list[int]:
+    """Return the ids of the tokens that end a text in the model's own generation settings."""
+    ids = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return [] if ids is None else [int(i) for i in (ids if isinstance(ids, list | tuple) else [ids])]
 
 
 def card(config: TrainConfig, summary: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
+from llm.data.chat import today
 from llm.data.splits import Datasets, load_datasets
+from llm.data.templates import needs_date
 from llm.embedded.prepare import with_embedded
 from llm.models import loading, lora
 from llm.models.architecture import is_encoder_decoder, max_positions, vocabulary_size
@@ -63,7 +66,7 @@ class GivenInputs:
 class Inputs:
     """The loaded inputs of a run.
 
-    asked      the configuration as the user wrote it
+    asked      the configuration as the user wrote it, with the date for templates that write today's
     config     the configuration with the embedded world's files in place of its name
     is_encoder_decoder  whether prompts are encoded apart from responses
     costs      (computation, seconds by `metrics.KINDS`) of every cached file or folder that is reused
@@ -129,6 +132,9 @@ def open_inputs(
         tokenizer = tokenizer or loading.load_tokenizer(named.model, named)
         described = loading.load_config(named.model, named) if given.model is None else given.model
         encoder = is_encoder_decoder(described)
+        if needs_date(named.as_dict(), tokenizer):  # the same on the days on which the run resumes or is evaluated
+            date = from_main(accelerator, today())
+            config, named = (dataclasses.replace(c, template_date=date) for c in (config, named))
         datasets = load_datasets(named, tokenizer, given.sets, encoder=encoder)
         for note in datasets.notes:
             say(note, active=not quiet)

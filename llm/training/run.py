@@ -45,9 +45,10 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
     with (
         RunFolder.claim(config) as folder,
         stop_requested() as stop,
-        open_inputs(config, inputs_given, quiet=quiet, stop=stop) as inputs,
+        open_inputs(folder.with_first_date(config), inputs_given, quiet=quiet, stop=stop) as inputs,
     ):
         inputs.check()
+        config = inputs.asked
         fingerprint = fingerprint_of(config, inputs.datasets.digests, inputs.base.fingerprint)
         about = {"versions": versions(), "in_memory": inputs_given.names}
         unfinished = folder.start_or_resume(fingerprint, config, about) if folder.is_main else True
@@ -55,7 +56,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
             say(f"{folder.path} is finished; nothing to do (--overwrite begins anew)", active=not inputs.quiet)
             return Result(folder.path, folder.summary())
         if folder.is_main:
-            inputs.tokenizer.save_pretrained(folder.path)
+            export.save_tokenizer(inputs, folder.path)
         objectives = load_objectives(inputs, trained=needed_rows(inputs))  # DPO's reference log-probabilities: cached
         optima = starting_optima(inputs, objectives)  # cached, if the option `f_star` asks for them
         if config.log_with:

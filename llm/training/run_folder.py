@@ -71,6 +71,17 @@ class RunFolder:
                 f"out: another process is running in {path}; wait for it, or give another folder"
             ) from error
 
+    def with_first_date(self, config: TrainConfig) -> TrainConfig:
+        """Return a configuration with the date of the first start of the folder's run, if the run depends on one.
+
+        Only chat templates that write today's date do; see the option `template_date`.
+        """
+        path = self.path / "run.json"
+        if config.template_date or config.overwrite or not path.is_file():
+            return config
+        read_fingerprint(path)
+        return dataclasses.replace(config, template_date=read_json(path)["config"].get("template_date", ""))
+
     def start_or_resume(self, fingerprint: Mapping[str, Any], config: TrainConfig, about: Mapping[str, Any]) -> bool:
         """Bind the folder to a fingerprint; return whether its run is unfinished.
 
@@ -107,7 +118,9 @@ class RunFolder:
         """Move the files of a finished adapter into this folder, the weights last."""
         paths = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: p.suffix == ".safetensors")
         for path in paths:
-            path.replace(self.path / path.name)
+            # The run's own settings, which also end a response where training taught it to end, are there already.
+            if path.name != "generation_config.json" or not (self.path / path.name).exists():
+                path.replace(self.path / path.name)
         shutil.rmtree(folder)
 
     def finish(self, summary: Mapping[str, Any], card: str) -> None:
@@ -183,6 +196,7 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     A run's folder needs nothing but PEFT: the adapter's configuration names its base model.
     """
     import torch
+    from transformers import GenerationConfig
 
     from llm.models.loading import load_base, load_tokenizer
     from llm.models.lora import load_adapter
@@ -193,6 +207,8 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     base_name = str(read_json(described)["base_model_name_or_path"]) if described.is_file() else str(folder)
     model = load_base(base_name, config)
     if described.is_file():
+        if (path / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(path)
         model = load_adapter(model, str(folder), trainable=False, any_kind=True)
     own_tokenizer = path.is_dir() and (path / "tokenizer_config.json").is_file()
     tokenizer = load_tokenizer(str(folder) if own_tokenizer else base_name, config)

@@ -132,3 +132,16 @@ def test_wrong_rows() -> None:
         with pytest.raises(ValueError, match=r"^a prompt and its responses must have one token at least") as caught:
             collate([prompt], [pair])
         assert type(caught.value) is ValueError
+
+
+def test_tokens_that_are_not_trained_are_context() -> None:
+    batch = collate(
+        [ids(10, 11), ids(20)],
+        [(ids(12, 13, 14),), (ids(21, 22),)],
+        trained=[np.array([True, False, True]), np.array([True, True])],
+    )
+    assert batch.input_ids.tolist() == [[10, 11, 12, 13, 14], [20, 21, 22, 0, 0]]
+    assert batch.logit_positions.tolist() == [1, 3, 5, 6]
+    assert batch.targets.tolist() == [12, 14, 21, 22]
+    assert (batch.counts.tolist(), batch.response_index.tolist()) == ([2, 2], [0, 0, 1, 1])
+    assert batch.tokens == 5 + 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ from llm.data.formats import load
 from llm.data.messages import ASSISTANT
 from llm.data.rows import Row
 
+QUESTION = {"prompt": "question", "completion": "answer"}
 SFT = [{"prompt": "Where is Omu?", "completion": "In the north."}, {"prompt": "And Ipa?", "completion": "South."}]
 
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+CALLS = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]}
+RESULT = {"role": "tool", "content": "o"}
 PAIR = {"prompt": "Where is Omu?", "chosen": "North.", "rejected": "South."}
 
 CASES: dict[str, tuple[str, dict[str, Any], str, Row]] = {
@@ -43,6 +48,49 @@ CASES: dict[str, tuple[str, dict[str, Any], str, Row]] = {
         {"messages": [{**user("q"), "tool_calls": None}, says("a")]},
         "messages",
         Row([user("q")], ([says("a")],)),
+    ),
+    "messages with tools, calls and thoughts are kept": (
+        "sft",
+        {"tools": json.dumps(TOOLS), "messages": [user("q"), CALLS, RESULT, {**says("a"), "thinking": "t"}]},
+        "messages",
+        Row([user("q"), CALLS, RESULT], ([{**says("a"), "thinking": "t"}],), tuple(TOOLS)),
+    ),
+    "a call alone is a response": (
+        "sft",
+        {"messages": [user("q"), {**CALLS, "content": None}], "chat_template_kwargs": {"enable_thinking": False}},
+        "messages",
+        Row([user("q")], ([CALLS],), (), {"enable_thinking": False}),
+    ),
+    "sharegpt": (
+        "sft",
+        {
+            "conversations": [
+                {"from": "human", "value": "q"},
+                {"from": "function_call", "value": '{"name": "f", "arguments": {}}'},
+                {"from": "observation", "value": "o"},
+                {"from": "gpt", "value": "a"},
+            ],
+            "system": "S",
+            "tools": '[{"name": "f"}]',
+        },
+        "sharegpt",
+        Row(
+            [{"role": "system", "content": "S"}, user("q"), CALLS, RESULT],
+            ([says("a")],),
+            ({"type": "function", "function": {"name": "f"}},),
+        ),
+    ),
+    "alpaca with system and history": (
+        "sft",
+        {"instruction": "And now?", "input": "", "output": "Rain.", "system": "S", "history": [["Before?", "Sun."]]},
+        "instruction",
+        Row([{"role": "system", "content": "S"}, user("Before?"), says("Sun."), user("And now?")], ([says("Rain.")],)),
+    ),
+    "alpaca with an input that pandas has as NaN": (
+        "sft",
+        {"instruction": "Sum up.", "input": float("nan"), "output": "Short.", "system": ""},
+        "instruction",
+        Row("Sum up.", ("Short.",)),
     ),
     "instruction": (
         "sft",
@@ -74,6 +122,41 @@ CASES: dict[str, tuple[str, dict[str, Any], str, Row]] = {
         {"prompt": "q", "chosen": [user("q"), says("a")], "rejected": [user("q"), says("b")]},
         "explicit",
         Row([user("q")], ([says("a")], [says("b")])),
+    ),
+    "explicit, the prompt once more with other white space and a system message": (
+        "preference",
+        {
+            "prompt": "q ",
+            "chosen": [{"role": "system", "content": "S"}, user("q"), says("a")],
+            "rejected": [{"role": "system", "content": "S"}, user("q"), says("b")],
+        },
+        "explicit",
+        Row([{"role": "system", "content": "S"}, user("q")], ([says("a")], [says("b")])),
+    ),
+    "explicit with a system column": (
+        "preference",
+        {**PAIR, "system": "You are a pirate."},
+        "explicit",
+        Row(
+            [{"role": "system", "content": "You are a pirate."}, user("Where is Omu?")],
+            ([says("North.")], [says("South.")]),
+        ),
+    ),
+    "sharegpt pairs": (
+        "preference",
+        {
+            "conversations": [{"from": "human", "value": "q"}],
+            "chosen": {"from": "gpt", "value": "a"},
+            "rejected": {"from": "gpt", "value": "b"},
+        },
+        "sharegpt",
+        Row([user("q")], ([says("a")], [says("b")])),
+    ),
+    "alpaca pairs": (
+        "preference",
+        {"instruction": "Sum up.", "input": "A tale.", "chosen": "Short.", "rejected": "Long."},
+        "instruction",
+        Row("Sum up.\n\nA tale.", ("Short.", "Long.")),
     ),
     "implicit conversations": (
         "preference",
@@ -139,6 +222,21 @@ def test_columns_are_mapped_and_decide_the_format() -> None:
     assert (mapped.format, mapped.rows) == ("prompt-completion", (Row("q", ("a",)),))
 
 
+def test_columns_that_are_not_used_are_named() -> None:
+    cells = {"id": 1, "source": "x", "prompt": "q", "completion": "a", "label": True}
+    assert load([cells, {**cells, "score": 1}], kind="sft").notes == ("columns that are not used: id, source, score",)
+    assert load([{"question": "q", "answer": "a"}], kind="sft", columns=QUESTION).notes == ()
+
+
+def test_arrow_gives_no_keys_without_values(tmp_path: Path) -> None:
+    """Arrow has the keys of all dicts of a column in each of them; TRL's sets of tool calls are published so."""
+    calls = [[{"name": name, "arguments": {key: 1}}] for name, key in (("f", "x"), ("g", "y"))]
+    rows = [{"messages": [user("q"), {"role": "assistant", "tool_calls": c}], "tools": [{"name": "f"}]} for c in calls]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "x.parquet")
+    read = load(tmp_path / "x.parquet", kind="sft").rows
+    assert [row.responses[0] for row in read] == [[{"role": "assistant", "tool_calls": c}] for c in calls]
+
+
 def test_bad_rows_are_counted_or_dropped() -> None:
     rows = [SFT[0], {"prompt": "x", "completion": " \n"}, SFT[1], {"prompt": "x"}]
     with pytest.raises(
@@ -184,6 +282,16 @@ BAD_ROWS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
         r"chosen: must begin and end with an assistant's message, has user, assistant",
     ),
     ("sft", {"messages": [says("a")]}, ValueError, r"the prompt is empty"),
+    ("sft", {"conversations": [{"from": "human", "value": "q"}]}, ValueError, r"last message must be the assistant's"),
+    ("sft", {"prompt": "2+2?", "completion": "5", "label": False}, ValueError, r"'label' is false, which marks an und"),
+    ("sft", {"instruction": "x", "output": "y", "history": ["z"]}, TypeError, r"'history' must hold pairs of question"),
+    ("sft", {**SFT[0], "chat_template_kwargs": "x"}, TypeError, r"'chat_template_kwargs' must hold names with values"),
+    (
+        "preference",
+        {"prompt": "p", "chosen": [user("q"), says("a")], "rejected": [user("q"), says("b")]},
+        ValueError,
+        r"chosen and rejected begin with another prompt than column 'prompt'",
+    ),
     ("sft", {"messages": [user("q"), says("")]}, ValueError, r"the response is empty"),
     ("sft", {"messages": "text"}, TypeError, r"messages must be a list"),
     ("sft", {"instruction": "x", "input": 3, "output": "y"}, TypeError, r"column 'input' must hold a text, got int 3"),

@@ -157,3 +157,31 @@ def test_objectives_that_differ_in_value_are_described_differently() -> None:
         *(Objective("dpo", PAIRS, loss).describe() for loss in (DPOLoss(0.5), DPOLoss(0.6), SimPOLoss(0.5, 0.1))),
     ]
     assert all(a != b for i, a in enumerate(described) for b in described[:i])
+
+
+@pytest.mark.oracle
+def test_turns_that_are_not_trained_are_context_of_those_that_are() -> None:
+    """f_SFT of masked rows is transformers' own loss with labels of -100."""
+    from support import tiny_models as tiny
+
+    from llm.models.policy import Policy
+
+    draw = np.random.default_rng(3)
+    trained = tuple(np.array([True, *(draw.random(n - 1) < 0.5)]) for n in (7, 4))
+    prompts = tuple(draw.integers(3, 50, n).astype(np.int32) for n in (3, 5))
+    responses = tuple((draw.integers(3, 50, len(mask)).astype(np.int32),) for mask in trained)
+    task = Objective("sft", TokenizedDataset("sft", prompts, responses, ("a", "b"), 0, 0, 0, trained=trained))
+    model, rows = tiny.model("llama"), np.arange(2)
+    with torch.no_grad():
+        batch = task.batch(rows)
+        _, found = task.measure(Policy(model)(batch), batch, rows)
+        total = 0.0
+        for prompt, (response,), mask in zip(prompts, responses, trained, strict=True):
+            row = torch.from_numpy(np.concatenate([prompt, response]).astype(np.int64))[None]
+            labels = row.clone()
+            labels[0, : len(prompt)] = -100
+            labels[0, len(prompt) :][torch.from_numpy(~mask)] = -100
+            total += float(model(input_ids=row, labels=labels).loss) * int(mask.sum())
+    units = sum(int(mask.sum()) for mask in trained)
+    assert task.units(rows) == units < 11
+    assert task.value(dict(zip(SUMS, found.tolist(), strict=True))) == pytest.approx(total / units, rel=1e-5)
