@@ -153,9 +153,8 @@ def measure(folder: Path) -> dict[str, Any]:
     with preserve_torch_state(None), harness.hushed():
         model, tokenizer = load_model(folder, remote_code=run.remote_code, precision=run.precision)
         _set_threads(model)
-        lm = harness.Model(
-            model, tokenizer, batch=config.batch, report=lambda _done, _of: None, template=template_of(str(folder))
-        )
+        own = template_of(str(folder))
+        lm = harness.Model(model, tokenizer, batch=config.batch, report=lambda _done, _of: None, template=own)
         results = harness.ask(lm, harness.choice_task(EMBEDDED, rows), shots=config.shots, limit=0, seed=config.seed)
     values = results["results"][EMBEDDED]
     error = values["acc_stderr,none"]  # a text if there is but one question

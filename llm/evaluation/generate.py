@@ -150,8 +150,8 @@ def answer(
 ) -> Iterator[str]:
     """Yield the answers in the order of the prompts; a prompt's token ids are those of training.
 
-    An answer ends where training taught it to, see `llm.data.stops`, and where the model's own generation settings end
-    one; of these settings nothing else counts, so that greedy decoding is greedy.
+    An answer ends where training taught it to, see `llm.data.stops`, and, unless `eos` names a token, where the model's
+    own generation settings end one; of these settings nothing else counts, so that greedy decoding is greedy.
 
     Greedy answers depend neither on the position of a prompt nor on the other prompts of its batch; samples are drawn
     from the seed and the index of the batch. Raises ValueError for an empty prompt, or for a prompt that with
@@ -168,7 +168,8 @@ def answer(
     for i, text in enumerate(prompts):
         if all(is_blank(message) for message in as_messages(as_row(text).prompt, "user")):
             raise ValueError(f"prompt {i}: the prompt is empty")
-    ends = list(dict.fromkeys([*stop_ids(tokenizer, template, eos or None), *generation_ends(model)]))
+    ends = stop_ids(tokenizer, template, eos or None)
+    ends = list(dict.fromkeys([*ends, *([] if eos else generation_ends(model))]))
     end = ends[0]
     own = model.generation_config
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
