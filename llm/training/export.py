@@ -83,9 +83,10 @@ def generation_settings(
 
     eos  the token that ends a response, if it is not the tokenizer's own
     """
-    ids = [i for template in templates for i in stop_ids(tokenizer, template, eos)]
+    known = eos is not None or tokenizer.eos_token_id is not None  # else the tokenizer is not one of training
+    ids = [i for template in templates for i in stop_ids(tokenizer, template, eos)] if known else []
     settings = copy.deepcopy(model.generation_config)
-    settings.eos_token_id = list(dict.fromkeys([*ids, *generation_ends(model)]))
+    settings.eos_token_id = list(dict.fromkeys([*ids, *generation_ends(model)])) or None
     try:
         settings.validate(strict=True)
     except ValueError:  # settings that contradict each other can be loaded, but not saved
