@@ -85,7 +85,7 @@ def generation_settings(
     """
     known = eos is not None or tokenizer.eos_token_id is not None  # else the tokenizer is not one of training
     ids = [i for template in templates for i in stop_ids(tokenizer, template, eos)] if known else []
-    settings = copy.deepcopy(model.generation_config)
+    settings: GenerationConfig = copy.deepcopy(model.generation_config)
     settings.eos_token_id = list(dict.fromkeys([*ids, *generation_ends(model)])) or None
     try:
         settings.validate(strict=True)
