@@ -149,6 +149,9 @@ class TrainingOptions:
     """Random seed of data order, draws and adapter."""
     base_dropout: bool = False
     """Keep the base model's own dropout (layer dropout and routers' jitter included) in training."""
+    router_aux_loss: Annotated[float | None, NOT_NEGATIVE] = None
+    """Weight of the load-balancing loss of a mixture of experts, added to both objectives in training; empty: the
+    weight that the model's configuration names, as in TRL; 0: none."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from llm.models.architecture import (
 )
 from llm.models.frozen_head import head_logps, target_logps
 from llm.models.positions import largest_shared_row, layer_windows, regimes, reset_rotary_frequencies, rotary_limit
+from llm.models.routers import logits_and_router_loss, sequence_mask, states_and_router_loss
 
 Row = tuple[Ids, Sequence[Ids]]  # a prompt's token ids, and those of its responses
 Rows = tuple[Sequence[Ids], Sequence[Sequence[Ids]], torch.Tensor, float]
@@ -57,6 +58,8 @@ class Policy(nn.Module):
         self.positions = True  # whether the model is given positions where prompts are not shared
         self.start = decoder_start(self.causal) if is_encoder_decoder(self.causal) else None
         self.rotary_limit = rotary_limit(self.causal)
+        self.router_coefficient = 0.0  # weight of the routers' auxiliary loss; computed only with gradients
+        self.router_losses: list[tuple[int, torch.Tensor]] = []  # sequences and loss of each pass of the latest batch
 
     @property
     def causal(self) -> Any:
@@ -77,13 +80,35 @@ class Policy(nn.Module):
             inputs, positions = causal_inputs(causal, batch, windows=self.windows, positions=self.positions)
         else:
             inputs, positions = encoder_decoder_inputs(causal, batch, self.start)
+        router = bool(self.router_coefficient) and torch.is_grad_enabled()
+        if router:
+            inputs["attention_mask"], self.router_losses = sequence_mask(batch), []
+        output = self._by_regime(lambda part: self._pass(part, router=router), inputs, batch).flatten(0, 1)[positions]
         if not self.skip_prompt_logits:
-            logits = self._by_regime(lambda part: causal(**part).logits, inputs, batch)
-            return target_logps(logits.flatten(0, 1)[positions], batch.targets)
-        hidden = self._by_regime(lambda part: hidden_states(causal, part), inputs, batch).flatten(0, 1)[positions]
+            return target_logps(output, batch.targets)
         head = causal.get_output_embeddings()
-        max_logits = min(self.max_logits, MAX_LOGITS_CPU) if hidden.device.type == "cpu" else self.max_logits
-        return head_logps(head, hidden, batch.targets, rows=max(1, max_logits // head.weight.shape[0]))
+        max_logits = min(self.max_logits, MAX_LOGITS_CPU) if output.device.type == "cpu" else self.max_logits
+        return head_logps(head, output, batch.targets, rows=max(1, max_logits // head.weight.shape[0]))
+
+    def _pass(self, inputs: dict[str, Any], *, router: bool) -> torch.Tensor:
+        """Return the states before the head with `skip_prompt_logits`, else the logits; keep the routers' loss."""
+        causal = self.causal
+        if not router:
+            return hidden_states(causal, inputs) if self.skip_prompt_logits else causal(**inputs).logits
+        compute = states_and_router_loss if self.skip_prompt_logits else logits_and_router_loss
+        output, loss = compute(causal, inputs)
+        self.router_losses.append((len(output), loss))
+        return output
+
+    def router_loss(self) -> torch.Tensor | None:
+        """Return the routers' auxiliary loss () of the latest batch, with its graph; None if it is not trained on.
+
+        Of several passes it is the mean, weighted by sequences.
+        """
+        if not self.router_losses:
+            return None
+        count = sum(rows for rows, _ in self.router_losses)
+        return torch.stack([loss * (rows / count) for rows, loss in self.router_losses]).sum()
 
     def _by_regime(
         self, compute: Callable[[dict[str, Any]], torch.Tensor], inputs: dict[str, Any], batch: Batch

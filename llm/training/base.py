@@ -16,6 +16,7 @@ from llm.models.dropout import disable_noise, restore_noise
 from llm.models.fingerprints import base_fingerprint
 from llm.models.policy import Policy
 from llm.models.positions import reset_rotary_frequencies
+from llm.models.routers import router_coefficient
 from llm.training.engine import Engine
 from llm.training.stages import adapter_name
 
@@ -114,7 +115,7 @@ class BaseModel:
             model = lora.add_adapter(base, config, seed=config.seed)
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        return self._engine(base, model, config, steps)
+        return self._engine(base, model, config, steps, router=router_coefficient(base, config.router_aux_loss))
 
     def open_for_evaluation(self, config: TrainConfig, adapter: Path | None = None) -> Engine:
         """Return an engine of the bare base (None), or of a saved adapter or whole model, without gradients."""
@@ -140,13 +141,25 @@ class BaseModel:
             set_threads(base, self.config.threads)
         return base
 
-    def _engine(self, base: Any, model: Any, config: TrainConfig, steps: int) -> Engine:
-        """Return an engine of `model`, which wraps `base`, after selecting the policy's forward path."""
+    def _engine(self, base: Any, model: Any, config: TrainConfig, steps: int, *, router: float = 0.0) -> Engine:
+        """Return an engine of `model`, which wraps `base`, after selecting the policy's forward path.
+
+        router  weight of the routers' auxiliary loss
+        """
         self._wrapped = model if model is not base else None
         engine = Engine(self.accelerator, Policy(model), config, steps=steps)
+        engine.raw.router_coefficient, share = router, config.share_prompt
+        if router and share == "yes":
+            raise ValueError(
+                "share_prompt: routers' auxiliary loss counts both prompts; say auto, or --router-aux-loss 0"
+            )
+        if router:
+            share = "no"
+            note = f"a pair's prompt is computed twice: routers' auxiliary loss, of weight {router:g}, counts both"
+            say(note, active=not self.quiet)
         prompts, responses = [row[0] for row in self._shortest], [row[1] for row in self._shortest]
         for note in engine.raw.select_forward_path(
-            engine.call, prompts, responses, share_prompt=config.share_prompt, longest=self._longest
+            engine.call, prompts, responses, share_prompt=share, longest=self._longest
         ):
             say(note, active=not self.quiet)
         return engine

@@ -142,13 +142,14 @@ class Engine:
         """Return the objective on a batch; with `graph`, ready for a backward pass (if the batch is one part)."""
         parts = self.parts(objective, rows)
         graph = graph and len(parts) == 1
-        sums, loss = self._zeros(), None
+        sums, scaled = self._zeros(), None
         with nullcontext() if graph else torch.no_grad():
             for part in parts:
-                total, more = self._forward(objective, part)
+                total, more, router = self._forward(objective, part)
                 sums = sums + more
-                loss = total if graph else None
-        scaled = None if loss is None else loss * self._scale(objective, rows, parts, parts[0])
+                if graph:
+                    scaled = total * self._scale(objective, rows, parts, part)
+                    scaled = scaled + router if self.raw.router_coefficient else scaled
         return ForwardResult(objective, rows, self.reduce(sums), scaled)
 
     def backward(self, objective: Objective, rows: Indices, weight: float) -> ForwardResult:
@@ -158,8 +159,11 @@ class Engine:
         for j, part in enumerate(parts):
             last = j == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.policy):
-                total, more = self._forward(objective, part)
-                self.accelerator.backward(total * (weight * self._scale(objective, rows, parts, part)))
+                total, more, router = self._forward(objective, part)
+                loss = total * (weight * self._scale(objective, rows, parts, part))
+                self.accelerator.backward(
+                    loss + router * (weight / len(parts)) if self.raw.router_coefficient else loss
+                )
             sums = sums + more
         return ForwardResult(objective, rows, self.reduce(sums), None)
 
@@ -218,9 +222,18 @@ class Engine:
 
     def _forward(
         self, objective: Objective, part: Indices, keep: Sequence[bool] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the summed loss of a part, its sums by SUMS, and the weighted auxiliary loss of routers.
+
+        The auxiliary loss is a mean over the part's tokens: a step's is the mean over parts and processes.
+        """
         batch = objective.batch(part).to(self.accelerator.device)
-        return objective.measure(self.policy(batch), batch, part, keep)
+        total, sums = objective.measure(self.policy(batch), batch, part, keep)
+        router = self.raw.router_loss() if torch.is_grad_enabled() else None
+        if router is None:
+            return total, sums, torch.zeros_like(total)
+        sums[SUMS.index("router")] = router.detach().double()
+        return total, sums, router * self.raw.router_coefficient
 
     def _scale(self, objective: Objective, rows: Indices, parts: list[Indices], part: Indices) -> float:
         """Return the factor from a part's summed loss to its share of the mean.

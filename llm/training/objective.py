@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from llm.data.tokenization import TokenizedDataset
 
 # Sums over rows and processes. "units" are response tokens for SFT and pairs for DPO; "loss" is summed over units, and
-# so is "beside", a second loss; "means" and "parts" are micro-batches' means and their number.
+# so is "beside", a second loss; "means" and "parts" are micro-batches' means and their number, and "router" is summed
+# over micro-batches: the auxiliary loss of routers, which the engine adds.
 SUMS = (
     "loss", "units", "means", "parts", "tokens", "chosen", "rejected", "correct", "logp_chosen", "logp_rejected",
-    "beside",
+    "beside", "router",
 )  # fmt: skip
 
 
@@ -129,7 +130,7 @@ class Objective:
                 torch.full_like(value, float(batch.tokens)),
             ]
         )
-        return total, torch.cat([head, extra])
+        return total, torch.cat([head, extra, torch.zeros_like(head[:1])])
 
     def value(self, sums: dict[str, float]) -> float:
         """Return the objective's value from its sums over all processes."""
@@ -138,19 +139,24 @@ class Objective:
         return sums["loss"] / max(sums["units"], 1.0)
 
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:
-        """Return rewards and log-probabilities under TRL's names, and the loss beside; empty for SFT."""
+        """Return DPO's rewards and log-probabilities under TRL's names, the loss beside, and routers' loss."""
+        router = {f"router_loss_{self.name}": sums["router"] / sums["parts"]} if sums["router"] else {}
         if self.name != "dpo" or sums["units"] == 0:
-            return {}
+            return router
         n = sums["units"]
         beside = {f"f_{self.beside.name}": sums["beside"] / n} if self.beside else {}
-        return beside | {
-            "rewards/chosen": sums["chosen"] / n,
-            "rewards/rejected": sums["rejected"] / n,
-            "rewards/margins": (sums["chosen"] - sums["rejected"]) / n,
-            "rewards/accuracies": sums["correct"] / n,
-            "logps/chosen": sums["logp_chosen"] / n,
-            "logps/rejected": sums["logp_rejected"] / n,
-        }
+        return (
+            router
+            | beside
+            | {
+                "rewards/chosen": sums["chosen"] / n,
+                "rewards/rejected": sums["rejected"] / n,
+                "rewards/margins": (sums["chosen"] - sums["rejected"]) / n,
+                "rewards/accuracies": sums["correct"] / n,
+                "logps/chosen": sums["logp_chosen"] / n,
+                "logps/rejected": sums["logp_rejected"] / n,
+            }
+        )
 
     def _pairs(self, logps: torch.Tensor, batch: Batch, rows: Indices) -> PreferenceTerms:
         """Return the losses and rewards of a batch of pairs."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support import tiny_models
+from support.families import build
 
 pytest.importorskip("torch")
 
@@ -24,6 +25,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "simpo": {"method": "maxright", "preference_loss": "simpo"},
     "orpo": {"method": "maxright", "preference_loss": "orpo"},
     "average": {"method": "sequential", "average": True},
+    "experts": {"method": "mix"},
 }
 
 
@@ -45,7 +47,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
             steps=4, batch_sft=2, batch_preference=2, lora_rank=2, k=2, eval_every=2, held_out=0.25, threads=1,
             window=0, gap_rows=1, save_every=100, cache=str(root / "cache"), out=str(root / name), **options,
         )  # fmt: skip
-        folder = train(config, quiet=True, model=tiny_models.model(), tokenizer=tiny_models.tokenizer(), **rows).folder
+        experts = name == "experts"
+        model = build("Mixtral", num_local_experts=2, num_experts_per_tok=1) if experts else tiny_models.model()
+        folder = train(config, quiet=True, model=model, tokenizer=tiny_models.tokenizer(), **rows).folder
         for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             values = json.loads(line)
             keys["Steps" if "objective" in values else "Evaluations"] |= set(values)

@@ -52,7 +52,10 @@ RANGES = [
     *((name, -0.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap", "replay")),
     *((name, 1.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap", "replay")),
     *((name, 0.0, "greater than 0", [1e-9]) for name in ("beta", "lr", "max_loss_ratio", "orpo_lambda")),
-    *((name, -1e-9, "at least 0", [0.0]) for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star")),
+    *(
+        (name, -1e-9, "at least 0", [0.0])
+        for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star", "router_aux_loss")
+    ),
     *((name, -1e-9, "at least 0", [0.0, 2.0]) for name in ("simpo_beta", "simpo_gamma")),
     *(
         (name, 1.0, "less than 1", [0.0, 0.999])
