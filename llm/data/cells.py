@@ -62,12 +62,18 @@ class Cells:
             raise BadRowError(f"column '{theirs}' is empty")
         return encodable(value, theirs)
 
-    def turns_before(self) -> list[Message]:
-        """Return the messages of the columns `system` and `history`, which come before the prompt."""
+    def system(self) -> list[Message]:
+        """Return the message of the column `system`, if there is one."""
         system = self.string("system", optional=True)
-        messages = [{"role": "system", "content": system}] if system.strip() else []
+        return [{"role": "system", "content": system}] if system.strip() else []
+
+    def history(self) -> list[Message]:
+        """Return the messages of the column `history`: earlier turns, as pairs of question and answer."""
         value, theirs = self._value("history")
-        for turn in [] if value is None else value:
+        messages: list[Message] = []
+        if value is None or value != value or value == "":
+            return messages
+        for turn in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
             if not isinstance(turn, Sequence) or len(turn) != 2 or not all(isinstance(text, str) for text in turn):
                 raise WrongTypeError(f"column '{theirs}' must hold pairs of question and answer, got {short(turn)}")
             question, answer = (encodable(text, theirs) for text in turn)

@@ -145,8 +145,13 @@ def _encode_after(tokenizer: Any, texts: list[str]) -> dict[int, list[int]]:
     within: dict[int, list[int]] = {}
     for before in _BEFORE:
         left = [i for i in range(len(texts)) if i not in within]
-        own = encode(tokenizer, [before])[0]
-        for i, ids in zip(left, encode(tokenizer, [before + texts[i] for i in left]), strict=True):
+        if not left:
+            break
+        try:
+            own, *after = encode(tokenizer, [before, *(before + texts[i] for i in left)])
+        except ValueError:  # a tokenizer of whole words may have no token for it
+            continue
+        for i, ids in zip(left, after, strict=True):
             if ids[: len(own)] == own and len(ids) > len(own):
                 within[i] = ids[len(own) :]
     return within

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from llm.data.cells import Cells
@@ -43,9 +43,9 @@ def load(
     ignore_input  leave the column `input` of "instruction" out, as the paper's authors do
     bad_rows      "drop" leaves rows with a problem out and counts them in `Dataset.dropped`
 
-    Of "messages" and "sharegpt" the last message is the response. Raises, in one line, FileNotFoundError for a source
-    that is absent or not reachable, and ValueError or TypeError for all other problems. Rows are counted from 0, lines
-    from 1.
+    Of "messages" and "sharegpt" the last assistant's turn is the response. Raises, in one line, FileNotFoundError for a
+    source that is absent or not reachable, and ValueError or TypeError for all other problems. Rows are counted from 0,
+    lines from 1.
     """
     if kind not in FORMATS:
         raise ValueError(f"kind: must be one of {', '.join(FORMATS)}, got {kind!r}")
@@ -97,11 +97,12 @@ def _sharegpt(cells: Cells) -> Row:
 def _last_of(cells: Cells, messages: list[Message], *, wrap: bool = False) -> Row:
     if messages[-1]["role"] != "assistant":
         raise BadRowError(f"the last message must be the assistant's, is of role {messages[-1]['role']}")
-    return _row(cells, messages[:-1], (messages[-1:],), wrap=wrap)
+    n = len(messages) - sum(1 for _ in itertools.takewhile(lambda m: m["role"] == "assistant", reversed(messages)))
+    return _row(cells, messages[:n], (messages[n:],), wrap=wrap)
 
 
 def _instruction(cells: Cells) -> Row:
-    return _row(cells, _instruction_prompt(cells), (cells.string("output"),))
+    return _row(cells, _instruction_prompt(cells), (cells.string("output"),), history=cells.history())
 
 
 def _instruction_prompt(cells: Cells) -> str:
@@ -110,7 +111,8 @@ def _instruction_prompt(cells: Cells) -> str:
 
 
 def _ranked_instruction(cells: Cells) -> Row:
-    return _row(cells, _instruction_prompt(cells), (cells.text("chosen"), cells.text("rejected")))
+    responses = (cells.text("chosen"), cells.text("rejected"))
+    return _row(cells, _instruction_prompt(cells), responses, history=cells.history())
 
 
 def _ranked_sharegpt(cells: Cells) -> Row:
@@ -163,9 +165,12 @@ def _implicit(cells: Cells) -> Row:
     return _row(cells, chosen[:n], (chosen[n:], rejected[n:]))
 
 
-def _row(cells: Cells, prompt: Text, responses: tuple[Text, ...], *, wrap: bool = False) -> Row:
-    """Return a row with the columns that all formats may have: system, history, tools, chat_template_kwargs."""
-    return make_row(cells.turns_before(), prompt, responses, cells.tools(wrap=wrap), cells.template_kwargs())
+def _row(
+    cells: Cells, prompt: Text, responses: tuple[Text, ...], *, wrap: bool = False, history: Sequence[Message] = ()
+) -> Row:
+    """Return a row with the columns that all formats may have: system, tools, chat_template_kwargs."""
+    before = [*cells.system(), *history]
+    return make_row(before, prompt, responses, cells.tools(wrap=wrap), cells.template_kwargs())
 
 
 class Format(NamedTuple):
@@ -186,21 +191,21 @@ class Format(NamedTuple):
         return present and set(names) <= {*self.columns, *self.optional}
 
 
-_TURNS = ("system", "history")
-_CHAT = ("tools", "chat_template_kwargs")
+_CHAT = ("system", "tools", "chat_template_kwargs")
+_ALPACA = ("input", "history", *_CHAT)
 # Kind -> name -> format, in the order in which "auto" tries them.
 FORMATS: dict[str, dict[str, Format]] = {
     "sft": {
-        "prompt-completion": Format(("prompt", "completion"), _prompt_completion, (*_TURNS, *_CHAT, "label")),
-        "messages": Format(("messages",), _messages, ("system", *_CHAT)),
-        "sharegpt": Format(("conversations",), _sharegpt, ("system", *_CHAT)),
-        "instruction": Format(("instruction", "output"), _instruction, ("input", *_TURNS, *_CHAT)),
+        "prompt-completion": Format(("prompt", "completion"), _prompt_completion, (*_CHAT, "label")),
+        "messages": Format(("messages",), _messages, _CHAT),
+        "sharegpt": Format(("conversations",), _sharegpt, _CHAT),
+        "instruction": Format(("instruction", "output"), _instruction, _ALPACA),
     },
     "preference": {
-        "explicit": Format(("prompt", "chosen", "rejected"), _explicit, (*_TURNS, *_CHAT)),
-        "sharegpt": Format(("conversations", "chosen", "rejected"), _ranked_sharegpt, ("system", *_CHAT)),
-        "instruction": Format(("instruction", "chosen", "rejected"), _ranked_instruction, ("input", *_TURNS, *_CHAT)),
-        "implicit": Format(("chosen", "rejected"), _implicit, (*_TURNS, *_CHAT)),
+        "explicit": Format(("prompt", "chosen", "rejected"), _explicit, _CHAT),
+        "sharegpt": Format(("conversations", "chosen", "rejected"), _ranked_sharegpt, _CHAT),
+        "instruction": Format(("instruction", "chosen", "rejected"), _ranked_instruction, _ALPACA),
+        "implicit": Format(("chosen", "rejected"), _implicit, _CHAT),
     },
 }
 

@@ -146,9 +146,10 @@ def tokenize(
         )
         found.add(row, kept, short)
     if not found.prompts:
+        equal = found.counts["equal"]
         raise ValueError(
-            f"{rows.origin}: no row is left of {len(rows.rows)}: all are longer than the limit of {max_length} tokens "
-            "(--max-length, --overflow truncate), or have two responses with the same tokens"
+            f"{rows.origin}: no row is left of {len(rows.rows)}: {len(rows.rows) - equal} are longer than the limit of "
+            f"{max_length} tokens (--max-length, --overflow truncate), {equal} have two responses with the same tokens"
         )
     return TokenizedDataset(
         rows.kind,

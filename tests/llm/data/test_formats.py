@@ -80,6 +80,12 @@ CASES: dict[str, tuple[str, dict[str, Any], str, Row]] = {
             ({"type": "function", "function": {"name": "f"}},),
         ),
     ),
+    "two assistant's messages in a row are one response": (
+        "sft",
+        {"messages": [user("q"), says("Let me look."), CALLS]},
+        "messages",
+        Row([user("q")], ([says("Let me look."), CALLS],)),
+    ),
     "alpaca with system and history": (
         "sft",
         {"instruction": "And now?", "input": "", "output": "Rain.", "system": "S", "history": [["Before?", "Sun."]]},
@@ -285,6 +291,7 @@ BAD_ROWS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("sft", {"conversations": [{"from": "human", "value": "q"}]}, ValueError, r"last message must be the assistant's"),
     ("sft", {"prompt": "2+2?", "completion": "5", "label": False}, ValueError, r"'label' is false, which marks an und"),
     ("sft", {"instruction": "x", "output": "y", "history": ["z"]}, TypeError, r"'history' must hold pairs of question"),
+    ("sft", {"instruction": "x", "output": "y", "history": 3}, TypeError, r"'history' must hold pairs of question"),
     ("sft", {**SFT[0], "chat_template_kwargs": "x"}, TypeError, r"'chat_template_kwargs' must hold names with values"),
     (
         "preference",
