@@ -19,6 +19,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from scipy import stats
 
+from llm.data.encoding import encode, encode_within
 from llm.data.messages import Text
 from llm.data.rows import Row
 from llm.data.templates import Template, TemplateOptions
@@ -72,7 +73,8 @@ class Model(HFLM):  # type: ignore[misc]
         if self.template is None:
             return list(super().loglikelihood(requests, disable_tqdm=True))
         choices = sorted({request.args[1] for request in requests})
-        ids = dict(zip(choices, self.tokenizer(choices, add_special_tokens=False)["input_ids"], strict=True))
+        encoded = (encode_within if self.backend == "causal" else encode)(self.tokenizer, choices)
+        ids = dict(zip(choices, encoded, strict=True))
         return self._loglikelihood_tokens([(r.args, self._prompts[r.args[0]], ids[r.args[1]]) for r in requests])
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[float]:  # noqa: ARG002

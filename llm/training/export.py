@@ -87,6 +87,7 @@ def generation_settings(
     ids = [i for template in templates for i in stop_ids(tokenizer, template, eos)] if known else []
     settings: GenerationConfig = copy.deepcopy(model.generation_config)
     settings.eos_token_id = list(dict.fromkeys([*ids, *generation_ends(model)])) or None
+    settings._from_model_config = False  # it is not any more what the model's configuration says
     try:
         settings.validate(strict=True)
     except ValueError:  # settings that contradict each other can be loaded, but not saved

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from support.text_data import CHATML, THINKING, byte_level, preference, says, sft, texts, user
 
+from llm import TrainConfig
 from llm.data.formats import load
+from llm.data.splits import load_datasets
+from llm.data.templates import TemplateOptions, parse_kwargs
 from llm.data.tokenization import tokenize
 
 NO_END = (
@@ -91,3 +94,54 @@ def test_a_chat_template_gives_what_trl_gives() -> None:
 def test_chat_templates_that_cannot_be_used(chat: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tokenize(sft(("q", "a")), byte_level("", chat))
+
+
+def test_each_set_may_have_a_template_of_its_own() -> None:
+    tokenizer = byte_level("", CHATML)
+    rows = [{"prompt": f"q{i}", "completion": "a"} for i in range(3)]
+    pairs = [{"prompt": f"r{i}", "chosen": "b", "rejected": "c"} for i in range(3)]
+    config = TrainConfig(held_out=0.0, template="Q{prompt}A", preference_template="auto")
+    sets = load_datasets(config, tokenizer, {"sft": rows, "preference": pairs})
+    assert texts(sets.sft, tokenizer)[0] == ("Qq0A", "a</s>")
+    assert texts(sets.preference, tokenizer)[0][0] == "<|im_start|>user\nr0<|im_end|>\n<|im_start|>assistant\n"
+    options = config.as_dict()
+    assert [TemplateOptions.of(options, kind).name for kind in ("sft", "preference")] == ["Q{prompt}A", "auto"]
+
+
+def test_arguments_of_the_template_are_a_json_object() -> None:
+    assert parse_kwargs('{"enable_thinking": false}') == {"enable_thinking": False}
+    assert parse_kwargs(" ") == {}
+    for wrong in ("{", "[1]", "yes"):
+        with pytest.raises(ValueError, match=r"^template_kwargs: must be a JSON object, got "):
+            TrainConfig(template_kwargs=wrong)
+    with pytest.raises(ValueError, match=r"^template_date: must be a date YYYY-MM-DD, got '1.5.2024'$"):
+        TrainConfig(template_date="1.5.2024")
+    thinking = CHATML.replace("assistant\n{% endif %}", "assistant\n{% if quiet %}<t></t>{% endif %}{% endif %}")
+    thinking = thinking.replace("{{ m.content }}", "{{ '<t></t>' if quiet and m.role == 'assistant' }}{{ m.content }}")
+    tokenizer = byte_level("", thinking)
+    options = TemplateOptions(kwargs=parse_kwargs('{"quiet": true}'))
+    ((prompt, response),) = texts(tokenize(sft(("q", "a")), tokenizer, template=options), tokenizer)
+    assert prompt.endswith("<|im_start|>assistant\n<t></t>")
+    assert response == "a<|im_end|>\n"
+
+
+def test_tools_and_calls_need_a_chat_template() -> None:
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    with pytest.raises(ValueError, match=r"^row 0 of here: only a chat template can write tool calls"):
+        tokenize(sft(([user("q")], [call])), byte_level())
+    rows = load([{"prompt": "q", "completion": "a", "tools": [{"name": "f"}]}], kind="sft")
+    with pytest.raises(ValueError, match=r"^row 0 of the list: only a chat template can describe tools"):
+        tokenize(rows, byte_level())
+
+
+@pytest.mark.parametrize(("chat", "prompt"), [(None, "User: q\nAssistant: a\nUser: r\nAssistant: "), (CHATML, None)])
+def test_a_dialogue_in_a_string_is_templated_once(chat: str | None, prompt: str | None) -> None:
+    tokenizer = byte_level("", chat)
+    dialogue = "\n\nHuman: q\n\nAssistant: a\n\nHuman: r\n\nAssistant:"
+    strings = tokenize(preference((dialogue, " b", " c")), tokenizer)
+    turns = tokenize(preference(([user("q"), says("a"), user("r")], [says("b")], [says("c")])), tokenizer)
+    assert (strings.digest, strings.keys) == (turns.digest, turns.keys)
+    if prompt:
+        assert texts(strings, tokenizer) == [(prompt, "b</s>", "c</s>")]
+    raw = tokenize(preference((dialogue, " b", " c")), tokenizer, template="none")
+    assert texts(raw, tokenizer) == [(dialogue, " b</s>", " c</s>")]
