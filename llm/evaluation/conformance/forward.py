@@ -86,7 +86,8 @@ class Subject:
 
         Raises ValueError, in one line, for options that the model does not support.
         """
-        config = dataclasses.replace(self.config, **changes)
+        # The routers' auxiliary loss is no part of f_DPO and f_SFT, whose gradients are compared.
+        config = dataclasses.replace(self.config, **{"router_aux_loss": 0.0, **changes})
         with _attention(self.base.model, str(changes.get("attention", ""))):
             engine = self.base.open_for_training(config, 1)
             try:
