@@ -156,7 +156,10 @@ def test_the_command(options: dict[str, Any], tmp_path: Path, capsys: pytest.Cap
         ({"sft": "nowhere.jsonl"}, "sft: "),
         ({"preference": "./nowhere"}, "preference: "),
         ({"embedder": "./nowhere"}, "there is no folder ./nowhere"),
-        ({"sft_format": "explicit"}, "sft: format: must be auto, prompt-completion or messages or instruction"),
+        (
+            {"sft_format": "explicit"},
+            "sft: format: must be auto, prompt-completion or messages or sharegpt or instruction",
+        ),
     ],
 )
 def test_wrong_input(
