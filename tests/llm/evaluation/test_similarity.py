@@ -158,7 +158,7 @@ def test_the_command(options: dict[str, Any], tmp_path: Path, capsys: pytest.Cap
         ({"embedder": "./nowhere"}, "there is no folder ./nowhere"),
         (
             {"sft_format": "explicit"},
-            "sft: format: must be auto, prompt-completion or messages or sharegpt or instruction",
+            "sft: format: must be auto, prompt-completion or messages or sharegpt",
         ),
     ],
 )
