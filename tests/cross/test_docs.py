@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import figures.cli
+import figures.recorded.__main__
+import llm.cli
 from figures.registry import REGISTRY
 
+LLM_COMMANDS = re.findall(r"^  (\w+) ", llm.cli.USAGE.partition("study")[0], re.MULTILINE)
 ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md",
@@ -71,25 +76,28 @@ def test_modules_and_functions_exist(page: str) -> None:
     assert missing_names(text_of(page)) == []
 
 
-def help_of(*command: str) -> str:
-    """Return the help text of a command."""
-    done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, cwd=ROOT, check=True)
-    return done.stdout
+def help_of(main: Callable[[list[str]], object], *command: str) -> str:
+    """Return the help text of a command, called in this process."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        main([*command, "--help"])
+    assert shown.getvalue(), command
+    return shown.getvalue()
 
 
 @pytest.fixture(scope="module")
 def options() -> set[str]:
     """Return the options of all commands."""
     pytest.importorskip("torch")
-    commands = "train optima evaluate generate merge benchmark judge curvature similarity".split()
-    helps = [help_of("-m", "llm", command) for command in commands]
-    helps += [help_of("-m", "llm", "study", command) for command in ("run", "status", "commands", "table")]
-    helps += [help_of("paper_repro.py"), help_of("-m", "benchmarks"), help_of("-m", "figures.recorded")]
+    from benchmarks.__main__ import main as benchmarks
+
+    helps = [help_of(llm.cli.main, command) for command in LLM_COMMANDS]
+    helps += [help_of(llm.cli.main, "study", command) for command in ("run", "status", "commands", "table")]
+    helps += [help_of(main) for main in (figures.cli.main, benchmarks, figures.recorded.__main__.main)]
     return set(OPTION.findall("\n".join(helps)))
 
 
 @pytest.mark.slow
-@pytest.mark.process
 @pytest.mark.parametrize("page", PAGES)
 def test_options_exist(page: str, options: set[str]) -> None:
     named = set(OPTION.findall(text_of(page)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,25 @@ from support import tiny_models as tiny
 pytest.importorskip("torch")
 
 STEPS = 10
-CASES: dict[str, dict[str, Any]] = {
-    "sequential": {"method": "sequential", "lam": 0.4, "schedule": "linear", "warmup": 2},
-    "stacked": {"method": "sequential", "lam": 0.5, "stack": True, "lora_dropout": 0.2},
-    "mix": {"method": "mix", "lam": 0.3, "reference": "sft", "reference_steps": 3},
-    "alright": {"method": "alright", "lora_dropout": 0.2},
-    "blocks": {"method": "alright", "block": 5},
-    "maxright": {"method": "maxright", "k": 3, "f_star": "compute", "optima_steps": 4},
-    "estimate": {"method": "maxright", "k": 2, "schedule": "cosine", "optimizer": "sgd"},
+ALRIGHT: dict[str, Any] = {"method": "alright", "lora_dropout": 0.2}
+STACKED: dict[str, Any] = {"method": "sequential", "lam": 0.5, "stack": True, "lora_dropout": 0.2}
+# A run's options, and before which changes of files it is killed, one after the other: words of the path, and the
+# number of its change. Together these are all kinds of state and all kinds of files.
+CASES: dict[str, tuple[dict[str, Any], list[tuple[str, int]]]] = {
+    "stacked": (STACKED, [("cut/run.json", 1), ("cut/stage1", 1), ("stage2", 5)]),
+    "mix": (
+        {"method": "mix", "lam": 0.3, "reference": "sft", "reference_steps": 3},
+        [("/adapters/", 10), ("tensors.safetensors", 1)],  # of an older checkpoint, which is removed
+    ),
+    "blocks": ({**ALRIGHT, "block": 5}, [("/reference/", 20), ("cut/metrics.jsonl", 9)]),
+    "maxright": (
+        {"method": "maxright", "k": 3, "f_star": "compute", "optima_steps": 4},
+        [("/optima/", 80), ("checkpoints/step-00000006", 1)],
+    ),
+    "estimate": (
+        {"method": "maxright", "k": 2, "schedule": "cosine", "optimizer": "sgd"},
+        [("checkpoints/step-00000003", 2), ("cut/adapter_model", 1), ("cut/summary.json", 1)],
+    ),
 }
 
 
@@ -54,21 +64,15 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_kills_before_changes_of_files_leave_no_trace(tmp_path: Path, common: dict[str, Any], case: str) -> None:
-    options, server, draw = {**common, **CASES[case]}, worker.server(), random.Random(case)
+    own, kills = CASES[case]
+    options, server = {**common, **own}, worker.server()
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     once = worker.command(whole, **options, cache=str(tmp_path / "cache_whole"))
-    done = server.run(once, tmp_path / "log")
-    assert done.status == 0, done.said
     again = worker.command(cut, **options, cache=str(tmp_path / "cache_cut"))
-    kills = 0
-    for _ in range(4):
-        job = server.run(again, tmp_path / "log", kill_at=draw.randint(1, 50))
-        if job.status == 0:
-            break
+    for path, n in kills:
+        job = server.run(again, tmp_path / "log", kill_path=path, kill_at=n)
         assert job.status == -signal.SIGKILL, job.said
-        kills += 1
-    assert kills >= 2
-    job = server.run(again, tmp_path / "log")
+    job = server.run(again, tmp_path / "log", after=[once])
     assert job.status == 0, job.said
     assert worker.weights(cut) == worker.weights(whole)
     assert worker.lines(cut) == worker.lines(whole)
@@ -79,44 +83,46 @@ def test_kills_before_changes_of_files_leave_no_trace(tmp_path: Path, common: di
 
 @pytest.mark.slow
 def test_kills_at_any_moment_of_the_loop(tmp_path: Path, common: dict[str, Any]) -> None:
-    options = {**common, **CASES["alright"], "steps": 40, "save_every": 7, "cache": str(tmp_path / "cache")}
+    own = {"method": "sequential", "lam": 0.4, "schedule": "linear", "warmup": 2}
+    options = {**common, **own, "steps": 40, "save_every": 7, "cache": str(tmp_path / "cache")}
     server, whole, cut = worker.server(), tmp_path / "whole", tmp_path / "cut"
-    assert server.run(worker.command(whole, **options), tmp_path / "log").status == 0
     again = worker.command(cut, **options)
-    for least in (4, 15, 29):
+    for least in (11, 29):
         job = server.start(again, tmp_path / "log")
         with worker.patience("metrics") as still:
             while _count(cut) < least:
                 still()
         job.kill()
         assert server.wait(job) in (-signal.SIGKILL, 0), job.said
-    job = server.run(again, tmp_path / "log")
+    job = server.run(again, tmp_path / "log", after=[worker.command(whole, **options)])
     assert job.status == 0, job.said
     assert worker.weights(cut) == worker.weights(whole)
     assert worker.lines(cut) == worker.lines(whole)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
-def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(
-    tmp_path: Path, common: dict[str, Any], number: signal.Signals
-) -> None:
-    options = {**common, **CASES["stacked"], "steps": 60, "save_every": 1000, "cache": str(tmp_path / "cache")}
+def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(tmp_path: Path, common: dict[str, Any]) -> None:
+    options = {**common, **STACKED, "steps": 60, "save_every": 1000, "cache": str(tmp_path / "cache")}
     server, whole, cut = worker.server(), tmp_path / "whole", tmp_path / "cut"
-    assert server.run(worker.command(whole, **options), tmp_path / "log").status == 0
+    before, checkpoints = 0, list[str]()
     again = worker.command(cut, **options)
-    job = server.start(again, tmp_path / "log")
-    with worker.patience("metrics") as still:
-        while _count(cut) < 4:
-            still()
-    job.kill(number)
-    assert server.wait(job) == 130, job.said
-    step = max(line["step"] for line in worker.lines(cut))
-    assert 4 <= step + 1 < 60
-    assert job.said.splitlines()[-1] == f"error: stopped after step {step} of 60, as asked; the same command goes on"
-    assert [p.name for p in (cut / "checkpoints").iterdir()] == [f"step-{step:08d}"]
-    assert not (cut / "summary.json").exists()
-    job = server.run(again, tmp_path / "log")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        job = server.start(again, tmp_path / "log")
+        with worker.patience("metrics") as still:
+            while _count(cut) < before + 4:
+                still()
+        job.kill(number)
+        assert server.wait(job) == 130, job.said
+        step = max(line["step"] for line in worker.lines(cut))
+        assert before + 3 <= step < 60
+        assert job.said.splitlines()[-1] == (
+            f"error: stopped after step {step} of 60, as asked; the same command goes on"
+        )
+        checkpoints.append(f"step-{step:08d}")
+        assert sorted(p.name for p in (cut / "checkpoints").iterdir()) == checkpoints
+        assert not (cut / "summary.json").exists()
+        before = _count(cut)
+    job = server.run(again, tmp_path / "log", after=[worker.command(whole, **options)])
     assert job.status == 0, job.said
     assert worker.weights(cut) == worker.weights(whole)
     assert worker.lines(cut) == worker.lines(whole)
@@ -124,7 +130,7 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(
 
 @pytest.mark.slow
 def test_what_is_finished_is_returned_as_it_is(tmp_path: Path, common: dict[str, Any]) -> None:
-    options = {**common, **CASES["alright"], "steps": 2, "cache": str(tmp_path / "cache")}
+    options = {**common, **ALRIGHT, "steps": 2, "cache": str(tmp_path / "cache")}
     server, folder = worker.server(), tmp_path / "run"
     first = server.run(worker.command(folder, **options), tmp_path / "log")
     assert first.status == 0, first.said

@@ -192,8 +192,8 @@ class Cli:
         """The command as a real process in a session of its own."""
         script = self.folder / "command.py"
         script.write_text(
-            "import sys\nfrom figures.cli import main\nfrom figures.pipeline import paths\n"
-            f"paths.STUDY = {paths.STUDY!r}\n"
+            "import sys\nfrom figures.cli import main\nfrom figures.pipeline import jobs, paths\n"
+            f"paths.STUDY, jobs.MORE_LIBRARIES = {paths.STUDY!r}, ()\n"  # libraries that no fake needs take seconds
             f"if __name__ == '__main__':\n    sys.exit(main(sys.argv[1:], {self.registry!r}))\n"
         )
         return subprocess.Popen(

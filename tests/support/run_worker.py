@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +80,19 @@ class Server:
         )
 
     def start(
-        self, argv: list[str], log: Path, *, world: int = 1, kill_at: int = 0, kill_path: str = "", **env: str
+        self,
+        argv: list[str],
+        log: Path,
+        *,
+        after: Sequence[list[str]] = (),
+        world: int = 1,
+        kill_at: int = 0,
+        kill_path: str = "",
+        **env: str,
     ) -> Job:
         """`python -m llm ARGV`, in `world` processes.
 
+        after      commands that the same processes carry out afterwards, up to the first that fails
         kill_at    the run kills itself, as SIGKILL does, right before it changes files for the n-th time; 0: never
         kill_path  only changes of paths with these words count
         """
@@ -92,7 +101,7 @@ class Server:
                 probe.bind(("127.0.0.1", 0))
                 env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
         kill = {"kill_at": kill_at, "kill_path": kill_path}
-        self._write({"argv": argv, "log": str(log), "world": world, "env": env, **kill})
+        self._write({"commands": [argv, *after], "log": str(log), "world": world, "env": env, **kill})
         return Job(self._read()["pids"], log)
 
     def wait(self, job: Job) -> int:
@@ -225,7 +234,7 @@ def _fork(job: dict[str, Any], rank: int) -> int:
             sys.addaudithook(_Killer(job["kill_at"], job["kill_path"]))
         from llm.cli import main
 
-        status = main(job["argv"])
+        status = next(filter(None, map(main, job["commands"])), 0)
     except SystemExit as stop:
         status = int(stop.code or 0)
     except BaseException:

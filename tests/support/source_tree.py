@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,13 +35,14 @@ def modules(root: Path) -> dict[str, Path]:
 
 def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """Yield every node below `tree` except those under `if TYPE_CHECKING:`."""
-    for node in ast.iter_child_nodes(tree):
+    stack = list(ast.iter_child_nodes(tree))
+    while stack:
+        node = stack.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            for other in node.orelse:
-                yield from (other, *runtime_nodes(other))
+            stack += node.orelse
             continue
         yield node
-        yield from runtime_nodes(node)
+        stack += ast.iter_child_nodes(node)
 
 
 def imported(tree: ast.AST, *, typing: bool = True) -> Iterator[str]:
@@ -56,13 +58,19 @@ def imported(tree: ast.AST, *, typing: bool = True) -> Iterator[str]:
             yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
+def runtime_imports(path: Path) -> frozenset[str]:
+    """Return the names that a file imports at run time; each file is parsed once."""
+    return frozenset(imported(parse(path), typing=False))
+
+
 def import_graph(root: Path) -> dict[str, set[str]]:
     """Return the modules that each module imports at run time, imports inside functions included."""
     names = modules(root)
     graph: dict[str, set[str]] = {}
     for name, path in names.items():
         targets = set()
-        for target in imported(parse(path), typing=False):
+        for target in runtime_imports(path):
             while target and target not in names:  # the name of a function or class: its module
                 target = target.rpartition(".")[0]
             targets |= {target} - {"", name}
@@ -116,7 +124,7 @@ def forbidden_imports(root: Path, rules: Mapping[str, Sequence[str]]) -> list[st
         for name, path in modules(root).items()
         for prefix, forbidden in rules.items()
         if under(name, prefix)
-        for target in sorted(set(imported(parse(path), typing=False)))
+        for target in sorted(runtime_imports(path))
         if any(under(target, bad) for bad in forbidden)
     ]
 

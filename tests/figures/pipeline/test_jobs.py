@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # two edits in one second would share their bytecode
+    monkeypatch.setattr(jobs, "MORE_LIBRARIES", ())  # no fake needs them, and their imports take seconds
     found = Cli(tmp_path)
     found.add("a")
     return found

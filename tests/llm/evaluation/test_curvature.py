@@ -40,9 +40,9 @@ def test_a_run(run: Result, tmp_path: Path) -> None:
     config = CurvatureConfig(run=str(run.folder), rows=8, points=3, tolerance=1e-3, out=str(out))
     found = curvature(config, quiet=True)
     assert json.loads(out.read_text(encoding="utf-8")) == found
-    again = curvature(dataclasses.replace(config, out=""), quiet=True)
-    assert again == found
     rows = found["rows"]
+    again = curvature(dataclasses.replace(config, out="", points=1), quiet=True)
+    assert again["rows"] == rows[:3]
     assert [(r["step"], r["objective"]) for r in rows] == [(s, o) for s in (0, 4, 6) for o in OBJECTIVES]
     assert (found["points"], found["rows_used"], found["lam"]) == (3, 8, 0.25)
     by = {(r["step"], r["objective"]): r for r in rows}

@@ -93,7 +93,8 @@ def test_nothing_outlives_a_study_that_is_killed(tmp_path: Path) -> None:
     for run in grid.runs():
         made.finish(run.folder(tmp_path), run.placed(tmp_path).as_dict())
     code = (
-        "import sys; from support import study_fakes as made; from llm.study import Grid, run_study; "
+        "import sys; from support import study_fakes as made; from llm.study import Grid, run_study, scheduler; "
+        "scheduler.preload = lambda _: []; "  # the measure needs no library, and imports take seconds
         "grid = Grid(made.BASE, methods=('mix', 'alright'), measures=sys.argv[2:3]); "
         "run_study(grid, sys.argv[1], jobs=2)"
     )
@@ -134,7 +135,7 @@ def test_real_runs_are_the_same_to_the_byte_as_in_processes_of_their_own(workers
     warm = run_study(grid, tmp_path / "warm", jobs=2, start=workers)
     assert warm.failed == (), warm.failed
     alone = dataclasses.replace(grid, base=dataclasses.replace(base, cache=str(tmp_path / "other")), measures=())
-    alone = dataclasses.replace(alone, methods=("mix", "maxright"))
+    alone = dataclasses.replace(alone, methods=("maxright",))
     assert run_study(alone, tmp_path / "alone", jobs=2, isolate=True).failed == ()
     for run in alone.runs():
         for name in (ADAPTER, f"kept/step-000003/{ADAPTER}"):
