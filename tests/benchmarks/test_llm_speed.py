@@ -22,6 +22,7 @@ def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> N
     pytest.importorskip("trl")
     for name in ("HF_HUB_OFFLINE", "TQDM_DISABLE"):  # set by the benchmarks; afterwards as before
         monkeypatch.setenv(name, "1")
+    monkeypatch.setattr("gc.unfreeze", lambda: None)  # to collect imported libraries takes longer than all turns
     rows = llm_speed.sft(SHAPE, 1) + llm_speed.dpo(SHAPE, 1) + llm_speed.authors(SHAPE, 1) + llm_speed.methods(TINY, 1)
     names = [label for row in rows for label in row.times]
     assert {

@@ -104,24 +104,24 @@ def test_kills_at_any_moment_of_the_loop(tmp_path: Path, common: dict[str, Any])
 def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(tmp_path: Path, common: dict[str, Any]) -> None:
     options = {**common, **STACKED, "steps": 60, "save_every": 1000, "cache": str(tmp_path / "cache")}
     server, whole, cut = worker.server(), tmp_path / "whole", tmp_path / "cut"
-    before, checkpoints = 0, list[str]()
+    lines, step, checkpoints = 0, 0, list[str]()
     again = worker.command(cut, **options)
     for number in (signal.SIGTERM, signal.SIGINT):
         job = server.start(again, tmp_path / "log")
         with worker.patience("metrics") as still:
-            while _count(cut) < before + 4:
+            while _count(cut) < lines + 4:
                 still()
         job.kill(number)
         assert server.wait(job) == 130, job.said
-        step = max(line["step"] for line in worker.lines(cut))
-        assert before + 3 <= step < 60
+        earlier, step = step, max(line["step"] for line in worker.lines(cut))
+        assert earlier + 3 <= step < 60
         assert job.said.splitlines()[-1] == (
             f"error: stopped after step {step} of 60, as asked; the same command goes on"
         )
         checkpoints.append(f"step-{step:08d}")
         assert sorted(p.name for p in (cut / "checkpoints").iterdir()) == checkpoints
         assert not (cut / "summary.json").exists()
-        before = _count(cut)
+        lines = _count(cut)
     job = server.run(again, tmp_path / "log", after=[worker.command(whole, **options)])
     assert job.status == 0, job.said
     assert worker.weights(cut) == worker.weights(whole)
