@@ -106,6 +106,8 @@ def encoder_decoder_inputs(model: Any, batch: Batch, start: int) -> tuple[dict[s
         "decoder_input_ids": shifted[:, :-1],
         "use_cache": False,
     }
+    if model.config.model_type == "fsmt":  # its decoder has a causal mask only where the prompt's ids are given, too
+        inputs["input_ids"] = batch.input_ids[:, :longest_prompt].repeat_interleave(per_row, dim=0)
     return inputs, batch.response_index * longest_response + within
 
 

@@ -15,6 +15,9 @@ import torch
 if TYPE_CHECKING:
     from llm.data.collate import Batch
 
+# Names in configurations of the number of keys that sparse attention selects for a query.
+SELECTED_KEYS = ("index_topk", "keep_window_size", "indexer_budget")
+
 # Masks: one tensor (rows, 1, L, L) for all layers, or one for each type of layer.
 Masks = torch.Tensor | dict[str, torch.Tensor]
 
@@ -82,11 +85,14 @@ def layer_windows(config: Any) -> dict[str, Window | None]:
 def largest_shared_row(model: Any) -> int | None:
     """Return the largest number of tokens that a row with a shared prompt may have, or None if there is no limit.
 
-    GPT-Neo's local layers have a window of their own that no mask reaches; it counts places in the sequence.
+    GPT-Neo's local layers have a window of their own that no mask reaches; it counts places in the sequence. Sparse
+    attention (DeepSeek V3.2, Doge) selects a number of keys among all of the sequence, the other response's included.
     """
     text = model.config.get_text_config()
-    local = "local" in (getattr(text, "attention_layers", None) or ())
-    return int(text.window_size) if local else None
+    numbers = [getattr(text, name, None) for name in SELECTED_KEYS]
+    if "local" in (getattr(text, "attention_layers", None) or ()):
+        numbers.append(text.window_size)
+    return min((int(n) for n in numbers if n is not None), default=None)
 
 
 # Rotary frequencies that depend on the longest row of a batch.

@@ -35,6 +35,7 @@ RULES: tuple[tuple[str, int | None], ...] = (
     (r"(.*_)?(intermediate_size|ffn_dim|ffn_hidden_size|size_mlp|d_ff|dff|dim_ff|mlp_dim|feed_forward_size)", 48),
     (r"(.*_)?(num_experts|local_experts|routed_experts|n_experts|zero_expert_num)", 4),
     (r"(.*_)?(experts_per_tok|experts_per_token|moe_topk|moe_k|top_k)", 2),
+    (r"index_topk|index_topk_blocks", 8),
     (r"(n_group|topk_group|num_expert_group|first_k_dense_replace)", 1),
     (r"(.*_)?(hidden_layers|n_layers?|encoder_layers|decoder_layers|num_layers|num_blocks)", 2),
     (r"(.*_)?(lora_rank|dt_rank|step_rank|laurel_rank)", 8),
@@ -195,6 +196,8 @@ def build(name: str) -> Any:
     if not seq2seq and "is_decoder" in {f.name for f in dataclasses.fields(config_class)}:
         options["is_decoder"] = True  # BERT and its like are causal only so
     config = config_class(**options)
+    if kind == "encoder-decoder":
+        config = config_class.from_encoder_decoder_configs(config.encoder, config.decoder)
     if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = 2
     if seq2seq and not config.is_encoder_decoder:
