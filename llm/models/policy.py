@@ -143,7 +143,7 @@ class Policy(nn.Module):
         longest       the longest row of the run, prompt and responses, on which a shared prompt is compared as well
 
         Returns one line for each shortcut that cannot be used, with the reason. Raises ValueError, in one line, if the
-        model's prediction of a token depends on later tokens.
+        model's prediction of a token depends on later tokens, or on other rows of a batch.
         """
         notes: list[str] = []
         was_training = self.training
@@ -156,6 +156,7 @@ class Policy(nn.Module):
                 self.positions = True
                 batch = collate(prompts, responses)
                 self.positions, _ = self._agrees(call, batch, plain, rounding, skip_prompt_logits=False)
+            self._check_independent(plain, rounding)
             if has_separate_head(self.causal):
                 batch = collate(prompts, responses)
                 agrees, reason = self._agrees(call, batch, plain, rounding, skip_prompt_logits=True)
@@ -194,6 +195,19 @@ class Policy(nn.Module):
             alone = torch.cat([call(collate([p], [(y,)])) for p, r in pairs for y in r])
         return plain, float((plain - alone).abs().max())
 
+    def _check_independent(self, plain: torch.Tensor, difference: float) -> None:
+        """Raise ValueError if rows together have other log-probabilities than rows alone, by more than rounding.
+
+        plain       log-probabilities (S,) of the rows together
+        difference  the largest difference from those of the rows alone
+        """
+        unit = 1e-3 if self.causal.dtype == torch.float32 else 0.5
+        if difference > unit * (1.0 + float(plain.abs().max())):
+            raise ValueError(
+                f"model: log-probabilities of a row depend on the other rows of a batch (by {difference:.3g}), so that "
+                "training in batches would be wrong; give another model"
+            )
+
     def _check_causal(self, call: Callable[[Batch], torch.Tensor], rows: Sequence[tuple[Ids, Ids]]) -> None:
         """Raise ValueError unless, on a row, log π(ab|p) = log π(a|p) + log π(b|pa): nothing depends on later tokens.
 
@@ -225,7 +239,7 @@ class Policy(nn.Module):
                 return False, "the model counts positions in its own way"
             limit = largest_shared_row(self.causal)
             if limit is not None and shared > limit:
-                return False, f"a pair has {shared} tokens, and the window of the local layers is {limit}"
+                return False, f"a pair has {shared} tokens, and the local or selecting layers read {limit}"
             if self.rotary_limit is not None and single > self.rotary_limit:
                 return (
                     False,

@@ -61,11 +61,13 @@ def target_parameters(model: Any, config: TrainConfig) -> list[str] | None:
 def excluded_modules(model: Any) -> list[str] | None:
     """Return full names of layers that get no LoRA whatever the targets; None if there are none.
 
-    Routers whose class is a linear layer with a forward pass of its own, and everything outside the language model of
-    a model for images or sounds as well: training has only texts.
+    Routers whose class is a linear layer with a forward pass of its own; layers whose weights Gemma 3n reads in training
+    without calling the layer, so that an adapter would have no effect; and everything outside the language model of a
+    model for images or sounds: training has only texts.
     """
     routers = [name for name, m in model.named_modules() if _is_linear(m) and not _is_plain(m)]
-    return [*routers, *_outside_language_model(model)] or None
+    uncalled = [name for name, _ in model.named_modules() if name.endswith("altup.correction_coefs")]
+    return [*routers, *uncalled, *_outside_language_model(model)] or None
 
 
 def default_targets(model: Any) -> list[str] | str:
