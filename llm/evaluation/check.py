@@ -26,6 +26,7 @@ from toyopt.algorithms import DPO
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from llm.data.rows import Kind
     from llm.evaluation.conformance.forward import Subject
     from llm.training.inputs import Inputs
 
@@ -54,11 +55,30 @@ def check(config: TrainConfig, *, quiet: bool = False, **given: Any) -> list[Fin
         inputs.check()
         subject = _subject(inputs)
         spare = copy.deepcopy(given["model"]).cpu() if given.get("model") is not None else None
-        parts = _parts(inputs, subject, Path(scratch), spare)
+        parts = {**_text_parts(inputs, subject), **_parts(inputs, subject, Path(scratch), spare)}
         for j, (name, part) in enumerate(parts.items()):
             line(j, len(parts), name)
             findings += part(findings)
     return findings
+
+
+def _text_parts(inputs: Inputs, subject: Subject) -> dict[str, Callable[[Sequence[Finding]], list[Finding]]]:
+    """Return the checks of token ids by name."""
+    from llm.evaluation.conformance.tokens import check_tokens
+
+    def of(kind: Kind) -> Callable[[Sequence[Finding]], list[Finding]]:
+        return lambda _: check_tokens(
+            kind, sources[kind], inputs.tokenizer, subject.config, encoder=inputs.is_encoder_decoder
+        )
+
+    sources = {kind: given_or_named(inputs, kind) for kind in ("sft", "preference")}
+    return {"tokens (SFT)": of("sft"), "tokens (preference)": of("preference")}
+
+
+def given_or_named(inputs: Inputs, kind: str) -> Any:
+    """Return the rows of a set that is in memory, else its name."""
+    rows = getattr(inputs.given, kind)
+    return getattr(inputs.config, kind) if rows is None else rows
 
 
 def _parts(
@@ -75,6 +95,7 @@ def _parts(
         "forward passes": lambda _: check_layouts(subject),
         "start": lambda before: check_start(inputs, subject, scratch / "cache", tolerance_of(before, "f_DPO")),
     }
+    parts["generation"] = lambda before: check_answers(inputs, subject, tolerance_of(before, "log-probabilities"))
     if inputs.config.lora_rank:
         parts["adapter"] = lambda before: check_adapter(
             subject, scratch / "adapter", tolerance_of(before, "log-probabilities")
@@ -117,6 +138,32 @@ def check_start(inputs: Inputs, subject: Subject, cache: Path, tolerance: float)
             findings.append(compared(group, claim, abs(value - math.log(2.0)), tolerance))
     inputs.config = config
     return findings
+
+
+def check_answers(inputs: Inputs, subject: Subject, tolerance: float) -> list[Finding]:
+    """Return findings on greedy answers of the policy, with an adapter that is not the identity, to SFT prompts.
+
+    tolerance  largest difference of log-probabilities that is rounding
+    """
+    from llm.data.formats import load
+    from llm.evaluation.conformance.generation import check_generation
+
+    config = subject.config
+    rows = load(
+        given_or_named(inputs, "sft"),
+        kind="sft",
+        split=config.sft_split,
+        columns=config.sft_columns,
+        format=config.sft_format,
+        limit=ROWS,
+        ignore_input=config.ignore_input,
+        bad_rows="drop",
+    ).rows
+    with subject.opened({}) as engine:
+        try:
+            return check_generation(engine.raw.causal.eval(), inputs.tokenizer, rows, config, tolerance)
+        except ValueError as error:  # a prompt that with the answer is longer than the model's positions
+            return [stated("generation", "possible", None, str(error))]
 
 
 def check_bf16(subject: Subject, model: Any = None) -> list[Finding]:

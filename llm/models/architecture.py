@@ -44,6 +44,15 @@ def decoder_start(model: Any) -> int:
     raise ValueError("model: its configuration names no decoder_start_token_id; set it and save the model again")
 
 
+def check_trainable(model: Any) -> None:
+    """Raise ValueError, in one line, for a model that adapters cannot train."""
+    if model.config.model_type == "reformer":
+        raise ValueError(
+            "model: the reversible layers of Reformer pass no gradients to adapters, and its hashes are random; "
+            "give another model"
+        )
+
+
 # Sizes.
 
 

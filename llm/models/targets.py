@@ -61,8 +61,8 @@ def target_parameters(model: Any, config: TrainConfig) -> list[str] | None:
 def excluded_modules(model: Any) -> list[str] | None:
     """Return full names of layers that get no LoRA whatever the targets; None if there are none.
 
-    Routers whose class is a linear layer with a forward pass of its own; layers whose weights Gemma 3n reads in training
-    without calling the layer, so that an adapter would have no effect; and everything outside the language model of a
+    Routers whose class is a linear layer with a forward pass of its own; layers whose weights Gemma 3n reads without
+    calling the layer in training, so that an adapter has no effect; and everything outside the language model of a
     model for images or sounds: training has only texts.
     """
     routers = [name for name, m in model.named_modules() if _is_linear(m) and not _is_plain(m)]

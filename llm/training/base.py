@@ -11,7 +11,7 @@ import numpy as np
 
 from llm.common.progress import say
 from llm.models import loading, lora
-from llm.models.architecture import set_threads
+from llm.models.architecture import check_trainable, set_threads
 from llm.models.dropout import disable_noise, restore_noise
 from llm.models.fingerprints import base_fingerprint
 from llm.models.policy import Policy
@@ -137,6 +137,7 @@ class BaseModel:
     def _prepared(self) -> Any:
         """Return the base model, with the threads of torch set for its size on a CPU."""
         base = self.model
+        check_trainable(base)
         if self.accelerator.device.type == "cpu":
             set_threads(base, self.config.threads)
         return base

@@ -16,7 +16,7 @@ from llm.data.splits import Datasets, load_datasets
 from llm.data.templates import needs_date
 from llm.embedded.prepare import with_embedded
 from llm.models import loading, lora
-from llm.models.architecture import is_encoder_decoder, max_positions, vocabulary_size
+from llm.models.architecture import check_trainable, is_encoder_decoder, max_positions, vocabulary_size
 from llm.training.base import BaseModel
 from llm.training.engine import from_main, make_accelerator
 
@@ -150,6 +150,7 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
 
     world  processes that share a batch
     """
+    check_trainable(model)
     vocabulary = vocabulary_size(model)
     apart = is_encoder_decoder(model)
     if apart and config.reference_prompts:

@@ -35,7 +35,8 @@ RULES: tuple[tuple[str, int | None], ...] = (
     (r"(.*_)?(head_dim|d_kv|d_head|kv_channels|head_size|rotary_dim|dim_head|headdim)", 8),
     (r"hidden_size_global", 32),
     (r"(.*_)?(hidden_size|d_model|n_embd|embedding_size|emb_dim|embedding_dim|embed_proj_dim|lru_width|embed_dim)", 32),
-    (r"(.*_)?(intermediate_size|ffn_dim|ffn_hidden_size|size_mlp|d_inner|d_ff|dff|dim_ff|mlp_dim|feed_forward_size)", 48),
+    (r"(.*_)?(intermediate_size|ffn_dim|ffn_hidden_size|size_mlp|d_inner|d_ff|dff|dim_ff|mlp_dim)", 48),
+    (r"feed_forward_size", 48),
     (r"(.*_)?(num_experts|local_experts|routed_experts|n_experts|zero_expert_num)", 4),
     (r"(.*_)?(experts_per_tok|experts_per_token|moe_topk|moe_k|top_k)", 2),
     (r"(n_group|topk_group|num_expert_group|first_k_dense_replace)", 1),
@@ -129,6 +130,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {**GEMMA4, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16},
     ),
 }  # fmt: skip
+# Architectures that the trainer refuses in one line -> part of the line.
+REFUSED = {
+    "cpmant": "depends on later tokens",
+    "prophetnet": "depends on later tokens",
+    "prophetnet/seq2seq": "depend on the other rows of a batch",
+    "reformer": "reversible layers",
+    "xlm": "depends on later tokens",
+    "xlnet": "depends on later tokens",
+}
 # Architectures that are not built -> (part of the error, reason).
 NO_TEXT = ("no encoder of text", "listed beside encoder-decoders, but its encoder takes sounds only")
 DRAFT = "drafts for another model, whose keys and values it reads"

@@ -21,9 +21,12 @@ def check_adapter(subject: Subject, folder: Path, tolerance: float) -> list[Find
 
     tolerance  largest difference of log-probabilities that is rounding
 
-    The base model's weights have the adapter in them afterwards.
+    The merged model is written to `folder`, too, and loaded as a user would.
     """
     from peft import PeftModel
+
+    from llm.models.loading import load_base
+    from llm.models.merging import save_merged
 
     with subject.opened({}) as engine:
         with torch.no_grad():
@@ -38,8 +41,13 @@ def check_adapter(subject: Subject, folder: Path, tolerance: float) -> list[Find
         stated(GROUP, "the adapter changes log-probabilities", moved > tolerance, f"by up to {moved:.3g}"),
         _finding("saved and loaded by PEFT", _logps(loaded.get_base_model(), subject), expected, tolerance),
     ]
-    merged = loaded.merge_and_unload()
-    return [*findings, _finding("merged into the base's weights", _logps(merged, subject), expected, tolerance)]
+    claim = "merged into the base's weights"
+    try:
+        save_merged(loaded, folder / "merged")
+    except ValueError as error:
+        return [*findings, stated(GROUP, claim, None, str(error))]
+    merged = load_base(str(folder / "merged"), subject.config).to(base.device)
+    return [*findings, _finding(claim, _logps(merged, subject), expected, tolerance)]
 
 
 def _finding(claim: str, logps: torch.Tensor, expected: torch.Tensor, tolerance: float) -> Finding:

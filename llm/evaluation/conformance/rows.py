@@ -14,6 +14,7 @@ LIMITS = re.compile(
     r".*(window|window_size|sliding_window|chunk_size|chunk_length|block_size|local_attention|local_radius)"
     r"|original_max_position_embeddings|max_position_embeddings"
 )
+NEW_TOKENS = 8  # positions that are left for answers
 LONGEST = 4096  # tokens of the longest row that is made
 
 
@@ -32,6 +33,7 @@ def longest_length(config: Any, max_length: int) -> int:
     """Return a number of tokens beyond every limit of a configuration, as far as `max_length` and positions allow."""
     limits = length_limits(config)
     positions = limits.pop("max_position_embeddings", LONGEST)
+    positions -= NEW_TOKENS
     wanted = max([64, *(n + n // 4 + 16 for n in limits.values())])
     return min(wanted, max_length, positions, LONGEST)
 

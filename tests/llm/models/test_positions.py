@@ -56,7 +56,9 @@ def test_local_layers_that_no_mask_reaches_share_only_rows_within_the_window() -
     model = build("GPTNeo", **sizes, max_position_embeddings=40)
     policy = Policy(model)
     (note,) = policy.select_forward_path(policy, PROMPTS[SHORT], PAIRS[SHORT], share_prompt="auto", longest=LONGEST)
-    assert note == f"a pair's prompt is computed twice: a pair has 20 tokens, and the local or selecting layers read {W}"
+    assert (
+        note == f"a pair's prompt is computed twice: a pair has 20 tokens, and the local or selecting layers read {W}"
+    )
     with torch.no_grad():
         assert policy(collate(PROMPTS, PAIRS)).tolist() == pytest.approx(truth(model), abs=2e-4)
     assert policy.select_forward_path(policy, PROMPTS[SHORT], PAIRS[SHORT], share_prompt="auto") == []

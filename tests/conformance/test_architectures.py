@@ -1,0 +1,83 @@
+"""Every architecture of transformers: the trainer's numbers beside plain forward passes of each row alone.
+
+The rows are shorter and longer than every window, chunk and original context; the models are those of
+`support.architectures`.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+from support import architectures
+from support.architectures import subject
+
+from llm.evaluation.conformance.finding import Finding
+from llm.evaluation.conformance.forward import LAYOUTS, check_layouts
+
+gc.freeze()  # an engine collects garbage when it closes, half a second each with all that torch and its like keep
+
+FAST = ("mistral", "phi3+longrope", "t5/seq2seq")
+REPRESENTATIVES = (
+    "mistral", "gemma2", "gpt_oss", "llama4_text", "phi3+longrope", "mixtral", "bamba", "mamba2", "qwen3_next",
+    "deepseek_v3", "gpt2", "gpt_neo", "bloom", "t5/seq2seq", "bart/seq2seq",
+)  # fmt: skip
+
+
+TRAINED = set(architectures.names()) - set(architectures.LEFT_OUT) - set(architectures.REFUSED)
+
+
+def slow(names: Any) -> list[Any]:
+    """Return names as parameters, of which those not in FAST are marked as slow."""
+    return [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in names]
+
+
+def wrong(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.holds is False]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", slow(sorted(TRAINED)))
+def test_numbers_are_those_of_plain_forward_passes(name: str) -> None:
+    findings = check_layouts(subject(name), {"as configured": {}})
+    assert wrong(findings) == []
+    assert [f.claim for f in findings if f.group == "as configured"] == [
+        "log-probabilities", "f_DPO", "f_SFT", "gradient of f_DPO", "gradient of f_SFT",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_numbers_are_the_same_in_every_layout(name: str) -> None:
+    findings = check_layouts(subject(name), LAYOUTS)
+    assert wrong(findings) == []
+    assert len({f.group for f in findings if f.holds}) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", architectures.REFUSED)
+def test_models_whose_rows_cannot_be_trained_apart_are_refused_in_one_line(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^model: .*{architectures.REFUSED[name]}") as caught:  # noqa: SIM117
+        with subject(name).opened({}):
+            raise AssertionError("the model was opened")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", architectures.LEFT_OUT)
+def test_architectures_that_are_left_out_cannot_be_built(name: str) -> None:
+    assert name in architectures.names()
+    error, reason = architectures.LEFT_OUT[name]
+    assert reason
+    with pytest.raises(Exception, match=error):
+        architectures.build(name)
+
+
+def test_hints_are_of_existing_architectures() -> None:
+    from transformers import CONFIG_MAPPING
+
+    assert set(architectures.HINTS) <= set(CONFIG_MAPPING)
+    assert set(architectures.REFUSED) <= set(architectures.names())
+    assert {kind for kind, _ in architectures.VARIANTS.values()} <= set(CONFIG_MAPPING)
+    assert set(architectures.LEFT_OUT) <= set(architectures.names())
