@@ -15,6 +15,7 @@ from support import tiny_models as tiny
 from llm.cli import main
 from llm.config import TrainConfig
 from llm.evaluation.check import check, table, tolerance_of
+from llm.evaluation.conformance import plain
 from llm.evaluation.conformance.finding import Finding, compared, stated
 from llm.evaluation.conformance.forward import Subject, check_layouts
 from llm.evaluation.conformance.rows import length_limits, longest_length, made_sets, spread
@@ -79,13 +80,19 @@ def test_numbers_that_are_wrong_in_training_alone_are_found(monkeypatch: pytest.
     assert wrong(architectures.subject("llama")) == {"as configured": {"gradient of f_DPO", "gradient of f_SFT"}}
 
 
-def test_a_model_that_sees_later_tokens_is_found() -> None:
-    subject = architectures.subject("bert")
-    for module in subject.base.model.modules():
-        if hasattr(module, "is_causal"):
-            module.is_causal = False
-    subject.base.model.config.is_decoder = False
-    assert "no log-probability depends on later tokens" in wrong(subject)["model"]
+def test_later_tokens_that_change_a_log_probability_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    own: Callable[..., torch.Tensor] = plain.token_logps
+
+    def reading_ahead(model: Any, prompt: Any, response: Any) -> torch.Tensor:
+        return own(model, prompt, response) + 0.01 * float(response[-1])
+
+    monkeypatch.setattr(plain, "token_logps", reading_ahead)
+    assert wrong(architectures.subject("llama"))["model"] == {"no log-probability depends on later tokens"}
+
+
+def test_a_model_that_the_trainer_refuses_is_one_error() -> None:
+    with pytest.raises(ValueError, match=r"^model: its prediction of a token depends on later tokens"):
+        check_layouts(architectures.subject("cpmant"))
 
 
 def test_the_command_exits_with_1_if_a_statement_does_not_hold(
