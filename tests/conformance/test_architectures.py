@@ -19,7 +19,7 @@ from llm.evaluation.conformance.forward import LAYOUTS, check_layouts
 gc.freeze()  # an engine collects garbage when it closes, half a second each with all that torch and its like keep
 
 # PEFT says so of fused experts' parameters, which its own choice of layers leaves out.
-pytestmark = pytest.mark.filterwarnings("ignore:The following rank_pattern keys did not match:RuntimeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning")
 FAST = ("mistral", "phi3+longrope", "t5/seq2seq")
 REPRESENTATIVES = (
     "mistral", "gemma2", "gpt_oss", "llama4_text", "phi3+longrope", "mixtral", "bamba", "mamba2", "qwen3_next",
