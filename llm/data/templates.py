@@ -63,7 +63,8 @@ class Rendered:
 
     prompt  text of the prompt, as generation gets it
     wholes  text of the prompt with each response; each begins with `prompt`
-    lost    parts of the responses that the template leaves out: "text", "thought", "calls"
+    lost    parts that the template leaves out: of the responses "text", "thought", "calls"; "tools" of the row, and
+            "earlier calls" of the prompt
     """
 
     prompt: str
@@ -168,7 +169,7 @@ class Template:
         wholes = [str(self.chat.apply([*asked, *answer], where, **given)) for answer in answers]
         if not all(whole.startswith(prompt) and len(whole) > len(prompt) for whole in wholes):
             raise _rewritten(where)
-        lost: set[str] = set()
+        lost = _unwritten(row, asked, prompt)
         for answer, whole in zip(answers, wholes, strict=True):
             missing = missing_parts(answer, whole[len(prompt) :], before=prompt[-_OVERLAP:])
             lost |= missing
@@ -208,6 +209,19 @@ class Template:
             self._answered(asked, _ANSWER, where, given),
             self._answered(asked, "", where, given),
         )
+
+
+def _unwritten(row: Row, asked: Sequence[Message], prompt: str) -> set[str]:
+    """Return "tools" or "earlier calls" if a prompt's text lacks the names of the row's tools, or of its calls."""
+    calls = [call for message in asked for call in message.get("tool_calls") or ()]
+    names = {"tools": row.tools, "earlier calls": calls}
+    return {part for part, items in names.items() if any(_function_name(item) not in prompt for item in items)}
+
+
+def _function_name(item: Mapping[str, Any]) -> str:
+    """Return the name of the function of a tool or a call; "" for one without a name."""
+    inner = item.get("function", item)
+    return str(inner.get("name") or "") if isinstance(inner, Mapping) else ""
 
 
 def _rewritten(where: str) -> ValueError:

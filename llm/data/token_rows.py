@@ -112,7 +112,8 @@ class TokenRows:
         """Yield one line for each property of the token ids that a user should know."""
         of = f"of {len(self.rows.rows)} rows"
         for part, where in self.first_lost.items():
-            yield f"{self.counts[part]} {of}: the template leaves out or changes the response's {part} (first: {where})"
+            whose = "the prompt's" if part in ("tools", "earlier calls") else "the response's"
+            yield f"{self.counts[part]} {of}: the template leaves out or changes {whose} {part} (first: {where})"
         if self.counts["apart"]:
             yield (
                 f"{self.counts['apart']} {of}: a token would reach from the prompt into the response; the two are "

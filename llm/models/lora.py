@@ -64,7 +64,8 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
             return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
     except Exception as error:  # damaged files give errors of all types in PEFT and safetensors
         text = " ".join(str(error).split())[:200]
-        raise ValueError(f"adapter: {folder} is damaged, or does not fit the base model: {text}") from error
+        reason = "does not fit the base model" if isinstance(error, RuntimeError | ValueError) else "cannot be loaded"
+        raise ValueError(f"adapter: {folder} {reason}: {text}") from error
 
 
 def _check_adapter(folder: Path, *, any_kind: bool) -> None:

@@ -145,3 +145,23 @@ def test_a_dialogue_in_a_string_is_templated_once(chat: str | None, prompt: str 
         assert texts(strings, tokenizer) == [(prompt, "b</s>", "c</s>")]
     raw = tokenize(preference((dialogue, " b", " c")), tokenizer, template="none")
     assert texts(raw, tokenizer) == [(dialogue, " b</s>", " c</s>")]
+
+
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "x"}}}
+CALLED = [user("q"), {"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "sun"}]
+WITH_TOOLS = (
+    "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}"
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+def test_a_template_without_tools_or_calls_is_named_once() -> None:
+    row = {"tools": [TOOL], "messages": [*CALLED, says("It is sunny.")]}
+    for chat, parts in ((NO_END, ("earlier calls", "tools")), (WITH_TOOLS, ())):
+        tokens = tokenize(load([row, row], kind="sft"), byte_level(chat=chat))
+        assert tokens.notes == tuple(
+            f"2 of 2 rows: the template leaves out or changes the prompt's {part} (first: row 0 of the list)"
+            for part in parts
+        )
