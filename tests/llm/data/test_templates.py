@@ -153,7 +153,8 @@ CALLED = [user("q"), {"role": "assistant", "content": "", "tool_calls": [CALL]},
 WITH_TOOLS = (
     "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}"
     "{% for m in messages %}[{{ m.role }}] {{ m.content }}"
-    "{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+    "{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
 )
 
 
