@@ -95,7 +95,8 @@ def _is_plain(module: nn.Module) -> bool:
     """Return whether a linear layer's forward pass is that of its base class, so that LoRA may add to its output."""
     from transformers.pytorch_utils import Conv1D
 
-    return type(module).forward in (nn.Linear.forward, Conv1D.forward)
+    # Falcon's linear layer computes the same in two operations.
+    return type(module).forward in (nn.Linear.forward, Conv1D.forward) or type(module).__name__ == "FalconLinear"
 
 
 def _outside_language_model(model: Any) -> Iterator[str]:

@@ -130,6 +130,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {**GEMMA4, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16},
     ),
 }  # fmt: skip
+# Architecture -> layers that get LoRA, where PEFT refuses its own choice.
+TARGETS = {
+    "falcon_h1": ("q_proj", "v_proj", "in_proj"),
+    "falcon_mamba": ("in_proj", "x_proj"),
+    "mamba": ("in_proj", "x_proj"),
+    "mamba2": ("in_proj",),
+}
 # Architectures that the trainer refuses in one line -> part of the line.
 REFUSED = {
     "cpmant": "depends on later tokens",
@@ -286,7 +293,15 @@ def rows(kind: str) -> TokenizedDataset:
 def subject(name: str, *, quiet: bool = True, **options: Any) -> Subject:
     """Return an architecture's small model with rows to check it on."""
     config = TrainConfig(
-        **{"model": name, "sft": "rows", "preference": "rows", "lora_rank": 4, "device": "cpu"} | options
+        **{
+            "model": name,
+            "sft": "rows",
+            "preference": "rows",
+            "lora_rank": 4,
+            "device": "cpu",
+            "lora_targets": TARGETS.get(name, ()),
+        }
+        | options
     )
     base = BaseModel(make_accelerator(config), config, build(name), [rows("dpo")], quiet=quiet)
     return Subject(base, config, rows("dpo"), rows("sft"))
