@@ -1,12 +1,13 @@
 """Every architecture of transformers: the trainer's numbers beside plain forward passes of each row alone.
 
 The rows are shorter and longer than every window, chunk and original context; the models are those of
-`support.architectures`.
+`support.architectures`. `make test-deep` takes all of them, `make test` the representatives and every third.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 from typing import Any
 
 import pytest
@@ -27,7 +28,9 @@ REPRESENTATIVES = (
 )  # fmt: skip
 
 
-TRAINED = set(architectures.names()) - set(architectures.LEFT_OUT) - set(architectures.REFUSED)
+TRAINED = sorted(set(architectures.names()) - set(architectures.LEFT_OUT) - set(architectures.REFUSED))
+STRIDE = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 3
+CHOSEN = [name for i, name in enumerate(TRAINED) if i % STRIDE == 0 or name in REPRESENTATIVES]
 
 
 def slow(names: Any) -> list[Any]:
@@ -40,7 +43,7 @@ def wrong(findings: list[Finding]) -> list[Finding]:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("name", slow(sorted(TRAINED)))
+@pytest.mark.parametrize("name", slow(CHOSEN))
 def test_numbers_are_those_of_plain_forward_passes(name: str) -> None:
     findings = check_layouts(subject(name), {"as configured": {}})
     assert wrong(findings) == []
