@@ -64,7 +64,8 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
             return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
     except Exception as error:  # damaged files give errors of all types in PEFT and safetensors
         text = " ".join(str(error).split())[:200]
-        reason = "does not fit the base model" if isinstance(error, RuntimeError | ValueError) else "cannot be loaded"
+        misfit = isinstance(error, RuntimeError | ValueError | UserWarning)
+        reason = "does not fit the base model" if misfit else "cannot be loaded"
         raise ValueError(f"adapter: {folder} {reason}: {text}") from error
 
 

@@ -85,7 +85,8 @@ def generation_settings(
     """
     known = eos is not None or tokenizer.eos_token_id is not None  # else the tokenizer is not one of training
     ids = [i for template in templates for i in stop_ids(tokenizer, template, eos)] if known else []
-    settings: GenerationConfig = copy.deepcopy(model.generation_config)
+    own = getattr(model, "generation_config", None)  # a model in memory need not have any
+    settings: GenerationConfig = GenerationConfig() if own is None else copy.deepcopy(own)  # type: ignore[no-untyped-call]
     settings.eos_token_id = list(dict.fromkeys([*ids, *generation_ends(model)])) or None
     settings._from_model_config = False  # it is not any more what the model's configuration says
     try:

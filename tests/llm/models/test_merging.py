@@ -145,9 +145,7 @@ def test_damaged_and_foreign_adapters(saved: Any) -> None:
     (adapter / "adapter_model.safetensors").write_bytes(whole)
     text = (adapter / "adapter_config.json").read_text()
     (adapter / "adapter_config.json").write_text(text.replace('"q_proj"', '"k_proj"'))
-    with pytest.raises(
-        ValueError, match=r"^adapter: .* is damaged, or does not fit the base model: .*missing adapter keys"
-    ):
+    with pytest.raises(ValueError, match=r"^adapter: .* does not fit the base model: .*missing adapter keys"):
         load_adapter(model, str(adapter), trainable=True)
     (adapter / "adapter_config.json").write_text(text[:40])
     with pytest.raises(ValueError, match=r"^adapter: .*adapter_config.json is damaged"):
