@@ -24,7 +24,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from llm import TrainConfig, train
-from toyopt.algorithms import Alright, Constant, Controller, Maxright, Mix, Rule, Sequential, draw
+from llm.training import streams, trainer
+from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Sequential, draw
 from toyopt.problem import Problem
 from toyopt.simulate import simulate
 
@@ -224,8 +225,8 @@ def test_alright_follows_the_simulator_on_the_steps_of_its_own_coin(world: World
 def test_alright_follows_the_simulators_alright_when_both_have_one_coin(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coin = np.random.default_rng(8)
-    monkeypatch.setattr(Controller, "uniform", lambda *_: float(coin.random()))
+    for module in (streams, trainer):  # the planned rows and the steps have each the same coin
+        monkeypatch.setattr(module, "rule_generator", lambda _: np.random.default_rng(8))
     theta, lines = trained(world, tmp_path, method="alright")
     run = simulated(world.problem, Alright(LAM), world.theta, seed=8)
     assert [line["objective"] for line in lines] == [("dpo", "sft")[int(c)] for c in run.choices[0]]
