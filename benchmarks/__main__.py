@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        print(f"benchmarks: {error}; `make bench` installs what they need", file=sys.stderr)
+        print(f"benchmarks: {error}; `make bench` installs the required libraries", file=sys.stderr)
         return 2
     for part, whole in PARTS.items():
         if options.write and set(whole) <= set(rows):

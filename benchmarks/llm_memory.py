@@ -1,7 +1,7 @@
 """Peak memory of a side beyond imports, weights and rows: `python -m benchmarks.llm_memory SIDE SIZE`.
 
-Every measurement has a process of its own. On a GPU it is what torch allocates; on a CPU the resident set, whose
-high-water mark Linux lets one reset.
+Every measurement has a process of its own. On a GPU it is the memory that torch allocates; on a CPU the resident set,
+whose high-water mark can be reset on Linux.
 """
 
 from __future__ import annotations

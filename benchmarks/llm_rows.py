@@ -1,6 +1,6 @@
 """Rows, a tokenizer and a model for the benchmarks of `llm`: nothing is downloaded, everything comes from a seed.
 
-What is random and what is not: ids and weights are random, since speed does not depend on them. Lengths are drawn to be
+Random and fixed parts: ids and weights are random, since speed does not depend on them. Lengths are drawn to be
 like those of the two public sets of the paper (an assumption, in README.md): a lognormal each, cut off at both ends.
 """
 
@@ -56,7 +56,7 @@ class Size:
 
 
 TINY = Size(vocabulary=300, hidden=16, layers=1, heads=2, batch_sft=3, batch_preference=2, batches=2, longest=0.1)
-# The head holds an eighth of what the layers do, as in pythia-1b; in pythia-14m's shape five times what they do.
+# The head has an eighth of the layers' weights, as in pythia-1b; in pythia-14m's shape five times as many.
 LIGHT_HEAD = Size(vocabulary=2352, hidden=256, layers=6, heads=8)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 class Row:
     """One comparison: `times[label]` are seconds a unit, one a repetition; the first label is ours.
 
-    unit  what one time is of: "step", "10,000 runs", "process"
+    unit  the unit of work of one time: "step", "10,000 runs", "process"
     bar   the most that the ratio ours/other may be, or (per_second) ours alone; None where nothing was promised
     quantity  "seconds", or "bytes" where memory was measured, "operations" where they were counted
     """

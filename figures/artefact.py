@@ -1,7 +1,7 @@
-"""What an artefact is: a name, parameters, `compute() -> Data` and `draw(Data) -> Figure`.
+"""The type of an artefact: a name, parameters, `compute() -> Data` and `draw(Data) -> Figure`.
 
-`compute` knows no colour and `draw` neither reads files nor computes; between them stands `Data`, which is
-what the cache keeps and what the CSV and JSON beside each figure are written from.
+`compute` contains no colour, and `draw` neither reads files nor computes. `Data`, which `compute` passes to `draw`, is
+the content of the cache, and the source of the CSV and JSON beside each figure.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Request:
 class Check:
     """One statement about the data, with both of its sides.
 
-    `kind` says how they compare: `attained <= bound` (upper), `attained >= bound` (lower), or equality within
+    `kind` is the comparison: `attained <= bound` (upper), `attained >= bound` (lower), or equality within
     the tolerance that `statement` names. A failed check with `must_hold` makes the exit status non-zero.
 
-    verdict   of an empirical claim, which no theorem says: seen, mixed or not seen; "" for all others. Such claims
+    verdict   of an empirical claim, which no theorem states: seen, mixed or not seen; "" for all others. Such claims
               need not hold, and are counted apart.
     interval  the confidence interval of `attained` that the verdict is read from
     place     the setting that an empirical claim is about ("SFT first", the name of a grid); "" if there is one only
@@ -64,7 +64,7 @@ class Check:
         if self.verdict not in ("", *VERDICTS):
             raise ValueError(f"check {self.name!r}: verdict must be one of {', '.join(VERDICTS)}, got {self.verdict!r}")
         if self.verdict and self.must_hold:
-            raise ValueError(f"check {self.name!r}: an empirical claim need not hold; say must_hold=False")
+            raise ValueError(f"check {self.name!r}: an empirical claim need not hold; use must_hold=False")
         # A comparison with NaN is False, so a check that was written as "not (a > b)" would hold by accident.
         if self.holds and (math.isnan(self.bound) or math.isnan(self.attained)):
             raise ValueError(f"check {self.name!r} claims to hold, and one of its sides is NaN")
@@ -133,9 +133,9 @@ class Data:
     """Everything that `draw` and the files need.
 
     table   the CSV, long format: column name -> 1-d array (numbers or strings), all of one length
-    extra   further arrays for `draw` (a contour grid, say); kept in the cache, not in the CSV
+    extra   further arrays for `draw` (such as a contour grid); kept in the cache, not in the CSV
     facts   single numbers or strings worth quoting; they go to the JSON
-    checks  what must be true of the data
+    checks  statements about the data, with both sides
     beside  our numbers beside the paper's, a second small table of the report: column name -> 1-d array, such as
             quantity, ours, spread, paper, origin, ours at, paper at (the scale of each)
     """
@@ -147,11 +147,11 @@ class Data:
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, table in (("table", self.table), ("beside", self.beside)):
+        for name, table in (("table", self.table), ("beside", self.beside)):
             lengths = {name: tuple(column.shape) for name, column in table.items()}
-            empty = what == "table" and not lengths
+            empty = name == "table" and not lengths
             if empty or any(len(s) != 1 for s in lengths.values()) or len(set(lengths.values())) > 1:
-                raise ValueError(f"{what}: columns must be 1-d arrays of one length, got shapes {lengths}")
+                raise ValueError(f"{name}: columns must be 1-d arrays of one length, got shapes {lengths}")
 
 
 @dataclass(frozen=True)
@@ -160,10 +160,10 @@ class Artefact:
 
     name        short name: `fig2`, `table3`, ...
     title       the heading in the report
-    paper       what it is in the paper ("Figure 2"), or "beyond the paper"
+    paper       its place in the paper ("Figure 2"), or "beyond the paper"
     cost        rough wall time on two cores, as text, for `--list`
     seconds     the same as a number, without the runs, for the time that remains; None if unknown
-    caption     what to see, in a few sentences (plain text)
+    caption     description of the content, in a few sentences (plain text)
     reconstructed  a sentence for the reader if some of its numbers are reconstructed, else ""
     parameters  Request -> JSON-able dict; the only thing `compute` sees, and a part of the cache key. If it holds
                 "grids" (see figures.training), these runs are carried out before, and `compute` gets the folder that

@@ -63,11 +63,11 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail(
-                "the disk is full; make room and run the same command again, it goes on from its last checkpoint", 2
+                "the disk is full; make room and run the same command again, which resumes from the last checkpoint", 2
             )
         raise
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last checkpoint", 130)
+        return _fail("interrupted; the same command resumes from the last checkpoint", 130)
     except StoppedRunError as error:
         return _fail(error, 1)
     except InterruptedRunError as error:

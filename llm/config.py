@@ -215,7 +215,7 @@ def _check_combinations(c: TrainConfig) -> None:
     if c.f_star == "given" and (c.f_dpo_star is None or c.f_sft_star is None):
         raise ValueError("f_star: given needs both --f-dpo-star and --f-sft-star")
     if c.warmup and c.schedule == "constant":
-        raise ValueError(f"warmup: the schedule constant has none, got {c.warmup}; say --schedule constant_with_warmup")
+        raise ValueError(f"warmup: the schedule constant has none, got {c.warmup}; use --schedule constant_with_warmup")
     for name in ("stack", "average"):
         if not getattr(c, name):
             continue
@@ -225,13 +225,13 @@ def _check_combinations(c: TrainConfig) -> None:
             raise ValueError(f"{name}: the second stage's adapter is a new one and begins afresh; leave stage_reset")
     if c.keep_every and (c.stack or c.average):
         which = "stack" if c.stack else "average"
-        raise ValueError(f"keep_every: with {which} a stage's adapter is not the model, got {c.keep_every}; say 0")
+        raise ValueError(f"keep_every: with {which} a stage's adapter is not the model, got {c.keep_every}; use 0")
     if c.stack and c.average:
-        raise ValueError("average: stack joins the stages' adapters in another way; say one of the two")
+        raise ValueError("average: stack joins the stages' adapters in another way; use one of the two")
     if not c.loss.needs_reference and RULES[c.method].needs_optima and c.f_star == "given":
         loss = f"f_{c.preference_loss}"
         raise ValueError(
-            f"f_star: given is f_DPO*, and {c.method} needs the optimum of {loss}; say compute or estimate"
+            f"f_star: given is f_DPO*, and {c.method} needs the optimum of {loss}; use compute or estimate"
         )
     if c.adapter and c.lora_rank == 0:
         raise ValueError("adapter: cannot be trained on with lora_rank 0, which trains all weights")

@@ -1,6 +1,6 @@
 """The trainer's options, one field each: meaning, default, and range, in groups by role.
 
-A group is a role: what a result or a cached computation depends on is said in groups (`llm.config.RESULT`,
+A group is a role: the dependencies of a result or of a cached computation are lists of groups (`llm.config.RESULT`,
 `llm.config.SINGLE_OBJECTIVE`), never in names of options. The options of the decision rules are in `llm.rule_options`.
 `llm.config.TrainConfig` joins all groups into one flat configuration.
 """

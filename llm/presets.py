@@ -1,7 +1,7 @@
 """Named settings: the embedded world, the paper's models, and the authors' own manner of running them.
 
-The paper's settings are those of the authors' published scripts (arXiv 2410.15483v3, App. D, says the same as far as it
-says it). What the `xright` ones do otherwise than the corrected defaults is listed in docs/deviations.md.
+The paper's settings are those of the authors' published scripts (arXiv 2410.15483v3, App. D, agrees where it gives a
+value). docs/deviations.md lists the differences between the `xright` presets and the corrected defaults.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EMBEDDED: dict[str, Any] = {
     "clip": 0.1,
     # Answers of one kind are of one length here: sorted batches would hold one kind of pair each.
     "window": 0,
-    "schedule": "linear",  # at a constant rate Adam goes on walking when nothing is left to be learnt
+    "schedule": "linear",  # at a constant rate Adam's weights still move after the loss has converged
     "max_length": 128,
     "template": "User: {prompt}\nAssistant: ",
 }

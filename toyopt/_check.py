@@ -1,4 +1,4 @@
-"""Checks on what a user passes: each failure is one ValueError or TypeError naming the argument and its value."""
+"""Checks of a user's arguments: each failure is one ValueError or TypeError naming the argument and its value."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def whole(name: str, value: SupportsIndex, *, low: int) -> int:
 
 
 def items(name: str, value: Iterable[Any]) -> tuple[Any, ...]:
-    """`value` as a tuple, for what must be a sequence and may have been given as a bare number."""
+    """Return `value` as a tuple: a sequence, or one number in place of a sequence of one."""
     if not isinstance(value, Iterable) or isinstance(value, str | bytes):
         raise TypeError(f"{name}: a sequence is needed, got {value!r}")
     return tuple(value)

@@ -13,7 +13,7 @@ from toyopt import _check
 class BestSoFar:
     """Each of n objectives' lowest smoothed value so far, in place of its optimum.
 
-    A gap measured against it says how much of what was once attained is lost again. It takes nothing but the values
+    A gap measured against it is the part of the attained progress that is lost again. It takes nothing but the values
     that a loop sees anyway. What wrong optima cost is the spread of their weighted errors (docs/theory.md, M-opt), so
     estimates that are too high by like amounts do no harm.
 
@@ -53,5 +53,5 @@ class BestSoFar:
         return tuple(self.lowest)
 
     def state(self) -> dict[str, Any]:
-        """All that a checkpoint must keep, as plain numbers; `BestSoFar(n, memory, **state)` goes on from it."""
+        """Return the values of a checkpoint as plain numbers; `BestSoFar(n, memory, **state)` continues from them."""
         return {"sums": list(self.sums), "weights": list(self.weights), "lowest": list(self.lowest)}

@@ -2,7 +2,7 @@
 
 The paper's text at hand has lost the numbers of its Tables 2 and 3, and of the settings of Figure 2. What stands here
 is **reconstructed**: a choice that has every property the prose states, never the paper's own print.
-docs/deviations.md says why these numbers.
+docs/deviations.md gives the reasons for these numbers.
 """
 
 from __future__ import annotations

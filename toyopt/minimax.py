@@ -36,7 +36,7 @@ class WorstOptimum:
     multipliers  (n,) v on the simplex: Σ_i v_i w_i grad f_i = 0 at theta
     lower        inf over theta of Σ_i v_i w_i (f_i - f_i*): no theta has a smaller F
     upper        F at theta, or its limit
-    f_star       (n,) what was subtracted
+    f_star       (n,) the subtracted values
     """
 
     value: float
@@ -90,7 +90,7 @@ def minimise_worst(
     """Compute the infimum of F, problem (15) of arXiv 2410.15483v3, certified from both sides.
 
     lam           λ in (0, 1), or one positive weight an objective
-    f_star        (n,) what is subtracted from each objective; None: its infimum (with its weight decay)
+    f_star        (n,) the value that is subtracted from each objective; None: its infimum (with its weight decay)
     weight_decay  >= 0; `(weight_decay/2)‖theta‖²` is added to every objective
     near          (d,) picks a minimiser where there are many; default the origin
 
@@ -138,7 +138,7 @@ def _epigraph(dual: _Dual, start: Array) -> WorstOptimum:
     )
     parts = [[(1.0, o)] if direction is None else without_falling(1.0, o, direction) for o in problem.objectives]
     theta, v = _kkt(dual, parts, start)
-    v = np.where(v > 1e-12, v, 0.0)  # what is less is rounding
+    v = np.where(v > 1e-12, v, 0.0)  # less is rounding
     v = v / v.sum()
     values = np.array([weighted_value(part, 0.0, theta) for part in parts])
     upper = float(dual.gaps(values, theta).max())

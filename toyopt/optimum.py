@@ -3,7 +3,7 @@
 Softmax objectives often have no minimiser: their value falls for ever along some direction. Each is a mean of
 `log(1 + Σ exp(a_rᵀ(theta - o)))`, so whether that happens is a question about the rows alone. The infimum is
 attained unless some u has `a_rᵀu <= 0` for all rows and `< 0` for one. A linear program finds the u that makes the
-most rows fall; along it exactly these rows vanish, and what is left is attained (docs/theory.md, section 4).
+most rows fall; along it exactly these rows vanish, and the infimum of the rest is attained (docs/theory.md, section 4).
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _solve(active: list[tuple[float, Objective]], weight_decay: float, start: Ar
 
     y = np.zeros(basis.shape[1])
     y = minimize(value, y, jac=grad, hess=hess, method="trust-exact", options={"gtol": 1e-9, "maxiter": 5_000}).x
-    # Where values no longer tell iterates apart, gradients still do.
+    # Where values no longer distinguish iterates, gradients still do.
     polished = root(grad, y, jac=hess, options={"xtol": 1e-15}).x
     if np.linalg.norm(grad(polished)) < np.linalg.norm(grad(y)):
         y = polished

@@ -92,7 +92,7 @@ def simulate(
     steps       updates; None: as many as a Sequential rule has (other rules need a number)
     seeds       one run for each; run r depends on seeds[r] alone, through numpy.random.default_rng
     stochastic  each step draws its datum uniformly from the chosen objective's own data; otherwise full gradients
-    gaps        what MAXRIGHT compares: the objectives themselves, or their values on the drawn data
+    gaps        the values that MAXRIGHT compares: the objectives themselves, or their values on the drawn data
     record      an int: keep every so many steps; or the steps to keep. The start and the last iterate are kept too
     average     also return the average iterate
     merit       also return the best iterate, by this measure (evaluates every objective at every step)
@@ -132,7 +132,7 @@ def _steps(steps: int | None, rule: Rule) -> int:
     if steps is not None:
         return _check.whole("steps", steps, low=1)
     if not rule.stages:
-        raise ValueError(f"steps: {rule.name} does not say when it ends, give a number of updates")
+        raise ValueError(f"steps: {rule.name} has no end of its own; give a number of updates")
     return sum(count for _, count in rule.stages)
 
 
@@ -290,4 +290,4 @@ def _run_all(
     size = 64 if len(rest) >= 256 else 1
     blocks = [rest[i : i + size] for i in range(0, len(rest), size)]
     with ThreadPoolExecutor(min(workers, len(blocks))) as pool:
-        list(pool.map(some, blocks))  # waits, and raises what a run raised
+        list(pool.map(some, blocks))  # waits, and raises the exception of a run

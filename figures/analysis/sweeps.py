@@ -126,7 +126,7 @@ def judged(request: Request) -> dict[str, Spec]:
 
 
 def others(request: Request) -> dict[str, Spec]:
-    """Return the grids of the baselines: SimPO after SFT, ORPO on the pairs alone, the mean of two adapters."""
+    """Return the grids of the baselines: replay, SimPO after SFT, ORPO on the pairs alone, the mean of two adapters."""
     common: Spec = {"measures": ["answers", "questions"]} if request.scale != "paper" else {}
     return {
         "average": grid(request, ["sequential"], lams=[0.5], orders=["dpo-sft"], average=True, **common),
@@ -135,6 +135,7 @@ def others(request: Request) -> dict[str, Spec]:
         ),
         "orpo": grid(request, ["sequential"], lams=[1.0], orders=["dpo-sft"], preference_loss="orpo", **common),
         "ours": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], **common),
+        "replay": grid(request, ["replay"], lams=[0.5], orders=["dpo-sft"], replay=0.05, **common),
         "sft_first": grid(request, ["sequential"], lams=[0.5], orders=["sft-dpo"], **common),
     }
 

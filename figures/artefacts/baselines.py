@@ -1,4 +1,4 @@
-"""Baselines beyond the paper: SimPO after SFT, ORPO, and the mean of two adapters, beside the four methods."""
+"""Baselines beyond the paper: replay, SimPO after SFT, ORPO, and the mean of two adapters, beside the four methods."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ NAMES = {
     ("ours", "Mix"): "Mix",
     ("ours", "ALRIGHT"): "ALRIGHT",
     ("ours", "MAXRIGHT"): "MAXRIGHT",
+    ("replay", "Replay"): "Replay",
     ("average", "Sequential"): "mean of two adapters",
     ("simpo", "Sequential"): "SFT, then SimPO",
     ("orpo", "Sequential"): "ORPO on the pairs",
@@ -75,28 +76,29 @@ def _checks(parameters: Mapping[str, Any], results: pd.DataFrame) -> tuple[Check
 
 ARTEFACT = Artefact(
     name="baselines",
-    title="Other ways to train on both sets: SimPO after SFT, ORPO, and the mean of two adapters",
+    title="Other methods for both sets: replay, SimPO after SFT, ORPO, and the mean of two adapters",
     paper="beyond the paper",
     cost="seconds, after its runs",
     seconds=5.0,
     caption=(
         "All start from the same base and take the same number T of optimizer steps, with the same batches, learning "
         "rate and rank; λ = 0.5. (a) Steps on each set: Sequential spends half of its steps on each set, in either "
-        "order; ALRIGHT and MAXRIGHT divide them during training; Mix takes every step on both sets, so that it uses "
-        "twice the data and costs more. The mean of two adapters: one adapter is trained with DPO on the pairs for "
-        "T/2 steps, one on the SFT set for T/2 steps, each from the base, and their weights are averaged. SFT, then "
-        "SimPO: T/2 steps of SFT, then T/2 steps of SimPO on the pairs, which needs no reference. ORPO: T steps on "
-        "the pairs alone, with a loss that combines SFT on the chosen responses with the preference; ORPO never uses "
-        "the SFT set. (b)-(e) Losses on held-out rows and distances to the ideal point f*, lower is better; the "
-        "scale-free distance normalizes each gap by the initial gap f(θ₀) − f*. The coordinates of f* are the losses "
-        "after T steps of DPO or of SFT alone; a loss below f* adds to the distance as a loss above. Neither SimPO "
-        "nor ORPO minimizes f_DPO, and ORPO does not minimize this f_SFT, so that these panels favour the other "
-        "methods. Win rate and multiple choice are those of Table 1, higher is better, and 0.5 is the maximum of a "
-        "win rate; the judge rewards the preferred style only, which favours methods with many steps on the pairs. "
-        "Time is that of the training steps, without the reference's log-probabilities and f*, which are computed "
-        "once for all runs (in the data). Marks are means over seeds, white dots the seeds, lines 95 % intervals; a "
-        "line that ends at the frame continues beyond it. The settings were chosen for the four methods and not "
-        "tuned for the others."
+        "order; Replay is Sequential with DPO first that takes each step of its second half on the pairs with "
+        "probability 0.05; ALRIGHT and MAXRIGHT divide them during training; Mix takes every step on both sets, so "
+        "that it uses twice the data and costs more. The mean of two adapters: one adapter is trained with DPO on the "
+        "pairs for T/2 steps, one on the SFT set for T/2 steps, each from the base, and their weights are averaged. "
+        "SFT, then SimPO: T/2 steps of SFT, then T/2 steps of SimPO on the pairs, which needs no reference. ORPO: T "
+        "steps on the pairs alone, with a loss that combines SFT on the chosen responses with the preference; ORPO "
+        "never uses the SFT set. (b)-(e) Losses on held-out rows and distances to the ideal point f*, lower is "
+        "better; the scale-free distance normalizes each gap by the initial gap f(θ₀) − f*. The coordinates of f* are "
+        "the losses after T steps of DPO or of SFT alone; a loss below f* adds to the distance as a loss above. "
+        "Neither SimPO nor ORPO minimizes f_DPO, and ORPO does not minimize this f_SFT, so that these panels favour "
+        "the other methods. Win rate and multiple choice are those of Table 1, higher is better, and 0.5 is the "
+        "maximum of a win rate; the judge rewards the preferred style only, which favours methods with many steps on "
+        "the pairs. Time is that of the training steps, without the reference's log-probabilities and f*, which are "
+        "computed once for all runs (in the data). Marks are means over seeds, white dots the seeds, lines 95 % "
+        "intervals; a line that ends at the frame continues beyond it. The settings were chosen for the four methods "
+        "and not tuned for the others."
     ),
     parameters=parameters,
     compute=compute,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "method", "lam", "order", "seed", "step", "objective", "value", "smallest", "largest", "residual", "grad_norm",
-    "along_gradient", "negative", "gap_mix",
+    "method", "lam", "order", "seed", "step", "objective", "value", "smallest", "largest", "residual", "margin",
+    "grad_norm", "along_gradient", "negative", "gap_mix",
 )  # fmt: skip
 SPECTRUM = ("smallest", "largest", "along_gradient")
 HELD_OUT = "mix (held out)"  # the objective of the gap's rows
@@ -48,9 +48,11 @@ def compute(parameters: dict[str, Any]) -> Data:
     gap_means = _means(gaps, ("gap_mix",))
     shapes, factors = _shapes(gap_means)
     largest = np.maximum(np.abs(measured["smallest"]), np.abs(measured["largest"])).clip(lower=1e-30)
+    width = (measured["largest"] - measured["smallest"]).clip(lower=1e-30)
     about = {
         "points": int(measured["step"].nunique()),
         "largest_residual_share": float((measured["residual"] / largest).max()),
+        "largest_margin_share": float((measured["margin"] / width).max()),
     }
     means, dots = _shares(measured)
     return Data(
@@ -152,19 +154,23 @@ ARTEFACT = Artefact(
     cost="seconds, after its runs",
     seconds=5.0,
     caption=(
-        "The theorems assume convex objectives, whose Hessians have no negative eigenvalue; the objectives of a "
-        "model need not be convex. Runs of the four methods with λ = 0.5 (Sequential with DPO first) kept their "
-        "adapters during training, and at these adapters the Hessian in the adapter's weights was computed on a "
-        "fixed sample of training rows. (a), (b) The largest eigenvalue (filled marks) and the smallest eigenvalue "
-        "(open marks). LoRA's product B A is not convex in (A, B), so that negative eigenvalues are expected at the "
-        "start. (c) The share of the points with a negative smallest eigenvalue; dots are seeds, lines 95 % "
-        "intervals. (d), (e) The curvature along the gradient, the direction of a step. (f) The gap of the mix on "
-        "held-out rows, λ times DPO's gap plus (1−λ) times SFT's gap, each to its own optimum. No model need attain "
-        "both optima at once, so that this gap need not vanish for any method; values ≤ 0 are not shown. Dotted: the "
-        "shape log t/√t of Theorem 4.1, for ALRIGHT; dashed: a constant (Theorem 3.3: the gap does not vanish), for "
-        "Sequential; each with a factor fitted to the second half of the steps. They are shapes, not bounds: the "
-        "theorems concern the last of T steps with a step size that depends on T. In (a), (b), (d), (e), (f) thin "
-        "lines are seeds and marks their means; axes of curvature are logarithmic on both sides of 0."
+        "The theorems assume convex objectives, whose Hessians have no negative eigenvalue; the objectives of a model "
+        "need not be convex. Runs of the four methods with λ = 0.5 (Sequential with DPO first) kept their adapters "
+        "during training, and at these adapters the two ends of the spectrum of the Hessian in the adapter's weights "
+        "were computed by the Lanczos method, on a fixed sample of training rows. (a), (b) The largest value (filled "
+        "marks) and the smallest value (open marks) of the method. A negative value proves a negative eigenvalue, up "
+        "to rounding. The method may miss the ends: at probability 0.99 no eigenvalue lies further outside than the "
+        "column margin of the data (largest_margin_share is its largest share of the distance between both "
+        "values), so that a positive smallest value does not prove convexity. LoRA's product B A is not convex in (A, "
+        "B), so that negative eigenvalues are expected at the start. (c) The share of the points with a negative "
+        "smallest value, a lower bound of the share with a negative eigenvalue; dots are seeds, lines 95 % intervals. "
+        "(d), (e) The curvature along the gradient, the direction of a step. (f) The gap of the mix on held-out rows, "
+        "λ times DPO's gap plus (1−λ) times SFT's gap, each to its own optimum. No model need attain both optima at "
+        "once, so that this gap need not vanish for any method; values ≤ 0 are not shown. Dotted: the shape log t/√t "
+        "of Theorem 4.1, for ALRIGHT; dashed: a constant (Theorem 3.3: the gap does not vanish), for Sequential; each "
+        "with a factor fitted to the second half of the steps. They are shapes, not bounds: the theorems concern the "
+        "last of T steps with a step size that depends on T. In (a), (b), (d), (e), (f) thin lines are seeds and "
+        "marks their means; axes of curvature are logarithmic on both sides of 0."
     ),
     parameters=parameters,
     compute=compute,

@@ -1,4 +1,4 @@
-"""Build one artefact: plan what has to be done, compute or read the data, then write the four files, the JSON last.
+"""Build one artefact: plan its steps, compute or read the data, then write the four files, the JSON last.
 
 An artefact counts as finished only if its JSON exists, holds the keys of the present sources and parameters, and the
 other three files have the digests that the JSON names.
@@ -39,7 +39,7 @@ ReportCallback = Callable[[str, str], None]  # ("state" | "notice", text)
 
 @dataclass(frozen=True)
 class Plan:
-    """An artefact as it is requested, and what its making needs.
+    """A requested artefact, and the inputs of its making.
 
     module       full name of the module that defines the artefact
     force        compute and draw again, whatever is finished or cached
@@ -85,7 +85,7 @@ def plan(
 ) -> Plan:
     """Return the plan of an artefact; runs are needed only if no data are finished or cached.
 
-    Raises what the artefact raises, and ModuleNotFoundError if runs are needed and a library of `llm` is absent.
+    Raises the artefact's exceptions, and ModuleNotFoundError if runs are needed and a library of `llm` is absent.
     """
     name = artefact.name
     record = present(out, name)
@@ -150,7 +150,7 @@ def load_finished(plan: Plan, artefact: Artefact, out: Path) -> Built:
 def build(artefact: Artefact, plan: Plan, out: Path, report: ReportCallback) -> Built:
     """Make the files of one artefact in `out`.
 
-    Raises what the artefact raises, OSError if `out` cannot be written, and TypeError if parameters or data cannot be
+    Raises the artefact's exceptions, OSError if `out` cannot be written, and TypeError if parameters or data cannot be
     stored.
     """
     began = time.perf_counter()

@@ -139,7 +139,7 @@ def fork_server(count: int) -> ForkServer:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build or verify the artefact of a settings file, in this process; the events tell the result."""
+    """Build or verify the artefact of a settings file, in this process; the events report the result."""
     settings = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     plan = Plan(**(settings["plan"] | {"request": Request(**settings["plan"]["request"])}))
     out, events = Path(settings["out"]), Path(settings["events"])

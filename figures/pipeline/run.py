@@ -268,5 +268,5 @@ def _note_failure(out: Path, event: Event) -> None:
 def _stopped(ended: Sequence[str], verb: str) -> int:
     """Report a stop on the error stream and return the exit status."""
     names = ", ".join(ended) or "none"
-    print(f"paper_repro: stopped; {verb}: {names}; run the same command to go on", file=sys.stderr)
+    print(f"paper_repro: stopped; {verb}: {names}; run the same command to resume", file=sys.stderr)
     return INTERRUPTED

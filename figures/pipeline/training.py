@@ -92,7 +92,7 @@ class RunsJob:
         if last is not None and last.kind == "done":
             text, broken = f"{last.value['finished']} of {last.value['total']} runs are finished", last.value["broken"]
         else:
-            text = f"the process of the runs ended with status {status}; the same command goes on"
+            text = f"the process of the runs ended with status {status}; the same command resumes"
             if last is not None and last.kind == "failed":
                 text = str(last.value)
             broken = dict.fromkeys(self._wanted, text)
@@ -101,7 +101,7 @@ class RunsJob:
 
 
 def requirements(wanted: Wanted, out: Path, folder: Path, stop: Callable[[], bool]) -> list[dict[str, str]]:
-    """Return the resources that the unfinished runs need (`llm.study.resources`), as a process of its own finds them.
+    """Return the resources that the unfinished runs need (`llm.study.resources`), determined in a process of its own.
 
     Empty if the process fails, in which case the runs fail for the same reason, or if a stop is requested.
     """
@@ -142,7 +142,7 @@ def start(settings: Path, log: Path) -> Child:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry out the runs of a settings file, in this process; the events tell progress and result."""
+    """Carry out the runs of a settings file, in this process; the events report progress and result."""
     settings = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     events, out = Path(settings["events"]), Path(settings["out"])
     paths.STUDY = settings["study"]
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             write_event(events, "done", _carry_out(events, settings["wanted"], out, settings["jobs"]))
     except KeyboardInterrupt:
-        write_event(events, "failed", "the runs were interrupted; the same command goes on")
+        write_event(events, "failed", "the runs were interrupted; the same command resumes")
         return 1
     except Exception as error:  # whatever is wrong with a grid, a folder or an installation
         write_event(events, "failed", str(error).strip().partition("\n")[0] or repr(error))
@@ -225,7 +225,7 @@ def _missing(runs: set[str], outcome: Outcome) -> str:
         more = f"; {len(failed) - 1} more of its runs failed" if len(failed) > 1 else ""
         return f"run {first.name} failed: {first.last[-1] if first.last else 'no output'} (log: {first.log}){more}"
     left = len(runs - set(outcome.finished))
-    return f"{left} of its {len(runs)} runs are not finished; the same command goes on" if left else ""
+    return f"{left} of its {len(runs)} runs are not finished; the same command resumes" if left else ""
 
 
 def summarize(root: Path) -> None:

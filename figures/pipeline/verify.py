@@ -47,7 +47,7 @@ class _Difference:
 
 
 def verify(artefact: Artefact, plan: Plan, out: Path, report: ReportCallback) -> Verdict:
-    """Compare one artefact with its files. Raises what the artefact raises."""
+    """Compare one artefact with its files. Raises the artefact's exceptions."""
     record = read_record(out / f"{plan.name}.json")
     absent = [f"{plan.name}.{s}" for s in ("json", *SUFFIXES) if not (out / f"{plan.name}.{s}").is_file()]
     if absent:
@@ -66,7 +66,7 @@ def verify(artefact: Artefact, plan: Plan, out: Path, report: ReportCallback) ->
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         return Verdict(plan.name, False, f"differs: {worst.text}{more}")
     if failing := [check.name for check in data.checks if check.must_hold and not check.holds]:
-        return Verdict(plan.name, False, "same, and fails what must hold: " + ", ".join(failing))
+        return Verdict(plan.name, False, "same, and these checks that must hold do not: " + ", ".join(failing))
     count = len(next(iter(data.table.values())))
     return Verdict(
         plan.name,

@@ -1,1 +1,1 @@
-"""Plumbing that does not know what a model is: files, caches, processes, progress. Imports no torch."""
+"""Files, caches, processes, progress, options: code that is independent of models and imports no torch."""

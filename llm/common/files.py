@@ -83,7 +83,7 @@ def _replace(source: Path, target: Path, aside: Path) -> None:
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:
-    """Remove what killed processes left half-written under `name` (a glob) in a folder.
+    """Remove half-written files of killed processes under `name` (a glob) in a folder.
 
     No other process may be writing these names: call it under the lock that guards them.
     """
@@ -162,7 +162,7 @@ def lock(path: Path, *, wait: bool = False, waiting: Callable[[], None] | None =
 def is_locked(path: Path) -> bool:
     """Return whether a process, this one included, holds the lock file `path`.
 
-    An absent or unwritable lock file counts as free: nobody who could not write it can hold it.
+    An absent or unwritable lock file counts as free: a process that cannot write the file cannot hold the lock.
     """
     if not path.is_file():
         return False

@@ -25,7 +25,7 @@ INTERRUPTED = 130  # exit status by which shells report Ctrl-C
 
 @contextmanager
 def preserve_torch_state(model: Any) -> Iterator[None]:
-    """Torch's generators and threads, and which parameters are trainable, are afterwards what they were."""
+    """Context that restores torch's generators and threads, and the trainable flags of parameters, at its end."""
     import torch
 
     threads = torch.get_num_threads()
@@ -142,7 +142,7 @@ class ForkServer:
     that server its imports, session, signals and log, and starts a new one if the server was killed; the commands that
     were running then count as killed.
 
-    preload  what the server imports before it forks: "MODULE", or "MODULE:FUNCTION" for a function to call as well
+    preload  imports of the server before it forks: "MODULE", or "MODULE:FUNCTION" for a function to call as well
 
     The server starts with the first command, in that command's environment. A process has one server at a time:
     RuntimeError if another `ForkServer` is in use.

@@ -62,8 +62,8 @@ class Display:
 class Line:
     """Progress of one loop of known length: `with Line("training") as line: line(done, of, text)`."""
 
-    def __init__(self, what: str, *, active: bool = True, every: float = 15.0) -> None:
-        self.what = what
+    def __init__(self, title: str, *, active: bool = True, every: float = 15.0) -> None:
+        self.title = title
         self._display = Display(active=active, every=every, stays=True)
         self._began = time.monotonic()
         self._bar = Progress(
@@ -74,7 +74,7 @@ class Line:
             TimeRemainingColumn(),
             TextColumn("{task.fields[text]}"),
         )
-        self._task = self._bar.add_task(what, total=None, text="")
+        self._task = self._bar.add_task(title, total=None, text="")
 
     def __enter__(self) -> Line:
         self._display.__enter__()
@@ -89,7 +89,7 @@ class Line:
         """Show that `done` of `of` steps are done."""
         self._bar.update(self._task, completed=done, total=of, text=text)
         left = (time.monotonic() - self._began) / done * (of - done) if done else 0.0
-        line = f"{self.what}: {done}/{of}  {text}  about {left:.0f} s left"
+        line = f"{self.title}: {done}/{of}  {text}  about {left:.0f} s left"
         self._display.show(self._bar, line, now=done == of)
 
 

@@ -138,12 +138,12 @@ def _inputs(ids: Tensor, labels: Tensor, _pad: int) -> dict[str, Tensor]:
 
 def _encoder_inputs(ids: Tensor, labels: Tensor, pad: int) -> dict[str, Tensor]:
     """Return the rows for an encoder-decoder model: prompts as the encoder's input, labeled tokens as the decoder's."""
-    told = labels != IGNORED
-    asked = (ids != pad) & ~told
-    width, length = int(asked.sum(1).max()), int(told.sum(1).max())
+    answered = labels != IGNORED
+    asked = (ids != pad) & ~answered
+    width, length = int(asked.sum(1).max()), int(answered.sum(1).max())
     starts = asked.sum(1)
     places = (starts[:, None] + torch.arange(length)).clamp(max=ids.shape[1] - 1)
-    written = torch.arange(length) < told.sum(1)[:, None]
+    written = torch.arange(length) < answered.sum(1)[:, None]
     return {
         "input_ids": ids[:, :width].masked_fill(~asked[:, :width], pad),
         "attention_mask": asked[:, :width].long(),

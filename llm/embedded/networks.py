@@ -65,7 +65,7 @@ def _llama(shape: Shape, tokenizer: Any) -> Any:
 def _t5(shape: Shape, tokenizer: Any) -> Any:
     """Return an encoder of prompts and a decoder of responses; each has half of `layers`, at least two."""
     layers = max(2, shape.layers // 2)
-    described: Any = T5Config  # whose annotations lack what every configuration takes
+    described: Any = T5Config  # its annotations lack the arguments of every configuration
     return T5ForConditionalGeneration(
         described(
             vocab_size=len(tokenizer),

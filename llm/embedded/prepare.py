@@ -142,7 +142,7 @@ def prepare(config: EmbeddedConfig, cache: Path, *, report: Report | None = None
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cache: {cache} cannot be a folder ({error.strerror}); give another one") from error
-    tell = report or (lambda _what, _done: None)
+    report = report or (lambda _task, _done: None)
     network: dict[str, Any] = {name: getattr(config, name) for name in ("seed", "places", "hidden", "layers", "heads")}
     network["pretrain_steps"] = config.pretrain_steps
     if config.family != "neox":  # whose bases were made before there were others, and keep their names
@@ -150,23 +150,23 @@ def prepare(config: EmbeddedConfig, cache: Path, *, report: Report | None = None
     rows = {"seed": config.seed, "places": config.places, **vars(config.sizes)}
     if config.overlap == 0.0:  # these, too
         del rows["overlap"]
-    data = _made(cache, "data", rows, lambda folder: _write_data(config, folder), tell)
-    base = _made(cache, "base", network, lambda folder: _write_base(config, folder, tell), tell)
+    data = _made(cache, "data", rows, lambda folder: _write_data(config, folder), report)
+    base = _made(cache, "base", network, lambda folder: _write_base(config, folder, report), report)
     names = ("sft", "sft_held_out", "preference", "preference_held_out", "questions")
     return Paths(base=base, world=data / "world.json", **{name: data / f"{name}.jsonl" for name in names})
 
 
-def _made(cache: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], None], tell: Report) -> Path:
+def _made(cache: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], None], report: Report) -> Path:
     """Return the folder of the content that these inputs determine, made by `make(folder)` if absent."""
 
     def save(folder: Path) -> None:
-        tell(f"making the {kind}", 0.0)
+        report(f"making the {kind}", 0.0)
         make(folder)
-        tell(f"making the {kind}", 1.0)
+        report(f"making the {kind}", 1.0)
 
     return ContentCache(cache, kind).fetch(
         digest({"version": VERSION, **inputs}), lambda folder: folder, save,
-        waiting=lambda: tell(f"waiting for another process, which makes the {kind}", 0.0),
+        waiting=lambda: report(f"waiting for another process, which makes the {kind}", 0.0),
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _write_data(config: EmbeddedConfig, folder: Path) -> None:
     (folder / "world.json").write_text(config.world.to_json() + "\n", encoding="utf-8")
 
 
-def _write_base(config: EmbeddedConfig, folder: Path, tell: Report) -> None:
+def _write_base(config: EmbeddedConfig, folder: Path, report: Report) -> None:
     from llm.embedded import base, networks  # here, for torch takes seconds to import, and is often not needed
 
     shape = networks.Shape(config.hidden, config.layers, config.heads, config.pretrain_steps, config.family)
@@ -185,7 +185,7 @@ def _write_base(config: EmbeddedConfig, folder: Path, tell: Report) -> None:
         sets.documents(config.world),
         shape,
         config.seed,
-        lambda done: tell("pre-training the base", done),
+        lambda done: report("pre-training the base", done),
     )
     base.save(folder, model, tokenizer)
     (folder / "pretraining.json").write_text(json.dumps({"loss": losses}), encoding="utf-8")

@@ -84,8 +84,8 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
     "tasks" maps a task, and each part of a group, to "shots", "questions" (their number) and "metrics": name ->
     "value", the harness's own "stderr" (None where it has none), and "low" and "high" of a 95 % interval (None without
     a standard error). The interval of a share (acc, ...) of one task's questions is Wilson's, which is not empty where
-    all answers are right; any other is value ± 1.96 stderr. A part of a group says so ("part_of"). "cut" counts the
-    prompts longer than the model's context, by task.
+    all answers are right; any other is value ± 1.96 stderr. A part of a group has the group's name as "part_of". "cut"
+    counts the prompts longer than the model's context, by task.
 
     The record is written to `config.out` after each task, so that a later error cannot lose it. Raises ValueError in
     one line, with the remedy, if the harness, a task or its data is absent. A task of the harness seeds the process'
@@ -256,7 +256,7 @@ def _manager(config: BenchmarkConfig, version: str, *, quiet: bool) -> Any:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else "see `lm-eval ls tasks`, or give --include FOLDER"
-            raise ValueError(f"tasks: lm-eval {version} knows no {name}; {hint}")
+            raise ValueError(f"tasks: lm-eval {version} has no task {name}; {hint}")
     return manager
 
 

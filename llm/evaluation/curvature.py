@@ -87,7 +87,7 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
 
     Dropout is off, and everything is computed in float32. `given` takes model, tokenizer and sets, as `train` does:
     those that the run had in memory. Raises FileNotFoundError if the run kept no adapters, ValueError if it is not
-    finished, trained no adapter, or if its rows or its base are no longer what they were.
+    finished, trained no adapter, or if its rows or its base have changed since.
     """
     past, steps = load_run(config.run), kept_steps(config.run)
     if past.config.lora_rank == 0:
@@ -149,9 +149,9 @@ def _measured(
 def _check_unchanged(inputs: Inputs, past: FinishedRun) -> None:
     for name, digest in past.rows.items():
         if inputs.datasets.digests.get(name) != digest:
-            raise ValueError(f"run: its {name} set has changed since; put it back, or train again on what it is now")
+            raise ValueError(f"run: its {name} set has changed since; restore it, or train again on the present one")
     if inputs.base.fingerprint != past.base:
-        raise ValueError("run: its base model has changed since; put it back, or train again on what it is now")
+        raise ValueError("run: its base model has changed since; restore it, or train again on the present one")
 
 
 def _draw(inputs: Inputs, config: CurvatureConfig) -> dict[str, Objective]:

@@ -84,9 +84,9 @@ def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict
     # The run's own rows are needed for other sets as well: its reference may have been trained on them.
     for name, digest in past.rows.items():
         if inputs.datasets.digests.get(name) != digest:
-            raise ValueError(f"run: its {name} set has changed since; put it back, or train again on what it is now")
+            raise ValueError(f"run: its {name} set has changed since; restore it, or train again on the present one")
     if inputs.base.fingerprint != past.base:
-        raise ValueError("run: its base model has changed since; put it back, or train again on what it is now")
+        raise ValueError("run: its base model has changed since; restore it, or train again on the present one")
     named = {"sft": config.sft, "preference": config.preference}
     others: dict[str, Any] = {
         f"{k}_held_out": load_held_out(inputs.config, inputs.tokenizer, k, v, encoder=inputs.is_encoder_decoder)

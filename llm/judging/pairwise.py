@@ -32,7 +32,7 @@ class Pair:
     reference: str
 
     def messages(self, first: str, prompt: PairwisePrompt = OURS) -> Messages:
-        """Return the judge's messages with ANSWER or REFERENCE, as `first` says, in the first position."""
+        """Return the judge's messages with ANSWER or REFERENCE, according to `first`, in the first position."""
         second = REFERENCE if first == ANSWER else ANSWER
         return prompt.messages(self.prompt, getattr(self, first), getattr(self, second))
 

@@ -104,7 +104,7 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
     given = {a.partition("=")[0].removeprefix("--").replace("-", "_") for a in rest if a.startswith("--")}
     for axis, name in AXES.items():
         if name in given | set(values):
-            raise ValueError(f"{name}: a study takes several; say {axis}, as in --{axis} A B")
+            raise ValueError(f"{name}: a study takes several; use {axis}, as in --{axis} A B")
     if "preset" not in said and "model" not in given | set(values):
         said["preset"] = "embedded"  # as for a single run
     axes = {axis: said[axis] for axis in (*AXES, "measures") if axis in said}
@@ -143,7 +143,7 @@ def _one(argv: list[str]) -> int:
         print(f"measures: {', '.join(MEASURES)}, or NAME=MODULE:FUNCTION")
         return 0
     if not file:
-        raise ValueError("config: say --config FILE, a file that `study commands` wrote")
+        raise ValueError("config: is missing; use --config FILE with a file that `study commands` wrote")
     if argv and argv[0] != "--measures":
         raise ValueError(f"study one: {argv[0]} is no option; there are --config FILE and --measures NAME ...")
     measures = merged(argv[1:])
@@ -171,7 +171,7 @@ def _tell(outcome: Outcome, root: Path) -> int:
         for line in failure.last:
             print(f"    {line}", file=sys.stderr)
     if outcome.interrupted:
-        print("error: interrupted; what ran is saved, the same command goes on", file=sys.stderr)
+        print("error: interrupted; the finished steps are saved, the same command resumes", file=sys.stderr)
         return 130
     print(f"{root}: {len(outcome.finished)} runs are finished")
     if outcome.failed:
@@ -213,7 +213,7 @@ def _table(argv: list[str]) -> int:
     make: dict[str, Callable[[Grid, Path], Any]] = {"runs": table, "paths": paths, "fronts": fronts}
     rows = make[options["what"]](grid, root)
     if rows.empty:
-        raise ValueError(f"root: no run of this grid is finished in {root}; `study status` tells how far they are")
+        raise ValueError(f"root: no run of this grid is finished in {root}; `study status` lists their states")
     if options["csv"]:
         from llm.common.files import atomic_path
 

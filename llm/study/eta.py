@@ -27,9 +27,9 @@ _AGAIN = 0.25
 class Progress:
     """Progress of a study.
 
-    running  names with steps done and to be done; 0 done: it prepares
-    left     about how many seconds it still takes; None as long as nothing tells
-    elapsed  seconds since it was begun
+    running  names with numbers of finished and of all steps; 0 finished steps: the run prepares
+    left     estimate of the remaining seconds; None as long as no rate is known
+    elapsed  seconds since the start of the study
     """
 
     total: int
@@ -49,7 +49,9 @@ class Forecast:
         self.root, self.jobs, self.prerequisites = root, jobs, prerequisites
         self.total, self.began = len(runs), time.monotonic()
         self.done = 0
-        self.making: dict[str, tuple[frozenset[str], float]] = {}  # what a run has yet to make, and since when
+        self.making: dict[
+            str, tuple[frozenset[str], float]
+        ] = {}  # missing computations of a run, and the time since when
         self.rates = Rates()
         self.overheads: list[float] = []  # seconds that a process takes beside training, measures and preparations
         self.measured: dict[str, list[float]] = {}  # seconds that measures take
@@ -104,7 +106,7 @@ class Forecast:
         for one in running:
             self.rates.update(one.job.run, lines[one.job.run.name])
         made, now, slow = set(there), time.monotonic(), 1.0
-        sure: list[float] = []  # of each length, the part that is not to be corrected by `slow`
+        sure: list[float] = []  # of each length, the part that `slow` does not correct
         lengths: list[float] = []
         for one in running:
             missing = one.prepares - made
@@ -115,7 +117,7 @@ class Forecast:
                 before, since = self.making.get(one.job.run.name, (missing, one.began))
                 self.making[one.job.run.name] = missing, since if before == missing else now
                 spent = now - self.making[one.job.run.name][1]
-                # What takes longer than was thought takes a part of that again, and so does what was thought alike.
+                # A preparation beyond its estimate is extended by a share of its time, and so are similar estimates.
                 slow = max(slow, spent / preparing if preparing else 1.0)
                 preparing = max(preparing - spent, _AGAIN * spent)
             lengths.append(rest + preparing)
@@ -128,7 +130,7 @@ class Forecast:
         if not self.rates:
             sure += [0.0] * len(waiting)
             lengths = [s + slow * (length - s) for s, length in zip(sure, lengths, strict=True)]
-        # So many at a time, but none faster than the slowest of them.
+        # `jobs` runs at a time, and at least as long as the longest.
         left = max(sum(lengths) / self.jobs, max(lengths, default=0.0))
         shown = tuple(
             (one.job.run.name, int(lines[one.job.run.name]["step"]), one.job.run.config.steps) for one in running

@@ -84,9 +84,9 @@ def _code(measure: str) -> str:
 
 
 def take(folder: Path, measures: Sequence[str]) -> None:
-    """Compute what is missing, one after the other. MeasureError names the first that fails; those before are kept.
+    """Compute the missing measures in order. Raises MeasureError for the first that fails; earlier results are kept.
 
-    A process that asks for the same at the same time waits, and computes nothing.
+    A second process with the same request waits, and computes nothing.
     """
     if not missing(folder, measures):
         return

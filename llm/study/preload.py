@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from llm.study.measures import module_of
 
-LATER = {"questions": ("llm.evaluation.harness",)}  # what a measure's module imports on first use only
+LATER = {"questions": ("llm.evaluation.harness",)}  # modules that a measure imports on first use
 
 
 def preload(measures: Iterable[str]) -> list[str]:

@@ -218,7 +218,7 @@ def _judge(runs: int) -> Requirement:
     from llm.judging.world import PROMPTS, endpoint
 
     resource = "judge: answers"
-    amount = f"at most {2 * PROMPTS:,} requests a run, {runs} runs; what they cost, and their time, is not known here"
+    amount = f"at most {2 * PROMPTS:,} requests a run, {runs} runs; their cost and time are unknown"
     try:
         judge = endpoint()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Carry out the missing runs of a study: every run is a process of its own, so many at a time."""
+"""Carry out the missing runs of a study, each as a process of its own, `jobs` at a time."""
 
 from __future__ import annotations
 
@@ -62,9 +62,10 @@ def run_study(
     start    starts a process instead: arguments, log, environment
     report   called every `pause` seconds with the progress
 
-    A run that makes something that others need (the embedded world's base; the reference; the optima) goes first;
-    meanwhile runs without such needs are carried out, the longest first. A run that fails stops no other run. SIGTERM
-    and Ctrl-C let the running ones save and stop; a second Ctrl-C ends them at once. Either way the same call resumes.
+    A run that makes a computation that others share (the embedded world's base, the reference, the optima) goes first;
+    meanwhile runs without missing computations are carried out, the longest first. A run that fails stops no other run.
+    SIGTERM and Ctrl-C let the running ones save and stop; a second Ctrl-C ends them at once. In both cases the same
+    call resumes.
     Raises ValueError if another study is running in ROOT.
     """
     if isinstance(jobs, bool) or not isinstance(jobs, int):
@@ -85,7 +86,7 @@ def run_study(
                 start = ForkServer(preload(dict.fromkeys(m for run in runs for m in run.measures)))
                 stack.callback(start.close)
             study = _Study(runs, root, jobs, start)
-            # A second SIGTERM asks for the same as the first; the second Ctrl-C raises KeyboardInterrupt.
+            # A second SIGTERM has the effect of the first; the second Ctrl-C raises KeyboardInterrupt.
             study.scheduler.run(lambda: min(stop.count, 1), lambda: report(study.progress()), pause)
             return study.outcome()
     except BusyError as error:

@@ -19,7 +19,9 @@ from toyopt.algorithms import RULES
 METHODS: tuple[str, ...] = tuple(RULES)
 AXES = {"methods": "method", "lams": "lam", "orders": "order", "ks": "k", "seeds": "seed"}
 _DATA_OR_WEIGHTS = ("sft", "preference", "sft_held_out", "preference_held_out", "model", "adapter", "reference")
-_WORDS = frozenset(("", "embedded", "base", "chosen", "sft", "paper"))  # that are no files, whatever the folder holds
+_WORDS = frozenset(
+    ("", "embedded", "base", "chosen", "sft", "paper")
+)  # values that are no files, also if the folder has files of these names
 _LARGE = 64_000_000  # bytes
 
 
@@ -41,7 +43,7 @@ class StudyRun:
 
     @property
     def about(self) -> dict[str, Any]:
-        """method, lam, order, k, seed; None for what the run does not depend on."""
+        """method, lam, order, k, seed; None for a value that the run does not depend on."""
         c = self.config
         order = c.order if _ordered(c) else None
         return {
@@ -55,10 +57,10 @@ class Grid:
     """methods x lams x orders x ks x seeds on top of one configuration.
 
     base      every other option; its method, lam, order, k and seed stand where an axis is empty (but for methods)
-    ks        multiply MAXRIGHT only, and orders only what depends on them: Sequential, all with the reference `paper`
-    measures  what is computed on every run when it is trained: names of `llm.study.measures`, or NAME=MODULE:FUNCTION
+    ks        multiply MAXRIGHT only; orders multiply only rules in stages, and all rules with the reference `paper`
+    measures  computations on every trained run: names of `llm.study.measures`, or NAME=MODULE:FUNCTION
 
-    A list or a single value is taken for a tuple. Raises ValueError or TypeError on construction for what is no run.
+    A list or a single value is taken for a tuple. Raises ValueError or TypeError on construction for invalid runs.
     """
 
     base: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -75,7 +77,7 @@ class Grid:
         if self.base.out:
             raise ValueError(f"out: a study names the folders of its runs itself, got {self.base.out}; give --root")
         if self.base.overwrite:
-            raise ValueError("overwrite: a study keeps what is finished, got True; remove a run's folder to repeat it")
+            raise ValueError("overwrite: a study keeps finished runs, got True; remove a run's folder to repeat it")
         for axis, name in AXES.items():
             value = getattr(self, axis)
             value = tuple(value) if isinstance(value, list | tuple) else (value,)

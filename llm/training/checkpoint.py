@@ -2,7 +2,7 @@
 
 A folder a checkpoint, `checkpoints/step-00000100`: `tensors.safetensors` (trained weights, optimiser) and `state.json`
 (plain numbers: the state of rule, samplers, draws and schedule). The last two are kept.
-torch gathers the tensors from all processes, so a run may go on with another number of them.
+torch gathers the tensors from all processes, so a run may resume with another number of processes.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def newest(folder: Path) -> Checkpoint | None:
         return None
     path = checkpoints[-1]
     tensors, state = path / "tensors.safetensors", path / "state.json"
-    earlier = f"to go on from {checkpoints[-2].name}" if len(checkpoints) > 1 else "to begin anew"
+    earlier = f"to resume from {checkpoints[-2].name}" if len(checkpoints) > 1 else "to begin anew"
     if not tensors.is_file() or not state.is_file():
         raise ValueError(f"checkpoint: {path} is not complete; remove it {earlier}")
     try:

@@ -144,7 +144,7 @@ def _some_rows(inputs: Inputs, engine: _LazyEngine, objective: Objective, rows: 
                     store.write(keys[part], logps, spent)
                 if any_process(inputs.accelerator, inputs.stop()):
                     raise InterruptedRunError(
-                        "stopped at the reference log-probabilities, as asked; the same command continues"
+                        "stopped at the reference log-probabilities, as asked; the same command resumes"
                     )
         inputs.accelerator.wait_for_everyone()
     inputs.costs[store.folder / objective.tokens.digest] = "log_probs", seconds

@@ -180,7 +180,7 @@ def load_run(folder: str | Path) -> FinishedRun:
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"run: {folder} holds no run; give the --out folder of `python -m llm train`")
     if not (folder / "summary.json").is_file():
-        raise ValueError(f"run: the run in {folder} is not finished; run the same `train` command again, it goes on")
+        raise ValueError(f"run: the run in {folder} is not finished; run the same `train` command again, which resumes")
     fingerprint = read_fingerprint(folder / "run.json")
     saved = read_json(folder / "run.json")
     names = {f.name for f in dataclasses.fields(TrainConfig)}

@@ -92,7 +92,7 @@ class Trainer:
                 self._save()
             if stop:
                 raise InterruptedRunError(
-                    f"stopped after step {t} of {self.spec.steps}, as asked; the same command goes on"
+                    f"stopped after step {t} of {self.spec.steps}, as asked; the same command resumes"
                 )
         if stage == self.stages[-1]:
             self._evaluate()

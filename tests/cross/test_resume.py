@@ -116,7 +116,7 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(tmp_path: Path, com
         earlier, step = step, max(line["step"] for line in worker.lines(cut))
         assert earlier + 3 <= step < 60
         assert job.said.splitlines()[-1] == (
-            f"error: stopped after step {step} of 60, as asked; the same command goes on"
+            f"error: stopped after step {step} of 60, as asked; the same command resumes"
         )
         checkpoints.append(f"step-{step:08d}")
         assert sorted(p.name for p in (cut / "checkpoints").iterdir()) == checkpoints

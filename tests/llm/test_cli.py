@@ -83,7 +83,7 @@ def test_help_shows_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         (TypeError("x"), 2, "error: x\n"),
         (FileNotFoundError("x"), 2, "error: x\n"),
         (OSError(errno.ENOSPC, "No space"), 2, "error: the disk is full; make room and run the same command again"),
-        (KeyboardInterrupt(), 130, "error: interrupted; the same command goes on from the last checkpoint\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted; the same command resumes from the last checkpoint\n"),
     ],
     ids=lambda x: type(x).__name__,
 )

@@ -45,7 +45,7 @@ def spectrum(run: Any) -> list[Row]:
         for objective, negative in (("dpo", i == 0), ("sft", True), ("mix", False)):
             row = {"step": step, "objective": objective, "value": 1.0, "grad_norm": 0.5, "negative": negative}
             row |= {"largest": 100.0 * (i + 1), "smallest": -2.0 - run.config.seed if negative else 0.5}
-            rows.append(row | {"residual": 0.2, "along_gradient": None if i else 3.0})
+            rows.append(row | {"residual": 0.2, "margin": 9.0, "along_gradient": None if i else 3.0})
     return rows
 
 

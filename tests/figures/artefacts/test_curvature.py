@@ -34,6 +34,8 @@ def test_signs_of_the_spectrum_are_counted() -> None:
     assert found["convex/dpo"].verdict == "not seen"
     assert found["measured"].holds
     assert data.facts["largest_residual_share"] == pytest.approx(0.2 / 100)
+    assert data.facts["largest_margin_share"] == pytest.approx(9.0 / 99.5)  # the spectrum from 0.5 to 100
+    assert "margin" in data.table
 
 
 @pytest.mark.usefixtures("made_up")

@@ -72,7 +72,7 @@ def test_a_clean_stop(cli: Cli, how: str) -> None:
         os.killpg(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
-    assert err == "paper_repro: stopped; finished: quick; run the same command to go on\n"
+    assert err == "paper_repro: stopped; finished: quick; run the same command to resume\n"
     assert "Traceback" not in out
     assert gone(worker)
     assert present(cli.out, "quick")

@@ -193,7 +193,7 @@ def test_a_stop_lets_the_runs_save_and_the_same_command_goes_on(cli: Cli, how: s
     assert "saved mix-seed0" in cli.log()
     if how != "kill":
         assert process.returncode == 130
-        assert err == "paper_repro: stopped; finished: a; run the same command to go on\n"
+        assert err == "paper_repro: stopped; finished: a; run the same command to resume\n"
     if how == "SIGTERM to all":
         return  # what is left is what Ctrl-C leaves
     (cli.folder / "go").touch()

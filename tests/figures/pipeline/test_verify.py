@@ -144,7 +144,7 @@ def test_a_broken_check_fails_also_if_it_was_recorded_so(cli: Cli, capsys: pytes
     assert main(["--out", str(cli.out)], cli.registry) == 1
     status, line = verify(cli, capsys)
     assert status == 1
-    assert "same, and fails what must hold: small" in line
+    assert "same, and these checks that must hold do not: small" in line
 
 
 def test_tolerance() -> None:

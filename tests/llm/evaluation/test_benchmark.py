@@ -239,8 +239,8 @@ def test_without_the_harness(run: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tasks": ["helaswag"]}, "knows no helaswag; did you mean hellaswag?"),
-        ({"tasks": ["embedded", "zzzzzz"]}, "knows no zzzzzz; see `lm-eval ls tasks`"),
+        ({"tasks": ["helaswag"]}, "has no task helaswag; did you mean hellaswag?"),
+        ({"tasks": ["embedded", "zzzzzz"]}, "has no task zzzzzz; see `lm-eval ls tasks`"),
     ],
 )
 def test_an_unknown_task(

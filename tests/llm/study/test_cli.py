@@ -105,7 +105,7 @@ def test_without_a_model_it_is_the_embedded_setting(tmp_path: Path, world: made.
     ("arguments", "error", "argument", "value"),
     [
         (["best"], ValueError, "study: best is no command", "run, status"),
-        (["run", "--lam", "0.5"], ValueError, "lam: a study takes several; say lams", "--lams A B"),
+        (["run", "--lam", "0.5"], ValueError, "lam: a study takes several; use lams", "--lams A B"),
         (["status", "--method=mix"], ValueError, "method: a study takes several", "methods"),
         (["run", "--lams", "2"], ValueError, "lam: must be between 0 and 1", "2.0"),
         (["run", "--config", "nowhere.toml"], FileNotFoundError, "config: there is no file", "nowhere.toml"),

@@ -88,7 +88,7 @@ def test_a_damaged_one_is_refused_and_the_way_out_is_one(
     spoil(newest / name)
     with pytest.raises(ValueError, match=r"^checkpoint: ") as caught:
         run(config(base, unfinished))
-    assert str(caught.value) == f"checkpoint: {newest} {what}; remove it to go on from step-00000006"
+    assert str(caught.value) == f"checkpoint: {newest} {what}; remove it to resume from step-00000006"
     shutil.rmtree(newest)
     run(config(base, unfinished))
     assert (unfinished / "adapter_model.safetensors").read_bytes() == (
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(
         assert main(["train", "--config", str(tmp_path / "run.yaml")]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == (
-        "error: the disk is full; make room and run the same command again, it goes on from its last checkpoint"
+        "error: the disk is full; make room and run the same command again, which resumes from the last checkpoint"
     )
     assert saved
     assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step-00000003"]

@@ -266,7 +266,7 @@ def test_a_stop_keeps_the_pieces_that_are_done(
     monkeypatch.setattr(reference, "PIECE", 4)
     _, whole = large(base, tmp_path / "whole", steps=5)
     assert by_rows == [4, 4, 2]
-    with pytest.raises(InterruptedRunError, match="the same command continues"):
+    with pytest.raises(InterruptedRunError, match="the same command resumes"):
         interrupted(base, tmp_path / "cut")
     assert by_rows == [4, 4, 2, 4]
     _, resumed = large(base, tmp_path / "cut", steps=5)

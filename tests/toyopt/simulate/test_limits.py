@@ -168,7 +168,7 @@ def test_what_a_run_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"schedule": 0.5}, TypeError, r"^schedule: an object with a method at\(t\) is needed, got 0\.5$"),
         ({"theta0": [[0.0]] * 3}, ValueError, r"^theta0: shape \(1,\) or \(1, 1\) is needed, got \(3, 1\)$"),
         ({"theta0": [[[0.0]]]}, ValueError, r"^theta0: shape \(1,\) or \(1, 1\) is needed, got \(1, 1, 1\)$"),
-        ({"steps": None}, ValueError, r"^steps: MIX does not say when it ends|^steps: Mix does not"),
+        ({"steps": None}, ValueError, r"^steps: Mix has no end of its own"),
         ({"record": 0}, ValueError, r"^record: must be at least 1, got 0$"),
         ({"record": [-2]}, ValueError, r"^record: must be at least 0, got -2$"),
         ({"record": [0.5]}, TypeError, r"^record: "),
