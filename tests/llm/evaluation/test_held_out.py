@@ -119,7 +119,7 @@ def test_changed_files_are_seen(options: dict[str, Any], tmp_path: Path) -> None
 
     def error() -> str:
         with pytest.raises(
-            ValueError, match=r"^run: its .* has changed since.*; put it back, or train again"
+            ValueError, match=r"^run: its .* has changed since.*; restore it, or train again"
         ) as caught:
             evaluate(EvaluateConfig(run=mine["out"]), quiet=True)
         return str(caught.value)

@@ -121,7 +121,7 @@ def test_several_grids_share_runs_and_add_up_measures(tmp_path: Path) -> None:
         (lambda _: Grid(made.BASE, measures=(3,)), TypeError, "measures: ", "3"),  # type: ignore[arg-type]
         (lambda p: measure(Grid(made.BASE), p, "answers"), ValueError, "measures: answers is not one", "none"),
         (lambda _: study(["run", "--measures", "best"]), ValueError, "measures: best is not known", "questions"),
-        (lambda _: study(["one"]), ValueError, "config: say --config FILE", "study commands"),
+        (lambda _: study(["one"]), ValueError, "config: is missing; use --config FILE", "study commands"),
         (lambda _: study(["one", "--config", "a.yaml", "--steps", "3"]), ValueError, "study one: --steps", "measures"),
         (lambda _: study(["one", "--config", "a.yaml"]), FileNotFoundError, "config: there is no file", "a.yaml"),
     ],
