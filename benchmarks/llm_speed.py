@@ -36,6 +36,7 @@ def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars
     """
     import torch
 
+    frozen = gc.get_freeze_count()
     gc.freeze()  # the imported libraries: to go through them at every collection takes longer than a small turn
     counts = {label: call().tokens for label, call in calls.items()}
     if len(set(counts.values())) > 1:
@@ -45,7 +46,8 @@ def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars
         for label, call in calls.items():
             gc.collect()
             by_side[label].append(call())
-    gc.unfreeze()
+    if not frozen:
+        gc.unfreeze()
     on_gpu = torch.cuda.is_available()
     times = {
         what: {label: np.array([getattr(t, what) / t.tokens for t in all_]) for label, all_ in by_side.items()}

@@ -43,6 +43,6 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_logfinish() -> None:
-    """Freeze again after a test that imported a library, or that undid the freeze, as the benchmarks do."""
-    if gc.get_freeze_count() == 0 or len(sys.modules) > _frozen + _MANY:
+    """Freeze again after a test that imported a library."""
+    if len(sys.modules) > _frozen + _MANY:  # asking the collector how much is frozen walks all of it
         _freeze()
