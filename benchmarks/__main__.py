@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from benchmarks import llm_speed, processes, report, speed
 from benchmarks.c_loop import NoCompilerError, compiler
+from benchmarks.llm_rows import RealSize
 from benchmarks.timing import Row
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -33,28 +35,48 @@ QUICK: dict[str, Callable[[], list[Row]]] = {
     "llm-methods": partial(llm_speed.methods, llm_speed.QUICK_METHODS, 4),
     "llm-memory": partial(llm_speed.memory, llm_speed.QUICK_MEMORY, 1),
 }
+REAL = "llm-real"  # needs --model, --sft and --preference
 LLM = tuple(name for name in BENCHMARKS if name.startswith("llm-"))
-PARTS = {"toyopt": tuple(name for name in BENCHMARKS if name not in LLM), "llm": LLM}
+PARTS = {"toyopt": tuple(name for name in BENCHMARKS if name not in LLM), "llm": LLM, "real": (REAL,)}
+
+
+def _title(name: str) -> str:
+    return ((llm_speed.real if name == REAL else BENCHMARKS[name]).__doc__ or "").splitlines()[0]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks; return 0 if every bar is met, 1 if a bar is missed, 2 if a side cannot be measured."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    choices = (*PARTS, *BENCHMARKS)
+    choices = (*PARTS, *BENCHMARKS, REAL)
     parser.add_argument("--only", metavar="NAME", choices=choices, action="append", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="llm's with smaller batches and fewer repetitions")
     parser.add_argument("--write", action="store_true", help="put the results into benchmarks/README.md")
+    files = parser.add_argument_group(REAL, "a model and sets from disk; it is measured if the three are named")
+    files.add_argument("--model", metavar="FOLDER", help="a causal model in a folder, with a chat template")
+    files.add_argument("--sft", metavar="FILE", help="an SFT set, in any form that llm reads")
+    files.add_argument("--preference", metavar="FILE", help="a preference set")
+    files.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of all sides (default: bf16)")
+    files.add_argument("--batches", type=int, default=3, metavar="N", help="batches of 8 rows a turn (default: 3)")
     options = parser.parse_args(arguments)
-    names = [n for only in options.only or PARTS for n in PARTS.get(only, (only,))]
+    paths = (options.model, options.sft, options.preference)
+    default = [part for part in PARTS if part != "real" or all(paths)]
+    names = [n for only in options.only or default for n in PARTS.get(only, (only,))]
+    if REAL in names and not all(paths):
+        parser.error(f"{REAL} needs --model FOLDER, --sft FILE and --preference FILE")
+    if missing := [path for path in paths if path and not Path(path).exists()]:
+        parser.error(f"{missing[0]}: there is no such file or folder")
     if options.write and any(0 < len(set(names) & set(part)) < len(part) for part in PARTS.values()):
         parser.error(f"--write needs all benchmarks of a part: --only may name {' or '.join(PARTS)}")
-    chosen = BENCHMARKS | QUICK if options.quick else BENCHMARKS
+    chosen = dict(BENCHMARKS | QUICK if options.quick else BENCHMARKS)
+    if REAL in names:
+        size = RealSize(*paths, precision=options.precision, batches=1 if options.quick else options.batches)
+        chosen[REAL] = partial(llm_speed.real, size, 1 if options.quick else 2)
     try:
         compiler()
         rows = {}
         for name in names:
-            print(f"{name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}", flush=True)
+            print(f"{name}: {_title(name)}", flush=True)
             rows[name] = chosen[name]()
             report.show(rows[name])
     except NoCompilerError as error:

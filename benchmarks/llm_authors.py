@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model
 
 from benchmarks import llm_rows
 from benchmarks.llm_ours import Turn, clocks, config_of
-from benchmarks.llm_rows import Size
+from benchmarks.llm_rows import Workload
 from llm.data.tokenization import TokenizedDataset
 from toyopt.algorithms import DPO, SFT, even_draw
 
@@ -51,12 +51,12 @@ def token_logps(model: Any, batch: Padded) -> torch.Tensor:
     return logps * response[:, 1:]
 
 
-def alright(size: Size) -> Callable[[], Turn]:
+def alright(size: Workload) -> Callable[[], Turn]:
     """Return a call of 2 x `size.batches` steps, DPO and SFT alternating by `even_draw`; every row is used once."""
     settings = config_of(size)
     rows = {DPO: llm_rows.tokens(size, "preference"), SFT: llm_rows.tokens(size, "sft")}
     tokens = sum(llm_rows.count(t) for t in rows.values())
-    base = llm_rows.model(size)
+    base = size.model()
     device = base.device
     lora = LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=list(settings.lora_targets))
 

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.llm_rows import Size
+from benchmarks.llm_rows import Workload, described, read
 
 ROOT = Path(__file__).parents[1]
 # Without these glibc keeps freed blocks, some on some sides, and the figures jump.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
-def side(name: str, size: Size) -> Callable[[], object]:
+def side(name: str, size: Workload) -> Callable[[], object]:
     """Return the side of a comparison by its name, ready to be called."""
     from benchmarks import llm_authors, llm_ours, llm_trl
     from toyopt.algorithms import DPO, SFT
@@ -69,9 +67,9 @@ def peak(call: Callable[[], object]) -> int:
     return resident("VmHWM") - before
 
 
-def measured(name: str, size: Size) -> int:
+def measured(name: str, size: Workload) -> int:
     """Return `peak` of a side in bytes, measured in a new process with one thread."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.llm_memory", name, json.dumps(asdict(size))]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.llm_memory", name, described(size)]
     environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return int(done.stdout.splitlines()[-1])
@@ -81,4 +79,4 @@ if __name__ == "__main__":
     import datasets
 
     datasets.disable_progress_bars()
-    print(peak(side(sys.argv[1], Size(**json.loads(sys.argv[2])))))
+    print(peak(side(sys.argv[1], read(sys.argv[2]))))

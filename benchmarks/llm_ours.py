@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks import llm_rows
-from benchmarks.llm_rows import Size
+from benchmarks.llm_rows import Workload
 from llm.config import TrainConfig
 from llm.training.base import BaseModel
 from llm.training.engine import make_accelerator
@@ -40,22 +40,23 @@ def clocks() -> tuple[float, float]:
     return time.process_time(), time.perf_counter()
 
 
-def config_of(size: Size, **options: Any) -> TrainConfig:
+def config_of(size: Workload, **options: Any) -> TrainConfig:
     """Return the configuration that all sides share."""
     return TrainConfig(
-        batch_sft=size.batch_sft, batch_preference=size.batch_preference, lora_rank=8, lora_alpha=8, eval_every=0,
-        lora_targets=("query_key_value",), save_every=1_000_000, lr=1e-4, clip=1.0, **options,
+        batch_sft=size.batch_sft, batch_preference=size.batch_preference, lora_rank=size.rank, lora_alpha=size.rank,
+        lora_targets=size.targets, precision=size.precision, eval_every=0,
+        save_every=1_000_000, lr=1e-4, clip=1.0, **options,
     )  # fmt: skip
 
 
 class Ours:
     """Both objectives on one base; `run` trains a new adapter by a rule and discards it."""
 
-    def __init__(self, size: Size, **options: Any) -> None:
+    def __init__(self, size: Workload, **options: Any) -> None:
         self.config = config_of(size, **options)
         self.tokens = {DPO: llm_rows.tokens(size, "preference"), SFT: llm_rows.tokens(size, "sft")}
         accelerator = make_accelerator(self.config)
-        self.base = BaseModel(accelerator, self.config, llm_rows.model(size), [self.tokens[DPO]], quiet=True)
+        self.base = BaseModel(accelerator, self.config, size.model(), [self.tokens[DPO]], quiet=True)
         self.objectives = {
             DPO: Objective("dpo", self.tokens[DPO], self.config.loss),
             SFT: Objective("sft", self.tokens[SFT]),
@@ -110,14 +111,14 @@ class _Timed(Trainer):
         """Write no checkpoint."""
 
 
-def alright(size: Size) -> Callable[[], Turn]:
+def alright(size: Workload) -> Callable[[], Turn]:
     """As many steps on each objective as an epoch has, in turns."""
     ours = Ours(size)
     ours.prepare()
     return lambda: ours.run(Alright(0.5, alternation="even"), 2 * size.batches)
 
 
-def single(size: Size, objective: int, **options: Any) -> Callable[[], Turn]:
+def single(size: Workload, objective: int, **options: Any) -> Callable[[], Turn]:
     """Return a call that trains one epoch of one objective alone."""
     ours = Ours(size, **options)
     ours.prepare()

@@ -6,16 +6,18 @@ import dataclasses
 import gc
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks import llm_memory
-from benchmarks.llm_rows import LIGHT_HEAD, Size
+from benchmarks.llm_rows import LIGHT_HEAD, RealSize, Size
 from benchmarks.timing import Row
 
 if TYPE_CHECKING:
     from benchmarks.llm_ours import Turn
+    from benchmarks.llm_rows import Workload
 
 SFT_BAR, DPO_BAR, PRECOMPUTED_BAR, AUTHORS_BAR = 1 / 1.3, 1 / 1.5, 1 / 1.2, 1 / 2.0
 METHOD_BAR = 1.01
@@ -82,18 +84,11 @@ def prepare() -> None:
 
 def sft(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
     """Time (h) SFT beside TRL's SFTTrainer."""
-    prepare()
+    rows = [row for shape, size in shapes.items() for row in _sft(shape, size, repeats)]
     from benchmarks import llm_ours, llm_trl
     from toyopt.algorithms import SFT
 
-    rows = []
-    for shape, size in shapes.items():
-        plain = {
-            "llm": llm_ours.single(size, SFT),
-            "TRL": llm_trl.sft(size),
-            "TRL, head on labels only": llm_trl.sft(size, compact=True),
-        }
-        rows += turns(f"SFT, {shape}", plain, repeats, dict.fromkeys(list(plain)[1:], SFT_BAR))
+    shape, size = list(shapes.items())[-1]
     checkpointing = {
         "llm": llm_ours.single(size, SFT, gradient_checkpointing=True),
         "TRL": llm_trl.sft(size, checkpointing=True),
@@ -101,28 +96,58 @@ def sft(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
     return rows + turns(f"SFT, {shape}, gradient checkpointing", checkpointing, repeats, {"TRL": SFT_BAR})
 
 
+def _sft(shape: str, size: Workload, repeats: int) -> list[Row]:
+    prepare()
+    from benchmarks import llm_ours, llm_trl
+    from toyopt.algorithms import SFT
+
+    sides = {
+        "llm": llm_ours.single(size, SFT),
+        "TRL": llm_trl.sft(size),
+        "TRL, head on labels only": llm_trl.sft(size, compact=True),
+    }
+    return turns(f"SFT, {shape}", sides, repeats, dict.fromkeys(list(sides)[1:], SFT_BAR))
+
+
 def dpo(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
     """Time (i) DPO beside TRL's DPOTrainer, by default and with precomputed reference."""
-    prepare()
+    rows = [row for shape, size in shapes.items() for row in _dpo(shape, size, repeats)]
     from benchmarks import llm_ours, llm_trl
     from toyopt.algorithms import DPO
 
-    rows = []
-    for shape, size in shapes.items():
-        plain = {
-            "llm": llm_ours.single(size, DPO),
-            "TRL": llm_trl.dpo(size, precomputed=False),
-            "TRL, precomputed": llm_trl.dpo(size, precomputed=True),
-            "TRL, head on labels only": llm_trl.dpo(size, precomputed=False, compact=True),
-            "TRL, precomputed, head on labels only": llm_trl.dpo(size, precomputed=True, compact=True),
-        }
-        bars = {label: PRECOMPUTED_BAR if "precomputed" in label else DPO_BAR for label in list(plain)[1:]}
-        rows += turns(f"DPO, {shape}", plain, repeats, bars)
+    shape, size = list(shapes.items())[-1]
     checkpointing = {
         "llm": llm_ours.single(size, DPO, gradient_checkpointing=True),
         "TRL": llm_trl.dpo(size, precomputed=False, checkpointing=True),
     }
     return rows + turns(f"DPO, {shape}, gradient checkpointing", checkpointing, repeats, {"TRL": DPO_BAR})
+
+
+def _dpo(shape: str, size: Workload, repeats: int) -> list[Row]:
+    prepare()
+    from benchmarks import llm_ours, llm_trl
+    from toyopt.algorithms import DPO
+
+    sides = {
+        "llm": llm_ours.single(size, DPO),
+        "TRL": llm_trl.dpo(size, precomputed=False),
+        "TRL, precomputed": llm_trl.dpo(size, precomputed=True),
+        "TRL, head on labels only": llm_trl.dpo(size, precomputed=False, compact=True),
+        "TRL, precomputed, head on labels only": llm_trl.dpo(size, precomputed=True, compact=True),
+    }
+    bars = {label: PRECOMPUTED_BAR if "precomputed" in label else DPO_BAR for label in list(sides)[1:]}
+    return turns(f"DPO, {shape}", sides, repeats, bars)
+
+
+def real(size: RealSize, repeats: int = 2) -> list[Row]:
+    """Measure (m) a model and sets from disk beside TRL: seconds a real token, and peak memory."""
+    name = f"{Path(size.path).name}, {size.precision}, batches of {size.batch_sft} and {size.batch_preference}"
+    timed = _sft(name, size, repeats) + _dpo(name, size, repeats)
+    compared = [
+        ("SFT", "llm sft", {"trl sft": 1.0, "trl sft, head on labels only": 1.0}),
+        ("DPO", "llm dpo", {"trl dpo": 1.0, "trl dpo, head on labels only": 1.0}),
+    ]
+    return timed + _peaks({name: size}, compared, 1)
 
 
 def authors(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
@@ -183,9 +208,15 @@ def memory(shapes: Mapping[str, Size] = SHAPES, repeats: int = 3) -> list[Row]:
         ("DPO, gradient checkpointing", "llm dpo checkpointing", {"trl dpo checkpointing": 1.0}),
         ("ALRIGHT", "llm alright", {"authors": 0.5}),
     ]
+    return _peaks(shapes, compared, repeats)
+
+
+def _peaks(
+    shapes: Mapping[str, Workload], compared: list[tuple[str, str, dict[str, float]]], repeats: int
+) -> list[Row]:
     return [
         Row(
-            f"{name}, {shape}",
+            f"{name}, {shape}, peak memory",
             "process",
             {
                 label: np.array([llm_memory.measured(label, size) for _ in range(repeats)], dtype=np.float64)

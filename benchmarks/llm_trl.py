@@ -16,7 +16,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from benchmarks import llm_rows
 from benchmarks.llm_ours import Turn, clocks, config_of
-from benchmarks.llm_rows import Size
+from benchmarks.llm_rows import Workload
 from toyopt.algorithms import DPO, SFT
 
 
@@ -31,20 +31,25 @@ class _Marks(TrainerCallback):  # type: ignore[misc]
         self.marks.append(clocks())
 
 
-def _settings(kind: Any, size: Size, batch: int, **more: Any) -> Any:
+def _settings(kind: Any, size: Workload, batch: int, **more: Any) -> Any:
     """Return TRL's defaults, with precision, batch and optimizer as on our side, no files and no truncation."""
     ours = config_of(size)
     return kind(
-        output_dir=tempfile.gettempdir(), num_train_epochs=1, per_device_train_batch_size=batch, bf16=False,
-        learning_rate=ours.lr, lr_scheduler_type="constant", weight_decay=ours.weight_decay, adam_beta1=ours.beta1,
-        adam_beta2=ours.beta2, max_grad_norm=ours.clip, max_length=None, save_strategy="no", report_to="none",
-        disable_tqdm=True, use_cpu=not torch.cuda.is_available(), **more,
+        output_dir=tempfile.gettempdir(), num_train_epochs=1, per_device_train_batch_size=batch,
+        bf16=ours.precision == "bf16", learning_rate=ours.lr, lr_scheduler_type="constant",
+        weight_decay=ours.weight_decay, adam_beta1=ours.beta1, adam_beta2=ours.beta2, max_grad_norm=ours.clip,
+        max_length=None, save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
+        **more,
     )  # fmt: skip
 
 
-def _timed(trainer: Any, size: Size, objective: int, *, compact: bool) -> Callable[[], Turn]:
+def _timed(trainer: Any, size: Workload, objective: int, *, compact: bool) -> Callable[[], Turn]:
     marks = _Marks()
     tokens = llm_rows.count(llm_rows.tokens(size, "sft" if objective == SFT else "preference"))
+    columns = ("input_ids",) if objective == SFT else ("prompt_ids", "chosen_ids", "rejected_ids")
+    theirs = _count(trainer.train_dataset, columns)
+    if theirs != tokens:
+        raise AssertionError(f"TRL has {theirs} tokens and llm {tokens}: not the same rows")
     trainer.add_callback(marks)
     trainer.remove_callback(PrinterCallback)
 
@@ -60,14 +65,19 @@ def _timed(trainer: Any, size: Size, objective: int, *, compact: bool) -> Callab
     return epoch
 
 
-def _lora(size: Size) -> LoraConfig:
+def _count(rows: Any, columns: tuple[str, ...]) -> int:
+    """Count the tokens of TRL's rows: a prompt once for every response, and the responses."""
+    return sum(len(row[column]) * (1 + (column == "prompt_ids")) for row in rows for column in columns)
+
+
+def _lora(size: Workload) -> LoraConfig:
     ours = config_of(size)
     return LoraConfig(
         r=ours.lora_rank, lora_alpha=ours.lora_alpha, target_modules=list(ours.lora_targets), task_type="CAUSAL_LM"
     )
 
 
-def sft(size: Size, *, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
+def sft(size: Workload, *, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
     """Return a call that trains an epoch with SFTTrainer.
 
     checkpointing  of gradients, which is its default
@@ -78,20 +88,20 @@ def sft(size: Size, *, checkpointing: bool = False, compact: bool = False) -> Ca
         trl.SFTConfig, size, size.batch_sft, activation_checkpointing=checkpointing, completion_only_loss=True
     )
     trainer = trl.SFTTrainer(
-        model=llm_rows.model(size), args=settings, train_dataset=Dataset.from_list(llm_rows.sft_texts(size)),
-        processing_class=llm_rows.tokenizer(size), peft_config=_lora(size),
+        model=size.model(), args=settings, train_dataset=Dataset.from_list(size.texts("sft")),
+        processing_class=size.tokenizer(), peft_config=_lora(size),
     )  # fmt: skip
     return _timed(trainer, size, SFT, compact=compact)
 
 
-def dpo(size: Size, *, precomputed: bool, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
+def dpo(size: Workload, *, precomputed: bool, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
     """Return a call that trains an epoch with DPOTrainer; `precomputed`: with the reference before the clock starts."""
     settings = _settings(
         trl.DPOConfig, size, size.batch_preference, activation_checkpointing=checkpointing, beta=config_of(size).beta,
         precompute_ref_log_probs=precomputed,
     )  # fmt: skip
     trainer = trl.DPOTrainer(
-        model=llm_rows.model(size), args=settings, train_dataset=Dataset.from_list(llm_rows.preference_texts(size)),
-        processing_class=llm_rows.tokenizer(size), peft_config=_lora(size),
+        model=size.model(), args=settings, train_dataset=Dataset.from_list(size.texts("preference")),
+        processing_class=size.tokenizer(), peft_config=_lora(size),
     )  # fmt: skip
     return _timed(trainer, size, DPO, compact=compact)

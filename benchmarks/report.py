@@ -21,10 +21,12 @@ README = Path(__file__).with_name("README.md")
 MARKS = {  # a part's results stand between its marks; the other part's stay as they are
     "toyopt": ("<!-- results: written by python -m benchmarks --write -->", "<!-- end of results -->"),
     "llm": ("<!-- llm's results: written by python -m benchmarks --write -->", "<!-- end of llm's results -->"),
+    "real": ("<!-- real results: written by python -m benchmarks --write -->", "<!-- end of real results -->"),
 }
 VERSIONS = {
     "toyopt": ("numpy", "numba", "llvmlite", "torch"),
     "llm": ("numpy", "torch", "transformers", "peft", "trl"),
+    "real": ("numpy", "torch", "transformers", "peft", "trl"),
 }
 HEADERS = ("what", "median", "ours / this (quartiles)", "bar", "met")
 
@@ -106,7 +108,7 @@ def machine(command: str, names: Sequence[str]) -> list[str]:
 
 
 def write(rows: Mapping[str, Sequence[Row]], part: str, command: str) -> None:
-    """Replace the results of a part ("toyopt" or "llm") in README.md."""
+    """Replace the results of a part ("toyopt", "llm" or "real") in README.md."""
     text = README.read_text(encoding="utf-8")
     start_or_resume, end = MARKS[part]
     before, rest = text.split(start_or_resume)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -16,11 +18,11 @@ from llm.training.objective import Objective  # noqa: E402
 
 def test_the_authors_way_has_the_same_losses() -> None:
     """Logits everywhere and padding or not: the two losses are those that `llm` trains on."""
-    model = llm_rows.model(TINY)
+    model = TINY.model()
     device = model.device
     pairs, answers = llm_rows.tokens(TINY, "preference"), llm_rows.tokens(TINY, "sft")
     chosen = list(range(len(pairs)))
-    reference = llm_rows.model(llm_rows.Size(**{**TINY.__dict__, "seed": 5}))
+    reference = dataclasses.replace(TINY, seed=5).model()
     both = [llm_authors.padded(pairs, chosen, j, device) for j in (0, 1)]
     with torch.no_grad():
         task = Objective("dpo", pairs)

@@ -21,4 +21,18 @@ def test_half_a_part_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         program.main(["--write", "--only", "llm-sft"])
     assert stopped.value.code == 2
-    assert "--only may name toyopt or llm" in capsys.readouterr().err
+    assert "--only may name toyopt or llm or real" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "llm-real"], "llm-real needs --model FOLDER, --sft FILE and --preference FILE"),
+        (["--only", "llm-real", "--model", "m", "--sft", "s", "--preference", "p"], "m: there is no such file"),
+    ],
+)
+def test_a_real_model_needs_its_files(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        program.main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
