@@ -227,7 +227,7 @@ def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str]) 
             if names.get(column, column) not in table.columns:
                 raise ValueError(
                     f"{table.origin}: column '{column}' of format {format} is missing; {there}; "
-                    "say by --columns which it is"
+                    "name by --columns which it is"
                 )
         return format
     for name, each in formats.items():
@@ -235,5 +235,5 @@ def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str]) 
             return name
     wanted = ", or ".join(f"{' + '.join(each.columns)} ({name})" for name, each in formats.items())
     raise ValueError(
-        f"{table.origin}: missing columns: a {kind} set needs {wanted}; {there}; say by --columns which are which"
+        f"{table.origin}: missing columns: a {kind} set needs {wanted}; {there}; name by --columns which are which"
     )

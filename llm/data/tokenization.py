@@ -130,7 +130,7 @@ def tokenize(
     if not rows.rows:
         raise ValueError(f"{rows.origin}: the set is empty")
     if turns == "all" and encoder:
-        raise ValueError("sft_turns: all needs a causal model, an encoder-decoder model reads prompts apart; say last")
+        raise ValueError("sft_turns: all needs a causal model, an encoder-decoder model reads prompts apart; use last")
     coder = Encoder.of(tokenizer, template, rows.rows[0], row_name(rows, 0), separate=encoder)
     found = TokenRows(
         rows, ResponseEnd(eos_id(tokenizer, eos), closing_texts(tokenizer, eos), coder.template.kind == "chat")
@@ -173,7 +173,7 @@ def _keep(row: TokenRow, *, max_length: int, lead: int, overflow: Overflow) -> b
     if overflow == "error":
         raise ValueError(
             f"{row.where}: {prompt + longest} tokens (prompt {prompt}, longest response {longest}) are more than "
-            f"the limit of {max_length}; raise --max-length, or say --overflow truncate or drop"
+            f"the limit of {max_length}; raise --max-length, or use --overflow truncate or drop"
         )
     if overflow == "truncate" and max_length < lead + 2:
         raise ValueError(f"max_length: prompt and response need {lead + 2} at the least, got {max_length}")

@@ -93,7 +93,7 @@ def _spans(row: Row, messages: Sequence[Message], template: Template, whole: str
         if not whole.startswith(start) or not whole.startswith(turn) or len(turn) < len(start):
             raise ValueError(
                 f"{where}: the chat template writes earlier turns otherwise than the last one (many leave out their "
-                "thoughts), so they cannot all be trained in one pass; say --sft-turns last, or use a chat template "
+                "thoughts), so they cannot all be trained in one pass; use --sft-turns last, or use a chat template "
                 "with {% generation %} marks"
             )
         spans.append((len(start), end))
@@ -118,7 +118,7 @@ def _by_offsets(encoder: Encoder, text: str, spans: Sequence[Span], where: str) 
         )
     except NotImplementedError as error:
         raise ValueError(
-            "sft_turns: all needs a fast tokenizer, which knows where its tokens are; say --sft-turns last"
+            "sft_turns: all needs a fast tokenizer, which knows where its tokens are; use --sft-turns last"
         ) from error
     trained = [any(start < e <= end for start, end in spans) for _, e in encoded["offset_mapping"]]
     if not any(trained):

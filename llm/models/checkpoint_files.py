@@ -28,7 +28,7 @@ def check_no_adapter(name: str) -> None:
         base = json.loads(described.read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
         base = None
-    raise ValueError(f"model: {name} holds an adapter; say --model {base or 'BASE'} --adapter {name}")
+    raise ValueError(f"model: {name} holds an adapter; use --model {base or 'BASE'} --adapter {name}")
 
 
 def check_kind(name: str, config: Any) -> None:

@@ -93,7 +93,7 @@ def _reason(name: str, what: str, error: Exception) -> str:
     if Path(name).is_dir() and "no file named" in text and "safetensors" in text:
         return f"{what}: {name} has no safetensors, and nothing else is loaded; save it again with save_pretrained"
     if "trust_remote_code" in text:
-        return f"{what}: {name} brings code of its own, which is not run unless you say --remote-code"
+        return f"{what}: {name} brings code of its own, which is not run unless --remote-code is given"
     if Path(name).is_dir():
         return f"{what}: {name} cannot be loaded: {text[:300]}"
     return (

@@ -172,7 +172,7 @@ class Policy(nn.Module):
                 agrees, reason = self._can_share(call, rows)
                 if not agrees and share_prompt == "yes":
                     raise ValueError(
-                        f"share_prompt: not possible with this model and attention: {reason}; say auto or no"
+                        f"share_prompt: not possible with this model and attention: {reason}; use auto or no"
                     )
                 self.share_prompt = agrees
                 if not agrees:

@@ -25,7 +25,7 @@ def router_coefficient(model: Any, asked: float | None) -> float:
     has_routers = hasattr(text, "output_router_logits") and not is_encoder_decoder(model)
     if asked and not has_routers:
         raise ValueError(
-            f"router_aux_loss: {type(model).__name__} returns no auxiliary loss of routers, got {asked:g}; say 0"
+            f"router_aux_loss: {type(model).__name__} returns no auxiliary loss of routers, got {asked:g}; use 0"
         )
     coefficient = getattr(text, "router_aux_loss_coef", 0.0) if asked is None else asked
     return float(coefficient or 0.0) if has_routers else 0.0
@@ -68,6 +68,6 @@ def _required(model: Any, loss: Any) -> torch.Tensor:
     """Return the auxiliary loss; ValueError, in one line, if the model computes none."""
     if not isinstance(loss, torch.Tensor):
         raise ValueError(
-            f"router_aux_loss: {type(model).__name__} computes no auxiliary loss of routers; say --router-aux-loss 0"
+            f"router_aux_loss: {type(model).__name__} computes no auxiliary loss of routers; use --router-aux-loss 0"
         )
     return loss

@@ -152,7 +152,7 @@ class BaseModel:
         engine.raw.router_coefficient, share = router, config.share_prompt
         if router and share == "yes":
             raise ValueError(
-                "share_prompt: routers' auxiliary loss counts both prompts; say auto, or --router-aux-loss 0"
+                "share_prompt: routers' auxiliary loss counts both prompts; use auto, or --router-aux-loss 0"
             )
         if router:
             share = "no"

@@ -169,14 +169,14 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
             length = max(len(prompt), longest) if apart else len(prompt) + longest
             if most is not None and length > most:
                 raise ValueError(
-                    f"{shown}: a row has {length} tokens, and the model takes {most}; say --max-length {most}"
+                    f"{shown}: a row has {length} tokens, and the model takes {most}; use --max-length {most}"
                 )
     for kind in ("sft", "preference"):
         rows, batch = len(getattr(sets, kind)), getattr(config, f"batch_{kind}")
         if batch > rows:
             raise ValueError(
                 f"batch_{kind}: must be at most the number of training rows, {rows}, got {batch}; "
-                f"say --batch-{kind} {rows} or less, or give more rows"
+                f"use --batch-{kind} {rows} or less, or give more rows"
             )
         if batch % world:
             raise ValueError(f"batch_{kind}: must be a multiple of the number of processes, {world}, got {batch}")

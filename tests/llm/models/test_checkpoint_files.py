@@ -125,7 +125,7 @@ def test_an_encoder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_an_adapter_in_place_of_a_model(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = base.parent / "adapter"
     add_adapter(load_base(str(base), CONFIG), CONFIG, seed=0).save_pretrained(folder)
-    expected = f"model: FOLDER holds an adapter; say --model {base} --adapter FOLDER"
+    expected = f"model: FOLDER holds an adapter; use --model {base} --adapter FOLDER"
     assert refusal(folder, capfd) == expected
     (folder / "config.json").write_text((base / "config.json").read_text())  # transformers would load the adapter
     assert refusal(folder, capfd) == expected
