@@ -12,6 +12,7 @@ import torch
 
 from llm.models.architecture import is_encoder_decoder
 from llm.models.checkpoint_files import check_checkpoint, check_kind, check_loaded, check_no_adapter
+from llm.models.gguf import loadable
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -22,7 +23,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def load_base(name: str, config: TrainConfig) -> Any:
     """Return the language model `name`: causal, or encoder-decoder if the model's configuration is.
 
-    name    a hub name, or a folder that `save_pretrained` wrote; safetensors only
+    name    a hub name, a folder that `save_pretrained` wrote (safetensors only), or a GGUF file or a folder with one
     config  gives the precision, the attention implementation, and whether code of the model may be run
 
     Raises, in one line, FileNotFoundError if the model is absent, damaged or in another format, and ValueError if the
@@ -30,14 +31,14 @@ def load_base(name: str, config: TrainConfig) -> Any:
     """
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    described = load_config(name, config)
+    described, source = load_config(name, config), loadable(name, config)
     auto: Any = AutoModelForSeq2SeqLM if is_encoder_decoder(described) else AutoModelForCausalLM
-    check_checkpoint(name)
+    check_checkpoint(source)
     try:
         with _quiet_report():
             model, report = auto.from_pretrained(
                 # An adapter names its base by the full path.
-                str(Path(name).resolve()) if Path(name).is_dir() else name,
+                str(Path(source).resolve()) if Path(source).is_dir() else source,
                 config=described,
                 dtype=DTYPES[config.precision],
                 attn_implementation=config.attention or None,
@@ -49,6 +50,8 @@ def load_base(name: str, config: TrainConfig) -> Any:
     except Exception as error:  # damaged files give errors of all types in transformers and safetensors
         raise FileNotFoundError(_reason(name, "model", error)) from error
     check_loaded(name, report)
+    if source != name:
+        model.name_or_path = str(Path(name).expanduser().resolve())  # which an adapter names as its base
     return model
 
 
@@ -57,9 +60,10 @@ def load_config(name: str, config: TrainConfig) -> Any:
     from transformers import AutoConfig
 
     check_no_adapter(name)
-    _check_present(name, "config.json")
+    source = loadable(name, config)
+    _check_present(source, "config.json")
     try:
-        described = AutoConfig.from_pretrained(name, trust_remote_code=config.remote_code)
+        described = AutoConfig.from_pretrained(source, trust_remote_code=config.remote_code)
     except Exception as error:  # damaged files give errors of all types
         raise FileNotFoundError(_reason(name, "model", error)) from error
     check_kind(name, described)
@@ -70,9 +74,10 @@ def load_tokenizer(name: str, config: TrainConfig) -> Any:
     """Return the tokenizer of the model `name`; raises FileNotFoundError, in one line, if the tokenizer is absent."""
     from transformers import AutoTokenizer
 
-    _check_present(name, "tokenizer_config.json", "tokenizer.json")
+    source = loadable(name, config)
+    _check_present(source, "tokenizer_config.json", "tokenizer.json")
     try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=config.remote_code)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=config.remote_code)
     except Exception as error:  # damaged files give errors of all types
         raise FileNotFoundError(_reason(name, "tokenizer", error)) from error
 

@@ -78,7 +78,11 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"sft_held_out": "{h}/no.jsonl"}, "sft (held out): {h}/no.jsonl: no such file", "org/name"),
     ({"sft": "{h}/rows.txt"}, "sft: {h}/rows.txt: not a known kind of file", ".jsonl"),
     ({"sft": "{h}/nothing.jsonl"}, "sft: {h}/nothing.jsonl: the set is empty", ""),
-    ({"sft": "{h}/columns.jsonl"}, "sft: {h}/columns.jsonl: missing columns", "columns are prompt, text; name by --col"),
+    (
+        {"sft": "{h}/columns.jsonl"},
+        "sft: {h}/columns.jsonl: missing columns",
+        "columns are prompt, text; name by --col",
+    ),
     ({"sft": "{h}/number.jsonl"}, "sft: row 0 of {h}/number.jsonl: column 'completion' must hold a text", "int 5"),
     ({"sft": "{h}/broken.jsonl"}, "sft: {h}/broken.jsonl, line 3: not valid JSON", "column 12"),
     (

@@ -29,7 +29,7 @@ def tokenizer(*, bos: bool = False) -> Any:
 def model(family: str = "gpt_neox", *, seed: int = 0, vocabulary: int = 60, hidden: int = 16) -> Any:
     """A causal language model of the family with random weights (large ones, so that answers differ)."""
     import torch
-    from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig
+    from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, OPTConfig, Qwen2Config
 
     common = {"vocab_size": vocabulary, "hidden_size": hidden, "num_hidden_layers": 2, "num_attention_heads": 2}
     ids = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
@@ -39,6 +39,13 @@ def model(family: str = "gpt_neox", *, seed: int = 0, vocabulary: int = 60, hidd
             **common, **ids, intermediate_size=32, max_position_embeddings=128, num_key_value_heads=1
         ),
         "opt": lambda: OPTConfig(**common, **ids, ffn_dim=32, max_position_embeddings=128, word_embed_proj_dim=hidden),
+        "qwen2": lambda: Qwen2Config(
+            **common,
+            **ids,
+            intermediate_size=32,
+            max_position_embeddings=128,
+            num_key_value_heads=1,
+        ),
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -118,9 +118,7 @@ def test_changed_files_are_seen(options: dict[str, Any], tmp_path: Path) -> None
     train(TrainConfig(**mine), quiet=True)
 
     def error() -> str:
-        with pytest.raises(
-            ValueError, match=r"^run: its .* has changed since.*; restore it, or train again"
-        ) as caught:
+        with pytest.raises(ValueError, match=r"^run: its .* has changed since.*; restore it, or train again") as caught:
             evaluate(EvaluateConfig(run=mine["out"]), quiet=True)
         return str(caught.value)
 
