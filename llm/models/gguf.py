@@ -49,12 +49,12 @@ def loadable(name: str, config: TrainConfig) -> str:
     if path is None:
         return name
     status = path.stat()
-    return str(_converted(path, status.st_size, status.st_mtime_ns, config.precision, config.cache_folder))
+    return str(_converted(path, (status.st_size, status.st_mtime_ns), config.precision, config.cache_folder))
 
 
 @lru_cache(maxsize=8)
-def _converted(path: Path, size: int, modified: int, precision: str, cache: Path) -> Path:
-    """Return the folder of a converted file; size and time of change see to it that another file is converted anew."""
+def _converted(path: Path, version: tuple[int, int], precision: str, cache: Path) -> Path:  # noqa: ARG001
+    """Return the folder of a converted file; `version`, size and time of change, tells a changed file from the old."""
     try:
         versions = {name: metadata.version(name) for name in ("gguf", "transformers")}
     except metadata.PackageNotFoundError as error:

@@ -12,10 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 gguf = pytest.importorskip("gguf")
 
+from support import text_data, tiny_models  # noqa: E402
+
 from llm.config import TrainConfig  # noqa: E402
 from llm.models.gguf import gguf_file  # noqa: E402
 from llm.models.loading import load_base, load_tokenizer  # noqa: E402
-from support import text_data, tiny_models  # noqa: E402
 
 NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -116,7 +117,8 @@ def test_a_run_trains_and_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name, rows in (("sft", tiny_models.sft_rows()), ("pairs", tiny_models.preference_rows())):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     config = config_of(
-        tmp_path / ".cache" / "forget-neither", model=str(path), sft=str(tmp_path / "sft.jsonl"), preference=str(tmp_path / "pairs.jsonl"),
+        tmp_path / ".cache" / "forget-neither", model=str(path), sft=str(tmp_path / "sft.jsonl"),
+        preference=str(tmp_path / "pairs.jsonl"),
         steps=2, batch_sft=2, batch_preference=2, out=str(tmp_path / "run"),
     )  # fmt: skip
     train(config, quiet=True)
