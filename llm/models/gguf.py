@@ -8,10 +8,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from llm.common.cache import ContentCache, digest, sha256
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def gguf_file(name: str) -> Path | None:
@@ -67,10 +71,7 @@ def _converted(path: Path, version: tuple[int, int], precision: str, cache: Path
 
 def _convert(path: Path, precision: str, folder: Path) -> None:
     """Write the model and the tokenizer of a GGUF file into an empty folder."""
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from llm.models.loading import DTYPES
 
     print(f"converting {path}, once", file=sys.stderr)
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}

@@ -8,16 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from llm.models.architecture import is_encoder_decoder
 from llm.models.checkpoint_files import check_checkpoint, check_kind, check_loaded, check_no_adapter
-from llm.models.gguf import loadable
+from llm.models.gguf import DTYPES, loadable
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def load_base(name: str, config: TrainConfig) -> Any:
