@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +87,11 @@ def _not_computing() -> frozenset[str]:
     return frozenset(own) - {"figures.pipeline.paths"}
 
 
-def _modules(package: str) -> set[str]:
+@cache
+def _modules(package: str) -> frozenset[str]:
     """Return the full names of all modules in a package of this repository."""
     files = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / package).rglob("*.py"))
-    return {".".join(part for part in file.parts if part != "__init__") for file in files}
+    return frozenset(".".join(part for part in file.parts if part != "__init__") for file in files)
 
 
 def _file(module: str) -> Path:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from figures.artefact import VERDICTS, Request
 from figures.pipeline.build import LIBRARIES, SOURCE, present
@@ -30,8 +31,9 @@ def write_report(out: Path, registry: Mapping[str, str]) -> None:
     write_text(out / "index.html", page(out, registry))
 
 
-def page(out: Path, registry: Mapping[str, str]) -> str:
-    """Return the page as text."""
+@cache
+def _template() -> Template:
+    """Return the compiled template of the page."""
     environment = Environment(
         loader=PackageLoader("figures", "."),
         autoescape=True,
@@ -41,9 +43,14 @@ def page(out: Path, registry: Mapping[str, str]) -> str:
     )
     filters: dict[str, Callable[..., str]] = {"number": number, "brief": brief, "seconds": seconds, "cell": cell}
     environment.filters |= filters
+    return environment.get_template("report.html.jinja")
+
+
+def page(out: Path, registry: Mapping[str, str]) -> str:
+    """Return the page as text."""
     artefacts = [_view(out, record) for record in collect(out, registry)]
     claims = [check | {"of": a["name"]} for a in artefacts for check in a["claims"]]
-    return environment.get_template("report.html.jinja").render(
+    return _template().render(
         source=SOURCE,
         artefacts=artefacts,
         total=sum(a["tally"]["total"] for a in artefacts),

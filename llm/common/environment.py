@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,18 @@ def versions(packages: Sequence[str] = LIBRARIES) -> dict[str, str]:
     """Return the versions of Python and of the installed ones of `packages`, by name; nothing is imported."""
     installed = {"python": platform.python_version()}
     for package in packages:
-        try:
-            installed[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        if found := _installed(package):
+            installed[package] = found
     return installed
+
+
+@cache
+def _installed(package: str) -> str:
+    """Return the version of a package, whose metadata are parsed once per process; "" if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def git_state() -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import subprocess
 import sys
 import time
 import warnings
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import DEADLINE, Command
 
-from figures.pipeline import jobs, paths
+from figures.pipeline import jobs, paths, training
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 60.0  # seconds; only a test that fails waits for so long
 
 TEMPLATE = """
 from __future__ import annotations
@@ -76,6 +75,16 @@ def draw(data: Data) -> Any:
     axes.plot(data.table["x"], color=COLOUR)
     axes.set_xlabel(r"$\\theta$ and words")
     return figure
+"""
+
+# Imported by the fork server of a real command: matplotlib and the real study's digest take longer than all the rest.
+SET_UP = """
+import sys
+from types import ModuleType
+from figures.pipeline import paths
+paths.STUDY = {study!r}
+sys.modules["figures.drawing.render"] = ModuleType("figures.drawing.render")
+sys.modules["figures.drawing.render"].render = lambda draw, data: {{"pdf": b"%PDF", "png": b"PNG"}}
 """
 
 # Stands in for llm.study: a run is a folder with a summary, which is there at once, or when the file `go` is there.
@@ -188,22 +197,18 @@ class Cli:
         path.unlink(missing_ok=True)
         return lines
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The command as a real process in a session of its own."""
-        script = self.folder / "command.py"
-        script.write_text(
-            "import sys\nfrom figures.cli import main\nfrom figures.pipeline import jobs, paths\n"
-            f"paths.STUDY, jobs.MORE_LIBRARIES = {paths.STUDY!r}, ()\n"  # libraries that no fake needs take seconds
-            f"if __name__ == '__main__':\n    sys.exit(main(sys.argv[1:], {self.registry!r}))\n"
-        )
-        return subprocess.Popen(
-            [sys.executable, str(script), *arguments, "--out", str(self.out)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}"},
-            start_new_session=True,
-        )
+    def start(self, *arguments: str) -> Command:
+        """The command as a real process in a session of its own, in which nothing is drawn (see `SET_UP`)."""
+        self._write("fake_set_up", SET_UP.format(study=paths.STUDY))
+        with_runs = (self.folder / "fake_study.py").exists()
+        values = {
+            "folder": str(self.folder),
+            "study": paths.STUDY,
+            "libraries": ["fake_set_up", "figures.pipeline.build", *(["fake_study"] if with_runs else ["numpy"])],
+            "argv": [*arguments, "--out", str(self.out)],
+            "registry": self.registry,
+        }
+        return Command(values, self.folder / "stdout", self.folder / "stderr")
 
     def files(self) -> dict[str, bytes]:
         """Everything in the results folder, the cache included."""
@@ -232,6 +237,23 @@ class InProcess:
     def close(self) -> None: ...
 
 
+class RunsInProcess:
+    """Stands in for the process of the runs where that process is not what is tested."""
+
+    def __init__(self, settings: Path, log: Path) -> None:  # noqa: ARG002
+        self.status = training.main([str(settings), str(os.getppid())])
+
+    def poll(self) -> int:
+        return self.status
+
+    def wait(self) -> int:
+        return self.status
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 def _rendered(draw: Callable[[Any], Any], data: Any) -> dict[str, bytes]:
     """Stand in for `figures.drawing.render.render`: the lines of the figure in words, not rasterized."""
     lines = [(line.get_color(), *line.get_ydata()) for axes in draw(data).axes for line in axes.lines]
@@ -246,6 +268,8 @@ def cli_in_process(folder: Path, monkeypatch: pytest.MonkeyPatch, *, pictures: b
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two edits in one second would share their bytecode
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the process of an artefact sets its own
     monkeypatch.setattr(jobs, "fork_server", lambda _: InProcess())
+    monkeypatch.setattr(training, "start", RunsInProcess)
+    monkeypatch.setattr(training, "_stop_with_parent", lambda _: None)
     command = Cli(folder)
     command.add("a")
     return command

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.pipeline_fakes import DEADLINE, Cli, cli_in_process, gone, strict, until
+from support.commands import Command
+from support.pipeline_fakes import Cli, cli_in_process, gone, strict, until
 
 from figures.cli import main
-from figures.pipeline import paths
+from figures.pipeline import paths, training
 from figures.pipeline.build import present
 from figures.pipeline.paths import grid_of
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 DIGEST = "abcdef012345"
+START = training.start  # replaced where the process of the runs is not what is tested
 
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """An artefact `a` that needs no run, and `r` and `s` that do; a fake study in place of the real one."""
     found = cli_in_process(tmp_path, monkeypatch)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # the process of the runs is a real one
     monkeypatch.setattr(paths, "STUDY", "fake_study")
     monkeypatch.delitem(sys.modules, "fake_study", raising=False)  # another test's
     paths.training_digest.cache_clear()
@@ -164,15 +164,14 @@ def test_a_specification_is_a_grid_of_the_real_study(monkeypatch: pytest.MonkeyP
     assert grid_of({"methods": ["mix"], "lams": [1]}).base.lora_rank == 32
 
 
-def training_now(cli: Cli) -> tuple[subprocess.Popen[str], int]:
+def training_now(cli: Cli) -> tuple[Command, int]:
     """A run of the cli in which a run is being trained, and the process that trains it."""
     (cli.folder / "slow").touch()
     process = cli.start()
     try:
         until(lambda: (cli.folder / "training").exists() or process.poll() is not None, "it trains")
-        assert process.stdout is not None
-        said = iter(process.stdout.readline, "")
-        assert any(line.split()[:2] == ["a", "done"] for line in said)  # what needs no runs is made meanwhile
+        # what needs no runs is made meanwhile
+        until(lambda: any(line.split()[:2] == ["a", "done"] for line in process.said().splitlines()), "a is made")
         assert process.poll() is None, process.communicate()
     except BaseException:
         process.kill()
@@ -188,7 +187,7 @@ def test_a_stop_lets_the_runs_save_and_the_same_command_goes_on(cli: Cli, how: s
         process.kill()
     else:
         os.killpg(process.pid, signal.SIGINT if how == "ctrl-c" else signal.SIGTERM)
-    _, err = process.communicate(timeout=DEADLINE)
+    _, err = process.communicate()
     until(lambda: gone(trainer), "the runs end with the cli")
     assert "saved mix-seed0" in cli.log()
     if how != "kill":
@@ -198,7 +197,7 @@ def test_a_stop_lets_the_runs_save_and_the_same_command_goes_on(cli: Cli, how: s
         return  # what is left is what Ctrl-C leaves
     (cli.folder / "go").touch()
     again = cli.start()
-    out, err = again.communicate(timeout=DEADLINE)
+    out, err = again.communicate()
     assert (again.returncode, err) == (0, ""), out
     assert all(present(cli.out, name) for name in cli.registry)
 
@@ -207,11 +206,10 @@ def test_a_second_stop_ends_runs_that_do_not_save(cli: Cli) -> None:
     (cli.folder / "stubborn").touch()
     process, trainer = training_now(cli)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.stdout is not None
-    until(lambda: "saving" in process.stdout.readline(), "it says that the runs save")
+    until(lambda: "saving" in process.said(), "it says that the runs save")
     assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=DEADLINE)
+    _, err = process.communicate()
     assert (process.returncode, gone(trainer)) == (130, True)
     assert err.startswith("paper_repro: stopped; finished: a")
     assert not any("saved" in line for line in cli.log())
@@ -220,7 +218,7 @@ def test_a_second_stop_ends_runs_that_do_not_save(cli: Cli) -> None:
 def test_a_process_of_runs_that_dies_is_reported(cli: Cli) -> None:
     process, trainer = training_now(cli)
     os.kill(trainer, signal.SIGKILL)
-    out, _ = process.communicate(timeout=DEADLINE)
+    out, _ = process.communicate()
     assert process.returncode == 1
     assert "the process of the runs ended with status -9" in out
     assert present(cli.out, "a")
@@ -232,6 +230,7 @@ def test_missing_resources_end_the_command_in_one_line(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr(training, "start", START)
     monkeypatch.setattr(paths, "STUDY", "llm.study")
     paths.training_digest.cache_clear()
     cli.registry = {"a": cli.registry["a"]}
