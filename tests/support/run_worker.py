@@ -176,16 +176,13 @@ def patience(what: str) -> Iterator[Any]:
 
 
 def _serve() -> None:
-    import peft  # noqa: F401
-    import torch.distributed.checkpoint.state_dict
     import torch.distributed.fsdp  # noqa: F401
-    import tyro  # noqa: F401
-    from transformers import AutoModelForCausalLM, GPTNeoXForCausalLM, get_scheduler  # noqa: F401
 
     import llm.cli
-    import llm.training.optima
-    import llm.training.run  # noqa: F401
+    import llm.training.optima  # noqa: F401
+    from llm.study.preload import import_libraries
 
+    import_libraries()
     gc.collect()
     gc.freeze()  # children need not go through all of the imported libraries at every collection
     for line in sys.stdin:
