@@ -88,6 +88,7 @@ class Server:
         world: int = 1,
         kill_at: int = 0,
         kill_path: str = "",
+        script: str = "",
         **env: str,
     ) -> Job:
         """`python -m llm ARGV`, in `world` processes.
@@ -95,13 +96,14 @@ class Server:
         after      commands that the same processes carry out afterwards, up to the first that fails
         kill_at    the run kills itself, as SIGKILL does, right before it changes files for the n-th time; 0: never
         kill_path  only changes of paths with these words count
+        script     Python source to carry out instead of a command, with `argv` as its arguments
         """
         if world > 1:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
         kill = {"kill_at": kill_at, "kill_path": kill_path}
-        self._write({"commands": [argv, *after], "log": str(log), "world": world, "env": env, **kill})
+        self._write({"commands": [argv, *after], "script": script, "log": str(log), "world": world, "env": env, **kill})
         return Job(self._read()["pids"], log)
 
     def wait(self, job: Job) -> int:
@@ -229,6 +231,9 @@ def _fork(job: dict[str, Any], rank: int) -> int:
             _shard_on_cpu()
         if job["kill_at"]:
             sys.addaudithook(_Killer(job["kill_at"], job["kill_path"]))
+        if job["script"]:
+            sys.argv = ["-c", *job["commands"].pop(0)]
+            exec(compile(job["script"], "script", "exec"), {"__name__": "__main__"})
         from llm.cli import main
 
         status = next(filter(None, map(main, job["commands"])), 0)

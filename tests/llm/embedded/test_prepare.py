@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import numpy as np
 import pytest
+from support import run_worker as worker
 from support.wrong import fails
 
 pytest.importorskip("torch")
@@ -171,9 +170,8 @@ def test_a_killed_preparation_leaves_nothing_that_counts(made: Paths, tmp_path: 
             f"prepare({TINY!r}, sys.argv[1], report=die)",
         ]
     )
-    root = Path(__file__).parents[3]
-    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=root, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = worker.server().run([str(tmp_path)], tmp_path / "log", script=program)
+    assert killed.status == -signal.SIGKILL, killed.said
     assert [path.suffix for path in (tmp_path / "base").iterdir() if path.is_dir()] == [UNFINISHED]
     paths = prepare(TINY, tmp_path)
     assert content(paths.base) == content(made.base)

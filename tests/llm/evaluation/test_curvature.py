@@ -37,14 +37,15 @@ def run(options: dict[str, Any]) -> Result:
 def test_a_run(run: Result, tmp_path: Path) -> None:
     assert kept_steps(run.folder) == [0, 2, 4, 6]
     out = tmp_path / "there" / "c.json"
-    config = CurvatureConfig(run=str(run.folder), rows=8, points=3, tolerance=1e-3, out=str(out))
+    config = CurvatureConfig(run=str(run.folder), rows=4, points=3, products=12, out=str(out))
     found = curvature(config, quiet=True)
     assert json.loads(out.read_text(encoding="utf-8")) == found
     rows = found["rows"]
+    assert all(row["converged"] for row in rows)
     again = curvature(dataclasses.replace(config, out="", points=1), quiet=True)
     assert again["rows"] == rows[:3]
     assert [(r["step"], r["objective"]) for r in rows] == [(s, o) for s in (0, 4, 6) for o in OBJECTIVES]
-    assert (found["points"], found["rows_used"], found["lam"]) == (3, 8, 0.25)
+    assert (found["points"], found["rows_used"], found["lam"]) == (3, 4, 0.25)
     by = {(r["step"], r["objective"]): r for r in rows}
     assert by[0, "dpo"]["value"] == pytest.approx(np.log(2.0), rel=1e-5)
     for step in (0, 4, 6):
@@ -110,7 +111,7 @@ def test_wrong_options(wrong: dict[str, Any], shown: str) -> None:
 @pytest.mark.slow
 def test_the_command(run: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "c.json"
-    said = door.call(capsys, "curvature", run=run.folder, rows=4, points=2, out=out)
+    said = door.call(capsys, "curvature", run=run.folder, rows=4, points=2, products=12, out=out)
     assert said.status == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     lines = said.out.splitlines()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import pipeline_runs as door
+from support import run_worker as worker
 from support import tiny_models as tiny
 from support.judge_server import Answer, Body, outputs, serving
 
@@ -144,24 +142,24 @@ def test_a_kill_loses_only_requests_under_way(tmp_path: Path, capsys: pytest.Cap
     out = tmp_path / "v.jsonl"
     options = {"answers": answers(tmp_path, ["good"] * 6), "file": door.write(tmp_path / "p.jsonl", ROWS), "out": out}
     options |= {"judge_model": "j", "concurrency": 1}
+    asked, killed = threading.Event(), threading.Event()
 
-    with serving(lambda _, number: Answer(before=lambda: _until(process) if number == 5 else None)) as server:
+    def sixth() -> None:
+        """Answer the sixth request only to a process that is gone."""
+        asked.set()
+        assert killed.wait(120.0)
+
+    with serving(lambda _, number: Answer(before=sixth if number == 5 else lambda: None)) as server:
         command = door.argv("judge", **options, judge=server.url)
-        process = subprocess.Popen([sys.executable, "-m", "llm", *command], stderr=subprocess.DEVNULL, env=os.environ)
-        end = time.monotonic() + 120.0
-        while len(server.asked) < 6 and time.monotonic() < end and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        job = worker.server().start(command, tmp_path / "log", NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
+        assert asked.wait(120.0), job.said
+        job.kill()
+        assert worker.server().wait(job) == -signal.SIGKILL
+        killed.set()
         assert len(texts(out)) == 5
         assert door.call(capsys, "judge", **options, judge=server.url).status == 0
         assert len(server.asked) == 6 + 7
     assert len(texts(out)) == 12
-
-
-def _until(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process's end."""
-    process.wait(timeout=120.0)
 
 
 @pytest.mark.parametrize(

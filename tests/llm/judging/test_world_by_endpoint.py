@@ -32,9 +32,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(TrainConfig(**{**options, "steps": 1, "held_out": 0.3}), quiet=True).folder
 
 
+@pytest.fixture(scope="module")
+def generated() -> Any:
+    """Return a function that gives the answers of `generate_answers`, generated once for all tests."""
+    kept: dict[str, list[str]] = {}
+
+    def once(*asked: Any, **how: Any) -> list[str]:
+        key = repr((asked, how))
+        if key not in kept:
+            kept[key] = generate_answers(*asked, **how)
+        return kept[key]
+
+    return once
+
+
 @pytest.fixture
-def run(trained: Path) -> Iterator[Path]:
+def run(trained: Path, generated: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The same run, not measured yet."""
+    monkeypatch.setattr(made, "generate_answers", generated)
     yield trained
     folder = trained / "measures"
     for file in folder.iterdir() if folder.is_dir() else ():

@@ -59,12 +59,17 @@ def logits(model: Any) -> Any:
         return model.eval()(input_ids=ids).logits
 
 
+@pytest.fixture(scope="module")
+def stacked(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two stacked stages."""
+    return run(config(base, tmp_path_factory.mktemp("stacked") / "run", stack=True))
+
+
 @pytest.mark.slow
-def test_stacked_stages_are_both_in_the_result(base: Path, tmp_path: Path) -> None:
+def test_stacked_stages_are_both_in_the_result(base: Path, stacked: Path) -> None:
     from peft import AutoPeftModelForCausalLM
 
-    folder = run(config(base, tmp_path / "run", stack=True))
-    stages = [folder / "stage1", folder / "stage2"]
+    folder, stages = stacked, [stacked / "stage1", stacked / "stage2"]
     found = logits(AutoPeftModelForCausalLM.from_pretrained(folder))
     torch.testing.assert_close(found, summed(base, *stages), rtol=1e-5, atol=1e-5)
     for other in ([], stages[:1], stages[1:]):
@@ -78,20 +83,19 @@ def test_stacked_stages_are_both_in_the_result(base: Path, tmp_path: Path) -> No
 def test_a_stack_of_one_stage_is_that_stage(base: Path, tmp_path: Path, lam: float) -> None:
     from peft import AutoPeftModelForCausalLM
 
-    stacked = run(config(base, tmp_path / "stacked", stack=True, lam=lam, steps=4, schedule="linear"))
+    one = run(config(base, tmp_path / "stacked", stack=True, lam=lam, steps=4, schedule="linear"))
     plain = run(config(base, tmp_path / "plain", lam=lam, steps=4, schedule="linear"))
-    found, expected = (logits(AutoPeftModelForCausalLM.from_pretrained(f)) for f in (stacked, plain))
+    found, expected = (logits(AutoPeftModelForCausalLM.from_pretrained(f)) for f in (one, plain))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert (found - summed(base)).abs().max() > 1e-2
 
 
 @pytest.mark.slow
-def test_the_first_stacked_stage_is_a_run_on_its_own(base: Path, tmp_path: Path) -> None:
+def test_the_first_stacked_stage_is_a_run_on_its_own(base: Path, stacked: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    folder = run(config(base, tmp_path / "run", stack=True))
     alone = run(config(base, tmp_path / "alone", lam=1.0, steps=5))
-    ours, theirs = (load_file(f / "adapter_model.safetensors") for f in (folder / "stage1", alone))
+    ours, theirs = (load_file(f / "adapter_model.safetensors") for f in (stacked / "stage1", alone))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
 
@@ -108,8 +112,9 @@ def test_one_adapter_goes_on_where_the_first_stage_left_it(base: Path, tmp_path:
     name = "adapter_model.safetensors"
     assert (both / name).read_bytes() == (two / name).read_bytes()
     assert (both / name).read_bytes() != (one / name).read_bytes()
-    kept = run(config(base, tmp_path / "kept", stage_reset=False, **own))
-    assert (kept / name).read_bytes() != (both / name).read_bytes()
+    if order == "dpo-sft":
+        kept = run(config(base, tmp_path / "kept", stage_reset=False, **own))
+        assert (kept / name).read_bytes() != (both / name).read_bytes()
 
 
 @pytest.mark.slow
