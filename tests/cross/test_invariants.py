@@ -11,7 +11,7 @@ from support import tiny_models as tiny
 from llm import TrainConfig, train
 from llm.training.metrics import read_metrics
 
-STEPS = 10
+STEPS = 6
 CLOCK = {"seconds", "cpu_seconds", "memory_mb"}
 
 
@@ -25,7 +25,7 @@ def trajectory(base: Path, folder: Path, *ignored: str, **options: Any) -> tuple
     plain: dict[str, Any] = {
         "model": str(base), "sft": "x", "preference": "y", "out": str(folder / "run"), "cache": str(folder / "cache"),
         "steps": STEPS, "batch_sft": 4, "batch_preference": 4, "lora_rank": 4, "lr": 1e-2, "max_length": 64,
-        "held_out": 0.2, "eval_every": 4, "eval_rows": 6, "device": "cpu", "schedule": "linear", "lora_dropout": 0.2,
+        "held_out": 0.2, "eval_every": 3, "eval_rows": 6, "device": "cpu", "schedule": "linear", "lora_dropout": 0.2,
     }  # fmt: skip
     config = TrainConfig(**{**plain, **options})
     result = train(config, sft=tiny.sft_rows(), preference=tiny.preference_rows(), quiet=True)

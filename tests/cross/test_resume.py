@@ -84,10 +84,10 @@ def test_kills_before_changes_of_files_leave_no_trace(tmp_path: Path, common: di
 @pytest.mark.slow
 def test_kills_at_any_moment_of_the_loop(tmp_path: Path, common: dict[str, Any]) -> None:
     own = {"method": "sequential", "lam": 0.4, "schedule": "linear", "warmup": 2}
-    options = {**common, **own, "steps": 40, "save_every": 7, "cache": str(tmp_path / "cache")}
+    options = {**common, **own, "steps": 24, "save_every": 5, "cache": str(tmp_path / "cache")}
     server, whole, cut = worker.server(), tmp_path / "whole", tmp_path / "cut"
     again = worker.command(cut, **options)
-    for least in (11, 29):
+    for least in (8, 19):
         job = server.start(again, tmp_path / "log")
         with worker.patience("metrics") as still:
             while _count(cut) < least:
@@ -102,7 +102,7 @@ def test_kills_at_any_moment_of_the_loop(tmp_path: Path, common: dict[str, Any])
 
 @pytest.mark.slow
 def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(tmp_path: Path, common: dict[str, Any]) -> None:
-    options = {**common, **STACKED, "steps": 60, "save_every": 1000, "cache": str(tmp_path / "cache")}
+    options = {**common, **STACKED, "steps": 40, "save_every": 1000, "cache": str(tmp_path / "cache")}
     server, whole, cut = worker.server(), tmp_path / "whole", tmp_path / "cut"
     lines, step, checkpoints = 0, 0, list[str]()
     again = worker.command(cut, **options)
@@ -114,9 +114,9 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_exactly(tmp_path: Path, com
         job.kill(number)
         assert server.wait(job) == 130, job.said
         earlier, step = step, max(line["step"] for line in worker.lines(cut))
-        assert earlier + 3 <= step < 60
+        assert earlier + 3 <= step < 40
         assert job.said.splitlines()[-1] == (
-            f"error: stopped after step {step} of 60, as asked; the same command resumes"
+            f"error: stopped after step {step} of 40, as asked; the same command resumes"
         )
         checkpoints.append(f"step-{step:08d}")
         assert sorted(p.name for p in (cut / "checkpoints").iterdir()) == checkpoints

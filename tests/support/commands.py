@@ -87,9 +87,9 @@ def _ask(request: dict[str, Any]) -> Any:
 def _serve() -> None:
     import gc
 
-    import figures.cli  # noqa: F401
-    import figures.options  # noqa: F401
-    import figures.pipeline.report  # noqa: F401
+    import figures.cli
+    import figures.options
+    import figures.pipeline.report
     import figures.pipeline.run  # noqa: F401
     import llm.study  # noqa: F401
 
