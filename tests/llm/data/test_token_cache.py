@@ -78,6 +78,7 @@ def test_masks_and_notes_are_kept(tmp_path: Path, tokenized: list[str]) -> None:
     assert again.sft.digest == first.sft.digest
 
 
+@pytest.mark.slow
 def test_whatever_the_ids_depend_on_is_tokenized_anew(tmp_path: Path, tokenized: list[str]) -> None:
     chat = tiny.tokenizer()
     chat.chat_template = CHAT

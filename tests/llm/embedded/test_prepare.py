@@ -137,6 +137,7 @@ def test_nothing_is_made_twice_and_the_dial_keeps_the_base(made: Paths, tmp_path
     assert first.preference.read_bytes() == made.preference.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_damaged_folder_is_made_anew(made: Paths, tmp_path: Path) -> None:
     first = prepare(TINY, tmp_path)
     weights = first.base / "model.safetensors"

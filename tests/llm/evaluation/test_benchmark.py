@@ -179,6 +179,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield made.folder
 
 
+@pytest.mark.slow
 def test_measure_is_the_benchmark_and_leaves_the_generators_alone(run: Path) -> None:
     torch.manual_seed(3)
     random.seed(4)

@@ -94,6 +94,7 @@ def mmlu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mmlu")
 def test_mmlu_as_the_command_asks_it(run: Path) -> None:
     torch.manual_seed(3)

@@ -57,6 +57,7 @@ def wrong(subject: Subject) -> dict[str, set[str]]:
     return claims
 
 
+@pytest.mark.slow
 def test_a_wrong_forward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs: Callable[..., Any] = policy.causal_inputs
 
@@ -70,6 +71,7 @@ def test_a_wrong_forward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+@pytest.mark.slow
 def test_numbers_that_are_wrong_in_training_alone_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     forward: Callable[..., torch.Tensor] = policy.Policy.forward
 
@@ -80,6 +82,7 @@ def test_numbers_that_are_wrong_in_training_alone_are_found(monkeypatch: pytest.
     assert wrong(architectures.subject("llama")) == {"as configured": {"gradient of f_DPO", "gradient of f_SFT"}}
 
 
+@pytest.mark.slow
 def test_later_tokens_that_change_a_log_probability_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     own: Callable[..., torch.Tensor] = plain.token_logps
 

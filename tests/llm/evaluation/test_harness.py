@@ -186,6 +186,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield made.folder
 
 
+@pytest.mark.slow
 def test_choices_are_tokenised_as_responses_are(run: Path) -> None:
     """The world's tokeniser joins a space to the word after it: the template's last one would go to the choice."""
     path = next(run.parent.glob("cache/data/*/questions.jsonl"))

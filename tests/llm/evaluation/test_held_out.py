@@ -59,6 +59,7 @@ def numbers(path: Path) -> dict[str, float]:
     return {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if isinstance(v, float)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_is_trained")
 def test_the_same_numbers_again(run: Result, tmp_path: Path) -> None:
     out = tmp_path / "there" / "numbers.json"

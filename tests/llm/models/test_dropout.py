@@ -68,6 +68,7 @@ def run(model: Any, folder: Path, **changes: Any) -> list[float]:
     return [line["f_dpo"] for line in lines if "objective" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": True}, {"lora_rank": 0}], ids=str)
 def test_f_dpo_of_an_untrained_policy_is_the_logarithm_of_2(tmp_path: Path, changes: dict[str, Any]) -> None:
     model = gpt2()

@@ -85,6 +85,7 @@ def test_a_merged_model_gives_the_log_probabilities_of_the_adapter(kind: str, sa
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.filterwarnings(PEFT_ON_TIES)
 @pytest.mark.parametrize("kind", KINDS)

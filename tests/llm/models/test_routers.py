@@ -94,6 +94,7 @@ def run(folder: Path, **changes: Any) -> list[dict[str, Any]]:
     return [line for line in lines if "objective" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_a_run_adds_the_loss_and_reports_it(tmp_path: Path) -> None:
     model = build("Mixtral", **EXPERTS)

@@ -53,6 +53,7 @@ def unfinished(finished: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_last_two_are_kept(finished: Path) -> None:
     assert sorted(p.name for p in (finished / "checkpoints").iterdir()) == ["step-00000006", "step-00000008"]
 

@@ -64,6 +64,7 @@ def averaged(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(config(base, tmp_path_factory.mktemp("averaged") / "run"))
 
 
+@pytest.mark.slow
 def test_its_weights_are_the_weighted_mean_of_both(base: Path, averaged: Path) -> None:
     ours, dpo, sft = (merged(base, f) for f in (averaged, averaged / "stage1", averaged / "stage2"))
     changed = 0

@@ -59,6 +59,7 @@ def test_a_run_goes_on_and_is_evaluated_on_another_day(tmp_path: Path, monkeypat
         train(named, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_template_without_a_date_records_none(tmp_path: Path) -> None:
     base = tmp_path / "base"
     tiny.base(base, "llama")

@@ -47,6 +47,7 @@ def kept(folder: Path) -> dict[str, bytes]:
     return {p.name: (p / ADAPTER).read_bytes() for p in sorted((folder / "kept").iterdir())}
 
 
+@pytest.mark.slow
 def test_every_so_many_steps_and_both_ends(whole: Path, options: dict[str, Any], tmp_path: Path) -> None:
     from peft import PeftModel
     from safetensors.torch import load
