@@ -32,9 +32,15 @@ def grid_of(spec: Mapping[str, Any]) -> Grid:
 
     Raises ValueError or TypeError, as Grid does, and ValueError for an unknown key.
     """
-    study = importlib.import_module(STUDY)
+    return _grid_of(importlib.import_module(STUDY), json.dumps(spec))
+
+
+@cache
+def _grid_of(study: Any, text: str) -> Grid:
+    """Return the grid of a specification as JSON; all readers of an artefact's runs ask for the same few grids."""
     from llm.config import TrainConfig
 
+    spec: dict[str, Any] = json.loads(text)
     known = ("preset", "options", *AXES)
     if unknown := [key for key in spec if key not in known]:
         raise ValueError(f"grids: {unknown[0]!r} is no part of a grid; there are {', '.join(known)}")

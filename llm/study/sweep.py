@@ -7,6 +7,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +89,19 @@ class Grid:
             dataclasses.replace(self.base, k=k)
         measures = self.measures if isinstance(self.measures, list | tuple) else (self.measures,)
         object.__setattr__(self, "measures", merged(measures))
-        self._configs()
+        self._configs  # noqa: B018 (invalid runs raise here)
 
     def runs(self) -> tuple[StudyRun, ...]:
         """Return every run once, those of the first seed first. Reads the files that the configuration names."""
         values = (getattr(self.base, name) for name in _DATA_OR_WEIGHTS)
         files = {v: content for v in values if v not in _WORDS and (content := _contents(Path(v)))}
-        named = (_named(config, files) for config in self._configs())
+        named = (_named(config, files) for config in self._configs)
         runs = {run.name: dataclasses.replace(run, measures=self.measures) for run in named}
         return tuple(runs.values())
 
+    @cached_property
     def _configs(self) -> list[TrainConfig]:
+        """Return the configuration of every combination of the axes."""
         configs = []
         for seed, order, method, k, lam in itertools.product(self.seeds, self.orders, self.methods, self.ks, self.lams):
             values: dict[str, Any] = {"method": method, "lam": lam, "order": order, "k": k, "seed": seed}
