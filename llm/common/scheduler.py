@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from llm.common.processes import Child
 
+REPORT_SHARE = 0.02  # of the time, at most, that reports take: their length grows with the number of jobs
 POLL_EVERY = 0.05  # seconds; an idle core costs more than a poll
 
 
@@ -88,9 +89,10 @@ class Scheduler(Generic[J]):
 
         stop    number of stop requests so far: the first sends SIGTERM to the running jobs, which are waited for; the
                 second kills them
-        report  called at least every `pause` seconds while jobs run, and at the end
+        report  called about every `pause` seconds while jobs run, less often if it takes long (0: at every poll), and at the
+                end
         """
-        reported = -pause
+        due = 0.0
         try:
             while self.running or (self.waiting and not self.stopping):
                 if stop() and not self.stopping:
@@ -103,9 +105,11 @@ class Scheduler(Generic[J]):
                     self._poll(one)
                 while not self.stopping and not stop() and self._begin():
                     pass
-                if time.monotonic() - reported >= pause or not self.running:
-                    reported = time.monotonic()
+                now = time.monotonic()
+                if now >= due or not self.running:
                     report()
+                    took = time.monotonic() - now
+                    due = now + took + (max(pause, took / REPORT_SHARE) if pause else 0.0)
                 if self.running:
                     time.sleep(min(pause, poll_every))
         finally:

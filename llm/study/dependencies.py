@@ -37,6 +37,7 @@ class Prerequisites:
         return self.base | self.rest
 
 
+Common = tuple[tuple[Any, ...], ...]
 NOTHING = Prerequisites(frozenset(), frozenset())
 
 
@@ -89,7 +90,9 @@ class Rates:
     """Seconds a unit of work, from the metrics of the runs so far."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[TrainConfig, float]] = {}
+        self._known: dict[str, float] = {}
+        self._common: dict[str, Common] = {}  # what a run has in common with others, by the run's name
+        self._means: dict[tuple[Any, ...], float] = {}  # by what runs have in common; empty after an update
 
     def __len__(self) -> int:
         """Return the number of runs with a measured rate."""
@@ -99,7 +102,9 @@ class Rates:
         """Update a run's rate from the last line of its metrics."""
         if line["step"] and float(line["seconds"]) > 0.0:
             done = work(run.config) * line["step"] / run.config.steps
-            self._known[run.name] = (run.config, float(line["seconds"]) / done)
+            self._known[run.name] = float(line["seconds"]) / done
+            self._common_of(run)
+            self._means = {}
 
     def of(self, run: StudyRun) -> float:
         """Return the rate of a run, or the mean rate of the runs that are most like it.
@@ -108,12 +113,23 @@ class Rates:
         any measured rate: a guess for the embedded worlds, nan for other models.
         """
         if run.name in self._known:
-            return self._known[run.name][1]
-        for alike in (_kind, _shape, lambda _: ()):
-            rates = [rate for config, rate in self._known.values() if alike(config) == alike(run.config)]
-            if rates:
-                return sum(rates) / len(rates)
+            return self._known[run.name]
+        if not self._means:
+            rates: dict[tuple[Any, ...], list[float]] = {}
+            for name, rate in self._known.items():
+                for common in self._common[name]:
+                    rates.setdefault(common, []).append(rate)
+            self._means = {common: sum(own) / len(own) for common, own in rates.items()}
+        for common in self._common_of(run):
+            if common in self._means:
+                return self._means[common]
         return _GUESS if run.config.model == "embedded" and run.config.world_size != "large" else math.nan
+
+    def _common_of(self, run: StudyRun) -> Common:
+        """Return what makes runs like this one, the closest first."""
+        if run.name not in self._common:
+            self._common[run.name] = ("kind", *_kind(run.config)), ("shape", *_shape(run.config)), ()
+        return self._common[run.name]
 
 
 def _step_work(config: TrainConfig) -> float:

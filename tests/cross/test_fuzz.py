@@ -1,6 +1,6 @@
 """Damaged inputs: one line and status 2, or a run that is right; never a traceback, never a hang, nothing overwritten.
 
-Every example damages one file of a valid input at random. `make test` tries 100, `make test-deep` 10,000.
+Every example damages one file of a valid input at random. `make test` tries 300, `make test-deep` 10,000.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from llm.data.splits import load_datasets
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
 
-TOTAL = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 100
+TOTAL = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300
 SHARES = {"set": 0.7, "run on a set": 0.06, "model": 0.12, "adapter": 0.05, "checkpoint": 0.07}
 SECONDS = 60  # longer is a hang
 
