@@ -89,8 +89,8 @@ class Scheduler(Generic[J]):
 
         stop    number of stop requests so far: the first sends SIGTERM to the running jobs, which are waited for; the
                 second kills them
-        report  called about every `pause` seconds while jobs run, less often if it takes long (0: at every poll), and at the
-                end
+        report  called about every `pause` seconds while jobs run (0: at every poll), less often if it takes long, and
+                at the end
         """
         due = 0.0
         try:
