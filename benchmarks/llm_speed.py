@@ -31,8 +31,17 @@ QUICK_METHODS = dataclasses.replace(METHODS, batches=30)
 QUICK_MEMORY = dict(list(QUICK.items())[1:])  # a process each, and the larger vocabulary takes minutes
 
 
-def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars: Mapping[str, float]) -> list[Row]:
-    """Measure seconds a real token in turns, after one unmeasured call of each side.
+def turns(
+    name: str,
+    calls: Mapping[str, Callable[[], Turn]],
+    repeats: int,
+    bars: Mapping[str, float],
+    *,
+    warm: bool = True,
+) -> list[Row]:
+    """Measure seconds a real token in turns.
+
+    warm  call each side once before, unmeasured; where a call takes minutes its first is like the others
 
     The bars are on processor time, or on the clock where a GPU works. The other is shown beside it.
     """
@@ -40,14 +49,17 @@ def turns(name: str, calls: Mapping[str, Callable[[], Turn]], repeats: int, bars
 
     frozen = gc.get_freeze_count()
     gc.freeze()  # the imported libraries: to go through them at every collection takes longer than a small turn
-    counts = {label: call().tokens for label, call in calls.items()}
-    if len(set(counts.values())) > 1:
-        raise AssertionError(f"{name}: not the same rows on all sides, but {counts} tokens")
     by_side: dict[str, list[Turn]] = {label: [] for label in calls}
-    for _ in range(repeats):
+    for turn in range(-1 if warm else 0, repeats):
         for label, call in calls.items():
             gc.collect()
             by_side[label].append(call())
+            if not warm:
+                print(f"{name}, {label}, turn {turn + 1} of {repeats}: {by_side[label][-1].clock:.0f} s", flush=True)
+    counts = {label: measured[0].tokens for label, measured in by_side.items()}
+    if len(set(counts.values())) > 1:
+        raise AssertionError(f"{name}: not the same rows on all sides, but {counts} tokens")
+    by_side = {label: measured[1 if warm else 0 :] for label, measured in by_side.items()}
     if not frozen:
         gc.unfreeze()
     on_gpu = torch.cuda.is_available()
@@ -96,7 +108,7 @@ def sft(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
     return rows + turns(f"SFT, {shape}, gradient checkpointing", checkpointing, repeats, {"TRL": SFT_BAR})
 
 
-def _sft(shape: str, size: Workload, repeats: int) -> list[Row]:
+def _sft(shape: str, size: Workload, repeats: int, *, warm: bool = True) -> list[Row]:
     prepare()
     from benchmarks import llm_ours, llm_trl
     from toyopt.algorithms import SFT
@@ -106,7 +118,7 @@ def _sft(shape: str, size: Workload, repeats: int) -> list[Row]:
         "TRL": llm_trl.sft(size),
         "TRL, head on labels only": llm_trl.sft(size, compact=True),
     }
-    return turns(f"SFT, {shape}", sides, repeats, dict.fromkeys(list(sides)[1:], SFT_BAR))
+    return turns(f"SFT, {shape}", sides, repeats, dict.fromkeys(list(sides)[1:], SFT_BAR), warm=warm)
 
 
 def dpo(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
@@ -123,7 +135,7 @@ def dpo(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
     return rows + turns(f"DPO, {shape}, gradient checkpointing", checkpointing, repeats, {"TRL": DPO_BAR})
 
 
-def _dpo(shape: str, size: Workload, repeats: int) -> list[Row]:
+def _dpo(shape: str, size: Workload, repeats: int, *, warm: bool = True) -> list[Row]:
     prepare()
     from benchmarks import llm_ours, llm_trl
     from toyopt.algorithms import DPO
@@ -136,13 +148,13 @@ def _dpo(shape: str, size: Workload, repeats: int) -> list[Row]:
         "TRL, precomputed, head on labels only": llm_trl.dpo(size, precomputed=True, compact=True),
     }
     bars = {label: PRECOMPUTED_BAR if "precomputed" in label else DPO_BAR for label in list(sides)[1:]}
-    return turns(f"DPO, {shape}", sides, repeats, bars)
+    return turns(f"DPO, {shape}", sides, repeats, bars, warm=warm)
 
 
 def real(size: RealSize, repeats: int = 2) -> list[Row]:
     """Measure (m) a model and sets from disk beside TRL: seconds a real token, and peak memory."""
     name = f"{Path(size.path).name}, {size.precision}, batches of {size.batch_sft} and {size.batch_preference}"
-    timed = _sft(name, size, repeats) + _dpo(name, size, repeats)
+    timed = _sft(name, size, repeats, warm=False) + _dpo(name, size, repeats, warm=False)
     compared = [
         ("SFT", "llm sft", {"trl sft": 1.0, "trl sft, head on labels only": 1.0}),
         ("DPO", "llm dpo", {"trl dpo": 1.0, "trl dpo, head on labels only": 1.0}),
