@@ -131,12 +131,12 @@ def test_a_second_run_requests_only_missing_verdicts(tmp_path: Path) -> None:
 
 
 def test_requests_under_way_at_an_error_are_kept(tmp_path: Path) -> None:
-    failed = threading.Event()
+    failed, all_asked = threading.Event(), threading.Barrier(3)
 
     def answer(_body: Body, number: int) -> Answer:
         if number == 1:
-            return Answer(status=400, raw="no", before=failed.set)
-        return Answer("m", before=lambda: (failed.wait(20.0), time.sleep(0.1)))
+            return Answer(status=400, raw="no", before=lambda: (all_asked.wait(20.0), failed.set()))
+        return Answer("m", before=lambda: (all_asked.wait(20.0), failed.wait(20.0), time.sleep(0.1)))
 
     path = tmp_path / "v.jsonl"
     with serving(answer) as server, open_verdicts(path) as kept, pytest.raises(ValueError, match="status 400, no"):
