@@ -140,7 +140,7 @@ def _common(chosen: list[Message], rejected: list[Message]) -> int:
 
 
 def _same_question(prompt: Text, messages: list[Message]) -> bool:
-    """Return whether a prompt asks what messages ask, whatever the white space and the system message."""
+    """Return whether a prompt and messages ask the same, white space and system message aside."""
     asked = [text_of(message).split() for message in as_messages(prompt, "user") if message["role"] != "system"]
     said = [text_of(message).split() for message in messages if message["role"] != "system"]
     return asked == said or (isinstance(prompt, str) and asked[-1:] == said[-1:])
