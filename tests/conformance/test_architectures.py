@@ -1,7 +1,7 @@
 """Every architecture of transformers: the trainer's numbers beside plain forward passes of each row alone.
 
 The rows are shorter and longer than every window, chunk and original context; the models are those of
-`support.architectures`. `make test-deep` takes all of them, `make test` the representatives and an eighth of the others.
+`support.architectures`. `make test-deep` takes all of them, `make test` the representatives and every eighth other one.
 """
 
 from __future__ import annotations
