@@ -24,6 +24,9 @@ settings.register_profile("quick", parent=_COMMON, max_examples=20, derandomize=
 settings.register_profile("deep", parent=_COMMON, max_examples=200, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
+# Only a loss of power tells whether a file was synced: here it would cost some milliseconds for every file written.
+os.fsync = lambda _: None
+
 _MANY = 50  # modules: what transformers, peft and the like import when they are first used
 _frozen = 0  # modules that were loaded at the last freeze
 

@@ -16,6 +16,7 @@ from llm.models.policy import Policy  # noqa: E402
 from llm.training.objective import Objective  # noqa: E402
 
 
+@pytest.mark.slow
 def test_the_authors_way_has_the_same_losses() -> None:
     """Logits everywhere and padding or not: the two losses are those that `llm` trains on."""
     model = TINY.model()

@@ -23,6 +23,8 @@ def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("HF_HUB_OFFLINE", "TQDM_DISABLE"):  # set by the benchmarks; afterwards as before
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr("gc.unfreeze", lambda: None)  # to collect imported libraries takes longer than all turns
+    turns = llm_speed.turns
+    monkeypatch.setattr(llm_speed, "turns", lambda *args, **options: turns(*args, **{**options, "warm": False}))
     rows = llm_speed.sft(SHAPE, 1) + llm_speed.dpo(SHAPE, 1) + llm_speed.authors(SHAPE, 1) + llm_speed.methods(TINY, 1)
     names = [label for row in rows for label in row.times]
     assert {
@@ -38,6 +40,7 @@ def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> N
     assert any(row.bars for row in rows)
 
 
+@pytest.mark.slow
 def test_different_rows_are_not_compared() -> None:
     calls = {str(n): lambda n=n: llm_ours.Turn(1.0, 1.0, n, {SFT: 1}) for n in (5, 6)}
     with pytest.raises(AssertionError, match="not the same rows"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import Any
 
 import pytest
 from support import architectures
@@ -21,30 +20,26 @@ gc.freeze()  # an engine collects garbage when it closes, half a second each wit
 
 # PEFT says so of fused experts' parameters, which its own choice of layers leaves out.
 pytestmark = pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning")
-FAST = ("mistral", "phi3+longrope", "t5/seq2seq")
+DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 REPRESENTATIVES = (
-    "mistral", "gemma2", "gpt_oss", "llama4_text", "phi3+longrope", "mixtral", "bamba", "mamba2", "qwen3_next",
-    "deepseek_v3", "gpt2", "gpt_neo", "bloom", "t5/seq2seq", "bart/seq2seq",
+    "mistral", "gemma2", "gpt_oss", "llama4_text", "phi3+longrope", "bamba", "qwen3_next", "deepseek_v3", "gpt2",
+    "t5/seq2seq", *(("mixtral", "mamba2", "gpt_neo", "bloom", "bart/seq2seq") if DEEP else ()),
 )  # fmt: skip
 
 
 TRAINED = sorted(set(architectures.names()) - set(architectures.LEFT_OUT) - set(architectures.REFUSED))
-STRIDE = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 8
+STRIDE = 1 if DEEP else 8
 # The layouts that the representatives are compared in include the one of this test.
-CHOSEN = [name for i, name in enumerate(TRAINED) if i % STRIDE == 0 and name not in REPRESENTATIVES] + list(FAST)
-
-
-def slow(names: Any) -> list[Any]:
-    """Return names as parameters, of which those not in FAST are marked as slow."""
-    return [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in names]
+CHOSEN = [name for i, name in enumerate(TRAINED) if i % STRIDE == 0 and name not in REPRESENTATIVES]
 
 
 def wrong(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.holds is False]
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
-@pytest.mark.parametrize("name", slow(CHOSEN))
+@pytest.mark.parametrize("name", CHOSEN)
 def test_numbers_are_those_of_plain_forward_passes(name: str) -> None:
     findings = check_layouts(subject(name), {"as configured": {}})
     assert wrong(findings) == []

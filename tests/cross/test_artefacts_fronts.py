@@ -16,6 +16,7 @@ from figures.artefacts import cost, fig1, fig3, fig4, fig7, fig8
 ALL = (fig1, fig3, fig4, fig7, fig8, cost)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ALL)
 @pytest.mark.parametrize(
     "scale", ["smoke", pytest.param("embedded", marks=pytest.mark.slow), pytest.param("paper", marks=pytest.mark.slow)]
@@ -32,6 +33,7 @@ def test_data_of_every_scale_are_sound_and_drawn(module, scale, monkeypatch):
     assert {"Sequential", "ALRIGHT"} <= names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ALL)
 def test_one_seed_has_no_interval_and_is_drawn(module, monkeypatch):
     MadeUpRuns(monkeypatch)

@@ -186,6 +186,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_trainer_follows_the_simulator(name: str, world: World, tmp_path: Path) -> None:
     options, rule = METHODS[name]
@@ -212,6 +213,7 @@ def assert_no_tie(problem: Problem, rule: Maxright, run: Any) -> None:
         stored[chosen] = values[t, chosen]
 
 
+@pytest.mark.slow
 def test_alright_follows_the_simulator_on_the_steps_of_its_own_coin(world: World, tmp_path: Path) -> None:
     """Its steps are those of stages of one step, in the order that `draw` gives for the run's seed."""
     theta, lines = trained(world, tmp_path, method="alright")
@@ -222,6 +224,7 @@ def test_alright_follows_the_simulator_on_the_steps_of_its_own_coin(world: World
     assert_follows(world, theta, lines, run.path())
 
 
+@pytest.mark.slow
 def test_alright_follows_the_simulators_alright_when_both_have_one_coin(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

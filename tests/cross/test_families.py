@@ -160,6 +160,7 @@ def test_an_adapter_on_top_of_another_trains_alone_and_joins_exactly() -> None:
     assert all(".stage1." in n for n, p in model.named_parameters() if p.requires_grad)
 
 
+@pytest.mark.slow
 def test_a_saved_adapter_comes_back(tmp_path: Path) -> None:
     model = add_adapter(tiny.model(), config(), seed=1)
     stir(model, 3)
@@ -188,6 +189,7 @@ def test_folders_without_an_adapter_or_with_anothers(tmp_path: Path) -> None:
         load_adapter(tiny.model("llama"), str(folder), trainable=False)
 
 
+@pytest.mark.slow
 def test_bases_and_tokenisers_are_loaded_or_refused_in_one_line(tmp_path: Path) -> None:
     base = tiny.base(tmp_path / "base", "llama")
     assert torch.equal(logits(load_base(str(base), config())), logits(tiny.model("llama")))

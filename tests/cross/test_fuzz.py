@@ -167,9 +167,12 @@ def copied(place: Path, *, without: str = "") -> Iterator[Path]:
 
 
 def damaged_set(place: Path, folder: Path, draw: Random) -> tuple[str, Path, str]:
-    """Damage one set in `folder`; return its kind, its path and the change."""
+    """Damage a copy of one set in `folder`; return its kind, its path and the change."""
     kind = draw.choice(("sft", "preference"))
-    path = folder / "sets" / draw.choice(sorted((place / "sets").glob(f"{kind}*"))).name
+    source = draw.choice(sorted((place / "sets").glob(f"{kind}*")))
+    path = folder / "sets" / source.name
+    path.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source, path)
     return kind, path, mutation.damage(path, draw)
 
 
@@ -178,7 +181,6 @@ def damaged_set(place: Path, folder: Path, draw: Random) -> tuple[str, Path, str
 def test_sets(place: Path, tmp_path: Path, seed: int) -> None:
     """The errors that the command line shows as one line, raised where they arise; every row that is left has ids."""
     draw = Random(seed)
-    shutil.copytree(place / "sets", tmp_path / "sets", dirs_exist_ok=True)
     kind, path, change = damaged_set(place, tmp_path, draw)
     before = path.read_bytes()
     files = {"sft": str(place / "sets/sft.jsonl"), "preference": str(place / "sets/preference.jsonl"), kind: str(path)}

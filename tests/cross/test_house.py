@@ -134,6 +134,7 @@ for module in pkgutil.iter_modules(llm.common.__path__, "llm.common."):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_llm_and_its_common_part_import_without_torch() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -256,11 +257,13 @@ def test_a_draw_that_reads_is_found() -> None:
     assert files_read(drawing(tree)[0]) == {"json", "read_text"}
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_without_pyplot() -> None:
     for path in source_tree.python_files(ROOT, "figures"):
         assert not any("pyplot" in name for name in imported(parse(path))), path
 
 
+@pytest.mark.slow
 def test_no_file_holds_a_path_of_some_machine() -> None:
     files = [p for p in tracked("*") if p != Path(__file__) and p.suffix not in (".png", ".pdf")]
     assert len(files) > 100

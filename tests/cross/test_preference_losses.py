@@ -132,6 +132,7 @@ def referred(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["simpo", "orpo"])
 def test_a_run_reports_its_own_loss_and_f_dpo_on_held_out_rows(name: str, tmp_path: Path, referred: list[int]) -> None:
     asked = config(tmp_path, preference_loss=name, method="mix", lam=0.4, eval_on_train=True)
@@ -227,6 +228,7 @@ def test_gaps_are_from_dpos_optimum_and_maxright_has_its_own(tmp_path: Path, tra
     assert trained == ["optimum of f_SIMPO"]
 
 
+@pytest.mark.slow
 def test_maxright_estimates_its_own_optimum(tmp_path: Path) -> None:
     steps, watched = run(config(tmp_path, method="maxright", k=2, preference_loss="orpo"))
     assert all(x["gap_orpo"] >= 0.0 or x["age_orpo"] > 0 for x in steps)
@@ -247,6 +249,7 @@ def test_the_caches_of_runs_on_dpo_keep_their_names(tmp_path: Path) -> None:
     assert key_values(single_objective_config(other, 0, 3)) == values
 
 
+@pytest.mark.slow
 def test_a_run_from_before_an_option_existed_is_still_that_run(tmp_path: Path) -> None:
     from llm.common.files import write_json
 

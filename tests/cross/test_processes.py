@@ -83,8 +83,9 @@ class Runs:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path, runs: Runs) -> None:
-    runs.all(tmp_path / "two", CASES, world=2)
-    for case in CASES:
+    cases = [case for case in CASES if case != "alright"]  # which the last but one test has
+    runs.all(tmp_path / "two", cases, world=2)
+    for case in cases:
         folder = tmp_path / "two" / case
         assert_alike(folder, runs.one(case))
         assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["processes"] == 2

@@ -141,6 +141,7 @@ def test_what_is_finished_is_returned_as_it_is(tmp_path: Path, common: dict[str,
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"} == before
 
 
+@pytest.mark.slow
 def test_a_second_process_is_kept_out(tmp_path: Path, common: dict[str, Any]) -> None:
     from filelock import FileLock
 

@@ -101,6 +101,7 @@ def test_a_model_needs_its_tokenizer(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_all_weights_of_a_model_in_memory(tmp_path: Path) -> None:
     model = tiny.model()
     before = model.get_input_embeddings().weight.clone()

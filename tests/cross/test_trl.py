@@ -124,6 +124,7 @@ def of_row(batch: dict[str, torch.Tensor], i: int, what: str) -> list[int]:
     return [int(x) for x in batch[what][i][batch["attention_mask"][i] == 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("parts", [1, 3])
 def test_sft_is_trls(direct: bool, parts: int) -> None:
@@ -152,6 +153,7 @@ def dpo_task(*, shared: bool) -> Objective:
     return Objective("dpo", found, DPOLoss(BETA), reference, share_prompt=shared)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("parts", [1, 3])

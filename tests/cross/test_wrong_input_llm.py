@@ -230,6 +230,7 @@ def run(folder: Path) -> Path:
     return train(TrainConfig(**{**_options(folder), "out": str(out)}), quiet=True).folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "begins", "shows"),
     [
@@ -257,6 +258,7 @@ def test_a_run_is_never_lost(
     assert _tree(run) == before
 
 
+@pytest.mark.slow
 def test_adapters_of_another_base(folder: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.model(hidden=32).save_pretrained(folder / "wide")
     tiny.tokenizer().save_pretrained(folder / "wide")

@@ -59,6 +59,7 @@ print(statuses, [name for name in {HEAVY!r} if name in sys.modules])
     assert done.stdout.endswith("] []\n"), done.stdout
 
 
+@pytest.mark.slow
 def test_help_shows_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     import dataclasses
 

@@ -215,6 +215,7 @@ def test_preset_in_a_file_and_on_the_command_line(tmp_path: Path) -> None:
     assert config("--config", str(file), "--preset", "pythia-1b") == TrainConfig.preset("pythia-1b", lr=5e-4)
 
 
+@pytest.mark.slow
 def test_the_embedded_preset_is_not_for_other_models(tmp_path: Path) -> None:
     assert config() == TrainConfig.preset("embedded")
     assert config("--lam", "0.3", "--sft", "x.jsonl") == TrainConfig.preset("embedded", lam=0.3, sft="x.jsonl")
@@ -223,6 +224,7 @@ def test_the_embedded_preset_is_not_for_other_models(tmp_path: Path) -> None:
     assert config("--config", str(tmp_path / "my.yml")) == TrainConfig(model="x")
 
 
+@pytest.mark.slow
 def test_a_file_is_judged_together_with_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     file.write_text('f_star = "given"\nlam = 3\n', encoding="utf-8")

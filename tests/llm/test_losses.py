@@ -17,6 +17,7 @@ NO_COUNTS = torch.zeros(0)
 logp = st.floats(-400, -1 / 64)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(logp, logp, logp, logp), min_size=1, max_size=5), st.sampled_from([0.05, 0.1, 1.0]))
 def test_dpo_is_equation_1(pairs: list[tuple[float, float, float, float]], beta: float) -> None:
     """-log σ(β (log π(y_w)/π_ref(y_w) - log π(y_l)/π_ref(y_l))), and its gradient in both log-probabilities."""
@@ -51,6 +52,7 @@ def as_tensors(pairs: list[tuple[float, float, int, int]]) -> tuple[torch.Tensor
     return now, torch.tensor([n for *_, nw, nl in pairs for n in (nw, nl)])
 
 
+@pytest.mark.slow
 @given(st.lists(pair, min_size=1, max_size=5), st.sampled_from([0.1, 2.5]), st.sampled_from([0.0, 0.5, 1.6]))
 def test_simpo_is_its_equation_6(pairs: list[tuple[float, float, int, int]], beta: float, gamma: float) -> None:
     """-log σ(β/|y_w| log π(y_w) - β/|y_l| log π(y_l) - γ), and its gradient."""

@@ -186,6 +186,7 @@ def _serve() -> None:
 
     import_libraries()
     gc.collect()
+    os.fsync = lambda _: None  # as in conftest.py
     gc.freeze()  # children need not go through all of the imported libraries at every collection
     for line in sys.stdin:
         job = json.loads(line)

@@ -31,6 +31,7 @@ values = st.lists(st.floats(-5, 5), min_size=1, max_size=12)
 # BestSoFar.
 
 
+@pytest.mark.slow
 @given(values, st.sampled_from([0.0, 0.5, 0.9]))
 def test_the_estimate_is_the_lowest_exponential_mean(seen: list[float], memory: float) -> None:
     """In fractions: Σ memory^(n-j) v_j / Σ memory^(n-j), the lowest over n."""

@@ -290,6 +290,7 @@ EVIDENCE: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_the_evidence_is_as_wide_as_it_was_published(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert summary(claim, monkeypatch) == EVIDENCE[claim]

@@ -107,6 +107,7 @@ def test_every_claim_is_there_once(verdicts: dict[str, str]) -> None:
     assert len(verdicts) == 3 * (1 + 2 + 4 + 3) + 2 + 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "name", "verdict"),
     [
@@ -125,11 +126,13 @@ def test_a_claim_that_does_not_hold_is_not_seen(
     assert {c.name: c.verdict for c in judged()}[name] == verdict
 
 
+@pytest.mark.slow
 def test_no_empirical_claim_must_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, results())
     assert not any(check.must_hold for check in judged())
 
 
+@pytest.mark.slow
 def test_with_one_seed_everything_is_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row for row in results() if row["seed"] == 1]
     install(monkeypatch, rows)
@@ -144,6 +147,7 @@ def test_the_balance_is_of_normalized_gaps(dpo: float, sft: float, wanted: float
     assert empirical_claims.balance(row).tolist() == pytest.approx([wanted])
 
 
+@pytest.mark.slow
 def test_a_claim_has_its_place_as_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, results())
     by_name = {check.name: check for check in judged()}

@@ -35,6 +35,7 @@ def test_means_and_intervals_over_seeds(monkeypatch):
     assert data.extra["ideal"].tolist() == pytest.approx([0.1, 0.05])
 
 
+@pytest.mark.slow
 def test_the_csv_is_every_evaluation(monkeypatch):
     MadeUpRuns(monkeypatch)
     data = data_of(fig1, scale="smoke")
@@ -46,6 +47,7 @@ def test_the_csv_is_every_evaluation(monkeypatch):
     assert np.isnan(own["steps_dpo"][:-1]).all()
 
 
+@pytest.mark.slow
 def test_increases_are_over_sequential_of_the_same_lam_and_seed(monkeypatch):
     def slower(row):  # the machine is slower for one λ and one seed
         factor = 7.0 if row["lam"] == 0.75 and row["seed"] == 2 else 1.0

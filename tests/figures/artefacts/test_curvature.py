@@ -17,6 +17,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_signs_of_the_spectrum_are_counted() -> None:
     data = data_of(curvature)
@@ -38,6 +39,7 @@ def test_signs_of_the_spectrum_are_counted() -> None:
     assert "margin" in data.table
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_the_gap_of_the_mix_and_the_fitted_shapes() -> None:
     data = data_of(curvature, seeds=1)

@@ -52,6 +52,7 @@ def test_sequential_swings_between_extremes(data):
     assert path["f_sft"][-1] < 0.07 < 4.9 < path["f_dpo"][-1]
 
 
+@pytest.mark.slow
 def test_many_coins_from_other_seeds():
     again = fig2.compute(fig2.parameters(Request(scale="smoke", seeds=200, seed=10_000)))
     assert again.facts["ideal_distance_ALRIGHT_min"] > again.facts["ideal_distance_MAXRIGHT"]

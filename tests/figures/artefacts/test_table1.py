@@ -27,6 +27,7 @@ from figures.pipeline.paths import grid_of
 PAPER = Request(scale="paper")
 
 
+@pytest.mark.slow
 def test_a_mean_its_interval_and_how_many_were_asked(tmp_path: Path) -> None:
     data = computed(table1.ARTEFACT, tmp_path)
     row = row_of(data, quantity="win rate", method="Mix", lam=0.5)
@@ -42,6 +43,7 @@ def test_a_mean_its_interval_and_how_many_were_asked(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     data = computed(table1.ARTEFACT, tmp_path, replace(SMOKE, seeds=1))
     assert all(math.isnan(v) for v in (*data.table["low"], *data.table["high"]))
@@ -76,6 +78,7 @@ def test_the_papers_numbers_are_beside_those_with_sft_first(tmp_path: Path) -> N
     assert (ours["Mix"], ours["Sequential"]) == pytest.approx((70.0, 65.0))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_judged_is_missed(tmp_path: Path) -> None:
     parameters = table1.parameters(SMOKE)
     for spec in parameters["grids"].values():
@@ -86,6 +89,7 @@ def test_a_run_that_was_not_judged_is_missed(tmp_path: Path) -> None:
     assert "–" in texts(draw(data))
 
 
+@pytest.mark.slow
 def test_a_win_rate_that_is_not_its_counts_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = run_folders.measures
 
@@ -133,6 +137,7 @@ def test_the_questions_and_the_judge_are_named(monkeypatch: pytest.MonkeyPatch) 
     assert set(data.table["order"]) == {"SFT first"}
 
 
+@pytest.mark.slow
 def test_quantities_of_the_embedded_world_alone_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     data = computed_from(monkeypatch, rows_of(table1.parameters(PAPER)["grids"]))
     assert set(data.table["quantity"]) == {"accuracy", "win rate", "ties"}

@@ -48,6 +48,7 @@ def test_gaps_are_those_of_the_simulator(data):
         assert data.table["gap"][row].item() == pytest.approx(gap, abs=1e-11)
 
 
+@pytest.mark.slow
 def test_sizes_and_seeds():
     large = thm33.parameters(Request())
     assert (large["decades"], thm33.parameters(Request(scale="paper"))["decades"]) == (8, 8)
@@ -62,6 +63,7 @@ def test_sizes_and_seeds():
     np.testing.assert_array_equal(first["mix"], other["mix"])
 
 
+@pytest.mark.slow
 def test_mix_takes_the_step_of_the_caption(data):
     """θ_T in the recursion of the two sigmoids, α = 4/√(T+1)."""
     for lam, row in zip((0.1, 0.5, 0.9), data.extra["mix"], strict=True):

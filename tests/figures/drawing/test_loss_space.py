@@ -58,6 +58,7 @@ def test_a_figure_is_written_without_a_warning(monkeypatch):
     assert files["png"][:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_a_fifth_method_has_bars_of_its_own(monkeypatch):
     MadeUpRuns(monkeypatch)
     data = front_data(scale="smoke")

@@ -23,6 +23,7 @@ def run(cli: Cli, *arguments: str) -> int:
     return main([*arguments, "--out", str(cli.out)], cli.registry)
 
 
+@pytest.mark.slow
 def test_four_files_and_the_content_of_the_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli = cli_in_process(tmp_path, monkeypatch, pictures=True)
     assert run(cli, "--seed", "2", "--scale", "smoke") == 0
@@ -56,6 +57,7 @@ def test_four_files_and_the_content_of_the_json(tmp_path: Path, monkeypatch: pyt
     assert record["seconds"].keys() == {"compute", "draw"}
 
 
+@pytest.mark.slow
 def test_csv_has_full_precision(cli: Cli) -> None:
     run(cli)
     rows = (cli.out / "a.csv").read_text().splitlines()
@@ -74,6 +76,7 @@ def test_a_second_run_computes_and_changes_nothing(cli: Cli) -> None:
     assert cli.files() == before
 
 
+@pytest.mark.slow
 def test_a_colour_only_redraws(cli: Cli) -> None:
     run(cli)
     cli.log()
@@ -85,6 +88,7 @@ def test_a_colour_only_redraws(cli: Cli) -> None:
     assert (cli.out / "a.png").read_bytes() != picture
 
 
+@pytest.mark.slow
 def test_the_mathematics_recomputes(cli: Cli) -> None:
     run(cli)
     cli.log()
@@ -94,6 +98,7 @@ def test_the_mathematics_recomputes(cli: Cli) -> None:
     assert (cli.out / "a.csv").read_text().splitlines()[2].startswith("0.25,")
 
 
+@pytest.mark.slow
 def test_a_comment_changes_nothing(cli: Cli) -> None:
     run(cli)
     cli.log()
@@ -214,6 +219,7 @@ def test_out_that_cannot_be_written(cli: Cli, capsys: pytest.CaptureFixture[str]
     assert "cannot be written" in line
 
 
+@pytest.mark.slow
 def test_a_folder_in_use(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     cli.out.mkdir()
     with lock(cli.out / ".lock"):
@@ -224,6 +230,7 @@ def test_a_folder_in_use(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(cli) == 0
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_swept(cli: Cli) -> None:
     cli.out.mkdir()
     left = cli.out / f".a.csv.abc{UNFINISHED}"
@@ -250,6 +257,7 @@ def test_help_is_status_0(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--verify" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_data_come_back_from_the_cache_as_they_were(cli: Cli) -> None:
     run(cli)
     record = strict(cli.out / "a.json")
@@ -267,6 +275,7 @@ def test_the_data_come_back_from_the_cache_as_they_were(cli: Cli) -> None:
     assert cache.read(cli.out, "a", "0" * 64) is None
 
 
+@pytest.mark.slow
 def test_progress_in_plain_lines(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     run(cli)
     said = lines(capsys.readouterr().out)

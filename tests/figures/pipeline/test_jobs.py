@@ -52,7 +52,7 @@ def test_a_failing_artefact_is_reported_and_others_go_on(cli: Cli, capsys: pytes
     for name, (body, _) in FAILURES.items():
         cli.add(name, body=body)
     cli.add("good")
-    assert run(cli, "--jobs", "1") == 1
+    assert run(cli, "--jobs", "2") == 1
     said = capsys.readouterr()
     assert "Traceback" not in said.out + said.err
     assert (cli.out / "good.json").exists()

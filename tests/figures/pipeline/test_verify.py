@@ -139,6 +139,7 @@ def test_an_artefact_that_raises(cli: Cli, capsys: pytest.CaptureFixture[str]) -
     assert "ValueError: not today" in line
 
 
+@pytest.mark.slow
 def test_a_broken_check_fails_also_if_it_was_recorded_so(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     cli.add("a", bound=0.5)
     assert main(["--out", str(cli.out)], cli.registry) == 1
@@ -166,6 +167,7 @@ def claiming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [

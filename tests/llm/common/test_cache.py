@@ -193,6 +193,7 @@ def test_processes_that_fetch_the_same_entry_compute_it_once(cache: ContentCache
     assert made.read_text(encoding="utf-8") == "x"
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_process_that_waits_reports_this_and_computes_after_a_kill(cache: ContentCache, tmp_path: Path) -> None:
     code = FETCHER.replace("file.write", "print('computing', flush=True); sys.stdin.readline(); file.write")

@@ -316,6 +316,7 @@ def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
     assert not is_locked(tmp_path / ".lock")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_process_that_waits_gets_the_lock_after_the_holder(tmp_path: Path) -> None:
     holder, told = RunningScript(HOLDER, tmp_path / ".lock"), []

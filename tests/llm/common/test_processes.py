@@ -125,6 +125,7 @@ def test_output_is_appended_to_the_log_and_the_exit_status_is_returned(start: St
     assert text.count("Traceback (most recent call last):") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_command_is_stopped_and_killed_alone(start: Start, tmp_path: Path) -> None:
     victim, pid, _ = hang(start, tmp_path / "victim")
@@ -155,6 +156,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.process
 @pytest.mark.parametrize("way", ["fork", "process"])
@@ -177,6 +179,7 @@ def test_forks_begin_with_the_servers_imports(server: ForkServer, tmp_path: Path
     assert one["preloaded"] == two["preloaded"] == [one["parent"]]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_imports_that_fail_in_the_server_are_in_the_log_of_the_first_command(
     server: ForkServer, tmp_path: Path
@@ -188,6 +191,7 @@ def test_imports_that_fail_in_the_server_are_in_the_log_of_the_first_command(
     assert "OSError: no such library" in log
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.process
 def test_a_server_that_is_killed_takes_its_forks_along_and_is_replaced(server: ForkServer, tmp_path: Path) -> None:
@@ -203,6 +207,7 @@ def test_a_server_that_is_killed_takes_its_forks_along_and_is_replaced(server: F
     assert new["preloaded"] == [new["parent"]]
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.process
 def test_a_closed_server_leaves_nothing_and_starts_again_in_the_next_environment(
@@ -217,6 +222,7 @@ def test_a_closed_server_leaves_nothing_and_starts_again_in_the_next_environment
     assert (new["mark"], is_alive(new["parent"])) == ("new", True)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_process_has_one_server_at_a_time(server: ForkServer, tmp_path: Path) -> None:
     first, second = state(server, tmp_path / "first"), ForkServer()
@@ -229,6 +235,7 @@ def test_a_process_has_one_server_at_a_time(server: ForkServer, tmp_path: Path) 
     second.close()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_starting_leaves_this_process_as_it_was(server: ForkServer, tmp_path: Path) -> None:
     before, main = dict(os.environ), sys.modules["__main__"]
@@ -252,6 +259,7 @@ server.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_script_without_a_main_guard_is_not_run_again_in_its_children(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")

@@ -30,6 +30,7 @@ class Tomorrow(datetime.datetime):
         return datetime.datetime(2031, 5, 6, tzinfo=tz)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama3_2", "gptoss", "gptoss_training", "muse_glimmer"])
 def test_a_template_that_writes_today_has_the_same_ids_on_any_day(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = families.byte_level()

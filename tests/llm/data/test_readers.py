@@ -65,6 +65,7 @@ def test_every_form_of_a_source_gives_the_same_rows(tmp_path: Path, form: str) -
     assert rows.origin == str(source) or form in ("list", "dataset")
 
 
+@pytest.mark.slow
 def test_splits_are_told_by_name(tmp_path: Path) -> None:
     jsonl(tmp_path / "train.jsonl", SFT[:1])
     jsonl(tmp_path / "test.jsonl", SFT[1:])
@@ -117,6 +118,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_folders_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"the folder holds no .*\.jsonl.* and no saved dataset"):
         load(tmp_path, kind="sft")

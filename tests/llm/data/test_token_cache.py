@@ -49,6 +49,7 @@ def config(folder: Path, **changes: Any) -> TrainConfig:
     return TrainConfig(**{**{k: str(v) for k, v in sets.items()}, "held_out": 0.0, "max_length": 64, **changes})
 
 
+@pytest.mark.slow
 def test_the_second_time_nothing_is_tokenized(tmp_path: Path, tokenized: list[str]) -> None:
     first = load_datasets(config(tmp_path), tiny.tokenizer(), {})
     assert tokenized == ["sft", "preference"]
@@ -104,6 +105,7 @@ def test_whatever_the_ids_depend_on_is_tokenized_anew(tmp_path: Path, tokenized:
     assert len(tokenized) == 2 * len(variants) + 1
 
 
+@pytest.mark.slow
 def test_a_template_that_writes_the_date_is_tokenized_anew_each_day(
     tmp_path: Path, tokenized: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

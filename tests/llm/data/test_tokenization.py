@@ -42,6 +42,7 @@ def test_eos_can_be_named() -> None:
     assert tokenizer.pad_token is None  # and none was needed
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1)), min_size=1, max_size=4))
 def test_plain_rows_decode_to_themselves_and_generation_sees_the_same_prompt(

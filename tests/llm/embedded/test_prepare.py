@@ -70,6 +70,7 @@ def test_the_base_loads_like_any_other_model(made: Paths) -> None:
     assert torch.isfinite(model(**ids).logits).all()
 
 
+@pytest.mark.slow
 def test_every_text_is_tokenised_without_loss(made: Paths) -> None:
     tokenizer = AutoTokenizer.from_pretrained(made.base)
     texts = [part for document in documents(TINY.world) for part in document]
@@ -121,6 +122,7 @@ def test_only_tokens_after_the_prompt_are_learnt_and_every_document_comes_once_a
     assert learnt == {f"{d.response}<|endoftext|>" for d in told}
 
 
+@pytest.mark.slow
 def test_nothing_is_made_twice_and_the_dial_keeps_the_base(made: Paths, tmp_path: Path) -> None:
     said: list[tuple[str, float]] = []
     first = prepare(TINY, tmp_path, report=lambda what, done: said.append((what, done)))
@@ -148,6 +150,7 @@ def test_a_damaged_folder_is_made_anew(made: Paths, tmp_path: Path) -> None:
     assert first.questions.read_bytes() == made.questions.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_stopped_preparation_leaves_nothing(tmp_path: Path) -> None:
     def stop(what: str, done: float) -> None:
         if what == "pre-training the base" and done > 0.4:
@@ -179,6 +182,7 @@ def test_a_killed_preparation_leaves_nothing_that_counts(made: Paths, tmp_path: 
     assert [path for path in (tmp_path / "base").iterdir() if path.is_dir()] == [paths.base]
 
 
+@pytest.mark.slow
 def test_two_simultaneous_requests_make_one_base(tmp_path: Path) -> None:
     said: list[str] = []
     together = Barrier(2)

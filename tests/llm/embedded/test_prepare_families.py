@@ -70,6 +70,7 @@ def test_sizes_and_families_that_there_are_not() -> None:
     fails(lambda: TrainConfig(world_family="gpt"), ValueError, "world_family", "gpt")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_a_family_s_base_loads_and_shares_the_data(family: str, tmp_path: Path) -> None:
     paths = prepare(EmbeddedConfig(**TINY, family=family), tmp_path)

@@ -139,6 +139,7 @@ def test_a_task_of_the_harness_has_the_score_of_the_harness_alone(tmp_path: Path
     assert found["ours"]["metrics"]["acc"]["value"] == pytest.approx((10 * a + 14 * b) / 24)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("described")
 def test_what_is_measured_is_kept_when_the_next_task_refused(tmp_path: Path, tasks: Path) -> None:
     out = tmp_path / "there" / "scores.json"
@@ -151,6 +152,7 @@ def test_what_is_measured_is_kept_when_the_next_task_refused(tmp_path: Path, tas
         assert record["tasks"]["ours_a"]["questions"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("described")
 def test_prompts_that_are_cut_are_counted(tmp_path: Path, tasks: Path) -> None:
     base = tiny.base(tmp_path / "base")

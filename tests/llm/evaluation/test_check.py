@@ -93,6 +93,7 @@ def test_later_tokens_that_change_a_log_probability_are_found(monkeypatch: pytes
     assert wrong(architectures.subject("llama"))["model"] == {"no log-probability depends on later tokens"}
 
 
+@pytest.mark.slow
 def test_a_model_that_the_trainer_refuses_is_one_error() -> None:
     with pytest.raises(ValueError, match=r"^model: its prediction of a token depends on later tokens"):
         check_layouts(architectures.subject("cpmant"))
@@ -109,6 +110,7 @@ def test_the_command_exits_with_1_if_a_statement_does_not_hold(
     assert "1 of 3 statements do not hold" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_wrong_input_is_one_line(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--model", str(base / "absent")]) == 2
     assert main(["check", "--model", str(base), "--lora-targets", "query"]) == 2

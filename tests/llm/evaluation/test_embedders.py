@@ -85,6 +85,7 @@ def test_states_are_means_over_real_tokens(kind: str, base: str, encoder: Path) 
         assert embedder.longest == 16  # the tokenizer's, less than 32 places and 512
 
 
+@pytest.mark.slow
 def test_a_sentence_encoders_own_settings(encoder: Path, tmp_path: Path) -> None:
     """Its maximum length and its pooling, here the first token, come from its own files."""
     from sentence_transformers import SentenceTransformer

@@ -93,6 +93,7 @@ def test_other_engines_stop_too(run: Path, tmp_path: Path) -> None:
     assert own.decode(made[0, ids.shape[1] :]).split() == ["bax", "der", "<end>"]
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_greedy_is_greedy_whatever_the_base_says(base: Path) -> None:
     model, own = load_model(base)

@@ -118,6 +118,7 @@ def test_the_harness_finds_the_log_probabilities_of_training(family: str, bos: b
     assert values["acc_stderr,none"] == pytest.approx(math.sqrt(p * (1 - p) / (n - 1)))
 
 
+@pytest.mark.slow
 def test_an_example_is_another_question_with_its_right_answer() -> None:
     rows = questions()
     answers = {row["question"]: row["choices"][row["answer"]] for row in rows}
@@ -141,6 +142,7 @@ def test_an_example_is_another_question_with_its_right_answer() -> None:
     assert none.instances[0].args[0] == f"User: {rows[0]['question']}\nAssistant: "
 
 
+@pytest.mark.slow
 def test_templates_are_those_of_training() -> None:
     rows, tokenizer = questions(), tiny.tokenizer()
     tokenizer.chat_template = (

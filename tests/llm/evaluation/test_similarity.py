@@ -123,6 +123,7 @@ def options(base: str, tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["json", "csv"])
 def test_the_command(options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str) -> None:
     out = tmp_path / "there" / f"similar.{end}"
@@ -179,6 +180,7 @@ def test_exchanged_sets_are_refused(options: dict[str, Any], capsys: pytest.Capt
     assert "missing columns: a sft set needs" in said.err
 
 
+@pytest.mark.slow
 def test_the_embedded_world(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its training sets and its base are taken, from where the configuration has them."""
     from types import SimpleNamespace

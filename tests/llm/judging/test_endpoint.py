@@ -37,6 +37,7 @@ def ask(url: str, **options: Any) -> str:
         return asker(ASK)
 
 
+@pytest.mark.slow
 def test_what_is_sent() -> None:
     with serving(lambda *_: Answer("fine")) as server:
         assert ask(server.url + "/", key=SECRET) == "fine"
@@ -54,6 +55,7 @@ def test_busy_and_then_well(status: int) -> None:
     assert len(server.asked) == 3
 
 
+@pytest.mark.slow
 def test_retry_after_is_respected_and_nothing_else_is_slept() -> None:
     def answer(_body: Body, number: int) -> Answer:
         return Answer(status=429, headers={"Retry-After": "0.3"}) if number == 0 else Answer()
@@ -126,6 +128,7 @@ def test_slow_answers_time_out_and_are_asked_for_again() -> None:
     assert len(server.asked) >= 2
 
 
+@pytest.mark.slow
 def test_who_never_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"

@@ -34,6 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(TrainConfig(**options), quiet=True).folder
 
 
+@pytest.mark.slow
 def test_a_runs_own_held_out_rows_are_those_of_training(run: Path) -> None:
     from llm.models.loading import load_tokenizer
     from llm.training.run_folder import load_run

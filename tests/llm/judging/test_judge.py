@@ -53,6 +53,7 @@ def answers(folder: Path, said: list[str]) -> str:
     return door.write(folder / "answers.jsonl", rows)
 
 
+@pytest.mark.slow
 def test_the_numbers_against_a_file_and_against_another_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +75,7 @@ def test_the_numbers_against_a_file_and_against_another_model(
         assert "against " + other in found.out
 
 
+@pytest.mark.slow
 def test_a_prompt_from_a_file_is_another_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Verdicts of either prompt are kept apart."""
     prompt = tmp_path / "mine.txt"
@@ -94,6 +96,7 @@ def test_a_prompt_from_a_file_is_another_question(tmp_path: Path, capsys: pytest
     assert absent.err.startswith("error: judge_prompt: must be ours, alpacaeval or a file")
 
 
+@pytest.mark.slow
 def test_invalid_verdicts_are_reported_and_all_invalid_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +115,7 @@ def test_invalid_verdicts_are_reported_and_all_invalid_is_an_error(
     assert "not one of 6 instances has a valid verdict" in found.err
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_fails_is_one_line_and_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +211,7 @@ def classify(body: Body, _number: int) -> Answer:
     return Answer(f"I see.\n{json.loads(line)['answer']}")
 
 
+@pytest.mark.slow
 def test_sorry_bench_from_a_file_of_its_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"question_id": i, "category": "1", "turns": [f"do {i}"], "prompt_style": "base"} for i in range(5)]
     rows += [{"question_id": 1, "category": "1", "turns": ["d0 1"], "prompt_style": "slang"}]

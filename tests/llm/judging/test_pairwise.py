@@ -41,6 +41,7 @@ def prefers(word: str, otherwise: str = "m") -> Any:
     return answer
 
 
+@pytest.mark.slow
 def test_both_orders_are_asked_and_agree() -> None:
     with serving(prefers("our")) as server:
         scores, firsts, singles = judge_pairs(PAIRS, EndpointJudge(judge_at(server.url), Verdicts()))
@@ -55,6 +56,7 @@ def test_both_orders_are_asked_and_agree() -> None:
         assert judge_pairs(PAIRS, EndpointJudge(judge_at(server.url), Verdicts()))[0] == [LOSS] * 5
 
 
+@pytest.mark.slow
 def test_a_judge_that_prefers_the_first_position_ties() -> None:
     with serving(lambda *_: Answer("m")) as server:
         scores, firsts, _ = judge_pairs(PAIRS, EndpointJudge(judge_at(server.url), Verdicts()))
@@ -78,6 +80,7 @@ def test_how_verdicts_combine() -> None:
         assert combined(one) != combined(one)  # NaN
 
 
+@pytest.mark.slow
 def test_nonsense_is_an_invalid_verdict_and_is_kept(tmp_path: Path) -> None:
     def answer(body: Body, _number: int) -> Answer:
         return Answer("I cannot tell." if "our answer 2" in outputs(body)[0] else "m")
@@ -92,6 +95,7 @@ def test_nonsense_is_an_invalid_verdict_and_is_kept(tmp_path: Path) -> None:
     assert len(server.asked) == 10  # it is not asked again
 
 
+@pytest.mark.slow
 def test_no_more_at_a_time_than_allowed() -> None:
     meet = threading.Barrier(3)
 
@@ -103,6 +107,7 @@ def test_no_more_at_a_time_than_allowed() -> None:
     assert server.most == 3
 
 
+@pytest.mark.slow
 def test_a_second_run_requests_only_missing_verdicts(tmp_path: Path) -> None:
     path = tmp_path / "there" / "verdicts.jsonl"
 
@@ -130,6 +135,7 @@ def test_a_second_run_requests_only_missing_verdicts(tmp_path: Path) -> None:
     assert {"key", "judge", "template", "first", "prompt", "answer", "reference", "reply", "verdict"} == set(lines[0])
 
 
+@pytest.mark.slow
 def test_requests_under_way_at_an_error_are_kept(tmp_path: Path) -> None:
     failed, all_asked = threading.Event(), threading.Barrier(3)
 

@@ -43,6 +43,7 @@ def test_what_is_no_score_is_refused() -> None:
             bootstrap(values, resamples=100, rng=chance())
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.statistical
 def test_the_interval_is_scipys_percentile_bootstrap() -> None:

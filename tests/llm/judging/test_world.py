@@ -163,6 +163,7 @@ def test_an_instance_of_the_worlds(paths: Paths) -> None:
 # the command
 
 
+@pytest.mark.slow
 def test_the_command_on_a_run(run: Path, paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "there" / "verdicts.jsonl"
     said = door.call(capsys, "judge", model=run, out=out, max_new_tokens=8)

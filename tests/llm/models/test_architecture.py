@@ -108,6 +108,7 @@ def gradients(made: Any) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["t5", "scaled", "bart"])
 @pytest.mark.parametrize("shared", [False, True])
 def test_log_probabilities_and_gradients_are_those_of_transformers_own_loss(kind: str, shared: bool) -> None:
@@ -127,6 +128,7 @@ def test_log_probabilities_and_gradients_are_those_of_transformers_own_loss(kind
             torch.testing.assert_close(gradient, expected[name], atol=2e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_its_neighbours_but_on_its_whole_prompt() -> None:
     policy = Policy(adapted())
     with torch.no_grad():
@@ -259,6 +261,7 @@ def test_a_stopped_run_goes_on_and_is_evaluated_and_merged(tmp_path: Path) -> No
     assert json.loads((result.folder / "adapter_config.json").read_text())["task_type"] == "SEQ_2_SEQ_LM"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["t5", "bart"])
 def test_answers_are_the_most_likely_tokens_after_the_prompts_of_training(kind: str) -> None:
     made, texts = model(kind), ["bax der gom", "kus", "lal mer net fis got"]

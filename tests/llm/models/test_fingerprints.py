@@ -14,6 +14,7 @@ from llm.models.fingerprints import base_fingerprint
 from llm.models.loading import load_base
 
 
+@pytest.mark.slow
 def test_every_number_of_the_forward_pass_counts() -> None:
     seen = {base_fingerprint(tiny.model("llama"))}
     changed = tiny.model("llama")
@@ -40,6 +41,7 @@ def test_a_tied_head_is_another_model() -> None:
     assert base_fingerprint(build("Llama", tie_word_embeddings=True)) != base_fingerprint(build("Llama"))
 
 
+@pytest.mark.slow
 def test_folders_versions_and_earlier_batches_do_not_count(tmp_path: Path) -> None:
     made = tiny.base(tmp_path / "one", "llama")
     config = TrainConfig(model=str(made), sft="rows", preference="rows")
@@ -62,6 +64,7 @@ def test_frequencies_left_by_a_long_batch_do_not_count(kind: str) -> None:
     assert before != base_fingerprint(build(name, **{k: v for k, v in values.items() if k != "rope_parameters"}))
 
 
+@pytest.mark.slow
 def test_several_configurations_in_a_folder(tmp_path: Path) -> None:
     """transformers may take another file than config.json; the fingerprint is of the loaded model."""
     made = tiny.base(tmp_path / "base", "llama")

@@ -63,6 +63,7 @@ def test_only_the_newest_adapter_is_trainable_and_all_are_active() -> None:
     assert torch.equal(logits(model), before)  # the first adapter takes part, the second begins as 0
 
 
+@pytest.mark.slow
 def test_a_saved_adapter_gives_the_same_logits_on_a_fresh_base(tmp_path: Path) -> None:
     model = randomized(add_adapter(tiny.model(), CONFIG, seed=1), "default", 2).eval()
     model.save_pretrained(tmp_path)
@@ -73,6 +74,7 @@ def test_a_saved_adapter_gives_the_same_logits_on_a_fresh_base(tmp_path: Path) -
     assert not any(p.requires_grad for p in load_adapter(tiny.model(), str(tmp_path), trainable=False).parameters())
 
 
+@pytest.mark.slow
 def test_a_folder_without_an_adapter_or_with_one_of_another_shape_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"^adapter: .* has no adapter_config.json; give a folder"):
         load_adapter(tiny.model(), str(tmp_path), trainable=False)

@@ -74,6 +74,7 @@ def saved(tmp_path: Path) -> Any:
 PEFT_ON_TIES = "ignore:Model (has|with) `tie_word_embeddings=True`"
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.filterwarnings(PEFT_ON_TIES)
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,6 +113,7 @@ def test_training_goes_on_from_the_adapter_and_leaves_the_base_as_it_was(kind: s
     assert base_fingerprint(again) == before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed", "ignore:Adapter .* invalid shape")
 def test_an_adapter_that_peft_cannot_merge(saved: Any, tmp_path: Path) -> None:
     _, adapter, _ = saved("", lora_bias=True)
@@ -122,6 +124,7 @@ def test_an_adapter_that_peft_cannot_merge(saved: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.slow
 def test_adapters_that_cannot_be_trained_on(saved: Any, tmp_path: Path) -> None:
     base, adapter, _ = saved("conv1d", bias="lora_only")
     model = AutoModelForCausalLM.from_pretrained(base)
@@ -136,6 +139,7 @@ def test_adapters_that_cannot_be_trained_on(saved: Any, tmp_path: Path) -> None:
         merge(MergeConfig(adapter=str(tmp_path / "prefix"), out=str(tmp_path / "merged")))
 
 
+@pytest.mark.slow
 def test_damaged_and_foreign_adapters(saved: Any) -> None:
     base, adapter, _ = saved("plain")
     model = AutoModelForCausalLM.from_pretrained(base)

@@ -86,6 +86,7 @@ def grads(model: Any, batches: list[Batch], weights: list[float], **options: Any
 WEIGHTS = [0.5, -1.0, 0.25, 2.0, -0.75, 1.0, 1.5, -0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize(
     "way",
@@ -243,6 +244,7 @@ def test_a_model_that_does_not_heed_positions_or_masks_does_not_share(forward: A
     assert type(caught.value) is ValueError
 
 
+@pytest.mark.slow
 def test_sharing_can_be_forbidden_or_asked_for() -> None:
     for share, shared in (("no", False), ("yes", True), ("auto", True)):
         made, notes = settled(tiny.model("llama"), share)
@@ -284,6 +286,7 @@ def test_seeded_leaves_torchs_generator_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_a_small_model_takes_one_thread_and_a_number_is_obeyed() -> None:
     before = torch.get_num_threads()
     try:

@@ -34,6 +34,7 @@ def truth(model: Any) -> list[float]:
     return [logp(model, p, r) for p, pair in zip(PROMPTS, PAIRS, strict=True) for r in pair]
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", WINDOWS)
 def test_a_shared_prompt_keeps_the_windows_of_the_model(name: str) -> None:
@@ -50,6 +51,7 @@ def test_a_shared_prompt_keeps_the_windows_of_the_model(name: str) -> None:
     assert other != pytest.approx(truth(model), abs=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_local_layers_that_no_mask_reaches_share_only_rows_within_the_window() -> None:
     sizes = {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]], "window_size": W}
@@ -76,6 +78,7 @@ def test_a_pair_longer_than_the_positions_of_the_model_is_not_shared() -> None:
     assert note.startswith("a pair's prompt is computed twice: ")
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize("kind", ROTARY)
 def test_rotary_frequencies_are_those_of_the_row_alone(kind: str) -> None:
@@ -99,6 +102,7 @@ def test_rotary_frequencies_are_those_of_the_row_alone(kind: str) -> None:
     assert (together - alone).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize("kind", ROTARY)
 def test_gradients_over_several_regimes_are_those_of_rows_alone(kind: str) -> None:
@@ -165,6 +169,7 @@ def test_masks_by_hand() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_a_family_that_counts_positions_in_its_own_way() -> None:
     model = build("Roberta", is_decoder=True, max_position_embeddings=40, pad_token_id=1, bos_token_id=0)

@@ -83,6 +83,7 @@ def test_a_pattern_of_peft_is_a_pattern(monkeypatch: pytest.MonkeyPatch) -> None
     assert adapted(build("Llama")) == {"model.layers.1.self_attn.q_proj"}
 
 
+@pytest.mark.slow
 def test_layers_for_images_are_left_out() -> None:
     names = {name for name, _ in gemma3().named_modules()}
     assert any("vision" in name and name.endswith("q_proj") for name in names)
@@ -153,6 +154,7 @@ def test_the_reason_of_peft_is_in_the_message() -> None:
         check_adapters(moe, dropout, "base")
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_an_encoder_with_routers() -> None:
     sizes = {

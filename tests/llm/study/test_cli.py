@@ -59,6 +59,7 @@ def test_the_grid_from_a_file_and_the_command_line(
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_measures_of_the_command_line(tmp_path: Path, world: made.World, capsys: pytest.CaptureFixture[str]) -> None:
     size = "size=support.study_measures:size"
     options = ["--root", str(tmp_path), "--methods", "mix", "--measures", "answers", size]
@@ -76,6 +77,7 @@ def test_measures_of_the_command_line(tmp_path: Path, world: made.World, capsys:
         study(["table", *options])
 
 
+@pytest.mark.slow
 def test_the_exit_status_reports_failures(
     tmp_path: Path, world: made.World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +93,7 @@ def test_the_exit_status_reports_failures(
     assert stacked == {"sequential": True, "mix": False, "alright": False, "maxright": False, "replay": False}
 
 
+@pytest.mark.slow
 def test_without_a_model_it_is_the_embedded_setting(tmp_path: Path, world: made.World) -> None:
     from llm.presets import PRESETS
 

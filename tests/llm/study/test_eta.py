@@ -18,6 +18,7 @@ from llm.study.dependencies import prerequisites
 SMALL = TrainConfig(f_star="compute", reference="chosen", steps=10)
 
 
+@pytest.mark.slow
 def test_the_remaining_time_is_estimated_from_steps_and_finished_runs(tmp_path: Path) -> None:
     grid, seen = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3)), []
     first = grid.runs()[0]
@@ -36,6 +37,7 @@ def test_the_remaining_time_is_estimated_from_steps_and_finished_runs(tmp_path: 
     assert seen[0].left is None
 
 
+@pytest.mark.slow
 def test_two_at_a_time_take_half_as_long_but_no_less_than_the_longest(tmp_path: Path) -> None:
     grid, seen = Grid(BASE, methods=("mix",), lams=(0.1, 0.2, 0.3, 0.4)), []
     for run in grid.runs()[:2]:

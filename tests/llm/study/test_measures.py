@@ -40,6 +40,7 @@ def one(grid: Grid, root: Path, at: int = 0) -> int:
     return study(["one", "--config", str(write_config(run, root)), *said])
 
 
+@pytest.mark.slow
 def test_a_run_is_finished_with_its_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = prepared(tmp_path, SIZE)
     plain = dataclasses.replace(grid, measures=())

@@ -52,6 +52,7 @@ def test_one_run_of_a_group_makes_the_shared_computations(tmp_path: Path) -> Non
         assert any(f"{group[1]}-seed{group[0]}-" in name for name in begun)
 
 
+@pytest.mark.slow
 def test_one_run_of_a_world_makes_its_base_while_others_make_other_worlds(tmp_path: Path) -> None:
     worlds = [dataclasses.replace(BASE, world_seed=seed) for seed in (0, 1)]
     grids, world = [Grid(base, methods=("mix", "alright"), seeds=(1, 2)) for base in worlds], World()
@@ -62,6 +63,7 @@ def test_one_run_of_a_world_makes_its_base_while_others_make_other_worlds(tmp_pa
     assert world.together == 4
 
 
+@pytest.mark.slow
 def test_the_longest_go_first_when_nothing_is_to_be_made(tmp_path: Path) -> None:
     small = dataclasses.replace(BASE, world_size="small", steps=8)
     grids, world = [Grid(small), Grid(dataclasses.replace(small, steps=12), methods=("alright",))], World()
@@ -70,6 +72,7 @@ def test_the_longest_go_first_when_nothing_is_to_be_made(tmp_path: Path) -> None
     assert lengths == [16, 12, 8, 8, 8, 8]
 
 
+@pytest.mark.slow
 def test_a_run_of_two_grids_is_carried_out_once(tmp_path: Path) -> None:
     world = World()
     grids = (Grid(BASE, methods=("mix",), lams=(0.25, 0.5)), Grid(BASE, methods=("mix", "alright"), lams=(0.5,)))
@@ -82,6 +85,7 @@ def test_a_run_of_two_grids_is_carried_out_once(tmp_path: Path) -> None:
     fails(lambda: carry_out([BASE], tmp_path, world), TypeError, "grids: must be a Grid", "TrainConfig")
 
 
+@pytest.mark.slow
 def test_a_failing_run_stops_no_other(tmp_path: Path) -> None:
     grid = Grid(BASE, methods=("mix", "alright"), lams=(0.25, 0.5))
     outcome = carry_out(grid, tmp_path, World(lambda c: "fail" if c["method"] == "mix" else "finish"), jobs=2)
@@ -99,6 +103,7 @@ def test_a_failing_run_stops_no_other(tmp_path: Path) -> None:
     assert {s.state for s in status(grid, tmp_path)} == {"finished"}
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_well_without_a_result_has_failed(tmp_path: Path) -> None:
     start = lambda argv, log, env: start_process([sys.executable, "-c", "print('hm')"], log, env)  # noqa: E731, ARG005
     outcome = run_study(Grid(BASE, methods=("mix",)), tmp_path, start=start, pause=0.05)
@@ -167,6 +172,7 @@ def test_the_environment_of_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment(1, 0)["CUDA_VISIBLE_DEVICES"] == "4,5"
 
 
+@pytest.mark.slow
 def test_a_process_is_started_with_its_log_and_away_from_the_terminal(tmp_path: Path) -> None:
     code = "import os, sys; print(os.environ['WHO'], os.getsid(0) == os.getpid()); print('bad', file=sys.stderr); "
     log, env = tmp_path / "log", {**os.environ, "WHO": "me"}

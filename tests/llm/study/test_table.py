@@ -58,6 +58,7 @@ def _finished(root: Path, *, lams: tuple[float, ...] = (0.5, 1.0), **changes: An
     return grid
 
 
+@pytest.mark.slow
 def test_a_row_a_finished_run(tmp_path: Path) -> None:
     grid = _finished(tmp_path, f_star="compute")
     unfinished = dataclasses.replace(grid, seeds=(1, 2, 3))

@@ -95,6 +95,7 @@ def test_a_damaged_one_is_refused_and_the_way_out_is_one(unfinished: Path, finis
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_only_one_damaged_means_beginning_anew(unfinished: Path, base: Path) -> None:
     shutil.rmtree(unfinished / "checkpoints" / "step-00000006")
     _truncate(unfinished / "checkpoints" / "step-00000008" / "tensors.safetensors")
@@ -102,6 +103,7 @@ def test_the_only_one_damaged_means_beginning_anew(unfinished: Path, base: Path)
         run(config(base, unfinished))
 
 
+@pytest.mark.slow
 def test_half_written_ones_do_not_count_and_are_removed(unfinished: Path, finished: Path, base: Path) -> None:
     half = unfinished / "checkpoints" / ".step-00000099.abcdefgh.unfinished"
     shutil.copytree(unfinished / "checkpoints" / "step-00000006", half / "step-00000099")
@@ -160,6 +162,7 @@ def test_another_runs_folder_is_refused_with_the_difference(finished: Path, base
     )
 
 
+@pytest.mark.slow
 def test_other_rows_and_another_base_are_another_run(finished: Path, tmp_path: Path, base: Path) -> None:
     with pytest.raises(ValueError, match=r"holds another run \(the training rows differ\)"):
         run(config(base, finished), sft=tiny.sft_rows(seed=9))
@@ -202,6 +205,7 @@ def test_a_run_killed_before_it_had_a_name_can_begin(base: Path, tmp_path: Path)
     assert (folder / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_options_that_do_not_change_the_result_may_change(finished: Path, base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     shutil.copytree(finished, folder)

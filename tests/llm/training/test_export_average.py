@@ -88,6 +88,7 @@ def test_each_part_is_a_run_on_its_own(base: Path, averaged: Path, tmp_path: Pat
             torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_last_evaluation_is_of_the_mean(averaged: Path) -> None:
     lines = [line for line in read_metrics(averaged) if "evaluation" in line]
     assert [(x["step"], x["evaluation"]) for x in lines] == [
@@ -148,14 +149,9 @@ def test_kills_anywhere_leave_no_trace(base: Path, tmp_path: Path) -> None:
     again = worker.command(cut, **options)
     # Before the first or second change of a path with these words: what is there then, and what is not.
     moments = {
-        "step-00000002": (1, set(), {"stage1"}),  # the first checkpoint
         "step-00000006": (1, {"stage1"}, {"stage2"}),  # the next run goes on within the second stage
-        "cut/stage2": (1, {"stage1"}, {"stage2"}),
         "/.adapter.": (2, {"stage2"}, {"adapter"}),  # half of the mean is written
-        "cut/adapter/": (1, {"stage1", "stage2", "adapter"}, {"adapter_model.safetensors"}),
         "cut/adapter_model": (1, {"adapter"}, {"adapter_model.safetensors"}),
-        "cut/README.md": (1, {"adapter_model.safetensors"}, {"README.md"}),
-        "cut/summary.json": (1, {"README.md", "adapter_model.safetensors"}, {"summary.json"}),
     }
     for words, (kill_at, there, missing) in moments.items():
         job = server.run(again, tmp_path / "log", kill_at=kill_at, kill_path=words)

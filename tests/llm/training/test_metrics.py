@@ -12,6 +12,7 @@ pytest.importorskip("safetensors")
 from llm.training.metrics import MetricsFile, memory_mb, read_metrics
 
 
+@pytest.mark.slow
 def test_metrics_of_a_killed_run_are_cut_to_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def direct(model: Any, tokens: Any) -> Any:
     return torch.stack(rows)
 
 
+@pytest.mark.slow
 def test_the_second_run_computes_nothing(base: Path, tmp_path: Path, computed: list[str]) -> None:
     _, tasks, evals = prepared(config(base, tmp_path))
     assert len(set(computed)) == 2  # training and held-out pairs
@@ -101,6 +103,31 @@ def test_whatever_it_depends_on_gives_it_another_name(base: Path, tmp_path: Path
         assert len(computed) == len(set(computed)), f"variant {j} took another one's"
         # At least its training pairs are others; a swapped pair need not be among the held-out ones.
         assert len(computed) >= 2 * (j + 1) - (j == len(variants) - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", ["whole sets", "rows"])
+def test_the_first_evaluation_is_ln_2_whatever_the_cache_holds(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: str
+) -> None:
+    """The policy starts as the reference: of other weights, of the same under another configuration, of its own."""
+    from llm.training import reference
+    from llm.training.metrics import read_metrics
+
+    if stored == "rows":
+        monkeypatch.setattr(reference, "WHOLE_SET_OPERATIONS", 0.0)
+    other, turned = tmp_path / "other", tmp_path / "turned"
+    shutil.copytree(base, other)
+    tiny.model(seed=3).save_pretrained(other)
+    shutil.copytree(base, turned)
+    described = json.loads((turned / "config.json").read_text(encoding="utf-8"))
+    described["rope_parameters"]["rope_theta"] = 7.0
+    (turned / "config.json").write_text(json.dumps(described), encoding="utf-8")
+    sets: dict[str, Any] = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows()}
+    for j, model in enumerate((base, other, turned, base)):
+        changes = {"out": str(tmp_path / f"run{j}"), "steps": 1, "eval_every": 1, "reference": "base", "beta": 1.0}
+        done = train(config(model, tmp_path, **changes), quiet=True, **sets)
+        assert read_metrics(done.folder)[0]["f_dpo"] == pytest.approx(math.log(2.0), abs=1e-6), model.name
 
 
 @pytest.mark.slow
@@ -173,6 +200,7 @@ def test_a_policy_that_starts_at_its_reference_has_no_reward(base: Path, tmp_pat
     assert first["rewards/margins"] == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_no_numbers_is_named(base: Path, tmp_path: Path) -> None:
     broken = tiny.model()
     with torch.no_grad():
@@ -255,6 +283,7 @@ def test_longer_runs_and_others_only_add_rows(base: Path, tmp_path: Path, by_row
     assert sum(by_rows) == 60  # the rows are known in whatever order they stand
 
 
+@pytest.mark.slow
 def test_a_damaged_piece_is_computed_again(base: Path, tmp_path: Path, by_rows: list[int]) -> None:
     _, first = large(base, tmp_path, steps=5)
     (path,) = (tmp_path / "cache" / "reference_rows").rglob("logps.safetensors")

@@ -142,6 +142,7 @@ def test_a_failed_run_names_step_and_reason(base: Path, tmp_path: Path, capsys: 
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: step ")
 
 
+@pytest.mark.slow
 def test_a_loss_that_explodes_stops_the_run_before_good_states_are_gone(base: Path, tmp_path: Path) -> None:
     from llm.training.trainer import StoppedRunError
 

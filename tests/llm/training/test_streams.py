@@ -92,6 +92,7 @@ def test_the_planned_rows_contain_those_of_maxright(
     assert 0 < len(visited) < len(ROWS)
 
 
+@pytest.mark.slow
 def test_a_set_ten_times_as_large_needs_no_more_rows(base: Path, tmp_path: Path) -> None:
     from llm.data.formats import load
     from llm.data.tokenization import tokenize

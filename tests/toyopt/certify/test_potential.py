@@ -74,6 +74,7 @@ def test_the_error_terms_are_the_proven_ones() -> None:
         assert abs(pot.value(W) - (pot.value(w0) + 25 - half / 4)) < arb("1e-25")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prec", [24, 32, 40])
 def test_low_precision_stops_or_proves_but_never_raises(prec: int) -> None:
     found = [c.recheck(prec) for c in cf.standard_certificates(steps=50)]

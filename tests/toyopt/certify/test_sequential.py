@@ -309,6 +309,7 @@ def test_the_condition_that_R_increases_alone_decides(
         assert (spare < 0) is bool(failed)
 
 
+@pytest.mark.slow
 def test_without_the_condition_on_V_a_later_T_ends_lower() -> None:
     """η = 4, T_1 <= 0.97 T_2: at T0 the first condition alone fails, and a step later all hold, with a smaller W: then
     'w_T >= W for all T >= T0' has no proof, and the certificate at T0 would promise a gap that it denies at T0 + 1."""

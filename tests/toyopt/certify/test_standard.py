@@ -19,6 +19,7 @@ def test_every_standard_certificate_is_proven(standard: tuple[cf.Certificate, ..
     assert sum(c.seconds for c in standard) < 20
 
 
+@pytest.mark.slow
 def test_recheck_is_a_fresh_proof_of_the_same_claim_at_higher_precision(
     standard: tuple[cf.Certificate, ...],
 ) -> None:

@@ -111,6 +111,7 @@ def test_no_first_phase() -> None:
     assert abs(float(c.enclosure("θ_T").mid) - theta) < 1e-14
 
 
+@pytest.mark.slow
 def test_long_runs_take_about_a_microsecond_a_step() -> None:
     c = cf.sequential_trajectory("1/2", 10**5, 10**5)
     assert c.proven

@@ -79,6 +79,7 @@ def test_table_3s_pulls_conflict_at_135_degrees() -> None:
     assert (p.values([-200.0, 400.0]) < 1e-20).all()
 
 
+@pytest.mark.slow
 def test_figure_2s_reference_is_the_start_trained_for_a_thousand_epochs() -> None:
     settings = Figure2()
     theta = np.array(settings.start)

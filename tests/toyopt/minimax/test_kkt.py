@@ -54,6 +54,7 @@ def test_the_conditions_that_decide(seed: int, decay: float) -> None:
     assert_optimal(problem, weights, minimise_worst(problem, weights.tolist(), f_star, weight_decay=decay), decay)
 
 
+@pytest.mark.slow
 def test_one_objective_may_decide_alone() -> None:
     """An optimum far too low makes its objective the worst everywhere near its own minimiser."""
     p = Problem((of_rows([1.0], [-2.0], name="a"), of_rows([1.0], [-1.0], name="b", origin=[4.0])))
@@ -68,6 +69,7 @@ def test_one_objective_may_decide_alone() -> None:
         assert found.value == pytest.approx((0.4, 0.6)[i] * (own.value + 50.0), rel=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-5, 1e-3, 1.0, 1e3])
 def test_the_unit_of_length_does_not_matter(unit: float) -> None:
     """Rows u times as long, origins and the minimiser 1/u times as far."""
@@ -173,6 +175,7 @@ def test_flat_objectives_have_their_value_everywhere() -> None:
     assert found.multipliers == pytest.approx([0.0, 1.0])
 
 
+@pytest.mark.slow
 def test_random_problems_with_unequal_weights() -> None:
     for seed in range(4):
         p = random_problem(np.random.default_rng(seed), dim=1 + seed % 2, n_dpo=5, n_sft=6)

@@ -135,6 +135,7 @@ def test_the_part_of_a_datum_that_stays() -> None:
     assert found.values == pytest.approx([found.value, math.log(2.0)], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_what_converged_means() -> None:
     """A gradient of at most 1e-10 times the longest row, in either unit."""
     assert isinstance(minimise(table2(), 0.5).converged, bool)

@@ -26,6 +26,7 @@ problems = st.builds(
 lams = st.floats(0.02, 0.98)
 
 
+@pytest.mark.slow
 @given(lam=st.floats(0.001, 0.999), c=st.floats(0.1, 3.0), theta_ref=st.floats(-6.0, 6.0))
 def test_closed_form_of_the_lower_bound_family_is_stationary_and_agrees(lam, c, theta_ref):
     family = LowerBound(c, theta_ref)
@@ -49,6 +50,7 @@ def test_closed_form_at_one_half_is_half_way():
     assert lower_bound_minimiser(LowerBound(0.5, 5.0), 0.5) == pytest.approx(2.5, abs=1e-14)
 
 
+@pytest.mark.slow
 @given(problem=problems, lam=lams)
 def test_attained_means_stationary_and_unbeaten(problem, lam):
     optimum = minimise(problem, lam)

@@ -38,6 +38,7 @@ def test_prop_a1_gradients_are_bounded_pointwise_and_in_mean_square(data: st.Dat
     assert [o.grad_bound for o in p.objectives[:2]] == [p.C1, p.C2]
 
 
+@pytest.mark.slow
 @given(own.problems(exact=True))
 def test_prop_a1_is_approached_so_no_smaller_constant_would_do(specs: oracle.Specs) -> None:
     """Far along the longest row its answer has all the probability: a row a with ‖a‖ = max has aᵀa > aᵀb for b != a."""

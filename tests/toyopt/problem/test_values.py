@@ -96,6 +96,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SMALL, ids=lambda s: s.name)
 @pytest.mark.parametrize("theta", [(0.0, 0.0), (1.5, -2.25), (-8.0, 3.0)], ids=str)
 def test_against_expressions_that_sympy_derives(spec: Spec, theta: tuple[float, ...]) -> None:
@@ -207,6 +208,7 @@ def test_a_constant_added_to_all_features_of_an_input_changes_nothing(data: st.D
     assert (p.C1, p.C2) == (q.C1, q.C2)
 
 
+@pytest.mark.slow
 @given(st.data(), own.problems(exact=True))
 def test_the_order_of_data_and_outputs_does_not_matter(data: st.DataObject, specs: oracle.Specs) -> None:
     theta = data.draw(own.points(specs))

@@ -154,6 +154,7 @@ def everything(sim: Simulation) -> list[np.ndarray]:
     return [*arrays, *(a for p in paths for a in (p.step, p.theta, p.values))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_the_same_arguments_give_the_same_bits_whatever_threads_is(name: str) -> None:
     more: dict[str, Any] = {

@@ -24,6 +24,7 @@ def stated(identity: Identity, change) -> Identity:
     return dataclasses.replace(identity, right=tuple(change(b) for b in identity.right), sign=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS[12:])
 def test_a_wrong_c_is_not_proven(number):
     for e in (table2.Example.reconstructed(), table2.Example.general()):
@@ -48,6 +49,7 @@ def test_the_reference_parameter_missing_or_added_is_not_proven():
     assert not stated(f_sft, lambda b: b.subs(e.theta, e.theta - e.dpo.theta_ref[0])).proven
 
 
+@pytest.mark.slow
 def test_the_minimisers_quadratic_with_swapped_weights_or_wrong_terms_is_not_proven(monkeypatch):
     e = table2.Example.general()
     lam = table2.LAM

@@ -80,6 +80,7 @@ def test_a3_is_tight_at_the_origin_and_mutants_are_caught() -> None:
     assert start * (1 - c * steps[0] / 4) > record.attained
 
 
+@pytest.mark.slow
 @given(TWO, st.floats(0, 1), st.sampled_from([0.1, 1.0, 1e3]))
 def test_a5_holds(specs: Any, lam: float, scale: float) -> None:
     rng = np.random.default_rng(1)
@@ -164,6 +165,7 @@ def test_a6_needs_its_assumptions() -> None:
         lemma_a6([2.0, 1.0], [-1.0, 1.0])
 
 
+@pytest.mark.slow
 @given(TWO, st.floats(0, 1), st.sampled_from([0.01, 1.0, 20.0]), st.booleans())
 def test_a7_holds(specs: Any, lam: float, alpha: float, stochastic: bool) -> None:
     rng = np.random.default_rng(2)

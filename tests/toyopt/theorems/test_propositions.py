@@ -36,6 +36,7 @@ def hand() -> Problem:
     )
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a1_holds_far_out_too(data: Any) -> None:
     specs = data.draw(problems(objectives=(2,), scales=EXTREME))
@@ -75,6 +76,7 @@ def test_a1_leaves_out_what_it_cannot_know() -> None:
     assert len(prop_a1(hand(), [[0.0]], beta=2.0)) == 10
 
 
+@pytest.mark.slow
 @given(TWO, st.floats(0, 1), st.sampled_from([0.1, 1.0, 100.0]))
 def test_a2_holds(specs: Any, lam: float, scale: float) -> None:
     theta = scale * np.random.default_rng(0).normal(size=(20, len(specs[0].data[0].outputs[0])))

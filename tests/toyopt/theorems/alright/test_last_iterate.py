@@ -72,6 +72,7 @@ def test_exact_bound_by_hand() -> None:
     assert total(exact_bound([0.5, 0.5], D, C)) == pytest.approx(1.69 / 6.25 + 0.32 * (3.125 - 2.0), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_harmonic_numbers() -> None:
     assert [harmonic(n) for n in (0, 1, 2, 4)] == [0, 1, 1.5, pytest.approx(25 / 12, rel=1e-15)]
     assert [odd_harmonic(n) for n in (0, 1, 3)] == [0, 1, pytest.approx(23 / 15, rel=1e-15)]

@@ -93,6 +93,7 @@ def test_tolerance_of_long_steps() -> None:
     assert (found.D, list(found.theta_star)) == (pytest.approx(D), [1.0, 0.5])
 
 
+@pytest.mark.slow
 def test_options_reach_the_expectation() -> None:
     """Stochastic gradients, the comparator and the constants count in each of the four claims."""
     p, options = plane(), {"lam": 0.3, "T": 3, "theta_1": [3.0, -4.0], "theta_star": [1.0, 0.5]}
@@ -147,6 +148,7 @@ def test_thm_41_by_hand_at_two() -> None:
     assert (log.evidence, log.claim, log.interval, log.verdict) == ("enumerated", "4.1", None, "holds")
 
 
+@pytest.mark.slow
 @given(problems(objectives=(2,)), st.floats(0, 1), st.sampled_from([0.1, 1.0, 5.0]), st.integers(2, 7), st.booleans())
 def test_thm_41_and_a_hold_for_any_comparator(specs: Any, lam: float, alpha0: float, T: int, is_sgd: bool) -> None:
     p = build(specs)

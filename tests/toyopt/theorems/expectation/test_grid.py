@@ -150,6 +150,7 @@ def line(seed: int) -> Problem:
     return random_problem(np.random.default_rng(seed), dim=1, n_dpo=2, n_sft=2)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.floats(0.05, 0.95), st.sampled_from([0.2, 1.0, 4.0]), st.integers(2, 9), st.booleans())
 @pytest.mark.oracle
 def test_the_grid_contains_the_sum_over_all_paths(seed: int, lam: float, alpha0: float, T: int, is_sgd: bool) -> None:
@@ -186,6 +187,7 @@ def test_the_grid_for_thousands_of_steps_agrees_with_runs() -> None:
     assert max(grid.low, runs.low) <= min(grid.high, runs.high)
 
 
+@pytest.mark.slow
 def test_derivative_bounds_hold_on_the_true_function() -> None:
     """V_1's differences, by enumeration from a fine grid of starts, for alpha L < 1, in (1, 2) and above 2."""
     p, lam, T = line(7), 0.4, 6

@@ -205,6 +205,7 @@ def test_the_half_widths_by_hand() -> None:
     assert bounded_differences(2.0, 8, 0.02) == pytest.approx(math.sqrt(2 * math.log(100) / 16), rel=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dim", "stochastic"), [(1, False), (2, False), (2, True)])
 @pytest.mark.statistical
 @pytest.mark.oracle
@@ -244,6 +245,7 @@ def test_the_interval_shrinks_and_the_mean_is_the_runs_own() -> None:
     assert surer.high - surer.low > more.high - more.low
 
 
+@pytest.mark.slow
 @given(problems(objectives=(2,)), st.floats(0, 1), st.sampled_from([0.1, 1.0, 5.0]), st.booleans())
 def test_the_range_holds_for_every_path(specs: Any, lam: float, alpha0: float, is_sgd: bool) -> None:
     p = build(specs)

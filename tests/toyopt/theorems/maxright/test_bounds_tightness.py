@@ -107,6 +107,7 @@ def test_the_average_cannot_have_the_best_iterates_constant():
     assert average.attained > 1.5 * paired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gentle", [1.0, 0.01])
 def test_optimum_errors_cost_their_spread_in_the_limit(gentle):
     # F is the larger of a slope 5/2 up and a slope gentle/2 down; a spread s moves their crossing by 2s/(5 + gentle).
@@ -145,6 +146,7 @@ def test_a_stale_run_breaks_the_bound_without_staleness_and_keeps_the_one_with_i
     assert average.attained > average.bound - average.terms["staleness"] + tenth.mean
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), lam=st.floats(0.03, 0.97), k=st.integers(1, 12), alpha=st.floats(0.01, 2.0))
 def test_the_chosen_gap_lags_by_no_more_than_its_age_allows(seed, lam, k, alpha):
     problem = random_problem(np.random.default_rng(seed), dim=2, n_dpo=2, n_sft=2)

@@ -167,6 +167,7 @@ def every_draw(setting, k):
     return np.mean(out, axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.oracle
@@ -332,6 +333,7 @@ def test_each_claim_uses_its_own_iterate_and_step():
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_minimiser_with_wrong_optima(monkeypatch):
     s = setting()
     minimiser, run = maxright_optima(s, [0.65, -0.7])

@@ -108,6 +108,7 @@ def all_records(s: MaxrightSetting) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_the_tolerance_is_in_ulps_of_the_summands():
     """T updates round θ by an ulp of |θ_1| + Σ alpha C, which moves F by λC at most; 16 ulps of what is subtracted."""
     s, eps = setting(), np.finfo(np.float64).eps
@@ -127,6 +128,7 @@ def test_the_tolerance_is_in_ulps_of_the_summands():
             assert r.tolerance == pytest.approx(expected, rel=1e-12, abs=0.0), label
 
 
+@pytest.mark.slow
 def test_the_interval_of_few_runs_is_the_range():
     """Σ alpha C λC to both sides of F(θ_1) - F(θ*), and not below inf F - F(θ*)."""
     s = setting(seeds=[0, 1], alpha0=0.01)
@@ -147,6 +149,7 @@ def test_the_interval_of_few_runs_is_the_range():
     assert dataclasses.replace(nearest, comparator=nearest.comparator + 1e-12).lowest <= 0.0
 
 
+@pytest.mark.slow
 def test_the_interval_of_many_runs_is_empirical_bernstein():
     p = steep()
     s = maxright_setting(p, 0.3, T=4, alpha0=0.05, theta_1=[0.3, -0.2], comparator=[0.0, 0.0], seeds=range(400))
@@ -243,6 +246,7 @@ def test_what_is_run(monkeypatch, seeds):
     assert asked["merit"].shift == (0.25, -0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 9])
 def test_a_record_by_hand(size):
     """At θ near 7, λC = (0.45, 0.35), C = 1.5, for a reach of 1/2: F is 0.7 (l(x/2) + 1/2) there."""

@@ -56,6 +56,7 @@ def three(third_weight):
     )
 
 
+@pytest.mark.slow
 def test_with_three_objectives_a_solution_may_be_dominated():
     problem, weights = three(1.0), [0.4, 0.5, 0.1]
     found = minimise_worst(problem, weights)
@@ -81,6 +82,7 @@ def test_with_a_wrong_optimum_a_solution_of_two_may_be_dominated():
     assert pareto_optimal(problem, 0.5, [-9.0, 0.0])[0].verdict == "open"
 
 
+@pytest.mark.slow
 def test_a_point_that_is_not_a_solution_would_fail():
     # What the certificate compares: away from the solution f_Mix,p is above its infimum.
     equal, _ = pareto_optimal(table2(), 0.3)
@@ -90,6 +92,7 @@ def test_a_point_that_is_not_a_solution_would_fail():
     assert float(table2().f_mix(theta, share[::-1])) != pytest.approx(equal.bound, rel=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lams", [[0.3], [0.1, 0.4, 0.8]])
 def test_the_optima_are_computed_once(lams):
     record = optima_once(table2(), lams)
@@ -130,6 +133,7 @@ def test_both_records_name_their_source():
     assert sum(equal.terms.values()) == pytest.approx(1.0, rel=1e-15)
 
 
+@pytest.mark.slow
 def test_the_certificate_by_hand(monkeypatch):
     """p ∝ v w; f_Mix,p at the solution, and its infimum; (f_Mix,p - inf)/min p; tolerance gap/(Σ v w) and rounding."""
     f_star, solve = [0.3, 0.1], remark_43.minimise_worst
@@ -222,6 +226,7 @@ def test_the_solver_is_given_the_gradients(monkeypatch):
         assert np.asarray(jac(x)) == pytest.approx(np.stack(columns, axis=-1), abs=1e-8)
 
 
+@pytest.mark.slow
 def test_the_count_of_optimisations(monkeypatch):
     record = optima_once(table2(), [0.2, 0.6, 0.7])
     assert (record.claim, record.kind, record.evidence, record.bound, record.attained) == (

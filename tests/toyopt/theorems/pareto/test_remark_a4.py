@@ -79,6 +79,7 @@ def test_both_objectives_pay(lam, beta, winner, theta_ref):
     assert share.bound == pytest.approx(min(np.logaddexp(0, m), min(ratio, 1 / ratio) / (1 + math.exp(-m))), rel=1e-12)
 
 
+@pytest.mark.slow
 @given(
     psi=st.floats(-3.1, 3.1),
     steps=st.tuples(st.integers(1, 40), st.integers(1, 300)),

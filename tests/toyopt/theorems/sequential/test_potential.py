@@ -82,10 +82,12 @@ def ball_distance(v0: float, eta: float, T: int) -> float:
     return max(abs(u - 1) for u in units)  # 1: widened by the rounding, as it should be
 
 
+@pytest.mark.slow
 def test_the_envelope_is_that_of_the_balls() -> None:
     assert max(ball_distance(*case) for case in ball_cases()) < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [

@@ -56,6 +56,7 @@ def followed(run: TwoPhases, lam: float, T_DPO: int, T_SFT: int) -> tuple[float,
     return float(end[0]), float(problem.f_mix(end, lam) - problem.f_mix(star, lam))
 
 
+@pytest.mark.slow
 @given(SETTINGS, ETAS, st.floats(0.01, 0.99), st.integers(0, 300), st.integers(1, 300))
 def test_theorem_s_on_any_run(setting: dict, eta: float, lam: float, T_DPO: int, T_SFT: int) -> None:
     run = TwoPhases(alpha=0.999 * eta / setting["c"] ** 2, **setting)
@@ -208,6 +209,7 @@ def test_what_lemma_p_leaves_of_the_limit() -> None:
         assert [float(e) for e in run.remainder(lam, T, T)] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_compensated_runs_are_right_to_their_rounding() -> None:
     """Against balls after 10^5 and 10^5 steps; the plain recursion in floats is not right to it."""
     run, T = TwoPhases(), 100_000
@@ -230,6 +232,7 @@ def test_many_lengths_at_once_are_the_runs_one_by_one() -> None:
         assert together[i, j] == run.last(int(T_DPO[i, 0]), int(T_SFT[j]))
 
 
+@pytest.mark.slow
 def test_known_value_and_its_records() -> None:
     lower, upper, limit = theorem_s(lam=0.5, T_DPO=10**7, T_SFT=10**7)
     assert lower.attained == pytest.approx(7.1140, abs=5e-5)

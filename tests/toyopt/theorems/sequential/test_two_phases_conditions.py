@@ -87,6 +87,7 @@ INTERVALS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("v0", "eta", "T", "inside", "left", "right"), INTERVALS)
 def test_each_condition_of_the_limits_error_decides_alone(
     v0: float, eta: float, T: int, inside: float, left: str, right: str
