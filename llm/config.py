@@ -23,6 +23,7 @@ from llm.common.arguments import (
 from llm.data.chat import parse_date
 from llm.data.templates import parse_kwargs
 from llm.losses import PREFERENCE_LOSSES, PreferenceLoss
+from llm.models.packaged import located
 from llm.presets import EMBEDDED_TARGETS, PRESETS
 from toyopt.algorithms import RULES, Rule
 
@@ -59,6 +60,7 @@ class TrainConfig(
 
     def __post_init__(self) -> None:
         normalize(self)
+        object.__setattr__(self, "model", located(self.model, self.cache_folder))
         self._fit_targets()
         check_fields(self)
         _check_combinations(self)

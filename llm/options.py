@@ -25,7 +25,7 @@ class ModelOptions:
     """The weights that training starts from."""
 
     model: str = "embedded"
-    """Base model: a hub name, a folder, a GGUF file, or `embedded`."""
+    """Base model: a hub name, a folder, a GGUF file, `embedded`, or the short name smollm2-135m (see `fetch`)."""
     adapter: str = ""
     """Folder of an adapter to continue training."""
     remote_code: bool = False

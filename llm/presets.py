@@ -83,8 +83,28 @@ _XRIGHT: dict[str, Any] = {
     "f_star": "given",
 }
 
+# A real model that two cores train in minutes, on the sets of the paper.
+_SMOLLM2: dict[str, Any] = {
+    "model": "smollm2-135m",
+    "sft": "vicgalle/alpaca-gpt4",
+    "preference": "Dahoas/rm-hh-rlhf",
+    "reference": "base",
+    "beta": 0.1,
+    "batch_sft": 8,
+    "batch_preference": 8,
+    "steps": 100,
+    "lora_rank": 16,
+    "lora_alpha": 16,
+    "lora_targets": ("q_proj", "v_proj"),
+    "lr": 3e-4,
+    "max_length": 512,
+    "k": 10,
+    "bad_rows": "drop",
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "embedded": _EMBEDDED,
+    "smollm2-135m": _SMOLLM2,
     "pythia-1b": _PYTHIA,
     "opt-1.3b": _OPT,
     "llama3-8b": _LLAMA,

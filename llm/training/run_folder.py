@@ -22,6 +22,7 @@ from llm.common.files import (
     write_text,
 )
 from llm.config import RESULT, TrainConfig
+from llm.models.packaged import located
 
 # Files of a run; any other file in the folder is the user's, and stays when a run restarts.
 FILES = (
@@ -191,7 +192,7 @@ def load_run(folder: str | Path) -> FinishedRun:
 
 
 def load_model(folder: str | Path, *, remote_code: bool = False, precision: str = "fp32") -> tuple[Any, Any]:
-    """Return (model, tokenizer) of a run's folder, an adapter's, or a whole model's, ready to generate.
+    """Return (model, tokenizer) of a run's folder, an adapter's, or a whole model (any `--model`), ready to generate.
 
     A run's folder needs nothing but PEFT: the adapter's configuration names its base model.
     """
@@ -202,7 +203,7 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     from llm.models.lora import load_adapter
 
     config = TrainConfig(remote_code=remote_code, precision=precision)  # type: ignore[arg-type]
-    path = Path(folder)
+    path = Path(folder := located(str(folder), config.cache_folder))
     described = path / "adapter_config.json"
     base_name = str(read_json(described)["base_model_name_or_path"]) if described.is_file() else str(folder)
     model = load_base(base_name, config)

@@ -18,7 +18,7 @@ from llm.presets import PRESETS
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "train", "evaluate", "generate", "judge", "check", "optima", "benchmark", "curvature", "similarity", "merge",
-    "study",
+    "fetch", "study",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 

@@ -275,7 +275,7 @@ def test_no_file_and_no_value(tmp_path: Path) -> None:
 
 
 def test_wrong_presets() -> None:
-    fails(lambda: TrainConfig.preset("gpt"), ValueError, "preset: must be one of embedded, pythia-1b", "gpt")
+    fails(lambda: TrainConfig.preset("gpt"), ValueError, "preset: must be one of embedded, smollm2-135m", "gpt")
     fails(lambda: TrainConfig.preset("opt-1.3b", lamm=1), ValueError, "preset: lamm is no option", "did you mean lam?")
     assert TrainConfig.preset("opt-1.3b", lam=0.25).lam == 0.25
 
@@ -368,7 +368,8 @@ def test_the_authors_manner_differs_in_these_only(name: str, more: dict[str, Any
 
 
 def test_the_names_of_presets() -> None:
-    assert list(PRESETS) == ["embedded", "pythia-1b", "opt-1.3b", "llama3-8b", "pythia-1b-xright", "llama3-8b-xright"]
+    small, paper = ["embedded", "smollm2-135m"], ["pythia-1b", "opt-1.3b", "llama3-8b"]
+    assert list(PRESETS) == [*small, *paper, "pythia-1b-xright", "llama3-8b-xright"]
     for name in PRESETS:
         TrainConfig.preset(name)
 
