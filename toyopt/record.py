@@ -17,6 +17,10 @@ Verdict = Literal["holds", "fails", "open"]
 
 EVIDENCE: tuple[Evidence, ...] = ("symbolic", "certified", "enumerated", "property", "statistical")  # strongest first
 
+# A tolerance above this part of the numbers that are compared could hold a difference that matters: within such a
+# tolerance a record is open. Rounding alone is some 1e-13 of them.
+RESOLUTION = 1e-6
+
 
 @dataclass(frozen=True)
 class Record:
@@ -30,9 +34,10 @@ class Record:
     source     the equation and version, or "beyond the paper" and the section of docs/theory.md
     evidence   the kind of evidence that this record gives, one of `EVIDENCE`
     terms      the bound's terms by name; they sum to `bound` unless the docstring of the function differs
-    tolerance  an absolute bound of the error of floating point; each function derives its own
+    tolerance  an absolute bound of the error of floating point in `attained - bound`; each function derives its own
     interval   a confidence interval of `attained`, or None
     failure    the probability that `interval` does not contain the expectation
+    scale      the size of the numbers whose difference a side is, where they are larger than the sides themselves
     note       a sentence on this record, such as the step at which a proof stopped, or ""
     """
 
@@ -47,6 +52,7 @@ class Record:
     tolerance: float = 0.0
     interval: tuple[float, float] | None = None
     failure: float = 0.0
+    scale: float = 0.0
     note: str = ""
 
     @property
@@ -60,27 +66,38 @@ class Record:
 
     @property
     def verdict(self) -> Verdict:
-        """Verdict within the tolerance: "open" if a side is NaN or the bound lies inside the confidence interval."""
-        if math.isnan(self.bound) or math.isnan(self.attained):
+        """Verdict on the claim: "holds" or "fails" as far as tolerance and interval decide it, else "open".
+
+        The claim fails if no value of the interval (without one: `attained`) meets it within the tolerance. It holds
+        if every value does, where the tolerance is at most `RESOLUTION` of the numbers compared; under a larger
+        tolerance it holds only if every value is on the claimed side by the tolerance at least, so that an equality is
+        open. It is open, too, if a side is NaN or `attained` is outside its own interval.
+        """
+        low, high = (self.attained, self.attained) if self.interval is None else self.interval
+        if math.isnan(self.bound) or not low - self.tolerance <= self.attained <= high + self.tolerance:
             return "open"
-        if self.interval is None:
-            return "holds" if self.slack >= -self.tolerance else "fails"
-        low, high = self.interval
         if self.kind == "equal":
-            return "holds" if low - self.tolerance <= self.bound <= high + self.tolerance else "fails"
-        worst, best = (high, low) if self.kind == "upper" else (low, high)
-        sign = 1.0 if self.kind == "upper" else -1.0
-        if sign * (worst - self.bound) <= self.tolerance:
-            return "holds"
-        return "fails" if sign * (best - self.bound) > self.tolerance else "open"
+            ends = sorted((abs(low - self.bound), abs(high - self.bound)))
+            least, most = 0.0 if low <= self.bound <= high else ends[0], ends[1]
+        elif self.kind == "upper":
+            least, most = low - self.bound, high - self.bound
+        else:
+            least, most = self.bound - high, self.bound - low
+        if least > self.tolerance:
+            return "fails"
+        size = max(abs(self.bound), abs(self.attained), self.scale)
+        return (
+            "holds" if most <= (self.tolerance if self.tolerance <= RESOLUTION * size else -self.tolerance) else "open"
+        )
 
     def __str__(self) -> str:
-        relation = {"upper": "<=", "lower": ">=", "equal": "=="}[self.kind]
-        within = f", tolerance {self.tolerance:.3g}" if self.tolerance else ""
+        sides = f"{self.attained:.10g}", f"{self.bound:.10g}"
+        equal = "==" if sides[0] == sides[1] else "≈" if self.verdict == "holds" else "=?="
+        relation = {"upper": "<=", "lower": ">=", "equal": equal}[self.kind]
         lines = [
             f"{self.claim}: {self.statement}  [{self.source}]",
-            f"  {self.verdict}: attained {self.attained:.10g} {relation} bound {self.bound:.10g} "
-            f"({self.evidence}{within})",
+            f"  {self.verdict}: attained {sides[0]} {relation} bound {sides[1]}, tolerance {self.tolerance:.3g} "
+            f"({self.evidence})",
         ]
         if self.note:
             lines.append(f"  {self.note}")

@@ -73,8 +73,8 @@ def _checks(entry: Entry) -> list[Check]:
 
 
 def _tolerance(record: Record) -> str:
-    """Return the tolerance of a record's verdict as text, or "" without a tolerance."""
-    return f", tolerance {record.tolerance:.1g}" if record.tolerance else ""
+    """Return the tolerance of a record's verdict as text."""
+    return f", tolerance {record.tolerance:.1g}"
 
 
 def _reason(record: Record) -> str:

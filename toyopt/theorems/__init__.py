@@ -3,6 +3,7 @@
 from toyopt.record import Evidence, Kind, Record, Verdict
 from toyopt.theorems.alright.claims import alright_exact, alright_linear_decay
 from toyopt.theorems.alright.last_iterate import (
+    best_free_step,
     defazio_bound,
     exact_bound,
     half_log_bound,
@@ -69,6 +70,7 @@ __all__ = [
     "as_sft",
     "average_terms",
     "backward_expectation",
+    "best_free_step",
     "best_terms",
     "bounded_differences",
     "certified_33",

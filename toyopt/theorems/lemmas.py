@@ -51,6 +51,7 @@ def lemma_a3(theta: float, theta_prime: float, *, steps: ArrayLike, c: float) ->
         source="arXiv 2410.15483v3, Lemma A.3",
         terms={"difference": start, "product": product},
         tolerance=2 * error + 4 * len(a) * _U * start,
+        scale=max(abs(x), abs(y)),
     )
 
 
@@ -87,6 +88,7 @@ def lemma_a5(problem: Problem, theta_t: ArrayLike, theta: ArrayLike, *, lam: flo
         source="arXiv 2410.15483v3, Lemma A.5, eq. (46)",
         terms={"inner product": float(tangent[worst])},
         tolerance=float(error[worst]),
+        scale=float(max(problem.f_mix(here[worst], lam), problem.f_mix(there[worst], lam))),
     )
 
 
@@ -147,6 +149,7 @@ def lemma_a6(eta: ArrayLike, q: ArrayLike) -> Record:
         source="arXiv 2410.15483v3, Lemma A.6",
         terms={"average": average, "tails": tails},
         tolerance=4 * (T + 4) * _U * size * (2 + float(np.log(T))),
+        scale=size,
     )
 
 
@@ -216,4 +219,5 @@ def lemma_a7(
         evidence="enumerated",
         terms={"progress": progress, "noise": noise},
         tolerance=float(alpha * error + noise * 1e-14),  # the noise: 2 data + 20 roundings, fewer than 90
+        scale=alpha * float(max(problem.f_mix(here, lam), problem.f_mix(there, lam))),
     )

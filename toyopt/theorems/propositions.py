@@ -105,6 +105,7 @@ def prop_a2(problem: Problem, theta: ArrayLike, *, lam: float | Sequence[float])
         source="arXiv 2410.15483v3, Proposition A.2, eq. (29)-(33)",
         terms={"zero": 0.0},
         tolerance=eigenvalue_tolerance(problem.dim, pairs + len(problem)),
+        scale=1.0,  # the trace
     )
 
 

@@ -13,7 +13,13 @@ from toyopt import _check
 from toyopt.algorithms import InverseRootHorizon, LinearDecay, Schedule
 from toyopt.problem import Problem
 from toyopt.record import Record
-from toyopt.theorems.alright.last_iterate import defazio_bound, exact_bound, half_log_bound, linear_decay_bound
+from toyopt.theorems.alright.last_iterate import (
+    best_free_step,
+    defazio_bound,
+    exact_bound,
+    half_log_bound,
+    linear_decay_bound,
+)
 from toyopt.theorems.alright.thm_41 import LastIterate, comparator
 from toyopt.theorems.expectation.paths import steps_of
 from toyopt.theorems.lemmas import noise_level
@@ -46,7 +52,8 @@ def alright_linear_decay(
     if C == 0.0:
         raise ValueError("problem: its gradients vanish everywhere, C = 0")
     schedule = LinearDecay(D, C, _check.whole("T", T, low=2))
-    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=start, theta_star=star, **options)
+    options |= {"theta_1": start, "theta_star": star}
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, C=C, **options)
     return gap.record(
         "A",
         "linear decay: E f_Mix(θ_T) - f_Mix(θ*) <= DC/√T",
@@ -74,14 +81,15 @@ def alright_exact(
     Kind: upper; the first is tight (`last_iterate_is_exact`), and so at most each of the others.
     Source: beyond the paper, docs/theory.md, A3 and A4; arXiv 2310.07831, Theorem 10.
     Arguments: lam; schedule; T; theta_1 (d,); theta_star, constants and `options` as in `thm_41`. In Defazio's bound
-        the free alpha_T is the last step taken, alpha_{T-1}.
+        the free alpha_T is the best one, `best_free_step`.
     Returns: two Records, or three for `InverseRootHorizon` with the same T. Raises: as `thm_41`; ValueError for C = 0.
     """
     alphas = steps_of(schedule, _check.whole("T", T, low=2))
     C = math.sqrt(noise_level(problem, lam, constants))
     if C == 0.0:
         raise ValueError("problem: its gradients vanish everywhere, C = 0")
-    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **options)
+    options |= {"theta_1": theta_1, "theta_star": theta_star}
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, C=C, **options)
     out = [
         gap.record(
             "A",
@@ -92,7 +100,7 @@ def alright_exact(
         gap.record(
             "A",
             "any steps: E f_Mix(θ_T) - f_Mix(θ*) <= D²/(2W_1) + (C²/2)(α_T + Σ α_t²/W_{t+1})",
-            defazio_bound(np.append(alphas, alphas[-1]), gap.D, C),
+            defazio_bound(np.append(alphas, best_free_step(alphas, gap.D, C)), gap.D, C),
             "arXiv 2310.07831, Theorem 10; docs/theory.md, A3",
         ),
     ]

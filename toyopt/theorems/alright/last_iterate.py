@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 
 from toyopt import _check
 from toyopt._check import Array
@@ -112,6 +113,28 @@ def defazio_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
     return {"distance": float(D**2 / (2 * W[0])), "noise": float(noise)}
 
 
+def best_free_step(alphas: ArrayLike, D: float, C: float) -> float:
+    """Compute the free alpha_T at which `defazio_bound` is least, for given steps of the T-1 updates.
+
+    Statement: the bound is convex in alpha_T, with the derivative C²/2 (1 - D²/(C² W_1²) - Σ_{t<T} alpha_t²/W_{t+1}²):
+        at most 0 at alpha_{T-1}, where the last term is 1, and at least 0 at √(D²/C² + Σ alpha_t²), as every W is at
+        least alpha_T. So the zero lies between these two.
+    Source: docs/theory.md, A3. Arguments: alphas (T-1,) alpha_1 .. alpha_{T-1} > 0; D >= 0, C > 0.
+    Returns: alpha_T, to 1e-12 of its size. Raises: ValueError or TypeError naming the argument.
+    """
+    steps = positive("alphas", alphas)
+    D, C = _check.real("D", D, low=0.0), _check.real("C", C, above=0.0)
+    rest = np.append(np.cumsum(steps[::-1])[::-1], 0.0)  # W_k - alpha_T for k = 1 .. T
+
+    def slope(last: float) -> float:
+        W = rest + last
+        return 1.0 - (D / C / float(W[0])) ** 2 - float(((steps / W[1:]) ** 2).sum())
+
+    low = float(steps[-1])
+    high = math.sqrt((D / C) ** 2 + float((steps**2).sum())) * (1.0 + 1e-12)  # the sum's rounding is far below that
+    return low if slope(low) >= 0.0 else float(brentq(slope, low, high, rtol=1e-12))
+
+
 def exact_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
     """Compute the last iterate's exact worst case for any positive step sizes, in closed form, in O(T).
 
@@ -157,6 +180,26 @@ def potentials(steps: Array) -> Array:
     for k in range(len(steps) - 1, -1, -1):
         b = max(out[k + 1], math.sqrt(steps[k]))
         out[k] = b + steps[k] / b
+    return out
+
+
+def weights_of_steps(steps: Array, D: float, C: float) -> Array:
+    """Compute (T,) the b_1 .. b_T of `exact_bound`: b_1² = B, then b_{k+1} is the larger root of b + alpha_k/b = b_k.
+
+    Where B is the least possible, the larger root is max(m_{k+1}, √alpha_k) until the first k at which √alpha_k is the
+    larger; there the root is double, and its square root is not to be taken of rounding.
+    """
+    m = potentials(steps)
+    out = np.empty(len(steps) + 1)
+    tight = C * m[0] ** 2 >= D
+    out[0] = m[0] if tight else math.sqrt(D / C)
+    for k, step in enumerate(steps):
+        if tight:
+            out[k + 1] = max(m[k + 1], math.sqrt(step))
+            tight = m[k + 1] >= math.sqrt(step)
+        else:
+            half = out[k] / 2
+            out[k + 1] = half + math.sqrt(max(half**2 - step, 0.0))
     return out
 
 

@@ -15,7 +15,14 @@ from toyopt.algorithms import InverseRootHorizon, Schedule
 from toyopt.optimum import minimise
 from toyopt.problem import Problem
 from toyopt.record import Record
-from toyopt.theorems.alright.last_iterate import Terms, harmonic_bound, log_bound, orabona_bound, total
+from toyopt.theorems.alright.last_iterate import (
+    Terms,
+    harmonic_bound,
+    log_bound,
+    orabona_bound,
+    total,
+    weights_of_steps,
+)
 from toyopt.theorems.expectation.choose import expected_gap
 from toyopt.theorems.expectation.paths import Expectation
 from toyopt.theorems.lemmas import noise_level, rounding
@@ -47,8 +54,9 @@ def thm_41(
     Raises: ValueError where f_Mix has no minimiser and no theta_star is given; as usual otherwise.
     """
     schedule = InverseRootHorizon(alpha0, _check.whole("T", T, low=2))
-    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **options)
     C = math.sqrt(noise_level(problem, lam, constants))
+    options |= {"theta_1": theta_1, "theta_star": theta_star}
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, C=C, **options)
     forms = (
         ("D²/(2α0√T) + (2 + log(T-1)) C²α0/(2√T)", log_bound, "Theorem 4.1"),
         ("D²/(2α0√T) + (1 + H_{T-1}) C²α0/(2√T)", harmonic_bound, "Theorem A.8"),
@@ -85,7 +93,8 @@ def thm_41_schedule(
     alphas = np.asarray(schedule.at(np.arange(1, T + 1)), dtype=np.float64)
     C = math.sqrt(noise_level(problem, lam, constants))
     orabona_bound(alphas, 1.0, C)  # a schedule that will not do is refused before anything is run
-    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, theta_star=theta_star, **options)
+    options |= {"theta_1": theta_1, "theta_star": theta_star}
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, C=C, **options)
     return gap.record(
         "4.1",
         "α_T E[f_Mix(θ_T) - f_Mix(θ*)] <= D²/(2T) + (C²/2)(α_T² + Σ α_t²/(T-t))",
@@ -117,11 +126,12 @@ class LastIterate:
         lam: float | Sequence[float],
         schedule: Schedule,
         T: int,
+        C: float,
         theta_1: ArrayLike,
         theta_star: ArrayLike | None = None,
         **options: Any,
     ) -> LastIterate:
-        """Compute the expectation; see `expected_gap` for `options`."""
+        """Compute the expectation; C is the bounds' constant; see `expected_gap` for `options`."""
         start = _check.theta("theta_1", theta_1, problem.dim)
         if start.ndim != 1:
             raise ValueError(f"theta_1: shape ({problem.dim},) is needed, got {start.shape}")
@@ -129,11 +139,11 @@ class LastIterate:
         value = float(problem.f_mix(star, lam))
         gap = expected_gap(problem, lam=lam, schedule=schedule, T=T, theta_1=start, value=value, **options)
         alphas = np.asarray(schedule.at(np.arange(1, T)), dtype=np.float64)
-        C = max(o.grad_bound for o in problem.objectives)
-        far = C * float(alphas.sum())
+        steep = max(o.grad_bound for o in problem.objectives)
+        far = steep * float(alphas.sum())
         D = float(np.sqrt(((start - star) ** 2).sum()))
-        path = path_rounding(problem, alphas, float(np.sqrt((start**2).sum())), D)
-        values = float(rounding(problem, np.stack([start, star])).sum()) + 2.0**-50 * C * far
+        path = path_rounding(problem, alphas, float(np.sqrt((start**2).sum())), D, C)
+        values = float(rounding(problem, np.stack([start, star])).sum()) + 2.0**-50 * steep * far
         return cls(start, star, gap, path + values)
 
     def record(self, claim: str, statement: str, terms: Terms, source: str) -> Record:
@@ -154,21 +164,25 @@ class LastIterate:
         )
 
 
-def path_rounding(problem: Problem, alphas: Array, size: float, D: float) -> float:
-    """Bound the rounding of T-1 steps in f_Mix(theta_T) - bound; `size` is ‖theta_1‖.
+def path_rounding(problem: Problem, alphas: Array, size: float, D: float, C: float) -> float:
+    """Bound the rounding of T-1 steps in f_Mix(theta_T) - bound; `size` is ‖theta_1‖, D and C are the bound's.
 
-    A step rounds by e at most: 8 u of where it is and of its length in each of its products. The smaller of two bounds.
-    Forward: later steps bring two points apart by max(1, alpha L - 1) at most, and f_Mix has slope C. Backward: e is
-    an error e/alpha of the gradient, and the proof carries ⟨error, a distance <= D + Σ alpha C⟩ along with weights
-    r_k <= 1 (docs/theory.md, A4), which needs no bound on alpha L.
+    The k-th step rounds theta by e_k at most: 8 u of where it is and of its length in each of its products. The smaller
+    of two bounds. Forward: later steps bring two points apart by max(1, alpha L - 1) at most, and f_Mix has slope C.
+    Backward: e_k is an error e_k/alpha_k of the gradient, which enters the proof as r_k ‖e_k/alpha_k‖ ‖theta_k - z_k‖,
+    r_k = alpha_k/b_{k+1}² with the best b (docs/theory.md, A4), and theta_k - z_k <= D + C Σ_{t<k} alpha_t:
+    no bound on alpha L is needed.
     """
     rows = max(len(o.rows) for o in problem.objectives)
-    C, L = max(o.grad_bound for o in problem.objectives), max(o.smoothness for o in problem.objectives)
-    far = C * float(alphas.sum())
-    e = 8 * 2.0**-53 * (size + far + rows * C * float(alphas.max()))
+    steep, L = max(o.grad_bound for o in problem.objectives), max(o.smoothness for o in problem.objectives)
+    far = steep * np.cumsum(alphas)
+    e = 8 * 2.0**-53 * (size + far + rows * steep * alphas)
     with np.errstate(over="ignore"):
-        forward = C * len(alphas) * e * float(np.prod(np.maximum(1.0, alphas * L - 1)))
-    backward = (D + far) * e / float(alphas.min()) * len(alphas)
+        forward = steep * float(e.sum()) * float(np.prod(np.maximum(1.0, alphas * L - 1)))
+    if C == 0.0:
+        return forward
+    b = weights_of_steps(alphas, D, C)
+    backward = float((e / b[1:] ** 2 * (D + far - steep * alphas)).sum())
     return min(forward, backward)
 
 

@@ -18,7 +18,7 @@ from toyopt import _check
 from toyopt._check import Array
 from toyopt.problem import Problem
 from toyopt.record import Record
-from toyopt.theorems.alright.last_iterate import exact_bound, linear_decay_bound, positive, potentials, total
+from toyopt.theorems.alright.last_iterate import exact_bound, linear_decay_bound, positive, total, weights_of_steps
 
 _U = 2.0**-53
 _MAX_ITERATES = 5000  # iterates; T² numbers are kept
@@ -69,7 +69,7 @@ def worst_case(alphas: ArrayLike, D: float, C: float) -> WorstCase:
     Returns: WorstCase, in dimension T. Raises: ValueError or TypeError naming the argument.
     """
     steps, D, C = _checked(alphas, D, C)
-    T, b = len(steps) + 1, _roots(steps, D, C)
+    T, b = len(steps) + 1, weights_of_steps(steps, D, C)
     gradients, p = np.zeros((T, T)), np.zeros(T)
     p[0] = D
     u = max(C**2 - (D / b[0] ** 2) ** 2, 0.0)
@@ -203,26 +203,6 @@ def _checked(alphas: ArrayLike, D: float, C: float) -> tuple[Array, float, float
             f"alphas: at most {_MAX_ITERATES - 1} step sizes, for the memory that vectors take, got {len(steps)}"
         )
     return steps, _check.real("D", D, above=0.0), _check.real("C", C, above=0.0)
-
-
-def _roots(steps: Array, D: float, C: float) -> Array:
-    """Compute (T,) b_1 .. b_T: b_1² = B, then the larger root of b + alpha_k/b = b_k.
-
-    Where B is the least possible, the larger root is max(m_{k+1}, √alpha_k) until the first k at which √alpha_k is the
-    larger; there the root is double, and its square root is not to be taken of rounding.
-    """
-    m = potentials(steps)
-    out = np.empty(len(steps) + 1)
-    tight = C * m[0] ** 2 >= D
-    out[0] = m[0] if tight else math.sqrt(D / C)
-    for k, step in enumerate(steps):
-        if tight:
-            out[k + 1] = max(m[k + 1], math.sqrt(step))
-            tight = m[k + 1] >= math.sqrt(step)
-        else:
-            half = out[k] / 2
-            out[k + 1] = half + math.sqrt(max(half**2 - step, 0.0))
-    return out
 
 
 def _gap_if_valid(case: WorstCase, gap: float, C: float) -> float:

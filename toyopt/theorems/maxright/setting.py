@@ -108,6 +108,7 @@ class MaxrightSetting:
             evidence=evidence,
             terms=terms,
             tolerance=np.finfo(np.float64).eps * (self.T * slope * moved + 16.0 * (size + slope * reach * steep)),
+            scale=size,
             interval=interval,
             failure=failure,
         )

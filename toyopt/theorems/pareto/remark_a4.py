@@ -89,7 +89,8 @@ def no_common_ground(problem: Problem, lam: float) -> tuple[Record, Record]:
     problem    as for `conflict`, and with opposite rows
     lam        λ in (0, 1)
 
-    Returns    the two records
+    Returns    the two records: the first with the interval of min_θ max that its certificate gives; each is open where
+               its solver has not converged
     Raises     ValueError naming problem if the rows are not opposite, or lam
     """
     a, b = _rows(problem)
@@ -103,6 +104,8 @@ def no_common_ground(problem: Problem, lam: float) -> tuple[Record, Record]:
     level = float(np.logaddexp(0.0, m))
     both = minimise_worst(problem, 0.5, [0.0, 0.0])
     mixture = minimise(problem, lam)
+    low, high = sorted((2.0 * both.lower, 2.0 * both.upper))
+    failed = "the solver has not converged"
     ratio = lam * kappa / (1.0 - lam)
     share = min(ratio, 1.0 / ratio) / (1.0 + math.exp(-m))
     return (
@@ -111,19 +114,22 @@ def no_common_ground(problem: Problem, lam: float) -> tuple[Record, Record]:
             statement="min_θ max(f_DPO, f_SFT) = log(1 + e^m): no θ has both below that",
             kind="equal",
             bound=level,
-            attained=2.0 * both.value,
+            attained=2.0 * both.value if both.converged else math.nan,
             source=_REMARK,
             terms={"log(1+e^m)": level},
-            tolerance=1e-12 * (1.0 + level) + 2.0 * abs(both.gap),  # the roots are accurate to 1e-14 in the dual weight
+            tolerance=1e-12 * (1.0 + level),  # the roots are accurate to 1e-14 in the dual weight
+            interval=(low, high),
+            note="" if both.converged else failed,
         ),
         Record(
             claim="A.4",
             statement="both gaps at argmin f_Mix,λ >= min(log(1+e^m), σ(m) min(λκ/(1-λ), (1-λ)/(λκ))) > 0",
             kind="lower",
             bound=min(level, share),
-            attained=float(mixture.values.min()),  # both infima are 0
+            attained=float(mixture.values.min()) if mixture.converged else math.nan,  # both infima are 0
             source=_REMARK,
             tolerance=1e-12 * (1.0 + level),
+            note="" if mixture.converged else failed,
         ),
     )
 

@@ -35,30 +35,37 @@ def thm_33(
 
     Problem: as `theorem_s`, T_DPO = T_SFT = T.
     Statement: G_Mix,λ(theta_T) >= g > 0 for every λ in [lo, hi] and all T >= T0.
-    Kind: lower. If g is None the bound follows from Theorem S (docs/theory.md, S), up to rounding; attained: the least
-        gap of some runs, 9 values of λ by up to 17 values of T from T0 to `last`: no proof, see `certified_33`.
+    Kind: lower, with an interval of the infimum over all λ and T: from `level`, which follows from Theorem S
+        (docs/theory.md, S) up to rounding (0 where it finds none), to the least gap of some runs, 9 values of λ by up
+        to 17 values of T from T0 to `last`, the attained value. So it holds if g <= `level`, fails if a run is below
+        g, and is open between. A proof in balls: `certified_33`.
     Source: arXiv 2410.15483v3, Theorem 3.3.
     Arguments: lam (lo, hi), 0 < lo <= hi < 1; T0 >= 1; g, a level, or None for `level`; last >= T0, by default 64 T0;
         c, theta_ref, alpha, theta_1 (None: theta_ref), order.
-    Returns: a Record; verdict "open" where g is None and `level` finds no positive one. Raises: as usual.
+    Returns: a Record; verdict "open" where g is None and `level` finds no positive one, too. Raises: as usual.
     """
     run, (low, high) = TwoPhases(c, theta_ref, alpha, theta_1, order), interval(lam)
     T0 = _check.whole("T0", T0, low=1)
     last = 64 * T0 if last is None else _check.whole("last", last, low=T0)
-    bound = level(run, (low, high), T0) if g is None else _check.real("g", g, above=0.0)
+    proven = level(run, (low, high), T0)
+    bound = proven if g is None else _check.real("g", g, above=0.0)
     T = np.unique(np.round(np.geomspace(T0, last, 17))).astype(np.int64)
     w = run.last(T, T)
     gaps = np.stack([run.gap(float(weight), w) for weight in np.linspace(low, high, 9)])
     k = int(gaps.min(axis=0).argmin())
+    least, rounding = float(gaps.min()), float(run.run_rounding(T, T)[k] + run.gap_rounding(w[k]))
+    above = 0.0 if math.isnan(proven) else min(proven, least)
     return Record(
         claim="3.3",
         statement=f"Sequential, {order}, T_DPO = T_SFT = T: G_Mix,λ(θ_T) >= g for λ in [{low:g}, {high:g}], T >= {T0}",
         kind="lower",
         bound=bound,
-        attained=float(gaps.min()),
+        attained=least,
         source=_SOURCE,
         terms={"g": bound},
-        tolerance=float(run.run_rounding(T, T)[k] + run.gap_rounding(w[k])),
+        tolerance=rounding,
+        interval=(above, least),
+        note="no level is proven for this T0" if math.isnan(proven) else f"proven to be at least {proven:.6g}",
     )
 
 

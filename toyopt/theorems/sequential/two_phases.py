@@ -245,13 +245,14 @@ def theorem_s(
     Statement: min G_Mix,λ <= G_Mix,λ(theta_T) <= max G_Mix,λ over Lemma P's enclosure of theta_T; and
         |G_Mix,λ(theta_T) - μ log T_2 - κ_λ| <= an explicit error, κ_λ = μ (log η + c theta_ref) - f*_Mix,λ; μ = λ and
         T_2 = T_SFT (DPO first), 1-λ and T_DPO (SFT first).
-    Kind: lower, upper, and equal with the error as tolerance: that of (S.6), which holds and decreases for all later T,
-        where T_DPO = T_SFT and its conditions hold, else the error of Lemma P.
+    Kind: lower, and upper twice: the third record's attained value is the distance of the gap from μ log T_2 + κ_λ, its
+        bound the error: that of (S.6), which holds and decreases for all later T, where T_DPO = T_SFT and its
+        conditions hold, else the error of Lemma P.
     Source: beyond the paper, docs/theory.md, part S. Sharpens Theorem 3.3 of arXiv 2410.15483v3.
     Arguments: lam in (0, 1); T_DPO, T_SFT >= 0, the last phase's >= 1; c, theta_ref, alpha, theta_1 (None: theta_ref),
         order; limit: longer phases are not followed, attained is nan and the verdict open.
-    Returns: three Records; terms "growth" (μ log T_2), "constant" (κ_λ), and "remainder" for the bounds. Raises: as
-        usual.
+    Returns: three Records; terms of the bounds of the gap: "growth" (μ log T_2), "constant" (κ_λ) and "remainder"; of
+        the error: "error". Raises: as usual.
     """
     run = TwoPhases(c, theta_ref, alpha, theta_1, order)
     T_DPO, T_SFT = _check.whole("T_DPO", T_DPO, low=0), _check.whole("T_SFT", T_SFT, low=0)
@@ -267,22 +268,29 @@ def theorem_s(
         rounding = float(run.run_rounding(T_DPO, T_SFT) + run.gap_rounding(w))
     mu, last = ("λ", "T_SFT") if order == "dpo-first" else ("(1-λ)", "T_DPO")
     growth = run.weight(lam) * math.log(T_SFT if order == "dpo-first" else T_DPO)
-    error = max(-below, above)
+    constant = run.constant(lam)
+    # A gap is the difference of two values of f_Mix, which its rounding is measured by.
+    size = float(run.f_mix(lam, run.turning_w(lam))) + abs(growth) + abs(constant)
 
-    def record(kind: Literal["lower", "upper", "equal"], text: str, bound: float, tolerance: float) -> Record:
-        terms = {"growth": growth, "constant": run.constant(lam)}
-        if kind != "equal":
-            terms["remainder"] = bound - growth - terms["constant"]
-        return Record("S", text, kind, bound, attained, _SOURCE, terms=terms, tolerance=tolerance)
+    def bounds(kind: Literal["lower", "upper"], text: str, bound: float) -> Record:
+        terms = {"growth": growth, "constant": constant, "remainder": bound - growth - constant}
+        return Record("S", text, kind, bound, attained, _SOURCE, terms=terms, tolerance=rounding, scale=size)
 
-    where = "over Lemma P's enclosure of θ_T"
+    where, error = "over Lemma P's enclosure of θ_T", max(-below, above)
+    limit = Record(
+        claim="S",
+        statement=f"|G_Mix,λ(θ_T) - {mu} log {last} - κ_λ| <= an explicit error by {derivation}",
+        kind="upper",
+        bound=error,
+        attained=abs(attained - growth - constant),
+        source=_SOURCE,
+        terms={"error": error},
+        # growth and κ_λ: a logarithm, a product and the rounding of f*.
+        tolerance=rounding + float(run.gap_rounding(growth)),
+        scale=size,
+    )
     return (
-        record("lower", f"G_Mix,λ(θ_T) >= min G_Mix,λ {where}", low, rounding),
-        record("upper", f"G_Mix,λ(θ_T) <= max G_Mix,λ {where}", high, rounding),
-        record(
-            "equal",
-            f"|G_Mix,λ(θ_T) - {mu} log {last} - κ_λ| <= {error:.3g} by {derivation}",
-            growth + run.constant(lam),
-            error + rounding,
-        ),
+        bounds("lower", f"G_Mix,λ(θ_T) >= min G_Mix,λ {where}", low),
+        bounds("upper", f"G_Mix,λ(θ_T) <= max G_Mix,λ {where}", high),
+        limit,
     )

@@ -16,6 +16,7 @@ from toyopt.theorems import (
     Record,
     alright_exact,
     alright_linear_decay,
+    best_free_step,
     defazio_bound,
     exact_bound,
     explicit_horizon,
@@ -180,6 +181,9 @@ def call(function: Any, **changes: Any) -> Callable[[], object]:
         ),
         (lambda: orabona_bound([3.0, 0.5, -0.1], 1, 1), ValueError, r"alphas: .*got .*\(-0\.1\) at update 3$"),
         (lambda: defazio_bound(["x"], 1, 1), ValueError, "alphas: not"),
+        (lambda: best_free_step([0.1, -1], 1, 1), ValueError, "alphas: step sizes must be positive"),
+        (lambda: best_free_step([0.1], -1, 1), ValueError, "D: must be at least 0, got -1"),
+        (lambda: best_free_step([0.1], 1, 0), ValueError, "C: must be more than 0, got 0"),
         (lambda: defazio_bound([0.1], "x", 1), TypeError, "D: "),
         (lambda: defazio_bound([0.1], -1, 1), ValueError, "D: must be at least 0, got -1"),
         (lambda: defazio_bound([0.1], 1, "x"), TypeError, "C: "),
@@ -229,8 +233,9 @@ def test_a_message_names_the_argument(wrong: Callable[[], object], error: type[E
 def test_half_of_theorem_41_is_for_its_own_step_only() -> None:
     _, by_defazio, half = exact()
     assert half.terms == half_log_bound(1.0, 0.5, 0.7, 3)
-    assert by_defazio.terms == defazio_bound([0.7 / math.sqrt(3)] * 3, 1.0, 0.5)
+    two = [0.7 / math.sqrt(3)] * 2
+    assert by_defazio.terms == defazio_bound([*two, best_free_step(two, 1.0, 0.5)], 1.0, 0.5)
     assert len(alright_exact(table2(), schedule=LinearDecay(1.0, 0.5, 4), **ALRIGHT)) == 2
     falling = alright_exact(table2(), schedule=LinearDecay(1.0, 0.5, 4), **ALRIGHT)[1]
     steps = LinearDecay(1.0, 0.5, 4).at(np.array([1, 2]))
-    assert falling.terms == defazio_bound([*steps, steps[-1]], 1.0, 0.5)
+    assert falling.terms == defazio_bound([*steps, best_free_step(steps, 1.0, 0.5)], 1.0, 0.5)

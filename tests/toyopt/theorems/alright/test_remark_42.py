@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -17,6 +18,7 @@ from toyopt.theorems import (
     remark_42,
     total,
 )
+from toyopt.theorems.alright import remark_42 as module
 from toyopt.theorems.alright.remark_42 import _minus_w
 
 SIZES = st.floats(0.05, 20)
@@ -112,3 +114,25 @@ def test_minus_w_solves_its_equation(log: float) -> None:
     y = _minus_w(log)
     assert y > 1
     assert y - math.log(y) == pytest.approx(-log, rel=1e-14)
+
+
+def test_a_bound_that_is_above_epsilon_later_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From T = 2 to 3 the bound rises: a T(ε) of 2 is one at which it is at most ε, and not from then on."""
+    start = {"lam": 0.3, "alpha0": ALPHA0, "theta_1": [1.0], "theta_star": [1.0]}
+    two, three = (total(log_bound(0.0, 0.5, ALPHA0, T)) for T in (2, 3))
+    assert two < three
+    epsilon = (two + three) / 2
+    assert [r.verdict for r in remark_42(table2(), epsilon=epsilon, **start)] == ["holds"] * 3  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "least_horizon", lambda *_: 2)
+    record = remark_42(table2(), epsilon=epsilon, **start)[0]  # type: ignore[arg-type]
+    assert (record.verdict, record.attained) == ("fails", pytest.approx(three, rel=1e-14))
+
+
+def test_without_a_converged_minimiser_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    solve = module.minimise
+    monkeypatch.setattr(module, "minimise", lambda *a, **k: dataclasses.replace(solve(*a, **k), converged=False))
+    options = {"lam": 0.3, "alpha0": 1.7, "epsilon": 0.03, "theta_1": [-1.0]}
+    for record in remark_42(table2(), **options):  # type: ignore[arg-type]
+        assert (record.verdict, record.note) == ("open", "the solver of theta* has not converged")
+    for record in remark_42(table2(), theta_star=[0.0], **options):  # type: ignore[arg-type]
+        assert (record.verdict, record.note) == ("holds", "")

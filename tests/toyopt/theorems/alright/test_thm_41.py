@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 from support.oracle import problem as build
 from support.strategies import problems
 
-from toyopt.algorithms import Constant, InverseRootHorizon, LinearDecay
+from toyopt.algorithms import Constant, InverseRootHorizon, LinearDecay, Schedule
 from toyopt.examples import random_problem, table2
 from toyopt.problem import Problem
 from toyopt.theorems import (
     alright_exact,
     alright_linear_decay,
+    best_free_step,
     defazio_bound,
     exact_bound,
     half_log_bound,
@@ -60,36 +62,80 @@ def level() -> Problem:
 
 
 def test_rounding_of_a_path_by_hand() -> None:
-    """e in one step; forward by the slope and by the factors αL - 1 that are more than 1; backward by e/α."""
+    """e in each step; forward by the slope and by the factors αL - 1 that are more than 1; backward by e/b²."""
     p, C, L = plane(), math.sqrt(13), (13 + 2) / 8
     assert max(o.smoothness for o in p.objectives) == L
-    far = C * 2.0
-    e = 8 * U * (2.0 + far + 3 * C * 1.5)
-    short = path_rounding(p, np.array([1.5, 0.5]), 2.0, 3.0)
-    assert short == pytest.approx(C * 2 * e * (1.5 * L - 1), rel=1e-12, abs=0)
-    far = C * 70.0
-    e = 8 * U * (2.0 + far + 3 * C * 40)
-    assert path_rounding(p, np.array([40.0, 30.0]), 2.0, 3.0) == pytest.approx((3 + far) * e / 30 * 2, rel=1e-12, abs=0)
-    assert math.isfinite(path_rounding(p, np.full(400, 1e3), 2.0, 3.0))  # where (αL - 1)^400 is no float
+    e = [8 * U * (2.0 + C * far + 3 * C * alpha) for far, alpha in ((1.5, 1.5), (2.0, 0.5))]
+    short = path_rounding(p, np.array([1.5, 0.5]), 2.0, 3.0, C)
+    assert short == pytest.approx(C * sum(e) * (1.5 * L - 1), rel=1e-12, abs=0)
+    # m_3 = 0, m_2 = 2√30 by b_3 = √30, m_1 by b_2 = 2√30: e_1/120 and e_2/30, θ_1 - z_1 and θ_2 - z_2.
+    e = [8 * U * (2.0 + C * far + 3 * C * alpha) for far, alpha in ((40, 40), (70, 30))]
+    long = path_rounding(p, np.array([40.0, 30.0]), 2.0, 3.0, 2.5)
+    assert long == pytest.approx(e[0] / 120 * 3 + e[1] / 30 * (3 + C * 40), rel=1e-12, abs=0)
+    assert math.isfinite(path_rounding(p, np.full(400, 1e3), 2.0, 3.0, C))  # where (αL - 1)^400 is no float
+    assert path_rounding(p, np.array([1.5, 0.5]), 2.0, 3.0, 0.0) == short  # C = 0 has no b, and the forward bound
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed(Schedule):
+    """Steps from a list."""
+
+    steps: tuple[float, ...]
+
+    def at(self, t: Any) -> Any:
+        return np.array(self.steps)[np.minimum(np.asarray(t), len(self.steps)) - 1]
+
+
+def test_a_false_bound_does_not_hold_by_its_tolerance() -> None:
+    """Steps that overshoot the minimiser, and 3 of 1e-9: rounding divided by the least step is 126, the gap 0.8."""
+    conflict = Problem.dpo_sft(
+        chosen=[[1.0]],
+        rejected=[[0.0]],
+        features=[[[0.0], [2.0]], [[0.0], [-1.0]]],
+        targets=[0, 0],
+        theta_ref=[0.0],
+    )
+    schedule = Listed((12.0,) * 61 + (1e-9,) * 3)
+    options: dict[str, Any] = {"lam": 0.0, "schedule": schedule, "T": 65, "theta_1": [0.1]}
+    for record in alright_exact(conflict, constants=(0.01, 0.01), **options):
+        assert (record.attained > 0.7, record.bound < 0.4) == (True, True)
+        assert record.verdict == "fails", record
+        assert record.tolerance < 1e-6 * record.attained
+        assert f"tolerance {record.tolerance:.3g}" in str(record)
+        assert dataclasses.replace(record, tolerance=126.0).verdict == "open"
+    assert [r.verdict for r in alright_exact(conflict, **options)] == ["holds", "holds"]
+
+
+def test_the_rounding_of_linear_decay_is_weighted_by_the_proof() -> None:
+    """The last steps are D/(CT^1.5) long: divided by those, and weighted by 1, rounding would exceed the bound."""
+    T, start = 3000, 600.0
+    record = alright_linear_decay(table2(), lam=0.0, T=T, theta_1=[start], theta_star=[0.0])
+    alphas = LinearDecay(start, 0.5, T).at(np.arange(1, T))
+    e = 8 * U * (start + 0.5 * float(alphas.sum()) + 0.5 * float(alphas.max()))
+    unweighted = (start + 0.5 * float(alphas.sum())) * e / float(alphas.min()) * T
+    assert unweighted > 1e-3 * record.bound
+    assert record.tolerance < 1e-3 * unweighted
+    assert record.verdict == "holds"
 
 
 def test_tolerance_of_the_gap() -> None:
     p, start, star = plane(), np.array([3.0, -4.0]), np.array([1.0, 0.5])
     log, _ = thm_41(p, lam=0.3, alpha0=0.7, T=3, theta_1=start, theta_star=star)
     alphas = np.full(2, 0.7 / math.sqrt(3))
-    D = math.sqrt(4 + 20.25)
+    D, C = math.sqrt(4 + 20.25), math.sqrt(0.3 * 6.25 + 0.7 * 13)
     values = float(rounding(p, start) + rounding(p, star)) + 2**-50 * 13 * float(alphas.sum())
-    assert log.tolerance == pytest.approx(path_rounding(p, alphas, 5.0, D) + values, rel=1e-12, abs=0)
+    assert log.tolerance == pytest.approx(path_rounding(p, alphas, 5.0, D, C) + values, rel=1e-12, abs=0)
     assert log.terms == pytest.approx(log_bound(D, math.sqrt(0.3 * 6.25 + 0.7 * 13), 0.7, 3), rel=1e-14)
 
 
 def test_tolerance_of_long_steps() -> None:
     """Where the backward bound is the smaller, D counts."""
     p, start, star = plane(), np.array([3.0, -4.0]), np.array([1.0, 0.5])
-    found = LastIterate.of(p, lam=0.3, schedule=Constant(40.0), T=4, theta_1=start, theta_star=star)
+    C = 3.0
+    found = LastIterate.of(p, lam=0.3, schedule=Constant(40.0), T=4, C=C, theta_1=start, theta_star=star)
     D, alphas = math.sqrt(4 + 20.25), np.full(3, 40.0)
     values = float(rounding(p, start) + rounding(p, star)) + 2**-50 * 13 * 120
-    assert found.tolerance == pytest.approx(path_rounding(p, alphas, 5.0, D) + values, rel=1e-12, abs=0)
+    assert found.tolerance == pytest.approx(path_rounding(p, alphas, 5.0, D, C) + values, rel=1e-12, abs=0)
     assert (found.D, list(found.theta_star)) == (pytest.approx(D), [1.0, 0.5])
 
 
@@ -221,7 +267,8 @@ def test_records_of_a_schedule() -> None:
     assert len(two) == 2
     C2 = 0.4 * p.C1**2 + 0.6 * p.C2**2
     assert two[0].terms == exact_bound([0.3] * 4, math.sqrt(4.25), math.sqrt(C2))
-    assert two[1].terms == defazio_bound([0.3] * 5, math.sqrt(4.25), math.sqrt(C2))
+    free = best_free_step([0.3] * 4, math.sqrt(4.25), math.sqrt(C2))
+    assert two[1].terms == defazio_bound([0.3] * 4 + [free], math.sqrt(4.25), math.sqrt(C2))
     three = alright_exact(p, schedule=InverseRootHorizon(0.7, 5), **options)
     assert three[2].terms == half_log_bound(math.sqrt(4.25), math.sqrt(C2), 0.7, 5)
     assert len(alright_exact(p, schedule=InverseRootHorizon(0.7, 9), **options)) == 2  # another horizon's step

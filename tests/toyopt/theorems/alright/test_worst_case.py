@@ -21,8 +21,8 @@ from toyopt.theorems import (
     worst_case,
     zamani_glineur,
 )
-from toyopt.theorems.alright.last_iterate import potentials
-from toyopt.theorems.alright.worst_case import WorstCase, _gap_if_valid, _roots, _tolerance, resisting
+from toyopt.theorems.alright.last_iterate import potentials, weights_of_steps
+from toyopt.theorems.alright.worst_case import WorstCase, _gap_if_valid, _tolerance, resisting
 
 STEPS = st.lists(st.floats(0.001, 10), min_size=1, max_size=30)
 
@@ -108,7 +108,7 @@ U = 2.0**-53
 def test_the_roots_solve_their_equations(steps: list[float], share: float) -> None:
     """b_1² = B = max(D/C, m_1²), here on both sides; then b_{k+1} + alpha_k/b_{k+1} = b_k, and the larger root."""
     least = potentials(np.array(steps))[0] ** 2
-    b = _roots(np.array(steps), 0.8 * share * least, 0.8)
+    b = weights_of_steps(np.array(steps), 0.8 * share * least, 0.8)
     assert b[0] ** 2 == pytest.approx(max(share, 1.0) * least, rel=1e-14)
     assert b[1:] + np.array(steps) / b[1:] == pytest.approx(b[:-1], rel=1e-14)
     assert (b[1:] >= np.sqrt(steps) * (1 - 1e-14)).all()
@@ -118,7 +118,7 @@ def test_the_roots_solve_their_equations(steps: list[float], share: float) -> No
 def test_double_roots_are_not_taken_of_rounding(steps: list[float]) -> None:
     """Where B is the least possible and m_{k+1} = √alpha_k, or the last step: √alpha_k to some ulp, not to √u."""
     m = potentials(np.array(steps))
-    assert _roots(np.array(steps), float(m[0] ** 2), 1.0)[1:] == pytest.approx(np.sqrt(steps), rel=4 * U)
+    assert weights_of_steps(np.array(steps), float(m[0] ** 2), 1.0)[1:] == pytest.approx(np.sqrt(steps), rel=4 * U)
 
 
 def test_as_many_steps_as_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from toyopt import Problem, dpo, minimise, sft
 from toyopt.examples import random_problem, table2
 from toyopt.minimax import minimise_worst, worst_gap
+from toyopt.theorems import lemmas
 from toyopt.theorems.pareto import remark_43
 from toyopt.theorems.pareto.remark_43 import _most_better, optima_once, pareto_optimal
 
@@ -155,11 +156,12 @@ def test_the_certificate_by_hand(monkeypatch):
         assert equal.attained - equal.bound > 1e-3
         assert upper.bound == pytest.approx((equal.attained - equal.bound) / p.min(), rel=1e-10)
         assert upper.attained == 0.0
-        share = float(found.multipliers @ [0.3, 0.7])
-        assert equal.tolerance == pytest.approx(rounding + max(shift, 0.0) / share, rel=1e-9, abs=0.0)
-        assert upper.tolerance == pytest.approx(rounding / p.min(), rel=1e-12, abs=0.0)
+        assert equal.verdict == "fails"  # the difference is more than the certificate's gap explains
+        expected = float(lemmas.rounding(table2(), found.theta + 0.5)) + rounding
+        assert equal.tolerance == pytest.approx(expected, rel=1e-12, abs=0.0)
+        assert upper.tolerance == pytest.approx(expected / p.min(), rel=1e-12, abs=0.0)
     # An infimum that rounding has put above the value bounds nothing by less than 0.
-    monkeypatch.setattr(remark_43, "minimise", lambda *_: SimpleNamespace(value=1e9))
+    monkeypatch.setattr(remark_43, "minimise", lambda *_: SimpleNamespace(value=1e9, converged=True))
     assert pareto_optimal(table2(), 0.3, f_star)[1].bound == 0.0
 
 
@@ -172,6 +174,31 @@ def test_without_a_certificate_nothing_is_claimed(monkeypatch, change):
     rounding = 1e-14 * (1 + float(found.values.max()))
     least = min(records[0].terms.values()) or 1.0
     assert records[1].tolerance == pytest.approx(rounding / least, rel=1e-12, abs=0.0)
+
+
+def test_a_solver_that_has_not_converged_decides_nothing(monkeypatch):
+    """Its gap bounds the difference of both sides at any point, so a tolerance that holds the gap cannot fail."""
+    solve = remark_43.minimise_worst
+
+    def stuck(*args):
+        found = solve(*args)
+        far = found.theta + 3.0
+        upper = float(worst_gap(table2(), 0.3, found.f_star, far))
+        return dataclasses.replace(found, theta=far, upper=upper, values=table2().values(far), converged=False)
+
+    monkeypatch.setattr(remark_43, "minimise_worst", stuck)
+    records = pareto_optimal(table2(), 0.3)
+    assert [r.verdict for r in records] == ["open", "open"]
+    assert all(r.note.startswith("the solver of (15) has not converged: inf F is in [") for r in records)
+    # Converged by its own word, and still no more than its gap explains: open, never "holds".
+    monkeypatch.setattr(remark_43, "minimise_worst", lambda *a: dataclasses.replace(stuck(*a), converged=True))
+    equal, _ = pareto_optimal(table2(), 0.3)
+    assert (equal.verdict, equal.tolerance < 1e-12) == ("open", True)
+    assert "above inf f_Mix,p, within the accuracy of the solver" in equal.note
+    monkeypatch.setattr(remark_43, "minimise_worst", solve)
+    plain = remark_43.minimise
+    monkeypatch.setattr(remark_43, "minimise", lambda *a: dataclasses.replace(plain(*a), converged=False))
+    assert [r.verdict for r in pareto_optimal(table2(), 0.3)] == ["open", "open"]
 
 
 def test_a_wrong_weight_is_named():
@@ -244,11 +271,24 @@ def test_the_count_of_optimisations(monkeypatch):
     solve = remark_43.minimise_worst
 
     def off(problem, lam, f_star=None):
-        found = solve(problem, lam, f_star)
-        return dataclasses.replace(found, value=found.value + (f_star is None and lam == 0.6))
+        found, up = solve(problem, lam, f_star), float(f_star is None and lam == 0.6)
+        return dataclasses.replace(found, lower=found.lower + up, upper=found.upper + up)
 
     monkeypatch.setattr(remark_43, "minimise_worst", off)
-    assert math.isnan(optima_once(table2(), [0.2, 0.6, 0.7]).attained)
+    another = optima_once(table2(), [0.2, 0.6, 0.7])
+    assert (another.attained, another.verdict) == (3.0, "fails")
+    monkeypatch.setattr(remark_43, "minimise_worst", lambda *a: dataclasses.replace(solve(*a), converged=a[1] != 0.6))
+    assert (optima_once(table2(), [0.2, 0.6]).verdict, optima_once(table2(), [0.2]).verdict) == ("open", "holds")
+    # An optimum that is another one near the solution of a λ.
+    monkeypatch.setattr(remark_43, "minimise_worst", solve)
+    alone = remark_43.minimise
+    monkeypatch.setattr(
+        remark_43,
+        "minimise",
+        lambda *a, **k: dataclasses.replace(alone(*a, **k), value=alone(*a, **k).value + 1e-6 * ("near" in k)),
+    )
+    assert (optima_once(table2(), [0.2, 0.6]).attained, optima_once(table2(), [0.2]).verdict) == (6.0, "fails")
+    monkeypatch.setattr(remark_43, "minimise", alone)
     # What is computed once are the infima: here they are not 0.
     seen = []
     monkeypatch.setattr(remark_43, "minimise_worst", lambda *a: seen.append(a[1:]) or solve(*a))

@@ -185,17 +185,30 @@ def test_no_common_ground_by_hand(lam):
     assert "both gaps at argmin" in share.statement
     assert {r.source for r in (level, share)} == {"Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9"}
     assert share.tolerance == pytest.approx(1e-12 * (1 + top), rel=1e-12, abs=0.0)
-    gap = abs(minimise_worst(unequal(), 0.5, [0.0, 0.0]).gap)
-    assert level.tolerance == pytest.approx(1e-12 * (1 + top) + 2 * gap, rel=1e-12, abs=0.0)
+    assert level.tolerance == pytest.approx(1e-12 * (1 + top), rel=1e-12, abs=0.0)
 
 
-def test_the_certificates_gap_is_part_of_the_tolerance(monkeypatch):
+def test_the_certificates_gap_is_no_tolerance(monkeypatch):
     def apart(*args):
         found = minimise_worst(*args)
         return dataclasses.replace(found, upper=found.lower - 0.25)
 
     monkeypatch.setattr("toyopt.theorems.pareto.remark_a4.minimise_worst", apart)
-    assert no_common_ground(unequal(), 0.3)[0].tolerance == pytest.approx(0.5, rel=1e-9)
+    level, _ = no_common_ground(unequal(), 0.3)
+    assert (level.verdict, level.interval[1] - level.interval[0]) == ("open", pytest.approx(0.5, rel=1e-9))
+
+    def elsewhere(*args):
+        found = minimise_worst(*args)
+        return dataclasses.replace(found, **{k: getattr(found, k) + 0.1 for k in ("value", "lower", "upper")})
+
+    monkeypatch.setattr("toyopt.theorems.pareto.remark_a4.minimise_worst", elsewhere)
+    assert no_common_ground(unequal(), 0.3)[0].verdict == "fails"
+    for name, solve in (("minimise_worst", minimise_worst), ("minimise", minimise)):
+        with monkeypatch.context() as patch:
+            spoiled = lambda *a, solve=solve: dataclasses.replace(solve(*a), converged=False)  # noqa: E731
+            patch.setattr(f"toyopt.theorems.pareto.remark_a4.{name}", spoiled)
+            record = no_common_ground(unequal(), 0.3)[name == "minimise"]
+            assert (record.verdict, record.note) == ("open", "the solver has not converged")
 
 
 def test_the_smaller_of_the_two_bounds_is_taken():

@@ -41,6 +41,17 @@ def test_theorem_33_in_floats_and_certified() -> None:
     assert level(TwoPhases(theta_ref=0.0), (0.1, 0.5), 1000) < level(TwoPhases(theta_ref=0.0), (0.5, 0.9), 1000)
 
 
+def test_a_level_that_only_samples_support_is_open() -> None:
+    """At T = 4 and λ = 0.42 the gap is 0.0036: 17 lengths and 9 weights need not contain its like."""
+    assert thm_33(lam=(0.42, 0.42), alpha=4.0, T0=1, g=0.078).verdict != "holds"
+    record = thm_33(lam=(0.1, 0.9), T0=1000)
+    between = (record.bound + record.attained) / 2
+    assert record.bound < between < record.attained
+    assert [thm_33(lam=(0.1, 0.9), T0=1000, g=g).verdict for g in (record.bound, between)] == ["holds", "open"]
+    assert thm_33(lam=(0.1, 0.9), T0=1000, g=1.001 * record.attained).verdict == "fails"
+    assert record.note == f"proven to be at least {record.bound:.6g}"
+
+
 def test_a_certificate_that_is_not_proven_is_open() -> None:
     for record in (certified_33(T0=10), certified_33(g="1/100"), certified_33(prec=24, T0=10**9, g="1/500")):
         if record.verdict == "holds":  # 24 bits may or may not suffice

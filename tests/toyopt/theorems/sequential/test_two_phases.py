@@ -68,7 +68,8 @@ def test_theorem_s_on_any_run(setting: dict, eta: float, lam: float, T_DPO: int,
     assert low - room <= gap <= high + room
     if (T_SFT if run.order == "dpo-first" else T_DPO) >= 1:
         for record in theorem_s(lam=lam, T_DPO=T_DPO, T_SFT=T_SFT, alpha=run.alpha, **setting):
-            assert record.attained == pytest.approx(gap, abs=room)
+            centre = record.terms["growth"] + record.terms["constant"] if "growth" in record.terms else None
+            assert centre is None or record.attained == pytest.approx(gap, abs=room)
             assert record.verdict == "holds", record
 
 
@@ -111,7 +112,7 @@ def test_the_constant(run: TwoPhases) -> None:
     lam, T = 0.3, 100_000
     lower, upper, limit = theorem_s(lam=lam, T_DPO=T, T_SFT=T, **dataclasses.asdict(run))
     assert {r.verdict for r in (lower, upper, limit)} == {"holds"}
-    assert limit.tolerance < 1e-3
+    assert limit.bound < 1e-3
     weight = lam if run.order == "dpo-first" else 1 - lam
     wrong = {
         "c theta_ref": -weight * run.x,
@@ -122,8 +123,9 @@ def test_the_constant(run: TwoPhases) -> None:
         "the other weight's growth": (1 - 2 * weight) * math.log(T),
         "λ f*": (1 - weight) * float(run.f_mix(lam, run.turning_w(lam))),
     }
+    away = lower.attained - lower.terms["growth"] - lower.terms["constant"]
     for name, change in wrong.items():
-        assert dataclasses.replace(limit, bound=limit.bound + change).verdict == "fails", name
+        assert dataclasses.replace(limit, attained=abs(away - change)).verdict == "fails", name
     for record in (lower, upper):
         assert sum(record.terms.values()) == pytest.approx(record.bound, abs=1e-12)
 
@@ -236,11 +238,12 @@ def test_many_lengths_at_once_are_the_runs_one_by_one() -> None:
 def test_known_value_and_its_records() -> None:
     lower, upper, limit = theorem_s(lam=0.5, T_DPO=10**7, T_SFT=10**7)
     assert lower.attained == pytest.approx(7.1140, abs=5e-5)
-    assert limit.bound == pytest.approx(7.11397156, abs=1e-8)
-    assert [r.kind for r in (lower, upper, limit)] == ["lower", "upper", "equal"]
+    assert lower.terms["growth"] + lower.terms["constant"] == pytest.approx(7.11397156, abs=1e-8)
+    assert [r.kind for r in (lower, upper, limit)] == ["lower", "upper", "upper"]
+    assert limit.attained == pytest.approx(abs(lower.attained - 7.11397156), abs=1e-8)
     assert [r.verdict for r in (lower, upper, limit)] == ["holds"] * 3
     assert upper.bound - lower.bound < 1e-8  # the envelope is that thin
-    assert limit.tolerance < 1e-5
+    assert limit.bound < 1e-5
 
 
 def test_runs_too_long_to_follow_are_open() -> None:
@@ -366,22 +369,28 @@ def test_records_name_their_claims(order: str, last: int, mu: float) -> None:
     name = "λ log T_SFT" if order == "dpo-first" else "(1-λ) log T_DPO"
     below, above = (float(e) for e in two.remainder(0.3, 40, 70))
     error = max(-below, above)
-    assert limit.statement == f"|G_Mix,λ(θ_T) - {name} - κ_λ| <= {error:.3g} by Lemma P"
-    assert limit.terms == pytest.approx({"growth": mu * math.log(last), "constant": two.constant(0.3)})
+    assert limit.statement == f"|G_Mix,λ(θ_T) - {name} - κ_λ| <= an explicit error by Lemma P"
+    assert (limit.bound, limit.terms) == (error, {"error": error})
+    centre = mu * math.log(last) + two.constant(0.3)
+    assert {k: lower.terms[k] for k in ("growth", "constant")} == pytest.approx(
+        {"growth": mu * math.log(last), "constant": two.constant(0.3)}
+    )
     w = two.last(40, 70)
     rounding = float(two.run_rounding(40, 70) + two.gap_rounding(w))
     assert [r.tolerance for r in (lower, upper)] == pytest.approx([rounding] * 2, rel=1e-12, abs=0)
-    assert limit.tolerance == pytest.approx(error + rounding, rel=1e-12)
-    assert lower.attained == upper.attained == limit.attained == pytest.approx(float(two.gap(0.3, w)))
+    assert limit.tolerance == pytest.approx(rounding + float(two.gap_rounding(mu * math.log(last))), rel=1e-12, abs=0)
+    assert lower.attained == upper.attained == pytest.approx(float(two.gap(0.3, w)))
+    assert limit.attained == pytest.approx(abs(float(two.gap(0.3, w)) - centre), rel=1e-12)
     assert (lower.bound, upper.bound) == tuple(float(g) for g in two.gap_bounds(0.3, 40, 70))
-    assert lower.terms["remainder"] == pytest.approx(lower.bound - limit.bound)
+    assert lower.terms["remainder"] == pytest.approx(lower.bound - centre)
 
 
 def test_equal_lengths_use_the_limits_error() -> None:
     two = run()
     limit = theorem_s(lam=0.3, T_DPO=5000, T_SFT=5000, c=0.5, theta_ref=5.0)[2]
     below, above = (float(e) for e in TwoPhases().limit_error(0.3, 5000))
-    assert f"<= {max(-below, above):.3g} by (" in limit.statement
+    assert limit.statement.endswith("an explicit error by (S.6)")
+    assert limit.bound == max(-below, above)
     assert math.isnan(float(two.limit_error(0.3, 5000)[0]))  # η > 2
     # `limit` itself is still followed.
     assert theorem_s(lam=0.3, T_DPO=50, T_SFT=50, limit=50)[0].verdict == "holds"
