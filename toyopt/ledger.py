@@ -227,20 +227,23 @@ def _m() -> Iterator[Record]:
 
 
 def _m_last() -> Iterator[Record]:
+    settings = [setting for T in (2, 20, 2000) for setting in _settings(T)]
     for bound in ("exact", "harmonic", "linear decay"):
-        yield tightest(th.maxright_last(setting, bound) for T in (2, 20, 2000) for setting in _settings(T))
+        yield tightest(th.maxright_last(setting, bound) for setting in settings)
 
 
 def _m_stale() -> Iterator[Record]:
-    records = [th.maxright_stale(setting, k) for k in (1, 2, 10, 100) for setting in _settings(2000)]
+    settings = list(_settings(2000))
+    records = [th.maxright_stale(setting, k) for k in (1, 2, 10, 100) for setting in settings]
     yield from (tightest(kind) for kind in zip(*records, strict=True))
 
 
 def _m_opt() -> Iterator[Record]:
+    settings = list(_settings(500))
     records = [
         th.maxright_optima(setting, setting.f_star + np.array(off))
         for off in ((0.1, -0.05), (0.02, 0.03), (-0.2, 0.3))
-        for setting in _settings(500)
+        for setting in settings
     ]
     yield from (tightest(kind) for kind in zip(*records, strict=True))
 

@@ -117,10 +117,11 @@ class _Dual:
     f_star: Array
     weight_decay: float
 
-    def value(self, v: Array) -> float:
+    def value(self, v: Array) -> tuple[float, bool]:
+        """Return the dual function at v, and whether its solver has converged."""
         share = v * self.weights
         optimum = minimise(self.problem, (share / share.sum()).tolist(), weight_decay=self.weight_decay)
-        return float(share.sum()) * optimum.value - float(share @ self.f_star)
+        return float(share.sum()) * optimum.value - float(share @ self.f_star), optimum.converged
 
     def gaps(self, values: Array, theta: Array) -> Array:
         """(n,) the weighted gaps at theta, where the objectives have these values without weight decay."""
@@ -142,7 +143,7 @@ def _epigraph(dual: _Dual, start: Array) -> WorstOptimum:
     v = v / v.sum()
     values = np.array([weighted_value(part, 0.0, theta) for part in parts])
     upper = float(dual.gaps(values, theta).max())
-    lower = dual.value(v)
+    lower, known = dual.value(v)
     if direction is not None:
         far = _far_enough(dual, theta, direction, v, upper)
         if far is not None:
@@ -158,7 +159,7 @@ def _epigraph(dual: _Dual, start: Array) -> WorstOptimum:
         lower=lower,
         upper=upper,
         f_star=dual.f_star,
-        converged=dual.closed(upper - lower, values),
+        converged=known and dual.closed(upper - lower, values),
     )
 
 

@@ -23,6 +23,7 @@ from toyopt.problem import Objective, Problem
 # Below this gradient norm, in units of the largest row, the value is within rounding of the optimum for any
 # curvature that is not itself below 1e-9.
 _STATIONARY = 1e-10
+_ROUNDING = 2.0**-51  # of a row that is scaled to length 1, in each coordinate
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,9 @@ class Optimum:
     theta      (d,) the minimiser nearest to `near`; None if it is not attained
     direction  (d,) unit vector along which the value falls to the infimum; None if it is attained
     values     (n,) every objective there, or its limit along the direction (inf where it grows)
-    grad_norm  the residual gradient's norm; `converged` compares it with the rows' size
+    grad_norm  the residual gradient's norm
+    converged  whether the gradient is small beside the rows' size, and the rows that fall are proven to be so, up to
+               rounding: see `recession`. Without it no field but `grad_norm` is to be relied on
     """
 
     value: float
@@ -65,9 +68,9 @@ def minimise(
     weight_decay = _check.real("weight_decay", weight_decay, low=0.0)
     start = np.zeros(problem.dim) if near is None else np.array(_check.theta("near", near, problem.dim))
     active = [(w, o) for w, o in zip(weights, problem.objectives, strict=True) if w > 0.0]
-    direction = None
+    direction, proven = None, True
     if weight_decay == 0.0:
-        direction = falling_direction(np.concatenate([o.rows for _, o in active]))
+        direction, proven = recession(np.concatenate([o.rows for _, o in active]))
         if direction is not None:
             active = [part for w, o in active for part in without_falling(w, o, direction)]
     theta, grad_norm = _solve(active, weight_decay, start)
@@ -79,7 +82,7 @@ def minimise(
         direction=direction,
         values=np.array([_limit(o, theta, direction) for o in problem.objectives]),
         grad_norm=grad_norm,
-        converged=bool(grad_norm <= _STATIONARY * scale),
+        converged=proven and bool(grad_norm <= _STATIONARY * scale),
     )
 
 
@@ -141,7 +144,20 @@ def _lengths(rows: Array) -> Array:
 
 
 def falling_direction(rows: Array) -> Array | None:
-    """Return a unit u with rows·u <= 0 that makes as many rows as possible fall, or None if none can."""
+    """Return the direction of `recession`: a unit u with rows·u <= 0, or None."""
+    return recession(rows)[0]
+
+
+def recession(rows: Array) -> tuple[Array | None, bool]:
+    """Find a unit u with rows·u <= 0 that makes as many rows as possible fall, None if none can, and test it.
+
+    The linear program is solved to 1e-7, so that it takes an angle of 1e-9 between two rows for none. Two facts
+    prove its answer up to rounding: the rows that do not fall are orthogonal to a u along which the others fall, and
+    positive weights cancel them (Stiemke's alternative), so that no direction makes one of them fall.
+
+    rows     (m, d)
+    Returns  (d,) u or None, and whether both facts hold of it
+    """
     from scipy.optimize import linprog
 
     norms = _lengths(rows)
@@ -156,10 +172,30 @@ def falling_direction(rows: Array) -> Array | None:
     )
     if answer.status != 0:
         raise RuntimeError(f"the linear program for the recession directions failed: {answer.message}")
+    weights = -np.asarray(answer.ineqlin.marginals)  # at least 1 for a row that does not fall, 0 for others
     if -answer.fun < 0.5:
-        return None
+        return None, _cancel(unit, weights)
     u = np.asarray(answer.x[:d])
-    return np.asarray(u / np.linalg.norm(u))
+    u = np.asarray(u / np.linalg.norm(u))
+    falls = _falls(unit, u)
+    across = _orthogonal(unit[~falls], u)
+    length = float(np.linalg.norm(across))
+    proven = length > 0.5 and bool(_falls(unit[falls], across / length).all())
+    return u, proven and _cancel(unit[~falls], weights[~falls])
+
+
+def _cancel(unit: Array, weights: Array) -> bool:
+    """Return whether positive weights near these make the sum of the rows 0."""
+    return bool((_orthogonal(unit.T, weights) > 0.5 * weights).all())  # a half: more than rounding of 0
+
+
+def _orthogonal(rows: Array, vector: Array) -> Array:
+    """Return the part of a vector that is orthogonal to all rows; a row of rounding's size is none."""
+    if rows.size == 0:
+        return vector
+    _, sizes, right = np.linalg.svd(rows, full_matrices=False)
+    basis = right[sizes > max(rows.shape) * _ROUNDING * sizes[0]]
+    return np.asarray(vector - basis.T @ (basis @ vector))
 
 
 def _falls(rows: Array, direction: Array) -> NDArray[np.bool_]:

@@ -232,17 +232,17 @@ EVIDENCE: dict[str, list[str]] = {
         "maxright_best_and_average.0 #42, maxright_best_and_average.1 #22",
     ],
     "M-last": [
-        "theorems.maxright_setting x63 problem:4 lam:4 T:3 alpha0:2 theta_1:2 b23ceee7",
+        "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",
         "theorems.maxright_last x63 setting:63 bound:3 89c5b69b",
         "maxright_last.0 #42, maxright_last.0 #76, maxright_last.0 #110",
     ],
     "M-stale": [
-        "theorems.maxright_setting x28 problem:4 lam:4 alpha0:2 theta_1:2 79129a5f",
+        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 e175fdb2",
         "theorems.maxright_stale x28 setting:28 k:4 e1c50075",
         "maxright_stale.0 #42, maxright_stale.1 #56, maxright_stale.2 #2",
     ],
     "M-opt": [
-        "theorems.maxright_setting x21 problem:4 lam:4 alpha0:2 theta_1:2 ce7aef08",
+        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 8ae9339d",
         "theorems.maxright_optima x21 setting:21 estimates:3 33b143cb",
         "maxright_optima.0 #42, maxright_optima.1 #22",
     ],

@@ -236,7 +236,7 @@ def test_the_weighted_gap_is_the_value_less_the_given_optima() -> None:
 
 
 def test_what_is_not_attained_has_the_lower_bound_as_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Dual, "value", lambda *_: -1.0)
+    monkeypatch.setattr(_Dual, "value", lambda *_: (-1.0, True))
     found = minimise_worst(from_rows(TABLE3, theta_ref=[1.0, 2.0]), 0.3)
     assert (found.attained, found.value, found.lower, found.upper) == (False, -1.0, -1.0, 0.0)
     assert not found.converged

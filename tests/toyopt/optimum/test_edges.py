@@ -12,6 +12,7 @@ from support.rows import of_rows
 
 from toyopt import Problem, minimise, sft
 from toyopt.examples import LowerBound, table2
+from toyopt.minimax import minimise_worst
 from toyopt.optimum import Optimum, falling_direction, lower_bound_minimiser, pareto_front
 from toyopt.problem import Objective
 
@@ -73,6 +74,39 @@ def test_rows_that_fall_stay_or_grow_do_so_in_any_unit_and_any_axes(unit: float)
     assert found.value == pytest.approx(2.0 / 3.0 * math.log(2.0), rel=1e-12)
     assert found.values == pytest.approx([found.value, math.inf, math.log(2.0)], rel=1e-12)
     assert found.converged
+
+
+def triangle(angle: float) -> tuple[Problem, float]:
+    """Rows (±1, angle) and (0, -1), and the infimum: by symmetry at θ_1 = 0, p = σ(angle θ_2), 2 p angle = 1 - p'."""
+
+    def slope(t: float) -> float:  # of 2 log(1 + e^{angle t}) + log(1 + e^{-t})
+        return 2.0 * angle / (1.0 + math.exp(-angle * t)) - 1.0 / (1.0 + math.exp(t))
+
+    step = scipy.optimize.brentq(slope, 0.0, 200.0, xtol=1e-15, rtol=1e-15)
+    value = (2.0 * math.log1p(math.exp(angle * step)) + math.log1p(math.exp(-step))) / 3.0
+    return beside_flat([1.0, angle], [-1.0, angle], [0.0, -1.0]), value
+
+
+@pytest.mark.parametrize("angle", [1e-1, 1e-4, 1e-7, 1e-9, 1e-10, 1e-12, 1e-14])
+def test_rows_at_a_tiny_angle_are_right_or_not_converged(angle: float) -> None:
+    """The linear program takes an angle of 1e-9 for 0: what it finds there is wrong by up to 0.69."""
+    against = beside_flat([1.0, 0.0], [-math.cos(angle), -math.sin(angle)])
+    wedge = beside_flat([1.0, angle], [-1.0, angle])
+    for problem, value, attained in ((against, 0.0, False), (wedge, 0.0, False), (*triangle(angle), True)):
+        found = minimise(problem, 1.0)
+        assert found.converged or angle < 1e-7, found
+        if found.converged:
+            assert found.value == pytest.approx(value, rel=1e-9, abs=1e-9)
+            assert found.attained == attained
+
+
+def test_an_optimum_that_is_not_proven_closes_no_bound() -> None:
+    """The dual value is the infimum of a mixture: from a wrong one, both sides could agree on what is false."""
+    rows = ([1.0, 1e-12], [-1.0, 1e-12])
+    problem = Problem((of_rows(*rows), of_rows(*rows, name="twin")))
+    found = minimise_worst(problem, 0.5, [0.0, 0.0])
+    assert not found.converged
+    assert minimise_worst(beside_flat([1.0, 0.3], [-1.0, 0.3]), 0.5, [0.0, 0.0]).converged
 
 
 def test_the_lengths_of_rows_do_not_affect_the_falling_set() -> None:
