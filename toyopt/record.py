@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["upper", "lower", "equal"]
-Evidence = Literal["symbolic", "certified", "enumerated", "property", "statistical"]
+Evidence = Literal["symbolic", "certified", "proof", "enumerated", "property", "statistical"]
 Verdict = Literal["holds", "fails", "open"]
 
-EVIDENCE: tuple[Evidence, ...] = ("symbolic", "certified", "enumerated", "property", "statistical")  # strongest first
+# Strongest first: proven by algebra, by balls, on the page (docs/theory.md); summed over all paths, on many problems,
+# by a confidence interval.
+EVIDENCE: tuple[Evidence, ...] = ("symbolic", "certified", "proof", "enumerated", "property", "statistical")
 
 # A tolerance above this part of the numbers that are compared could hold a difference that matters: within such a
 # tolerance a record is open. Rounding alone is some 1e-13 of them.

@@ -1,38 +1,19 @@
-"""The ledger of claims: its verdicts, and the calls that its evidence rests on."""
+"""The ledger: verdict and evidence of an entry, and the order of the entries."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import math
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 
-from toyopt import certify
 from toyopt import ledger as book
-from toyopt import theorems as th
-from toyopt.certify import sequential_gap
-from toyopt.examples import Figure2, table2
-from toyopt.ledger import CLAIMS, Entry, ledger, of_proof, tightest
-from toyopt.problem import Problem
+from toyopt.claims import Claim
+from toyopt.ledger import Entry, ledger
 from toyopt.theorems import Record
-
-NAMES = [
-    *("A.1", "A.2", "A.3", "A.5", "A.6", "A.7", "3.3", "4.1", "4.2", "4.3", "A.4"),
-    *("S", "M", "M-last", "M-stale", "M-opt", "A", "E"),
-]
 
 
 def _record(bound: float, attained: float, kind: str = "upper", evidence: str = "property", **rest) -> Record:
     return Record("A.6", "a statement", kind, bound, attained, "a source", evidence=evidence, **rest)  # type: ignore[arg-type]
-
-
-def test_the_claims_are_those_of_the_paper_and_beyond_in_order():
-    assert list(CLAIMS) == NAMES
 
 
 def test_one_failing_record_fails_its_claim_and_an_open_one_opens_it():
@@ -48,25 +29,10 @@ def test_the_strongest_evidence_counts():
     ]
     for n in range(1, 6):
         assert Entry("A.6", "", tuple(kinds[:n]), 0.0).evidence == kinds[n - 1].evidence
-
-
-def test_tightest_prefers_trouble_then_small_slack_that_rounding_does_not_decide():
-    wide, close, rounding = _record(2, 1), _record(2, 1.9), _record(2, 2 - 1e-15, tolerance=1e-12)
-    assert tightest([wide, close, rounding]) is close
-    assert tightest([rounding]) is rounding
-    bad, unknown = _record(1, 2), _record(1, math.nan)
-    assert tightest([close, unknown, wide]) is unknown
-    assert tightest([close, unknown, bad]) is bad
-
-
-def test_an_unproven_certificate_is_open_and_names_where_it_stopped():
-    from toyopt.certify import sequential_gap
-
-    proven, not_proven = sequential_gap("1/2", 1), sequential_gap("1/2", 1, T0=3)
-    assert of_proof("S", proven).verdict == "holds"
-    record = of_proof("S", not_proven)
-    assert record.verdict == "open"
-    assert not_proven.stopped_at in record.note
+    # Of a statement for all problems a proof of one is no evidence, and the proof on the page is.
+    assert Entry("A.6", "", tuple(kinds), 0.0, "docs/theory.md#a").evidence == "proof"
+    assert Entry("A.6", "", tuple(kinds), 0.0, "docs/theory.md#a").checked == "symbolic"
+    assert Entry("A.6", "", tuple(kinds[:4]), 0.0, "docs/theory.md#a", whole=True).evidence == "certified"
 
 
 def test_an_unknown_claim_is_refused_before_anything_is_judged():
@@ -74,267 +40,19 @@ def test_an_unknown_claim_is_refused_before_anything_is_judged():
         next(ledger(["B.1"]))
 
 
-def text(x: Any) -> str:
-    """An argument as a short text: a problem by its sizes and the sum of its rows, an array by its shape and sums."""
-    if isinstance(x, Problem):
-        return f"d={x.dim} " + " ".join(f"{len(o.counts)}/{len(o.rows)}:{o.rows.sum():.4g}" for o in x.objectives)
-    if isinstance(x, np.ndarray):
-        return f"{list(x.shape)}:{x.sum():.4g},{(np.arange(x.size) * x.ravel()).sum():.4g}"
-    if isinstance(x, float):
-        return f"{x:.4g}"
-    return str(x)
-
-
-class StandIn:
-    """A module whose functions note what they are given, by the real one's signature, and return made-up results."""
-
-    def __init__(self, real: Any, log: list[tuple[str, dict[str, str]]]) -> None:
-        self.real, self.log = real, log
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self.real, name)
-        if inspect.isclass(real):
-            return real
-
-        def function(*args: Any, **named: Any) -> Any:
-            bound = inspect.signature(real).bind(*args, **named)
-            bound.apply_defaults()
-            given = {k: text(v) for k, v in bound.arguments.items()}
-            self.log.append((f"{self.real.__name__.removeprefix('toyopt.')}.{name}", given))
-            return self.result(name, str(inspect.signature(real).return_annotation), bound.arguments)
-
-        return function
-
-    def result(self, name: str, returns: str, given: dict[str, Any]) -> Any:
-        n = len(self.log)
-        if name == "maxright_setting":
-            return Setting(f"#{n}", np.array([0.25, 0.5]))
-        if name == "expected_gap":
-            mean, low = {"paths": (0.25, 0.0), "grid": (0.5, given["lam"])}[given["method"]]
-            mean = given["T"] + mean
-            return SimpleNamespace(mean=mean, low=mean - low, high=mean + 0.4)
-        if returns == "Certificate":
-            return sequential_gap("1/2", 1)
-        # Slacks that do not follow the calls' order, so that the tightest is a certain one among them.
-        records = [
-            Record("x", f"{name}.{part} #{n}", "upper", 1.0, (n * 0.618 + part * 0.377) % 1.0, "source")
-            for part in range(returns.count("Record") if "..." not in returns else 2)
-        ]
-        return records[0] if returns == "Record" else tuple(records)
-
-
-@dataclass
-class Setting:
-    name: str
-    f_star: Any
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def asked(claim: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], list[tuple[str, dict[str, str]]]]:
-    """The records of a claim's judge, and what it asked of which functions."""
-    log: list[tuple[str, dict[str, str]]] = []
-    monkeypatch.setattr(book, "th", StandIn(th, log))
-    algebra = tuple(Record("x", f"algebra.{part}", "equal", 0.0, 0.0, "source") for part in range(2))
-    monkeypatch.setattr(book, "_derivations", lambda: algebra)  # SymPy takes a while
-    algebra = tuple(
-        Record("x", f"algebra.{part}", "equal", 0.0, 0.0, "source", evidence="symbolic") for part in range(2)
-    )
-    monkeypatch.setattr(book, "_derivations", lambda: algebra)
-    monkeypatch.setattr(book, "certify", StandIn(certify, log))
-    return list(CLAIMS[claim][1]()), log
-
-
-def checksum(texts: list[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
-
-
-def summary(claim: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A line a function: how many calls, how many values of each argument that varies, and a checksum of all values;
-    and the records, by which part of which call each is."""
-    records, log = asked(claim, monkeypatch)
-    calls: dict[str, list[dict[str, str]]] = {}
-    for name, given in log:
-        calls.setdefault(name, []).append(given)
-    lines = []
-    for name, each in calls.items():
-        values = {k: {given.get(k) for given in each} for k in each[0]}
-        varied = "".join(f" {k}:{len(v)}" for k, v in values.items() if len(v) > 1)
-        texts = [", ".join(f"{k}={v}" for k, v in given.items()) for given in each]
-        lines.append(f"{name} x{len(each)}{varied} {checksum(texts)}")
-    named = [r.statement if r.claim == "x" else f"{r.claim} {r.verdict} {r.evidence}" for r in records]
-    return [*lines, ", ".join(named) if len(named) < 4 else f"{len(named)} records {checksum(named)}"]
-
-
-# What the ledger's table rests on. A change here is one of the published evidence: deliberate, or a mistake.
-EVIDENCE: dict[str, list[str]] = {
-    "A.1": [
-        "theorems.prop_a1 x14 problem:14 theta:4 beta:2 3263f15c",
-        "prop_a1.0 #8, prop_a1.1 #1, algebra.0",
-    ],
-    "A.2": [
-        "theorems.prop_a2 x84 problem:14 theta:4 lam:6 4cde7906",
-        "algebra.1, prop_a2.0 #55",
-    ],
-    "A.3": [
-        "theorems.lemma_a3 x50 theta:50 theta_prime:50 steps:50 c:50 247c6631",
-        "certify.lemma_a3 x1 cf132c12",
-        "lemma_a3.0 #21, A.3 holds certified",
-    ],
-    "A.5": [
-        "theorems.lemma_a5 x504 problem:14 theta_t:36 theta:36 lam:4 23c9f853",
-        "lemma_a5.0 #411, lemma_a5.0 #466",
-    ],
-    "A.6": [
-        "theorems.lemma_a6 x60 eta:60 q:60 8014c1c3",
-        "lemma_a6.0 #55, lemma_a6.0 #60",
-    ],
-    "A.7": [
-        "theorems.lemma_a7 x672 problem:14 theta_t:12 theta:12 lam:4 alpha:2 stochastic:2 55f65cce",
-        "lemma_a7.0 #411",
-    ],
-    "3.3": [
-        "theorems.certified_33 x2 phases:2 6359cb34",
-        "theorems.thm_33 x1 70822e5f",
-        "certified_33.0 #1, certified_33.0 #2, thm_33.0 #3",
-    ],
-    "4.1": [
-        "theorems.thm_41 x17 lam:4 alpha0:2 T:5 theta_1:2 options:2 9e3f7e64",
-        "theorems.thm_41_schedule x1 65dac63f",
-        "34 records e55cf288",
-    ],
-    "4.2": [
-        "theorems.remark_42 x4 lam:4 08074361",
-        "12 records d1d82942",
-    ],
-    "4.3": [
-        "theorems.pareto_optimal x4 lam:4 0d487b73",
-        "theorems.optima_once x1 f32362c7",
-        "9 records 18b131ef",
-    ],
-    "A.4": [
-        "theorems.conflict x1 b2711839",
-        "theorems.no_common_ground x4 lam:4 1735f3e3",
-        "theorems.same_input_is_worst x1 eb21b311",
-        "11 records 9822936a",
-    ],
-    "S": [
-        "theorems.theorem_s x3 lam:3 T_DPO:3 T_SFT:3 alpha:2 theta_1:3 order:2 b313bb17",
-        "certify.sequential_gap x2 lam:2 g:2 ef61b207",
-        "certify.sequential_constant x2 phases:2 ee6046c6",
-        "certify.sequential_trajectory x1 0b8cd5cb",
-        "14 records 8c56427d",
-    ],
-    "M": [
-        "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",
-        "theorems.maxright_best_and_average x21 setting:21 fd9dfb9a",
-        "maxright_best_and_average.0 #42, maxright_best_and_average.1 #22",
-    ],
-    "M-last": [
-        "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",
-        "theorems.maxright_last x63 setting:63 bound:3 89c5b69b",
-        "maxright_last.0 #42, maxright_last.0 #76, maxright_last.0 #110",
-    ],
-    "M-stale": [
-        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 e175fdb2",
-        "theorems.maxright_stale x28 setting:28 k:4 e1c50075",
-        "maxright_stale.0 #42, maxright_stale.1 #56, maxright_stale.2 #2",
-    ],
-    "M-opt": [
-        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 8ae9339d",
-        "theorems.maxright_optima x21 setting:21 estimates:3 33b143cb",
-        "maxright_optima.0 #42, maxright_optima.1 #22",
-    ],
-    "A": [
-        "theorems.alright_linear_decay x12 lam:4 T:3 4a0a59ce",
-        "theorems.alright_exact x3 schedule:3 T:3 322517f4",
-        "theorems.zamani_glineur x1 3a4c131d",
-        "theorems.last_iterate_is_exact x1 cbf20410",
-        "11 records c7148b67",
-    ],
-    "E": [
-        "theorems.expected_gap x6 lam:3 schedule:2 T:2 method:2 f954aa78",
-        "E holds enumerated, E holds enumerated, E holds enumerated",
-    ],
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_the_evidence_is_as_wide_as_it_was_published(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert summary(claim, monkeypatch) == EVIDENCE[claim]
-
-
-def test_the_problems_are_of_several_sizes_and_fixed() -> None:
-    problems = book._problems()
-    assert len(problems) == 12
-    assert {p.dim for p in problems} == {1, 2, 3, 4}
-    dpo_sizes, sft_sizes = ({p.objectives[i].size for p in problems} for i in (0, 1))
-    assert (dpo_sizes, sft_sizes) == ({1, 2, 3, 4, 5}, {1, 2, 3})
-    assert {int(p.objectives[1].counts[0]) + 1 for p in problems} == {2, 3, 4}
-    for p, again in zip(problems, book._problems(), strict=True):
-        np.testing.assert_array_equal(p.objectives[0].rows, again.objectives[0].rows)
-    assert len({float(p.objectives[0].rows[0, 0]) for p in problems}) == 12
-    assert [p.dim for p in book._problems(3)] == [1, 2, 3]
-
-
-def test_the_points_are_near_and_far() -> None:
-    sizes = np.linalg.norm(book._points(Figure2().problem()), axis=1)
-    assert sizes.shape == (40,)
-    assert sizes.min() < 0.5
-    assert sizes.max() > 300.0
-    assert ((sizes > 1.0) & (sizes < 10.0)).any()
-    assert book._points(table2(), 7).shape == (7, 1)
-
-
-@pytest.mark.parametrize("claim", ["A.3", "A.6", "3.3", "S"])
-def test_every_record_of_a_claim_names_it(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    records, _ = asked(claim, monkeypatch)
-    assert {r.claim for r in records} <= {claim, "x"}
-
-
-def test_enumeration_and_induction_are_put_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their distance against the larger half of the grid's interval."""
-    records, _ = asked("E", monkeypatch)
-    for r, (lam, T) in zip(records, ((0.3, 12), (0.5, 16), (0.8, 16)), strict=True):
-        assert (r.claim, r.kind, r.evidence) == ("E", "upper", "enumerated")
-        assert f"T = {T}, λ = {lam}:" in r.statement
-        assert r.source == "beyond the paper, docs/theory.md, A8"
-        assert (r.bound, r.attained, r.interval) == (pytest.approx(max(lam, 0.4)), 0.25, None)
-        assert (r.tolerance, r.scale) == (64 * T * 2.0**-53 * (T + 0.25), T + 0.25)
-
-
-def test_a_proof_is_one_of_one() -> None:
-    proven, stopped = sequential_gap("1/2", 1), sequential_gap("1/2", 1, T0=3)
-    r = of_proof("S", proven)
-    assert (r.claim, r.statement, r.kind, r.source) == ("S", proven.statement, "equal", proven.source)
-    assert (r.bound, r.attained, r.evidence, dict(r.terms)) == (1.0, 1.0, "certified", {"proofs": 1.0})
-    assert math.isnan(of_proof("S", stopped).attained)
-
-
-def test_slack_counts_in_units_of_the_bound() -> None:
-    def record(bound: float, attained: float, kind: Any = "upper", **more: Any) -> Record:
-        return Record("x", "", kind, bound, attained, "", **more)
-
-    small, large = record(1e-3, 0.5e-3), record(-100.0, -120.0)  # slack 1/2 and 1/5 of the bound
-    assert tightest([small, large]) is large
-    assert tightest([record(-100.0, -190.0), small]) is small
-    nothing, tiny = record(0.0, -1e-3), record(0.5, 0.25)
-    assert tightest([nothing, tiny]) is tiny  # a bound of zero has infinite units
-    # An equality is decided whatever its tolerance; a slack of exactly twice the tolerance is not.
-    equal, rounding, decided = record(1.0, 1.0, "equal", tolerance=1.0), record(1, 0, tolerance=0.5), record(1.0, -5.0)
-    assert tightest([decided, rounding]) is decided
-    assert tightest([record(1.0, -2.0), equal]) is equal
-    assert tightest([decided, record(1, 0, tolerance=0.4)]).tolerance == 0.4
-
-
 def test_the_ledger_is_in_order_and_names_unknown_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = (Record("x", name, "upper", 1.0, 0.0, "") for name in ("one", "two"))
-    monkeypatch.setattr(book, "CLAIMS", {"A": ("a", lambda: iter([one, two])), "B": ("b", lambda: [two])})
+    monkeypatch.setattr(
+        book,
+        "CLAIMS",
+        {"A": Claim("a", lambda: iter([one, two]), "P. one"), "B": Claim("b", lambda: [two], "", whole=True)},
+    )
     times = iter([10.0, 12.5, 20.0, 21.0, 30.0, 30.5])
     monkeypatch.setattr("toyopt.ledger.time.perf_counter", lambda: next(times))
-    assert list(ledger()) == [Entry("A", "a", (one, two), 2.5), Entry("B", "b", (two,), 1.0)]
+    assert list(ledger()) == [
+        Entry("A", "a", (one, two), 2.5, "docs/theory.md#p-one"),
+        Entry("B", "b", (two,), 1.0, "docs/theory.md#", whole=True),
+    ]
     assert [e.claim for e in ledger(iter(["B"]))] == ["B"]
     with pytest.raises(ValueError, match=r"^claims: one of A, B is needed, got 'C'$"):
         next(ledger(["A", "C"]))

@@ -107,10 +107,13 @@ class Certificate:
 
     @property
     def record(self) -> Record:
-        """The certificate as a statement with two sides: 1 of 1 proofs, or NaN, and so open, if it is not proven."""
+        """The certificate as a statement with two sides: 1 of 1 proofs, or NaN, and so open, if it is not proven.
+
+        The statement ends with the assumptions, which hold the parameters that it is proven for.
+        """
         return Record(
             claim=self.claim,
-            statement=self.statement,
+            statement="; where ".join((self.statement, *self.assumptions)),
             kind="equal",
             bound=1.0,
             attained=1.0 if self.proven else float("nan"),

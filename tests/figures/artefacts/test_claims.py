@@ -12,6 +12,7 @@ from figures.analysis import empirical_claims
 from figures.artefact import Check, Request
 from figures.artefacts import claims
 from toyopt import ledger as book
+from toyopt.claims import Claim
 from toyopt.theorems import Record
 
 
@@ -21,17 +22,21 @@ def _record(bound: float, attained: float, kind: str = "upper", evidence: str = 
 
 def test_the_artefact_has_the_columns_and_fails_with_its_claims(monkeypatch):
     few = {
-        "A.6": ("fine", lambda: [_record(1, 0)]),
-        "A.7": ("broken", lambda: [_record(1, 0), _record(0, 1)]),
-        "E": ("unknown", lambda: [_record(1, math.nan)]),
+        "A.6": Claim("fine", lambda: [_record(1, 0)], "A2. x"),
+        "A.7": Claim("broken", lambda: [_record(1, 0), _record(0, 1)], ""),
+        "E": Claim("unknown", lambda: [_record(1, math.nan)], ""),
     }
     monkeypatch.setattr(book, "CLAIMS", few)
     own = Check("cost", "it is cheap", "upper", 10.0, 3.0, True, False, "seen", (2.0, 4.0))
     monkeypatch.setattr(empirical_claims, "judge", lambda parameters: (own,) if parameters["grids"] else ())
     data = claims.compute(claims.parameters(Request()) | {"root": "nowhere"})
     columns = ["claim", "statement", "kind", "bound", "attained", "verdict", "how", "source", "low", "high"]
+    columns += ["checked", "proof"]
     assert list(data.table) == columns
     assert list(data.table["verdict"]) == ["holds", "fails", "open", "seen"]
+    assert list(data.table["how"]) == ["proof", "proof", "proof", "measured"]
+    assert list(data.table["checked"]) == ["property", "property", "property", ""]
+    assert list(data.table["proof"])[::3] == ["docs/theory.md#a2-x", ""]
     np.testing.assert_array_equal(data.table["high"], [np.nan, np.nan, np.nan, 4.0])
     assert data.checks[-1] is own
     theory = data.checks[:-1]
@@ -39,10 +44,10 @@ def test_the_artefact_has_the_columns_and_fails_with_its_claims(monkeypatch):
 
 
 def test_the_drawing_shows_every_claim(monkeypatch):
-    monkeypatch.setattr(book, "CLAIMS", {"A.6": ("fine", lambda: [_record(1, 0)])})
+    monkeypatch.setattr(book, "CLAIMS", {"A.6": Claim("fine", lambda: [_record(1, 0)], "A2. x")})
     figure = claims.ARTEFACT.draw(claims.compute({}))
     words = {text.get_text() for text in figure.axes[0].texts}
-    assert {"A.6", "fine", "holds", "property"} <= words
+    assert {"A.6", "fine", "holds", "proof\nproperty"} <= words
 
 
 def test_without_torch_the_theory_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,106 @@
+"""The claims beyond arXiv 2410.15483v3, with the records that the ledger judges each by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from toyopt import certify
+from toyopt import theorems as th
+from toyopt.algorithms import InverseRootHorizon
+from toyopt.claims.claim import Claim, of_proof, tightest
+from toyopt.claims.problems import LAMS, WIDE, settings
+from toyopt.examples import table2
+from toyopt.record import Record
+
+
+def _s() -> Iterator[Record]:
+    below, above, limit = th.theorem_s(lam=0.5, T_DPO=1_000_000, T_SFT=1_000_000)
+    yield from (below, above, limit)
+    yield from th.theorem_s(lam=0.3, T_DPO=1_000, T_SFT=100_000, theta_1=-7.0, alpha=6.0)
+    yield from th.theorem_s(lam=0.8, T_DPO=50_000, T_SFT=4_000, theta_1=2.0, order="sft-first")
+    yield of_proof("S", certify.sequential_gap(WIDE, "1/10"))
+    yield of_proof("S", certify.sequential_gap("1/2", 10))
+    yield of_proof("S", certify.sequential_constant("1/2", "1/100000", T0=10_000_000))
+    yield of_proof("S", certify.sequential_constant("1/2", "1/100000", T0=10_000_000, phases=_sft_first()))
+    yield of_proof("S", certify.sequential_trajectory("1/2", 100_000, 100_000))
+
+
+def _sft_first() -> certify.Phases:
+    return certify.Phases(order="sft-first")
+
+
+def _m() -> Iterator[Record]:
+    records = [th.maxright_best_and_average(setting) for T in (2, 20, 2000) for setting in settings(T)]
+    yield from (tightest(kind) for kind in zip(*records, strict=True))
+
+
+def _m_last() -> Iterator[Record]:
+    each = [setting for T in (2, 20, 2000) for setting in settings(T)]
+    for bound in ("exact", "harmonic", "linear decay"):
+        yield tightest(th.maxright_last(setting, bound) for setting in each)
+
+
+def _m_stale() -> Iterator[Record]:
+    each = list(settings(2000))
+    records = [th.maxright_stale(setting, k) for k in (1, 2, 10, 100) for setting in each]
+    yield from (tightest(kind) for kind in zip(*records, strict=True))
+
+
+def _m_opt() -> Iterator[Record]:
+    each = list(settings(500))
+    records = [
+        th.maxright_optima(setting, setting.f_star + np.array(off))
+        for off in ((0.1, -0.05), (0.02, 0.03), (-0.2, 0.3))
+        for setting in each
+    ]
+    yield from (tightest(kind) for kind in zip(*records, strict=True))
+
+
+def _a() -> Iterator[Record]:
+    for T in (2, 6, 14):
+        yield tightest(th.alright_linear_decay(table2(), lam=lam, T=T, theta_1=[1.0]) for lam in LAMS)
+        yield from th.alright_exact(table2(), lam=0.3, schedule=InverseRootHorizon(1.5, T), T=T, theta_1=[1.0])
+    yield th.zamani_glineur(1.7, 0.6, 30)
+    yield th.last_iterate_is_exact(np.full(20, 0.4), 1.3, 0.8)
+
+
+def _e() -> Iterator[Record]:
+    """Compare the enumeration over all paths with the backward induction, which is off by its own error at most."""
+    for lam, T in ((0.3, 12), (0.5, 16), (0.8, 16)):
+        shared = {"lam": lam, "schedule": InverseRootHorizon(1.5, T), "T": T, "theta_1": [1.0]}
+        by_paths = th.expected_gap(table2(), method="paths", **shared)  # type: ignore[arg-type]
+        by_grid = th.expected_gap(table2(), method="grid", **shared)  # type: ignore[arg-type]
+        yield Record(
+            claim="E",
+            statement=f"E G(θ_T), T = {T}, λ = {lam}: backward induction is off the sum over 2^(T-1) paths by its own "
+            "error at most",
+            kind="upper",
+            bound=max(by_grid.high - by_grid.mean, by_grid.mean - by_grid.low),
+            attained=abs(by_grid.mean - by_paths.mean),
+            source="beyond the paper, docs/theory.md, A8",
+            evidence="enumerated",
+            # Both are sums of T products of numbers of the size of the gap.
+            tolerance=64 * T * 2.0**-53 * abs(by_paths.mean),
+            scale=abs(by_paths.mean),
+        )
+
+
+BEYOND: dict[str, Claim] = {
+    "S": Claim(
+        "Sequential's gap is λ log T plus an exact constant, so it diverges",
+        _s,
+        "S5. The constant (with its error, for all T ≥ T0)",
+    ),
+    "M": Claim("MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)", _m, "M2. M: best and average iterate"),
+    "M-last": Claim("MAXRIGHT's last iterate, for any λ in (0, 1)", _m_last, "M4. M-last: the last iterate, any λ"),
+    "M-stale": Claim("the cost of a gap evaluation only every k steps", _m_stale, "M6. M-stale: the price of k"),
+    "M-opt": Claim("the cost of a wrong f*", _m_opt, "M7. M-opt: the optima need not be known"),
+    "A": Claim(
+        "ALRIGHT's last iterate without the logarithm: DC/√T, and a sharp bound for any step sizes",
+        _a,
+        "A4. Any steps, exactly: the upper bound",
+    ),
+    "E": Claim("ALRIGHT's expectation, exactly", _e, "A8. Exact expectations (claim E)"),
+}
