@@ -94,7 +94,11 @@ def ideal_point(problem: Problem) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class ParetoFront:
-    """The optima of `f_Mix,λ` along λ. For 0 < λ < 1 each is Pareto optimal (a limit of such if not attained)."""
+    """The optima of `f_Mix,λ` along λ.
+
+    For 0 < λ < 1 each that is attained is Pareto optimal. Where one is not attained, `values` are limits along a
+    direction: no theta has them, and none need be Pareto optimal (on Table 3 each is dominated).
+    """
 
     lam: Array  # (m,) or (m, n)
     theta: Array  # (m, d), NaN where not attained

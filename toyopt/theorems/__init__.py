@@ -1,7 +1,7 @@
 """Every claim of the theory as a function that computes both of its sides."""
 
 from toyopt.record import Evidence, Kind, Record, Verdict
-from toyopt.theorems.alright.claims import alright_exact, alright_linear_decay
+from toyopt.theorems.alright.claims import alright_exact, alright_linear_decay, alright_mean_step
 from toyopt.theorems.alright.last_iterate import (
     best_free_step,
     defazio_bound,
@@ -10,6 +10,7 @@ from toyopt.theorems.alright.last_iterate import (
     harmonic_bound,
     linear_decay_bound,
     log_bound,
+    mean_step_bound,
     orabona_bound,
     total,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "Verdict",
     "alright_exact",
     "alright_linear_decay",
+    "alright_mean_step",
     "as_sft",
     "average_terms",
     "backward_expectation",
@@ -102,6 +104,7 @@ __all__ = [
     "maxright_setting",
     "maxright_stale",
     "mean_square_constants",
+    "mean_step_bound",
     "no_common_ground",
     "no_schedule_is_better",
     "noise_level",

@@ -237,9 +237,10 @@ EVIDENCE: dict[str, list[str]] = {
     "A": [
         "theorems.alright_linear_decay x12 lam:4 T:3 4a0a59ce",
         "theorems.alright_exact x3 schedule:3 T:3 322517f4",
+        "theorems.alright_mean_step x48 problem:12 lam:4 theta_1:4 theta_star:4 f1e35f4b",
         "theorems.zamani_glineur x1 3a4c131d",
         "theorems.last_iterate_is_exact x1 cbf20410",
-        "11 records c7148b67",
+        "12 records 1b219648",
     ],
     "E": [
         "theorems.expected_gap x6 lam:3 schedule:2 T:2 method:2 f954aa78",

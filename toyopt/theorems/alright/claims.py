@@ -19,6 +19,7 @@ from toyopt.theorems.alright.last_iterate import (
     exact_bound,
     half_log_bound,
     linear_decay_bound,
+    mean_step_bound,
 )
 from toyopt.theorems.alright.thm_41 import LastIterate, comparator
 from toyopt.theorems.expectation.paths import steps_of
@@ -114,3 +115,35 @@ def alright_exact(
             )
         )
     return tuple(out)
+
+
+def alright_mean_step(
+    problem: Problem,
+    *,
+    lam: float | Sequence[float],
+    schedule: Schedule,
+    T: int,
+    theta_1: ArrayLike,
+    theta_star: ArrayLike | None = None,
+    **options: Any,
+) -> Record:
+    """Compute both sides of claim A with C_mean = Σ w_i C_i in its imaginary last step: better where the C_i differ.
+
+    Problem: as `alright_exact`. Statement: E f_Mix(theta_T) - f_Mix(theta*) <= `mean_step_bound`.
+    Kind: upper. Source: beyond the paper, docs/theory.md, A4.
+    Arguments, raises: as `alright_exact`, without constants. Returns: a Record.
+    """
+    alphas = steps_of(schedule, _check.whole("T", T, low=2))
+    weights = _check.weights("lam", lam, len(problem))
+    mean = sum(w * o.grad_bound for w, o in zip(weights, problem.objectives, strict=True))
+    C = math.sqrt(noise_level(problem, lam))
+    if C == 0.0:
+        raise ValueError("problem: its gradients vanish everywhere, C = 0")
+    options |= {"theta_1": theta_1, "theta_star": theta_star}
+    gap = LastIterate.of(problem, lam=lam, schedule=schedule, T=T, C=C, **options)
+    return gap.record(
+        "A",
+        "any steps: E f_Mix(θ_T) - f_Mix(θ*) <= D²/(2b_1²) + (C²/2)Σ α_k²/b_{k+1}² + (C̄²/2)b_T², C̄ = Σ w_i C_i",
+        mean_step_bound(alphas, gap.D, C, min(mean, C)),
+        "beyond the paper, docs/theory.md, A4",
+    )

@@ -155,6 +155,37 @@ def exact_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
     return {"distance": D * C / 2, "noise": D * C / 2 - C**2 * float(steps.sum())}
 
 
+def mean_step_bound(alphas: ArrayLike, D: float, C: float, C_mean: float) -> Terms:
+    """Compute `exact_bound` with a smaller constant for the imaginary last step: that of the mean gradient.
+
+    Problem: see the module, and besides ‖∇f‖ <= C_mean <= C. For ALRIGHT C² = Σ w_i C_i² and C_mean = Σ w_i C_i.
+    Statement: for any b_T > 0 and b_k = b_{k+1} + alpha_k/b_{k+1},
+        E f(theta_T) - f(theta*) <= D²/(2 b_1²) + (C²/2) Σ_{k<T} alpha_k²/b_{k+1}² + (C_mean²/2) b_T².
+    Kind: upper, at most `exact_bound`, equal to it for C_mean = C. The least over a grid of b_T, refined twice: every
+        b_T gives a bound.
+    Source: beyond the paper, docs/theory.md, A4. Arguments: as `exact_bound`; C_mean in (0, C].
+    Returns: {"distance", "noise"}. Raises: ValueError or TypeError naming the argument.
+    """
+    steps = positive("alphas", alphas)
+    D, C = _check.real("D", D, low=0.0), _check.real("C", C, above=0.0)
+    C_mean = _check.real("C_mean", C_mean, above=0.0)
+    if C_mean > C:
+        raise ValueError(f"C_mean: must be at most C = {C!r}, got {C_mean!r}")
+    known = weights_of_steps(steps, D, C)[-1]
+    low, high = 1e-3 * float(known), 1e3 * float(known)
+    for _ in range(3):
+        last = np.append(np.geomspace(low, high, 64), known)
+        b, noise = last, C_mean**2 * last**2
+        for step in steps[::-1].tolist():
+            noise = noise + (C * step / b) ** 2
+            b = b + step / b
+        sums = D**2 / (2 * b**2) + noise / 2
+        best = int(sums.argmin())
+        ratio = (high / low) ** (1 / 63)
+        low, high = float(last[best]) / ratio, float(last[best]) * ratio
+    return {"distance": float(D**2 / (2 * b[best] ** 2)), "noise": float(noise[best] / 2)}
+
+
 def linear_decay_bound(D: float, C: float, T: int) -> Terms:
     """Compute the bound without a logarithm, for alpha_t = D/(C√T) (1 - t/T).
 

@@ -16,6 +16,7 @@ from toyopt.theorems import (
     Record,
     alright_exact,
     alright_linear_decay,
+    alright_mean_step,
     best_free_step,
     defazio_bound,
     exact_bound,
@@ -26,6 +27,7 @@ from toyopt.theorems import (
     least_horizon,
     linear_decay_bound,
     log_bound,
+    mean_step_bound,
     no_schedule_is_better,
     orabona_bound,
     remark_42,
@@ -183,6 +185,8 @@ def call(function: Any, **changes: Any) -> Callable[[], object]:
         (lambda: defazio_bound(["x"], 1, 1), ValueError, "alphas: not"),
         (lambda: best_free_step([0.1, -1], 1, 1), ValueError, "alphas: step sizes must be positive"),
         (lambda: best_free_step([0.1], -1, 1), ValueError, "D: must be at least 0, got -1"),
+        (lambda: mean_step_bound([0.1], 1, 1, 1.1), ValueError, "C_mean: must be at most C = 1.0, got 1.1"),
+        (lambda: mean_step_bound([0.1], 1, 1, 0), ValueError, "C_mean: must be more than 0, got 0"),
         (lambda: best_free_step([0.1], 1, 0), ValueError, "C: must be more than 0, got 0"),
         (lambda: defazio_bound([0.1], "x", 1), TypeError, "D: "),
         (lambda: defazio_bound([0.1], -1, 1), ValueError, "D: must be at least 0, got -1"),
@@ -228,6 +232,16 @@ def call(function: Any, **changes: Any) -> Callable[[], object]:
 def test_a_message_names_the_argument(wrong: Callable[[], object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=f"^{words}"):
         wrong()
+
+
+def test_the_mean_step_on_a_problem_with_unequal_constants() -> None:
+    """C1 = 2 and C2 = 1/10 at λ = ½: C² = 2.005, C̄ = 1.05; the enumerated gap is below the smaller bound."""
+    problem = Problem.dpo_sft(chosen=[[2.0]], rejected=[[0.0]], features=[[[0.0], [0.1]]], targets=[0], theta_ref=[1.0])
+    options: dict[str, Any] = {"lam": 0.5, "schedule": Constant(0.3), "T": 9, "theta_1": [-1.0], "theta_star": [1.0]}
+    mean, exact = alright_mean_step(problem, **options), alright_exact(problem, **options)[0]
+    assert mean.terms == mean_step_bound([0.3] * 8, 2.0, math.sqrt(2.005), 1.05)
+    assert (mean.verdict, mean.attained) == ("holds", exact.attained)
+    assert mean.bound < 0.9 * exact.bound
 
 
 def test_half_of_theorem_41_is_for_its_own_step_only() -> None:

@@ -19,8 +19,10 @@ from toyopt.theorems import (
     last_iterate_is_exact,
     linear_decay_bound,
     log_bound,
+    mean_step_bound,
     orabona_bound,
     total,
+    worst_case,
 )
 from toyopt.theorems.alright.last_iterate import harmonic, odd_harmonic
 
@@ -63,6 +65,7 @@ def test_any_schedule_forms_by_hand() -> None:
     assert defazio_bound(a, D, C) == pytest.approx({"distance": 1.69 / 2.4, "noise": noise}, rel=1e-14)
 
 
+@pytest.mark.slow
 @given(STEPS, SIZES, SIZES)
 def test_no_free_step_makes_defazios_bound_smaller(steps: list[float], d: float, c: float) -> None:
     """Against 200 others over six decades: the bound is for any, and only the best is of interest."""
@@ -91,6 +94,30 @@ def test_exact_bound_by_hand() -> None:
     assert total(exact_bound([0.9, 0.1], D, C)) == pytest.approx(1.69 / 7.2 + 0.32 * (3.6 - 2.0), rel=1e-14)
     # T = 3, constant 0.5: m_2 = 2√0.5, m_1 = 2.5√0.5.
     assert total(exact_bound([0.5, 0.5], D, C)) == pytest.approx(1.69 / 6.25 + 0.32 * (3.125 - 2.0), rel=1e-14)
+
+
+def test_the_mean_step_by_hand() -> None:
+    """One step a: D²/(2b²) + C² a²/(2x²) + C̄² x²/2 with b = x + a/x, over 10,000 x."""
+    x = np.geomspace(1e-3, 1e3, 10_001)
+    by_hand = 1.69 / (2 * (x + 0.5 / x) ** 2) + 0.64 * 0.25 / (2 * x**2) + 0.36 * x**2 / 2
+    assert total(mean_step_bound([0.5], D, C, 0.6)) == pytest.approx(by_hand.min(), rel=1e-5)
+
+
+@pytest.mark.slow
+@given(STEPS, SIZES, SIZES)
+def test_the_mean_step_only_makes_the_exact_bound_smaller(steps: list[float], d: float, c: float) -> None:
+    exact = total(exact_bound(steps, d, c))
+    assert total(mean_step_bound(steps, d, c, c)) == pytest.approx(exact, rel=1e-9)
+    less = total(mean_step_bound(steps, d, c, 0.5 * c))
+    assert 0.25 * exact * (1 - 1e-9) <= less <= exact * (1 + 1e-12)
+
+
+def test_a_mean_below_the_gradients_is_caught() -> None:
+    """On the function that attains the exact bound ‖∇f‖ = C: no smaller constant is one there."""
+    steps = np.full(7, 0.4)
+    attained = worst_case(steps, 1.3, 0.8).gap
+    assert total(mean_step_bound(steps, 1.3, 0.8, 0.8)) >= attained * (1 - 1e-9)
+    assert total(mean_step_bound(steps, 1.3, 0.8, 0.7)) < 0.95 * attained
 
 
 @pytest.mark.slow
