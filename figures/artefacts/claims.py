@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from toyopt.record import Record
 
 SOURCE = "Section 6, Appendix B"  # of the empirical claims
-COLUMNS = ("claim", "statement", "kind", "bound", "attained", "verdict", "how", "source", "low", "high")
-COLUMNS += ("checked", "proof")
+COLUMNS = (
+    *("claim", "statement", "kind", "bound", "attained", "verdict", "how", "source", "low", "high"),
+    *("checked", "proof"),
+)
 
 
 def parameters(request: Request) -> dict[str, Any]:

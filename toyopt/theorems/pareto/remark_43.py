@@ -123,7 +123,7 @@ def optima_once(problem: Problem, lams: Sequence[float] | Sequence[Sequence[floa
         once = minimise_worst(problem, lam, [o.value for o in alone])
         fresh = minimise_worst(problem, lam)
         again = [minimise(problem, tuple(np.eye(n)[i]), near=once.theta) for i in range(n)]
-        if not all(one.converged for one in (*alone, *again, once, fresh)):
+        if not (once.converged and fresh.converged and all(o.converged for o in (*alone, *again))):
             needed, note = math.nan, f"a solver has not converged at λ = {lam!r}"
         # The accuracy of values at a gradient of 1e-10, and of the two sides of a converged solution.
         others = [abs(a.value - b.value) > 1e-12 * (1.0 + abs(b.value)) for a, b in zip(again, alone, strict=True)]

@@ -277,7 +277,7 @@ def theorem_s(
         return Record("S", text, kind, bound, attained, _SOURCE, terms=terms, tolerance=rounding, scale=size)
 
     where, error = "over Lemma P's enclosure of θ_T", max(-below, above)
-    limit = Record(
+    distance = Record(
         claim="S",
         statement=f"|G_Mix,λ(θ_T) - {mu} log {last} - κ_λ| <= an explicit error by {derivation}",
         kind="upper",
@@ -292,5 +292,5 @@ def theorem_s(
     return (
         bounds("lower", f"G_Mix,λ(θ_T) >= min G_Mix,λ {where}", low),
         bounds("upper", f"G_Mix,λ(θ_T) <= max G_Mix,λ {where}", high),
-        limit,
+        distance,
     )
