@@ -181,13 +181,15 @@ def methods(size: Size = METHODS, repeats: int = 9) -> list[Row]:
     from toyopt.algorithms import DPO, SFT, Alright, Maxright, Mix, Rule, Sequential
 
     few = max(1, min(size.batch_sft, size.batch_preference) // 8)
-    plain, few_rows, one_graph = Ours(size), Ours(size, gap_rows=few), Ours(size, mix_one_graph=True)
+    plain, one_graph = Ours(size), Ours(size, mix_one_graph=True)
+    lowest, few_rows = Ours(size, f_star="lowest"), Ours(size, f_star="lowest", gap_rows=few)
     steps = 2 * size.batches
     cases: list[tuple[str, Ours, Rule, int, dict[str, float]]] = [
         ("ALRIGHT", plain, Alright(0.5), steps, {"Sequential": METHOD_BAR}),
         ("MAXRIGHT k=10", plain, Maxright(0.5, (0.0, 0.0), k=10), steps, {"Sequential": METHOD_BAR}),
+        ("MAXRIGHT k=10, f* lowest", lowest, Maxright(0.5, (0.0, 0.0), k=10), steps, {"Sequential": METHOD_BAR}),
         (
-            "MAXRIGHT k=10, gap_rows 1/8 of the batch",
+            "MAXRIGHT k=10, f* lowest, gap_rows 1/8 of the batch",
             few_rows,
             Maxright(0.5, (0.0, 0.0), k=10),
             steps,

@@ -85,7 +85,7 @@ class MaxrightOptions:
     """MAXRIGHT: evaluate both objectives every k steps; in between, use the stored gap of the untrained objective."""
     gap_rows: Annotated[int, NOT_NEGATIVE] = 0
     """MAXRIGHT: number of rows of a gap evaluation; 0: a whole batch, shared with the step if the choice is as
-    expected."""
+    expected, or with estimated optima an eighth of a batch."""
     draw_both: bool = False
     """MAXRIGHT: advance both data sets at every step, also the set that is not trained on."""
 
@@ -104,9 +104,10 @@ class MixOptions:
 class OptimaOptions:
     """The optima that gaps are measured from."""
 
-    f_star: Literal["estimate", "compute", "given"] = "estimate"
-    """Optima that MAXRIGHT subtracts: estimated during the run, computed by one run on each objective (cached), or
-    given. With computed or given optima every method reports its gaps."""
+    f_star: Literal["estimate", "lowest", "compute", "given"] = "estimate"
+    """Optima that MAXRIGHT subtracts: estimated during the run from paired evaluations, with a bonus for what was
+    trained little (estimate) or as the lowest batch values so far (lowest); computed by one run on each objective
+    (cached), or given. With computed or given optima every method reports its gaps."""
     f_dpo_star: Annotated[float | None, NOT_NEGATIVE] = None
     """f_DPO*, if given."""
     f_sft_star: Annotated[float | None, NOT_NEGATIVE] = None

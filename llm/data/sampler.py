@@ -26,6 +26,7 @@ class BatchSampler:
     seed      >= 0
     bucket    number of batches whose rows are sorted by length together and then split into batches (little padding);
               the batches of a bucket are shuffled. 0: no sorting
+    cycle     number of batches that are repeated for ever, the epoch's first ones; 0: new batches in every epoch
     epoch     epochs that are complete
     position  batches of the present epoch that are complete
 
@@ -38,6 +39,7 @@ class BatchSampler:
     batch: int
     seed: int
     bucket: int = 50
+    cycle: int = 0
     epoch: int = 0
     position: int = 0
     _order: Indices = field(init=False, repr=False)
@@ -57,11 +59,17 @@ class BatchSampler:
 
     def peek(self) -> Indices:
         """Return the next batch's row indices, shape (batch,), without advancing."""
-        return self._order[self.position * self.batch : (self.position + 1) * self.batch]
+        return self.batch_at(self.position)
+
+    def batch_at(self, position: int) -> Indices:
+        """Return the row indices of a batch of the present epoch, shape (batch,)."""
+        return self._order[position * self.batch : (position + 1) * self.batch]
 
     def advance(self) -> None:
         """Advance by one batch."""
         self.position += 1
+        if self.cycle and self.position >= min(self.cycle, self.batches):
+            self.position = 0
         if self.position >= self.batches:
             self.epoch, self.position = self.epoch + 1, 0
             self._order = self._epoch_order()

@@ -67,7 +67,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
         result = _measured(inputs, past, config)
     optima = past.summary.get("f_star") or {}
     for name in ("dpo", "sft"):
-        if optima.get(name) is not None and past.config.f_star != "estimate":
+        if optima.get(name) is not None and past.config.f_star not in ("estimate", "lowest"):
             result[f"gap_{name}"] = result[f"f_{name}"] - optima[name]
     if "gap_dpo" in result and "gap_sft" in result:
         result["ideal_distance"] = math.hypot(result["gap_dpo"], result["gap_sft"])

@@ -56,7 +56,7 @@ def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> Optima:
 def starting_optima(inputs: Inputs, objectives: Objectives) -> StartingOptima:
     """Return the optima that a run starts from, by the option `f_star`: unknown, computed, or given."""
     config = inputs.config
-    if config.f_star == "estimate":
+    if config.f_star in ("estimate", "lowest"):
         return StartingOptima((0.0, 0.0), {})
     if config.f_star == "given":
         given = config.f_dpo_star or 0.0, config.f_sft_star or 0.0

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from llm.training.objective import Objective
     from toyopt.algorithms import Rule
 
+PAIRED_BATCHES = 16  # batches of a paired gap evaluation, which takes one after another
+PAIRED_SHARE = 8  # a paired gap evaluation has a batch's rows divided by this number
+
 
 def batch_size(config: TrainConfig, objective: Objective) -> int:
     """Return the number of rows a step of an objective."""
@@ -35,8 +38,15 @@ def gap_sampler(config: TrainConfig, rule: Rule, objective: Objective) -> BatchS
     """Return the sampler of an objective's gap evaluations; None if these take the training batches, or none."""
     if not rule.needs_optima or config.draw_both:
         return None
-    rows = config.gap_rows or batch_size(config, objective)
-    return BatchSampler(f"look at {objective.name}", objective.lengths, rows, config.seed, 0)
+    whole = batch_size(config, objective)
+    rows = config.gap_rows or (max(1, whole // PAIRED_SHARE) if paired_gaps(config) else whole)
+    cycle = PAIRED_BATCHES if paired_gaps(config) else 0
+    return BatchSampler(f"look at {objective.name}", objective.lengths, rows, config.seed, 0, cycle)
+
+
+def paired_gaps(config: TrainConfig) -> bool:
+    """Return whether gaps are measured on a few fixed batches, against these batches' values before the first step."""
+    return config.f_star == "estimate" and not config.draw_both
 
 
 def rule_generator(config: TrainConfig) -> Generator:

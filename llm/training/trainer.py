@@ -17,7 +17,7 @@ from llm.training import checkpoint, export
 from llm.training.divergence import DivergenceDetector, diagnosis
 from llm.training.engine import Engine, ForwardResult, any_process, seed_dropout
 from llm.training.errors import InterruptedRunError, StoppedRunError
-from llm.training.gaps import GapEvaluator
+from llm.training.gaps import gap_evaluator
 from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, evaluation_line, step_line
 from llm.training.spec import TrainSpec
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
@@ -58,7 +58,7 @@ class Trainer:
         self.control = Controller(spec.rule, 2)
         self.coin = rule_generator(config)
         self.samplers = {i: training_sampler(config, o) for i, o in spec.objectives.items()}
-        self.gaps = GapEvaluator(self.control, spec.objectives, self.samplers, config)
+        self.gaps = gap_evaluator(self.control, spec.objectives, self.samplers, config)
         self.divergence = DivergenceDetector(config.max_loss_ratio)
         self.costs = Costs()
         self.stage = self.stages[0].index
@@ -134,14 +134,13 @@ class Trainer:
         if resumed is None and self.config.eval_every:
             self._evaluate()
         self.engine.policy.train()
+        self.gaps.start(self.engine, self.spec.objectives)
 
     def _step(self) -> None:
         """Take one optimizer step."""
         stopwatch, control, t = Stopwatch(), self.control, self.control.t
         seed_dropout(self.config, self.engine.accelerator, t)
-        evaluated = self.gaps.evaluate(self.engine, self.spec.objectives, control)
-        values = {i: result.value for i, result in evaluated.items()}
-        self.gaps.estimate_optima(control, values)
+        evaluated, values = self.gaps.evaluate(self.engine, self.spec.objectives, control)
         decision = control.decide(values, control.uniform(self.coin))
         assert decision is not None, "the rule ends before the steps that it was given"
         trained = self._train(decision.coefficients, evaluated)
@@ -152,9 +151,7 @@ class Trainer:
         values = {i: result.value for i, result in trained.items()}
         if self.divergence.detect({NAMES[i]: value for i, value in values.items()}):
             raise StoppedRunError(self._diagnosis(trained, "the loss explodes"))
-        if not evaluated:
-            self.gaps.estimate_optima(control, values)
-        control.record(values)
+        control.record(self.gaps.after_step(control, values, evaluated=bool(evaluated)))
         for i, sampler in self.samplers.items():
             if decision.coefficients[i] > 0.0 or self.config.draw_both:
                 sampler.advance()

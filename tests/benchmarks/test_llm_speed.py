@@ -33,7 +33,7 @@ def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> N
         "TRL, head on labels only",
         "the authors' way",
         "MAXRIGHT k=10",
-        "MAXRIGHT k=10, gap_rows 1/8 of the batch",
+        "MAXRIGHT k=10, f* lowest, gap_rows 1/8 of the batch",
         "Sequential",
     } < set(names)
     assert all(np.all(t > 0.0) for row in rows for t in row.times.values())
@@ -49,7 +49,7 @@ def test_different_rows_are_not_compared() -> None:
 
 @pytest.mark.slow
 def test_fewer_gap_rows_cost_fewer_operations() -> None:
-    sides = {"few": llm_ours.Ours(TINY, gap_rows=1), "whole": llm_ours.Ours(TINY)}
+    sides = {"few": llm_ours.Ours(TINY, f_star="lowest", gap_rows=1), "whole": llm_ours.Ours(TINY, f_star="lowest")}
     rule = Maxright(0.5, (0.0, 0.0), k=1)
     for side in sides.values():
         side.prepare()  # outside of what is counted

@@ -22,8 +22,8 @@ ON_A_GPU = {"utilisation"}
 RUNS: dict[str, dict[str, Any]] = {
     **{method: {"method": method} for method in RULES},
     "computed optima": {"method": "maxright", "f_star": "compute"},
-    "simpo": {"method": "maxright", "preference_loss": "simpo"},
-    "orpo": {"method": "maxright", "preference_loss": "orpo"},
+    "simpo": {"method": "maxright", "preference_loss": "simpo", "lam": 0.99},  # so that pairs are trained on at once
+    "orpo": {"method": "maxright", "preference_loss": "orpo", "lam": 0.99},
     "average": {"method": "sequential", "average": True},
     "experts": {"method": "mix"},
 }

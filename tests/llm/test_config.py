@@ -106,7 +106,7 @@ CHOICES = {
     "method": list(RULES),
     "order": ["dpo-sft", "sft-dpo"],
     "alternation": ["coin", "even"],
-    "f_star": ["estimate", "compute", "given"],
+    "f_star": ["estimate", "lowest", "compute", "given"],
     "preference_loss": ["dpo", "simpo", "orpo"],
     "sft_mean": ["step", "batch"],
     "bad_rows": ["error", "drop"],

@@ -23,7 +23,7 @@ from toyopt.algorithms import (
     even_draw,
     largest_weighted_gap,
 )
-from toyopt.estimates import BestSoFar
+from toyopt.estimates import BestSoFar, Optimistic
 
 values = st.lists(st.floats(-5, 5), min_size=1, max_size=12)
 
@@ -100,6 +100,58 @@ def test_a_state_is_a_copy() -> None:
 )
 def test_wrong_options(options: dict[str, object], error: type[Exception], argument: str, value: str) -> None:
     fails(lambda: BestSoFar(**options), error, argument, value)  # type: ignore[arg-type]
+
+
+# Optimistic.
+
+
+def test_the_bonus_is_the_largest_progress_over_the_steps() -> None:
+    seen = Optimistic(2, power=0.5)
+    assert seen.f_star == (math.inf, math.inf)
+    for i, value in ((0, 0.7), (1, 2.0), (0, 0.5), (0, 0.6)):
+        seen.see(i, value)
+    for _ in range(3):
+        seen.count(0)
+    assert seen.f_star == pytest.approx((0.5 - 0.2 / 2.0, 2.0 - 0.2))
+
+
+def test_without_progress_the_least_trained_objective_has_the_largest_gap() -> None:
+    seen = Optimistic(3)
+    for i in range(3):
+        seen.see(i, 1.0)
+    for i in (0, 0, 1):
+        seen.count(i)
+    gaps = [1.0 - f for f in seen.f_star]
+    assert sorted(range(3), key=lambda i: -gaps[i]) == [2, 1, 0]
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_where_nothing_is_forgotten_shares_follow_the_weights(power: float) -> None:
+    """Values stay at their lowest, so that steps go where lam_i / (1 + steps)^power is largest."""
+    lam, seen = (0.2, 0.8), Optimistic(2, power)
+    for i in range(2):
+        seen.see(i, 1.0)
+        seen.see(i, 0.5)
+    for _ in range(3000):
+        seen.count(largest_weighted_gap(lam, [0.5 - f for f in seen.f_star]))
+    expected = [w ** (1.0 / power) for w in lam]
+    assert seen.steps[0] / 3000 == pytest.approx(expected[0] / sum(expected), rel=0.02)
+
+
+def test_an_optimistic_state_through_json_goes_on() -> None:
+    seen = Optimistic(2)
+    seen.see(0, 0.7)
+    seen.count(0)
+    again = Optimistic(2, **json.loads(json.dumps(seen.state())))
+    for one in (seen, again):
+        one.see(1, 2.0)
+        one.see(0, 0.4)
+    assert seen == again
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, math.nan])
+def test_wrong_powers(power: float) -> None:
+    fails(lambda: Optimistic(2, power), ValueError, "power: ", str(power))
 
 
 # even_draw.

@@ -160,7 +160,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("f_star", "k"), [("given", 1), ("estimate", 3)])
+@pytest.mark.parametrize(("f_star", "k"), [("given", 1), ("lowest", 3)])
 def test_maxright_is_the_controllers(f_star: str, k: int, tmp_path: Path, passes: list[str]) -> None:
     """Also: an evaluation costs the passes of both objectives, and the step reuses the one that is trained on if it was
     the likely one; every other step has one pass."""
@@ -169,7 +169,7 @@ def test_maxright_is_the_controllers(f_star: str, k: int, tmp_path: Path, passes
     asked = config(tmp_path, method="maxright", k=k, lam=0.6, **(given if f_star == "given" else {"f_star": f_star}))
     lines = run(asked)
     rule = Maxright(0.6, star if f_star == "given" else (0.0, 0.0), k)
-    steps = assert_maxright(lines, rule, estimate=f_star == "estimate")
+    steps = assert_maxright(lines, rule, estimate=f_star == "lowest")
     assert set(objectives(lines)) == {"dpo", "sft"}
     assert_streams(lines)
     assert steps[0] == (True, False)  # nothing is known before the first step
@@ -298,7 +298,7 @@ def test_gap_rows_are_new_rows_every_time_and_no_pass_is_for_nothing(
         return whole(self, objective, rows, graph=graph)
 
     monkeypatch.setattr(Engine, "forward", forward)
-    lines = run(config(tmp_path, method="maxright", k=3, gap_rows=2))
+    lines = run(config(tmp_path, method="maxright", k=3, gap_rows=2, f_star="lowest"))
     evaluations = math.ceil(STEPS / 3)
     assert [(name, len(rows), graph) for name, rows, graph in seen] == [
         ("dpo", 2, False),
