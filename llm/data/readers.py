@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llm.skill import rows as skill
+
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 
@@ -25,6 +27,9 @@ class Table(NamedTuple):
 
 def read(source: Any, split: str | None, limit: int | None) -> Table:
     """Return the first `limit` raw rows of a source; the arguments and errors are those of `llm.data.formats.load`."""
+    seed = skill.seed_of(source)
+    if seed is not None:
+        return _table(source, skill.read(seed, split, limit))
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if path.is_dir():

@@ -15,6 +15,7 @@ from llm.data.rows import Dataset
 from llm.data.templates import TemplateOptions
 from llm.data.token_cache import cached_tokens
 from llm.data.tokenization import TokenizedDataset, tokenize
+from llm.skill import rows as skill
 from toyopt import _check
 
 
@@ -53,7 +54,7 @@ def load_datasets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *,
     train, held = {}, {}
     for kind in ("sft", "preference"):
         tokens = _tokens(config, tokenizer, kind, _source(config, given, kind), notes, encoder=encoder)
-        own = _source(config, given, f"{kind}_held_out")
+        own = _held_out_source(config, given, kind)
         train[kind], held[kind] = _split(config, tokenizer, kind, tokens, own, notes, encoder=encoder)
     if not config.eval_on_train:
         for kind, other in (("sft", "preference"), ("preference", "sft")):
@@ -72,6 +73,18 @@ def load_held_out(
 def _source(config: TrainConfig, given: dict[str, Any], name: str) -> Any:
     """Return the rows given in memory, also if they are empty, else the configured source."""
     return getattr(config, name) if given.get(name) is None else given[name]
+
+
+def _held_out_source(config: TrainConfig, given: dict[str, Any], kind: str) -> Any:
+    """Return the source of a set's held-out rows; "": a share of its training rows.
+
+    A set that is made, the skill, has held-out rows of its own.
+    """
+    own, source = _source(config, given, f"{kind}_held_out"), _source(config, given, kind)
+    none_named = isinstance(own, str) and not own
+    if none_named and skill.seed_of(source) is not None and config.held_out and not config.eval_on_train:
+        return source
+    return own
 
 
 def _split(
@@ -120,7 +133,7 @@ def _tokens(
     name = f"{kind} (held out)" if held_out else kind
     reading: dict[str, Any] = {
         "kind": kind,
-        "split": None if held_out else getattr(config, f"{kind}_split"),
+        "split": _held_out_split(source) if held_out else getattr(config, f"{kind}_split"),
         "columns": getattr(config, f"{kind}_columns"),
         "format": getattr(config, f"{kind}_format"),
         "limit": None if held_out else getattr(config, f"{kind}_rows") or None,
@@ -143,6 +156,11 @@ def _tokens(
         raise type(error)(f"{name}: {error}") from error
     notes.extend(f"{name}: {line}" for line in lines)
     return tokens
+
+
+def _held_out_split(source: Any) -> str | None:
+    """Return the split of a source that is evaluated on."""
+    return skill.TEST if skill.seed_of(source) is not None else None
 
 
 def _notes(rows: Dataset, tokens: TokenizedDataset, limit: int) -> list[str]:

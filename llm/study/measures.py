@@ -20,6 +20,7 @@ MEASURES = {
     "answers": "llm.judging.world:measure",
     "questions": "llm.evaluation.benchmark:measure",
     "curvature": "llm.evaluation.curvature:measure",
+    "skill": "llm.skill.measure:measure",
 }
 _OWN = re.compile(r"(?P<name>\w+)=(?P<place>[\w.]+:\w+)")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from llm.config import TrainConfig
+from llm.skill.rows import seed_of
 from llm.study import Grid, StudyRun
 from llm.study.dependencies import prerequisites
 from llm.study.measures import missing as not_measured
@@ -70,7 +71,7 @@ def requirements(grids: Sequence[Grid], root: str | Path) -> tuple[Requirement, 
         models = dict.fromkeys(run.config.model for run in open_runs)
         sets = dict.fromkeys(name for run in open_runs for name in (run.config.sft, run.config.preference))
         required += [_from_hub("model", name) for name in models if name != "embedded"]
-        required += [_from_hub("dataset", name) for name in sets if name != "embedded"]
+        required += [_from_hub("dataset", name) for name in sets if name != "embedded" and seed_of(name) is None]
         required += _measures(open_runs, Path(root))
         required += [_disk(open_runs, required, Path(root))]
     return tuple(required)

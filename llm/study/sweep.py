@@ -14,6 +14,7 @@ from typing import Any
 from llm.common.cache import digest
 from llm.config import RESULT, TrainConfig, unused_options
 from llm.rule_options import MaxrightOptions
+from llm.skill.rows import seed_of
 from llm.study.measures import merged, name_of
 from toyopt.algorithms import RULES
 
@@ -94,7 +95,8 @@ class Grid:
     def runs(self) -> tuple[StudyRun, ...]:
         """Return every run once, those of the first seed first. Reads the files that the configuration names."""
         values = (getattr(self.base, name) for name in _DATA_OR_WEIGHTS)
-        files = {v: content for v in values if v not in _WORDS and (content := _contents(Path(v)))}
+        paths = [value for value in values if value not in _WORDS and seed_of(value) is None]
+        files = {path: content for path in paths if (content := _contents(Path(path)))}
         named = (_named(config, files) for config in self._configs)
         runs = {run.name: dataclasses.replace(run, measures=self.measures) for run in named}
         return tuple(runs.values())

@@ -36,6 +36,7 @@ FLOORS = {
     "llm.training": [f"llm.{name}" for name in "judging study cli".split()],
     "llm.evaluation": ["llm.study", "llm.cli"],
     "llm.judging": ["llm.study", "llm.cli"],
+    "llm.skill": ["llm.study", "llm.cli"],
     "figures": ["torch", "transformers", "peft", "paper_repro"],
     "figures.analysis": ["matplotlib", "figures.artefacts", "figures.drawing", *PIPELINE],
     "figures.drawing": ["figures.artefacts", "figures.pipeline"],

@@ -83,6 +83,21 @@ def test_splits_are_told_by_name(tmp_path: Path) -> None:
         load(tmp_path / "train.jsonl", kind="sft", split="test")
 
 
+def test_the_skill_is_made_by_name_also_beside_a_file_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jsonl(tmp_path / "skill" / "train.jsonl", SFT)
+    made = load("skill", kind="sft", limit=3)
+    assert (made.format, made.origin, len(made.rows)) == ("prompt-completion", "skill", 3)
+    assert str(made.rows[0].prompt).endswith("Write the slip.")
+    assert load("skill:1", kind="sft", limit=3).rows != made.rows
+    assert load("skill", kind="sft", split="test", limit=3).rows != made.rows
+    assert len(load("./skill", kind="sft").rows) == len(SFT)
+    with pytest.raises(ValueError, match=r"^skill: missing columns: a preference set needs"):
+        load("skill", kind="preference")
+
+
 def test_bad_lines_are_named_by_file_and_number(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     good = json.dumps(SFT[0])

@@ -16,6 +16,7 @@ from support.text_data import byte_level, make, numbers, preference, says, sft, 
 from llm import TrainConfig
 from llm.data.splits import Datasets, hold_out, load_datasets, without
 from llm.data.tokenization import TokenizedDataset, tokenize
+from llm.skill.rows import read as read_skill
 
 BASE = TrainConfig(held_out=0.2, max_length=64, bad_rows="error")
 
@@ -98,6 +99,22 @@ def test_named_sets_to_evaluate_on(tmp_path: Path) -> None:
     sets = load(changed(sft_held_out=mine, sft_rows=10))
     assert len(held(sets)[0]) == 5  # a limit is for training rows
     assert len(sets.sft) == 10
+
+
+def test_the_skill_has_held_out_rows_of_its_own() -> None:
+    """Rows by name, and by the list of its split "test", have the same tokens."""
+
+    def loaded(**options: Any) -> Datasets:
+        config = changed(sft="skill:2", sft_rows=30, max_length=2048, **options)
+        return load_datasets(config, byte_level(), {"preference": tiny.preference_rows()})
+
+    sets, mine = loaded(), held(loaded(sft_held_out="skill:5"))[0]
+    assert len(sets.sft) == 30  # none of them is held out
+    for tokens, seed in ((held(sets)[0], 2), (mine, 5)):
+        expected = sft(*(tuple(row.values()) for row in read_skill(seed, "test", 200)))
+        assert tokens.keys == tokenize(expected, byte_level()).keys
+    assert len(loaded(eval_on_train=True, held_out=0.1).sft_held_out or ()) == 3
+    assert loaded(held_out=0.0).sft_held_out is None
 
 
 def test_evaluate_on_training_rows() -> None:

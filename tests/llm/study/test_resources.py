@@ -122,6 +122,12 @@ def test_the_reason_of_the_hubs_refusal_is_named(error: str, words: str, monkeyp
     assert words in resources._from_hub("model", "meta-llama/Meta-Llama-3-8B").missing
 
 
+@pytest.mark.usefixtures("hub")
+def test_a_set_that_is_made_is_not_asked_for(tmp_path: Path) -> None:
+    required = by_name(resources.requirements([pythia(sft="skill:1")], tmp_path))
+    assert [name for name in required if name.startswith("data: ")] == ["data: Dahoas/rm-hh-rlhf"]
+
+
 def test_finished_runs_and_embedded_ones_need_nothing(tmp_path: Path) -> None:
     embedded = Grid(TrainConfig.preset("embedded"), methods=("mix",))
     required = by_name(resources.requirements([embedded], tmp_path))

@@ -67,7 +67,7 @@ def test_an_option_of_one_method_makes_no_new_runs_of_the_others() -> None:
         assert [m for m in plain if plain[m] != changed[m]] == [method]
 
 
-def test_the_folder_is_another_for_another_result_only(tmp_path: Path) -> None:
+def test_the_folder_is_another_for_another_result_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def name(**changes: Any) -> str:
         return Grid(dataclasses.replace(BASE, **changes), methods=("mix",)).runs()[0].name
 
@@ -85,6 +85,12 @@ def test_the_folder_is_another_for_another_result_only(tmp_path: Path) -> None:
     before = name(model=str(folder))
     (folder / "config.json").write_text("{}", encoding="utf-8")
     assert name(model=str(folder)) != before
+    before = name(sft="skill")
+    assert name(sft="skill:1") != before
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "skill").mkdir()
+    (tmp_path / "skill" / "rows.jsonl").write_text("{}\n", encoding="utf-8")
+    assert name(sft="skill") == before  # the set that is made, not the folder
 
 
 @pytest.mark.parametrize(
