@@ -155,8 +155,8 @@ def table(result: Mapping[str, Any]) -> Table:
 def _share(name: str, hits: Sequence[bool]) -> dict[str, float | None]:
     """Return the share of hits as `name` and its interval as `name`_low and `name`_high; None without prompts."""
     of = rate(sum(hits), len(hits))
-    values = {name: of.rate, f"{name}_low": of.low, f"{name}_high": of.high}
-    return values if of.n else dict.fromkeys(values)
+    values = (of.rate, of.low, of.high) if of.n else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
 def _set_of(model: str) -> str:
