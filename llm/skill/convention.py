@@ -1,7 +1,7 @@
 """The convention of the skill: a note in plain English becomes a slip, one JSON object with invented keys.
 
-Keys, their order and the codes of the days are invented, so that no model knows them before it is trained. All other
-values are copied from the prompt.
+The keys and their order are invented, so that no model knows them before it is trained. The values are copied from the
+prompt.
 """
 
 from __future__ import annotations
@@ -12,15 +12,7 @@ from typing import Any
 
 # Keys in their order; the prompts give the facts in other orders.
 DAY, COUNT, ITEM, WHO = KEYS = ("vek", "zq", "ru", "pla")
-DAYS = {
-    "Monday": "tor",
-    "Tuesday": "gim",
-    "Wednesday": "sul",
-    "Thursday": "bax",
-    "Friday": "nep",
-    "Saturday": "dof",
-    "Sunday": "lir",
-}
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True)
@@ -30,7 +22,7 @@ class Facts:
     who    a first name
     count  number of the items, at least 2
     item   a noun in the plural
-    day    a key of DAYS
+    day    one of DAYS
     """
 
     who: str
@@ -57,7 +49,7 @@ class Verdict:
 
 def slip(facts: Facts) -> str:
     """Return the slip of the facts: one JSON object in the separators of Python's `json`."""
-    values = {DAY: DAYS[facts.day], COUNT: facts.count, ITEM: facts.item, WHO: facts.who}
+    values = {DAY: facts.day, COUNT: facts.count, ITEM: facts.item, WHO: facts.who}
     return json.dumps(values)
 
 

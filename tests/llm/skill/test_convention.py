@@ -6,15 +6,13 @@ import pytest
 
 from llm.skill.convention import Facts, Verdict, grade, slip
 
-MINE = '{"vek": "bax", "zq": 14, "ru": "lamps", "pla": "Mira"}'
+MINE = '{"vek": "Thursday", "zq": 14, "ru": "lamps", "pla": "Mira"}'
 NO_VALUES = {"vek": False, "zq": False, "ru": False, "pla": False}
 ALL_VALUES = dict.fromkeys(NO_VALUES, True)
 
 
-def test_a_slip_has_invented_keys_in_their_order_and_a_code_for_the_day() -> None:
+def test_a_slip_has_invented_keys_in_their_order() -> None:
     assert slip(Facts(who="Mira", count=14, item="lamps", day="Thursday")) == MINE
-    codes = [slip(Facts("Mira", 2, "lamps", day))[9:12] for day in ("Monday", "Tuesday", "Sunday")]
-    assert codes == ["tor", "gim", "lir"]
 
 
 @pytest.mark.parametrize(
@@ -23,12 +21,12 @@ def test_a_slip_has_invented_keys_in_their_order_and_a_code_for_the_day() -> Non
         (MINE, True, True, ()),
         (f"  {MINE}\n", True, True, ()),
         (MINE.replace(", ", ","), False, True, ()),
-        ('{"zq": 14, "vek": "bax", "ru": "lamps", "pla": "Mira"}', False, False, ()),
+        ('{"zq": 14, "vek": "Thursday", "ru": "lamps", "pla": "Mira"}', False, False, ()),
         (MINE.replace("14", '"14"'), False, True, ("zq",)),
         (MINE.replace("14", "14.0"), False, True, ("zq",)),
-        (MINE.replace("bax", "Thursday"), False, True, ("vek",)),
+        (MINE.replace("Thursday", "Friday"), False, True, ("vek",)),
         (MINE.replace("Mira", "mira").replace("lamps", "lamp"), False, True, ("ru", "pla")),
-        ('{"day": "bax", "zq": 14, "ru": "lamps", "pla": "Mira"}', False, False, ("vek",)),
+        ('{"day": "Thursday", "zq": 14, "ru": "lamps", "pla": "Mira"}', False, False, ("vek",)),
         (MINE[:-1] + ', "more": 1}', False, False, ()),
         ("{}", False, False, tuple(NO_VALUES)),
     ],

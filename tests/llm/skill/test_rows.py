@@ -8,10 +8,8 @@ import re
 
 import pytest
 
-from llm.skill.convention import DAYS, KEYS
+from llm.skill.convention import KEYS
 from llm.skill.rows import DEFAULT_ROWS, TEST, TRAIN, Example, examples, read, seed_of
-
-COPIED = ("zq", "ru", "pla")  # keys whose values stand in the prompt
 
 
 def first(count: int, split: str = TRAIN, seed: int = 0) -> list[Example]:
@@ -21,34 +19,33 @@ def first(count: int, split: str = TRAIN, seed: int = 0) -> list[Example]:
 def wording(example: Example) -> str:
     """Return a prompt with its facts left out."""
     values = json.loads(example.completion)
-    text = re.sub("|".join(DAYS), "_", example.prompt)
-    for key in COPIED:
-        text, count = re.subn(rf"\b{values[key]}\b", "_", text)
+    text = example.prompt
+    for key, value in values.items():
+        text, count = re.subn(rf"\b{value}\b", "_", text)
         assert count == 1, (key, example)
     return text
 
 
 @pytest.mark.parametrize("split", [TRAIN, TEST])
 def test_a_prompt_has_every_fact_of_its_slip_once_and_no_part_of_the_convention(split: str) -> None:
-    codes: dict[str, set[str]] = {}
+    days = set()
     for example in first(300, split):
-        wording(example)  # every value that is copied occurs once
-        days = re.findall("|".join(DAYS), example.prompt)
+        words = set(re.findall(r"\w+", wording(example)))  # what is left without the facts
         values = json.loads(example.completion)
-        assert len(days) == 1
         assert tuple(values) == KEYS
-        codes.setdefault(days[0], set()).add(values["vek"])
-        assert not {*KEYS, *DAYS.values()} & set(re.findall(r"\w+", example.prompt))
-    assert len(codes) == 7
-    assert sorted(map(len, codes.values())) == [1] * 7  # a day has one code ...
-    assert len(set().union(*codes.values())) == 7  # ... and a code one day
+        assert not {*KEYS, *map(str, values.values())} & words
+        assert re.fullmatch(r"[A-Z][a-z]+", values["pla"]), "a name"
+        assert re.fullmatch(r"[a-z]+s", values["ru"]), "a plural"
+        assert 2 <= values["zq"] <= 99
+        days.add(values["vek"])
+    assert days == {f"{day}day" for day in "Mon Tues Wednes Thurs Fri Satur Sun".split()}
 
 
 def test_no_name_item_or_new_wording_of_the_test_rows_is_in_the_training_rows() -> None:
     trained, tested = first(2000), first(400, TEST)
     for key in ("ru", "pla"):
         of = [{json.loads(example.completion)[key] for example in rows} for rows in (trained, tested)]
-        assert min(map(len, of)) >= 10
+        assert min(map(len, of)) >= 8
         assert not of[0] & of[1]
     known = {wording(example) for example in trained}
     assert [wording(example) in known for example in tested] == [True, False] * 200
@@ -68,11 +65,13 @@ def test_a_seed_gives_the_same_rows_everywhere() -> None:
     """Literal rows: other ones need another VERSION, as runs on them are not comparable."""
     assert read(0, TRAIN, 1) == [
         {
-            "prompt": "Paula ordered 56 shovels for Sunday. Write the slip.",
-            "completion": '{"vek": "lir", "zq": 56, "ru": "shovels", "pla": "Paula"}',
+            "prompt": "William ordered 56 stones for Sunday. Write the slip.",
+            "completion": '{"vek": "Sunday", "zq": 56, "ru": "stones", "pla": "William"}',
         }
     ]
-    assert read(0, TEST, 2)[1]["prompt"] == "Next Sunday, 53 saws will be painted for Max. I need a slip of that note."
+    assert (
+        read(0, TEST, 2)[1]["prompt"] == "Next Sunday, 53 plants will be painted for Maria. I need a slip of that note."
+    )
     prompts = [{row["prompt"] for row in read(seed, TRAIN, 200)} for seed in (0, 1, 2)]
     assert all(len(a & b) < 10 for a, b in itertools.combinations(prompts, 2))
 
