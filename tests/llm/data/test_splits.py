@@ -101,6 +101,7 @@ def test_named_sets_to_evaluate_on(tmp_path: Path) -> None:
     assert len(sets.sft) == 10
 
 
+@pytest.mark.slow
 def test_the_skill_has_held_out_rows_of_its_own() -> None:
     """Rows by name, and by the list of its split "test", have the same tokens."""
 

@@ -98,6 +98,7 @@ def test_the_command_grades_greedy_answers_to_the_runs_own_held_out_prompts(
         assert row["answer"] == tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).strip()
 
 
+@pytest.mark.slow
 def test_the_measure_of_a_study_is_the_commands(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

@@ -41,6 +41,7 @@ def test_a_prompt_has_every_fact_of_its_slip_once_and_no_part_of_the_convention(
     assert days == {f"{day}day" for day in "Mon Tues Wednes Thurs Fri Satur Sun".split()}
 
 
+@pytest.mark.slow
 def test_no_name_item_or_new_wording_of_the_test_rows_is_in_the_training_rows() -> None:
     trained, tested = first(2000), first(400, TEST)
     for key in ("ru", "pla"):
@@ -53,6 +54,7 @@ def test_no_name_item_or_new_wording_of_the_test_rows_is_in_the_training_rows() 
     assert not any(example.new_wording for example in trained)
 
 
+@pytest.mark.slow
 def test_rows_differ_and_a_small_set_is_the_beginning_of_a_large_one() -> None:
     rows = read(0, TRAIN, 3000)
     assert len({row["prompt"] for row in rows}) == 3000
