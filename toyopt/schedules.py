@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from toyopt import _check
 
 
@@ -66,6 +68,36 @@ class LinearDecay:
     def at(self, t: Any) -> Any:
         """Return alpha_t, t = 1 .. T-1."""
         return self.D / (self.C * math.sqrt(self.T)) * (1 - t / self.T)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """alpha_t = alpha0 (1 + cos(π (t-1)/T))/2, t = 1 .. T updates: from alpha0 down to almost 0."""
+
+    alpha0: float
+    T: int
+
+    def __post_init__(self) -> None:
+        _check.real("alpha0", self.alpha0, above=0.0)
+        _check.whole("T", self.T, low=1)
+
+    def at(self, t: Any) -> Any:
+        """Return alpha_t, t = 1 .. T."""
+        return self.alpha0 * (1.0 + np.cos(np.pi * (t - 1) / self.T)) / 2.0
+
+
+@dataclass(frozen=True)
+class InverseTime:
+    """alpha_t = alpha0 / t: its sum grows like log T."""
+
+    alpha0: float
+
+    def __post_init__(self) -> None:
+        _check.real("alpha0", self.alpha0, above=0.0)
+
+    def at(self, t: Any) -> Any:
+        """Return alpha_t, t = 1, 2, ..."""
+        return self.alpha0 / t
 
 
 @dataclass(frozen=True)

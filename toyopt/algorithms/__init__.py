@@ -22,10 +22,10 @@ from toyopt.algorithms.controller import Controller
 from toyopt.algorithms.rule import DPO, SFT, Decision, Rule
 from toyopt.algorithms.rules import RULES, Alright, Maxright, Mix, check_rule
 from toyopt.algorithms.staged import Replay, Sequential
-from toyopt.schedules import Constant, InverseRootHorizon, LinearDecay, Schedule, ZamaniGlineur
+from toyopt.schedules import Constant, Cosine, InverseRootHorizon, InverseTime, LinearDecay, Schedule, ZamaniGlineur
 
 __all__ = [
-    "DPO", "RULES", "SFT", "Alright", "Constant", "Controller", "Decision", "InverseRootHorizon", "LinearDecay",
-    "Maxright", "Mix", "Replay", "Rule", "Schedule", "Sequential", "ZamaniGlineur", "check_rule", "draw", "even_draw",
-    "is_max_evaluation", "largest_weighted_gap", "replayed_stage", "stage_over",
+    "DPO", "RULES", "SFT", "Alright", "Constant", "Controller", "Cosine", "Decision", "InverseRootHorizon",
+    "InverseTime", "LinearDecay", "Maxright", "Mix", "Replay", "Rule", "Schedule", "Sequential", "ZamaniGlineur",
+    "check_rule", "draw", "even_draw", "is_max_evaluation", "largest_weighted_gap", "replayed_stage", "stage_over",
 ]  # fmt: skip

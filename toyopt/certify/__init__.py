@@ -9,6 +9,7 @@ The mathematics is in docs/theory.md, part S; the family is arXiv 2410.15483v3's
 True
 """
 
+from toyopt.certify.any_steps import sequential_gap_any_steps, theorem_3_3_any_steps
 from toyopt.certify.certificate import Certificate
 from toyopt.certify.constant import sequential_constant
 from toyopt.certify.exact import Exact
@@ -39,7 +40,9 @@ __all__ = [
     "logistic_variance",
     "sequential_constant",
     "sequential_gap",
+    "sequential_gap_any_steps",
     "sequential_trajectory",
     "standard_certificates",
     "theorem_3_3",
+    "theorem_3_3_any_steps",
 ]

@@ -137,7 +137,7 @@ def find_T0(
 
 def _search(plan: PhaseLengths, lam: tuple[Fraction, Fraction], g: Fraction, prec: int) -> int | None:
     with ctx.workprec(prec):
-        W = _least_w(plan.line(lam), ball(g))
+        W = least_w(plan.line(lam), ball(g))
         if W is None:
             return None
         pot, eta = plan.run.potential, ball(plan.run.eta)
@@ -179,7 +179,7 @@ def _proves(plan: PhaseLengths, T: int, W: arb) -> bool:
         return False
 
 
-def _least_w(line: HalfLine, goal: arb) -> arb | None:
+def least_w(line: HalfLine, goal: arb) -> arb | None:
     """Search for about the least w with G >= goal for all u <= -w, by bisection; None if beyond 2^17."""
     bad, good = arb(-8), arb(8)
     while not line.holds(good, goal):

@@ -13,6 +13,7 @@ from toyopt.claims.claim import Claim, of_proof, tightest
 from toyopt.claims.problems import LAMS, WIDE, problems, settings
 from toyopt.examples import table2
 from toyopt.record import Record
+from toyopt.theorems.sequential.any_steps import SCHEDULES, steps_of_shape
 
 
 def _s() -> Iterator[Record]:
@@ -25,6 +26,29 @@ def _s() -> Iterator[Record]:
     yield of_proof("S", certify.sequential_constant("1/2", "1/100000", T0=10_000_000))
     yield of_proof("S", certify.sequential_constant("1/2", "1/100000", T0=10_000_000, phases=_sft_first()))
     yield of_proof("S", certify.sequential_trajectory("1/2", 100_000, 100_000))
+
+
+def _s_steps() -> Iterator[Record]:
+    for name in SCHEDULES:
+        dpo, sft = (steps_of_shape(name, 1.0, T) for T in (3_000, 100_000))
+        yield from th.sequential_any_steps(lam=0.5, dpo=dpo, sft=sft)
+    rng = np.random.default_rng(8)
+    drawn = [
+        th.sequential_any_steps(
+            lam=float(rng.uniform(0.05, 0.95)),
+            dpo=rng.exponential(size=rng.integers(1, 60)).clip(1e-6, 3.9) / c**2,
+            sft=rng.exponential(size=rng.integers(1, 900)).clip(1e-6, 3.9) / c**2,
+            c=float(c),
+            theta_ref=float(rng.normal()) * 4.0,
+            theta_1=float(rng.normal()) * 5.0,
+            order="dpo-first" if rng.uniform() < 0.5 else "sft-first",
+        )
+        for c in rng.uniform(0.2, 2.0, size=40)
+    ]
+    yield from (tightest(kind) for kind in zip(*drawn, strict=True))
+    yield of_proof("S-steps", certify.sequential_gap_any_steps("1/2", 1))
+    yield of_proof("S-steps", certify.sequential_gap_any_steps(WIDE, "1/10"))
+    yield of_proof("S-steps", certify.sequential_gap_any_steps("1/2", 10))
 
 
 def _sft_first() -> certify.Phases:
@@ -101,9 +125,14 @@ def _e() -> Iterator[Record]:
 
 BEYOND: dict[str, Claim] = {
     "S": Claim(
-        "Sequential's gap is λ log T plus an exact constant, so it diverges",
+        "Sequential's gap with a constant step is λ log T plus an exact constant, so it diverges",
         _s,
         "S5. The constant (with its error, for all T ≥ T0)",
+    ),
+    "S-steps": Claim(
+        "Sequential with any step sizes: the gap is λ log(c²Σα over the last phase) plus a constant",
+        _s_steps,
+        "S8. Any step sizes",
     ),
     "M": Claim("MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)", _m, "M2. M: best and average iterate"),
     "M-last": Claim("MAXRIGHT's last iterate, for any λ in (0, 1)", _m_last, "M4. M-last: the last iterate, any λ"),

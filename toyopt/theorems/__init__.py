@@ -54,6 +54,10 @@ from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
 from toyopt.theorems.pareto.remark_43 import optima_once, pareto_optimal
 from toyopt.theorems.pareto.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
 from toyopt.theorems.propositions import prop_a1, prop_a2
+from toyopt.theorems.sequential.any_steps import (
+    sequential_any_steps,
+    thm_33_any_steps,
+)
 from toyopt.theorems.sequential.thm_33 import certified_33, thm_33
 from toyopt.theorems.sequential.two_phases import TwoPhases, theorem_s
 
@@ -118,9 +122,11 @@ __all__ = [
     "same_input",
     "same_input_is_worst",
     "scaled_terms",
+    "sequential_any_steps",
     "staleness",
     "theorem_s",
     "thm_33",
+    "thm_33_any_steps",
     "thm_41",
     "thm_41_schedule",
     "total",

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 NAMES = [
     *("A.1", "A.2", "A.3", "A.5", "A.6", "A.7", "3.3", "4.1", "4.2", "4.3", "A.4"),
-    *("S", "M", "M-last", "M-stale", "M-opt", "A", "E"),
+    *("S", "S-steps", "M", "M-last", "M-stale", "M-opt", "A", "E"),
 ]
 
 
@@ -181,9 +181,10 @@ EVIDENCE: dict[str, list[str]] = {
         "lemma_a7.0 #411",
     ],
     "3.3": [
-        "theorems.certified_33 x2 phases:2 6359cb34",
+        "theorems.certified_33 x4 total:2 phases:2 74e23a87",
         "theorems.thm_33 x1 70822e5f",
-        "certified_33.0 #1, certified_33.0 #2, thm_33.0 #3",
+        "theorems.thm_33_any_steps x1 2d62e984",
+        "6 records 10a752ef",
     ],
     "4.1": [
         "theorems.thm_41 x54 problem:13 lam:5 alpha0:6 T:7 theta_1:7 theta_star:5 options:2 83034f81",
@@ -213,6 +214,11 @@ EVIDENCE: dict[str, list[str]] = {
         "certify.sequential_constant x2 phases:2 ee6046c6",
         "certify.sequential_trajectory x1 0b8cd5cb",
         "14 records 8c56427d",
+    ],
+    "S-steps": [
+        "theorems.sequential_any_steps x45 lam:41 dpo:45 sft:45 c:41 theta_ref:41 theta_1:41 order:2 c46d49ca",
+        "certify.sequential_gap_any_steps x3 lam:2 g:3 4e90038c",
+        "21 records 3d7aed23",
     ],
     "M": [
         "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",

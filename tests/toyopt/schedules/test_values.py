@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from toyopt.algorithms import Constant, InverseRootHorizon, LinearDecay, ZamaniGlineur
+from toyopt.algorithms import Constant, Cosine, InverseRootHorizon, InverseTime, LinearDecay, ZamaniGlineur
 
 
 def test_constant_and_inverse_root() -> None:
@@ -37,3 +37,18 @@ def test_the_two_decaying_schedules_are_one() -> None:
     t = np.arange(1, 13)
     np.testing.assert_allclose(ZamaniGlineur(3.0, 5.0, 12).at(t), LinearDecay(3.0, 5.0, 13).at(t), rtol=2**-49)
     assert abs(ZamaniGlineur(3.0, 5.0, 12).at(1) / LinearDecay(3.0, 5.0, 12).at(1) - 1) > 0.01
+
+
+def test_cosine_and_inverse_time() -> None:
+    """α0 = 0.3, T = 4: halves of 1 + cos of 0, 45, 90 and 135 degrees; and 0.3/t, for any T."""
+    half = 0.5**0.5
+    np.testing.assert_allclose(
+        Cosine(0.3, 4).at(np.arange(1, 5)), [0.3, 0.15 * (1 + half), 0.15, 0.15 * (1 - half)], rtol=1e-15
+    )
+    assert float(Cosine(0.3, 1000).at(np.arange(1, 1001)).sum()) == pytest.approx(0.15 * 1001, rel=1e-14)
+    np.testing.assert_allclose(InverseTime(0.3).at(np.arange(1, 5)), [0.3, 0.15, 0.1, 0.075], rtol=1e-15)
+    for wrong in (lambda: Cosine(0.0, 4), lambda: InverseTime(-1.0)):
+        with pytest.raises(ValueError, match=r"^alpha0: "):
+            wrong()
+    with pytest.raises(ValueError, match=r"^T: "):
+        Cosine(0.3, 0)

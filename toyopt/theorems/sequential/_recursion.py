@@ -48,3 +48,12 @@ def many_runs(starts, eta, steps):  # type: ignore[no-untyped-def]
         while active and steps[active - 1] == t:
             active -= 1
     return v
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def run_of_steps(v, etas):  # type: ignore[no-untyped-def]
+    """Compute the end of one run from v with the steps `etas` (m,), in their order."""
+    low = 0.0
+    for k in range(etas.size):
+        v, low = _step(v, low, etas[k])
+    return v

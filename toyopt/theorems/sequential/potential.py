@@ -100,6 +100,26 @@ def envelope(v0: ArrayLike, eta: float, T: ArrayLike) -> tuple[Array, Array]:
     return low - envelope_rounding(v0, low), high + envelope_rounding(v0, high)
 
 
+def envelope_of_sum(v0: ArrayLike, eta: float, y: ArrayLike) -> tuple[Array, Array]:
+    """Compute a lower and an upper bound of v_T for any steps η_t in (0, η] of sum y, from v_0, whatever T and order.
+
+    Statement: v_T + e^{v_T} >= v_0 + e^{v_0} + y and Ψ(v_T) <= Ψ(v_0) + y + δ(η)(1+η/4) σ(-v_0), Ψ with the largest η.
+    Kind: lower and upper, of width O((log y)/y). Source: beyond the paper, docs/theory.md, part S, S8.
+    Arguments: v0, y >= 0 broadcast; eta in (0, 4]. Both bounds are widened by `envelope_rounding`, and y by 64 u of
+        itself, the rounding of a pairwise sum of up to 2^53 numbers.
+    Returns: two arrays. Raises: ValueError or TypeError naming the argument.
+    """
+    if (eta := step(eta)) == 0.0:
+        raise ValueError(f"eta: must be more than 0, got {eta!r}")
+    v0, y = np.broadcast_arrays(numbers("v0", v0), numbers("y", y))
+    if (y < 0).any():
+        raise ValueError(f"y: must be at least 0, got {y[y < 0][0]!r}")
+    low = advance(v0, y * (1 - 64 * _U), 0.0)
+    more = y * (1 + 64 * _U)
+    high = np.minimum(advance(v0, more + excess(v0, eta), eta), v0 + more * expit(-v0))
+    return low - envelope_rounding(v0, low), high + envelope_rounding(v0, high)
+
+
 def excess(v0: ArrayLike, eta: float) -> Array:
     """Compute δ(η)(1+η/4) σ(-v_0), an upper bound of Ψ(v_T) - Ψ(v_0) - ηT."""
     return np.asarray(delta(eta) * (1 + eta / 4) * expit(-numbers("v0", v0)))

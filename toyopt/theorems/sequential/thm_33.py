@@ -88,19 +88,28 @@ def certified_33(
     lam: tuple[Exact, Exact] = ("1/100", "99/100"),
     T0: int = 1000,
     g: Exact | None = None,
+    total: Exact | None = None,
     phases: Phases | None = None,
     prec: int = 128,
 ) -> Record:
     """Prove Theorem 3.3 by ball arithmetic, its strongest evidence.
 
-    Problem, statement: as `thm_33`, proven for all λ of the interval and all T >= T0.
-    Kind: lower. Source: arXiv 2410.15483v3, Theorem 3.3; `toyopt.certify.theorem_3_3`, `sequential_gap`.
+    Problem, statement: as `thm_33`, proven for all λ of the interval and all T >= T0 with the constant step; with
+        total, as `thm_33_any_steps`: for every sequence of steps of at most the phases' alpha, whose c²Σα_t over the
+        last phase is at least total and over the first at most that of the last.
+    Kind: lower. Source: arXiv 2410.15483v3, Theorem 3.3; `toyopt.certify.theorem_3_3`, `sequential_gap`,
+        `theorem_3_3_any_steps`, `sequential_gap_any_steps`.
     Arguments: lam, exact (strings, integers, fractions); T0; g, exact, or None for the largest with three decimals that
-        is proven; phases, a `toyopt.certify.Phases`; prec, bits. Returns: as `of_certificate`.
-    Raises: as those two.
+        is proven; total, exact, in place of T0; phases, a `toyopt.certify.Phases`; prec, bits.
+    Returns: as `of_certificate`. Raises: as those four.
     """
-    from toyopt.certify import sequential_gap, theorem_3_3
+    from toyopt.certify import sequential_gap, sequential_gap_any_steps, theorem_3_3, theorem_3_3_any_steps
 
+    if total is not None:
+        if g is None:
+            return of_certificate(theorem_3_3_any_steps(lam, total=total, phases=phases, prec=prec))
+        proof = sequential_gap_any_steps(lam, g, total=total, phases=phases, prec=prec, claim_id="3.3")
+        return of_certificate(proof)
     if g is None:
         return of_certificate(theorem_3_3(lam, T0=T0, phases=phases, prec=prec))
     return of_certificate(sequential_gap(lam, g, T0=T0, phases=phases, prec=prec, claim_id="3.3"))
@@ -116,7 +125,7 @@ def of_certificate(certificate: Certificate) -> Record:
     from toyopt.certify.sequential import LOWER_END
 
     inputs: dict[str, Any] = dict(certificate.inputs)
-    if "g" not in inputs or "T0" not in inputs:
+    if "g" not in inputs or not {"T0", "total"} & set(inputs):
         raise ValueError(f"certificate: one of `sequential_gap` is needed, got {certificate.claim!r}")
     bound, attained, tolerance = float(inputs["g"]), math.nan, 0.0
     if certificate.proven:
