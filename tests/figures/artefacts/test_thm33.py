@@ -30,7 +30,7 @@ def test_the_table(data):
 
 
 def test_every_check_holds(data):
-    assert len(data.checks) == 12
+    assert len(data.checks) == 15
     for check in data.checks:
         assert check.holds, check
 
@@ -76,6 +76,20 @@ def test_mix_takes_the_step_of_the_caption(data):
             mix = [lam * np.log1p(np.exp((5 - t) / 2)) + (1 - lam) * np.log1p(np.exp(t / 2)) for t in (theta, grid)]
             # The grid's best is within f''/2 (spacing/2)² < 1e-8 of the optimum.
             assert gap == pytest.approx(mix[0] - mix[1].min(), abs=1e-8)
+
+
+def test_all_methods_have_the_same_step_in_the_comparison(data):
+    """Sequential with 4/√(T+1) in the simulator, T = 10 and 1000."""
+    from toyopt import Constant, Sequential, simulate
+    from toyopt.examples import table2
+    from toyopt.optimum import minimise
+
+    T = data.extra["joint_T"].tolist()
+    for k, lam in enumerate((0.1, 0.5, 0.9)):
+        for n in (10, 1000):
+            end = simulate(table2(), Sequential((n, n)), Constant(4 / np.sqrt(n + 1)), theta0=[5.0]).last[0]
+            gap = float(table2().f_mix(end, lam)) - minimise(table2(), lam).value
+            assert data.extra["sequential"][k, T.index(n)] == pytest.approx(gap, abs=1e-11)
 
 
 def failing(checks):
@@ -138,8 +152,8 @@ def test_drawing(data):
         for ax in figure.axes:
             assert ax.get_xscale() == "log"
             assert not legend.overlaps(ax.get_window_extent(canvas.get_renderer()))
-    assert len(figure.axes) == 9
-    assert [ax.get_yscale() for ax in figure.axes] == ["linear"] * 3 + ["log"] * 6
+    assert len(figure.axes) == 12
+    assert [ax.get_yscale() for ax in figure.axes] == ["linear"] * 3 + ["log"] * 6 + ["linear"] * 3
 
 
 def test_registered():

@@ -174,7 +174,8 @@ def as_sft(case: WorstCase, *, tie: float = 40.0, loss: float = 1e-4) -> tuple[P
     Arguments: case from `worst_case` with linearly independent gradients; tie > 0, in log-odds; loss in (0, 1): the
         part of the gap that the broken ties may cost.
     Returns: the problem, theta_1 and the (T-1,) step sizes; the comparator is theta* = 0.
-    Raises: ValueError where the gradients are dependent, so that ties cannot be broken.
+    Raises: ValueError where the gradients are dependent, so that ties cannot be broken, and where `tie` is too small
+        for the stretch S (docs/theory.md, A7: it must grow with log S).
     """
     tie = _check.real("tie", tie, above=0.0)
     loss = _check.real("loss", loss, above=0.0)
@@ -184,6 +185,9 @@ def as_sft(case: WorstCase, *, tie: float = 40.0, loss: float = 1e-4) -> tuple[P
         raise ValueError("case: its gradients are linearly dependent, so its ties cannot be broken")
     shift = np.linalg.solve(case.gradients, levels)
     S = (tie * T + math.log(T + 1)) / (loss * case.gap)
+    # Softmax misses the wanted piece by T e^{-tie}, in steps of the order S: together less than one log-odds.
+    if tie < math.log(S * T):
+        raise ValueError(f"tie: at least log(S T) = {math.log(S * T):.3g} is needed for this loss, got {tie!r}")
     zero = np.zeros((1, len(case.start)))
     problem = Problem.dpo_sft(
         chosen=case.gradients[:1],

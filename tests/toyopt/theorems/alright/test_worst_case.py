@@ -151,8 +151,29 @@ def test_the_tolerance_of_a_worst_case_by_hand() -> None:
 def test_the_stretch_of_a_worst_case_by_hand() -> None:
     """S = (tie T + log(T+1))/(loss gap): of steps and start; the margins at the start then fall by `tie` each."""
     case = worst_case([0.5, 0.25], 1.3, 0.8)
-    problem, theta, steps = as_sft(case, tie=0.5, loss=0.1)
-    S = (0.5 * 3 + math.log(4)) / (0.1 * case.gap)
+    problem, theta, steps = as_sft(case, tie=8.0, loss=0.1)
+    S = (8.0 * 3 + math.log(4)) / (0.1 * case.gap)
     assert steps == pytest.approx(S * case.alphas, rel=1e-14)
-    assert case.gradients @ (theta - S * case.start) == pytest.approx([0.0, -0.5, -1.0], abs=1e-12)
+    assert case.gradients @ (theta - S * case.start) == pytest.approx([0.0, -8.0, -16.0], abs=1e-11)
     assert problem.f_sft(theta) == pytest.approx(math.log1p(np.exp(case.gradients @ theta).sum()), rel=1e-12)
+
+
+def test_ties_must_widen_with_the_stretch() -> None:
+    """A softmax that misses by e^-4 in steps of 10^6 loses the order of the pieces; 3 log S keeps it for any S."""
+    case = worst_case(np.full(5, 0.4), 1.3, 0.8)
+    with pytest.raises(ValueError, match=r"^tie: at least log\(S T\) = 19.* is needed for this loss, got 4\.0"):
+        as_sft(case, tie=4.0, loss=1e-6)
+
+    def ratio(stretch: float, tie: float) -> float:
+        """f_SFT's gap over the exact bound, for a start stretched by S with ties of this width."""
+        theta = stretch * case.start + tie * np.linalg.solve(case.gradients, -np.arange(6.0))
+        for alpha in stretch * case.alphas:
+            odds = case.gradients @ theta
+            shares = np.exp(odds - odds.max())
+            theta = theta - alpha * case.gradients.T @ (shares / (shares.sum() + np.exp(-odds.max())))
+        return float(np.logaddexp.reduce(np.append(case.gradients @ theta, 0.0))) / (stretch * case.gap)
+
+    assert ratio(1e6, 4.0) < 0.9
+    assert ratio(1e8, 4.0) < 0.9  # no larger stretch helps a fixed tie
+    assert ratio(1e6, 3.0 * math.log(1e6)) == pytest.approx(1.0, abs=1e-3)
+    assert ratio(1e8, 3.0 * math.log(1e8)) == pytest.approx(1.0, abs=1e-5)
