@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 # The strongest evidence among the records of each claim; of all others, many problems.
 STRONGEST = {
     **dict.fromkeys(("A.1", "A.2"), "symbolic"),
-    **dict.fromkeys(("A.3", "3.3", "S", "S-steps"), "certified"),
+    **dict.fromkeys(("A.3", "3.3", "S", "S-steps", "S-replay"), "certified"),
     **dict.fromkeys(("A.7", "4.1", "A", "E"), "enumerated"),
 }
 

@@ -19,6 +19,7 @@ from toyopt.certify.level import gap_on_half_line
 from toyopt.certify.minimiser import closed_form_minimiser
 from toyopt.certify.phases import Phases
 from toyopt.certify.potential import Potential
+from toyopt.certify.replay import replay_gap
 from toyopt.certify.scalar import chord, exp_remainder, logistic_variance
 from toyopt.certify.sequential import find_T0, sequential_gap, theorem_3_3
 from toyopt.certify.standard import standard_certificates
@@ -38,6 +39,7 @@ __all__ = [
     "gap_on_half_line",
     "lemma_a3",
     "logistic_variance",
+    "replay_gap",
     "sequential_constant",
     "sequential_gap",
     "sequential_gap_any_steps",

@@ -51,6 +51,15 @@ def _s_steps() -> Iterator[Record]:
     yield of_proof("S-steps", certify.sequential_gap_any_steps("1/2", 10))
 
 
+def _s_replay() -> Iterator[Record]:
+    for lam, p in ((0.5, 0.01), (0.5, 0.1), (0.3, 0.001), (0.9, 0.2)):
+        yield from th.sequential_replay(lam=lam, p=p, T_DPO=2_000, T_SFT=2_000)
+    yield from th.sequential_replay(lam=0.8, p=0.05, T_DPO=3_000, T_SFT=300, theta_1=2.0, order="sft-first")
+    yield of_proof("S-replay", certify.replay_gap("1/2", ("1/1000", "1/100"), 2, "33/10"))
+    yield of_proof("S-replay", certify.replay_gap(("3/10", "7/10"), ("1/100", "1/10"), "1/5", "15/4"))
+    yield of_proof("S-replay", certify.replay_gap(("3/10", "7/10"), "1/10", "1/5", "21/10", phases=_sft_first()))
+
+
 def _sft_first() -> certify.Phases:
     return certify.Phases(order="sft-first")
 
@@ -133,6 +142,11 @@ BEYOND: dict[str, Claim] = {
         "Sequential with any step sizes: the gap is λ log(c²Σα over the last phase) plus a constant",
         _s_steps,
         "S8. Any step sizes",
+    ),
+    "S-replay": Claim(
+        "replay of a share p of the first objective bounds Sequential's gap by λ log(1/p) plus a constant",
+        _s_replay,
+        "S9. How much replay is enough",
     ),
     "M": Claim("MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)", _m, "M2. M: best and average iterate"),
     "M-last": Claim("MAXRIGHT's last iterate, for any λ in (0, 1)", _m_last, "M4. M-last: the last iterate, any λ"),

@@ -58,6 +58,7 @@ from toyopt.theorems.sequential.any_steps import (
     sequential_any_steps,
     thm_33_any_steps,
 )
+from toyopt.theorems.sequential.replay import sequential_replay
 from toyopt.theorems.sequential.thm_33 import certified_33, thm_33
 from toyopt.theorems.sequential.two_phases import TwoPhases, theorem_s
 
@@ -123,6 +124,7 @@ __all__ = [
     "same_input_is_worst",
     "scaled_terms",
     "sequential_any_steps",
+    "sequential_replay",
     "staleness",
     "theorem_s",
     "thm_33",

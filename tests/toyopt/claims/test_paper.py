@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 NAMES = [
     *("A.1", "A.2", "A.3", "A.5", "A.6", "A.7", "3.3", "4.1", "4.2", "4.3", "A.4"),
-    *("S", "S-steps", "M", "M-last", "M-stale", "M-opt", "A", "E"),
+    *("S", "S-steps", "S-replay", "M", "M-last", "M-stale", "M-opt", "A", "E"),
 ]
 
 
@@ -219,6 +219,11 @@ EVIDENCE: dict[str, list[str]] = {
         "theorems.sequential_any_steps x45 lam:41 dpo:45 sft:45 c:41 theta_ref:41 theta_1:41 order:2 c46d49ca",
         "certify.sequential_gap_any_steps x3 lam:2 g:3 4e90038c",
         "21 records 3d7aed23",
+    ],
+    "S-replay": [
+        "theorems.sequential_replay x5 lam:4 p:5 T_DPO:2 T_SFT:2 theta_1:2 order:2 80489428",
+        "certify.replay_gap x3 lam:2 p:3 low:2 high:3 phases:2 ed887bc6",
+        "18 records 7430189e",
     ],
     "M": [
         "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",
