@@ -8,6 +8,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,8 +79,21 @@ def _dataset(origin: str, data: Any, split: str | None, limit: int | None) -> Ta
     elif split != str(data.split):
         _no_splits(origin, split)
     data = data.with_format(None)
-    rows = data.to_list() if limit is None else data.select(range(min(limit, len(data)))).to_list()
+    with _utf8(origin):
+        rows = data.to_list() if limit is None else data.select(range(min(limit, len(data)))).to_list()
     return Table(origin, data.column_names, [_without_absent(row) for row in rows])
+
+
+@contextmanager
+def _utf8(origin: str) -> Iterator[None]:
+    """Raise ValueError, in one line, where pyarrow finds a text that is not UTF-8.
+
+    pyarrow reports it by a UnicodeDecodeError without that error's five arguments, which Python makes a TypeError.
+    """
+    try:
+        yield
+    except (TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{origin}: a text is not UTF-8; write the file anew from its source") from error
 
 
 def _without_absent(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +203,9 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches():
-                yield from map(_without_absent, batch.to_pylist())
+                with _utf8(str(path)):
+                    rows = batch.to_pylist()
+                yield from map(_without_absent, rows)
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {_line(error)}") from error
 

@@ -134,6 +134,29 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("form", ["parquet", "saved", "memory"])
+def test_a_text_of_arrow_that_is_not_utf8_is_one_line(tmp_path: Path, form: str) -> None:
+    """pyarrow checks no text when it reads, and gives an error without its arguments when Python asks for the text."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    texts = pa.array([b"a question", b"\xff"], pa.binary())
+    broken = pa.StringArray.from_buffers(len(texts), *texts.buffers()[1:])
+    table = pa.table({"prompt": broken, "completion": pa.array(["an", "answer"])})
+    data = datasets.Dataset(table)
+    source: Any = data
+    if form == "parquet":
+        source = tmp_path / "x.parquet"
+        parquet.write_table(table, source)
+    elif form == "saved":
+        source = tmp_path / "saved"
+        data.save_to_disk(str(source))
+    with pytest.raises(ValueError, match=r": a text is not UTF-8; write the file anew") as caught:
+        load(source, kind="sft")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
 def test_folders_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"the folder holds no .*\.jsonl.* and no saved dataset"):
         load(tmp_path, kind="sft")
