@@ -60,6 +60,12 @@ def _s_replay() -> Iterator[Record]:
     yield of_proof("S-replay", certify.replay_gap(("3/10", "7/10"), "1/10", "1/5", "21/10", phases=_sft_first()))
 
 
+def _s_angle() -> Iterator[Record]:
+    for degrees in (5.0, 20.0, 45.0, 51.827, 60.0, 90.0, 135.0, 180.0):
+        yield from th.sequential_angle(psi=float(np.radians(degrees)), lam=0.5, T_DPO=100_000, T_SFT=100_000)
+    yield from th.sequential_angle(psi=0.6, lam=0.2, T_DPO=100, T_SFT=50_000, alpha=6.0, theta_1=-3.0, theta_2=2.0)
+
+
 def _sft_first() -> certify.Phases:
     return certify.Phases(order="sft-first")
 
@@ -147,6 +153,11 @@ BEYOND: dict[str, Claim] = {
         "replay of a share p of the first objective bounds Sequential's gap by λ log(1/p) plus a constant",
         _s_replay,
         "S9. How much replay is enough",
+    ),
+    "S-angle": Claim(
+        "Sequential forgets λ(cos ψ - sin² ψ)₊ log T if the two pulls are at the angle ψ to opposite ones",
+        _s_angle,
+        "S10. The critical angle",
     ),
     "M": Claim("MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)", _m, "M2. M: best and average iterate"),
     "M-last": Claim("MAXRIGHT's last iterate, for any λ in (0, 1)", _m_last, "M4. M-last: the last iterate, any λ"),

@@ -54,6 +54,7 @@ from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
 from toyopt.theorems.pareto.remark_43 import optima_once, pareto_optimal
 from toyopt.theorems.pareto.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
 from toyopt.theorems.propositions import prop_a1, prop_a2
+from toyopt.theorems.sequential.angle import critical_angle, sequential_angle
 from toyopt.theorems.sequential.any_steps import (
     sequential_any_steps,
     thm_33_any_steps,
@@ -82,6 +83,7 @@ __all__ = [
     "bounded_differences",
     "certified_33",
     "conflict",
+    "critical_angle",
     "defazio_bound",
     "empirical_bernstein",
     "enumerate_expectation",
@@ -123,6 +125,7 @@ __all__ = [
     "same_input",
     "same_input_is_worst",
     "scaled_terms",
+    "sequential_angle",
     "sequential_any_steps",
     "sequential_replay",
     "staleness",

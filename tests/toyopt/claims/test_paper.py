@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 NAMES = [
     *("A.1", "A.2", "A.3", "A.5", "A.6", "A.7", "3.3", "4.1", "4.2", "4.3", "A.4"),
-    *("S", "S-steps", "S-replay", "M", "M-last", "M-stale", "M-opt", "A", "E"),
+    *("S", "S-steps", "S-replay", "S-angle", "M", "M-last", "M-stale", "M-opt", "A", "E"),
 ]
 
 
@@ -224,6 +224,10 @@ EVIDENCE: dict[str, list[str]] = {
         "theorems.sequential_replay x5 lam:4 p:5 T_DPO:2 T_SFT:2 theta_1:2 order:2 80489428",
         "certify.replay_gap x3 lam:2 p:3 low:2 high:3 phases:2 ed887bc6",
         "18 records 7430189e",
+    ],
+    "S-angle": [
+        "theorems.sequential_angle x9 psi:9 lam:2 T_DPO:2 T_SFT:2 alpha:2 theta_1:2 theta_2:2 054c0441",
+        "27 records cfcbdf10",
     ],
     "M": [
         "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",
