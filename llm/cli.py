@@ -80,7 +80,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _fail(message: Any, status: int) -> int:
     """Print one line of error and return the exit status."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    shown = " ".join(str(message).split()).encode("utf-8", "backslashreplace")  # damaged files hold lone surrogates
+    print(f"error: {shown.decode('utf-8')}", file=sys.stderr)
     return status
 
 

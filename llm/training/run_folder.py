@@ -141,7 +141,12 @@ def read_fingerprint(path: Path) -> dict[str, Any]:
     own = (
         saved.get("fingerprint", saved.get("identity")) if isinstance(saved, dict) else None
     )  # identity: version 0.1.0
-    if not isinstance(own, dict) or "config" not in saved:
+    if (
+        not isinstance(own, dict)
+        or not {"options", "rows", "base"} <= own.keys()
+        or not isinstance(own["options"], dict)
+        or not isinstance(saved.get("config"), dict)
+    ):
         raise ValueError(f"out: {path} is not a run's of this program; give another folder")
     return dict(own)
 
@@ -205,7 +210,7 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     config = TrainConfig(remote_code=remote_code, precision=precision)  # type: ignore[arg-type]
     path = Path(folder := located(str(folder), config.cache_folder))
     described = path / "adapter_config.json"
-    base_name = str(read_json(described)["base_model_name_or_path"]) if described.is_file() else str(folder)
+    base_name = _base_name(described) if described.is_file() else str(folder)
     model = load_base(base_name, config)
     if described.is_file():
         if (path / "generation_config.json").is_file():
@@ -215,6 +220,15 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     tokenizer = load_tokenizer(str(folder) if own_tokenizer else base_name, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), tokenizer
+
+
+def _base_name(described: Path) -> str:
+    """Return the name of the base model in an adapter_config.json; ValueError if there is none."""
+    values = read_json(described)
+    name = values.get("base_model_name_or_path") if isinstance(values, dict) else None
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"model: {described} names no base model (base_model_name_or_path); save the adapter again")
+    return name
 
 
 def _is_foreign(path: Path) -> bool:

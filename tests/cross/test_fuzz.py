@@ -133,16 +133,20 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def refused_or_right(folder: Path, out: str, argv: list[str], capsys: pytest.CaptureFixture[str], change: str) -> None:
-    """Run a command: status 2 with one line, or 0 with finite numbers; the files of the user stay as they are."""
+    """Run a command: status 2 with one line, or 0 with finite numbers; the files of the user stay as they are.
+
+    A changed weight can be so large that the first step has no gradient: that run ends with status 1 and one line.
+    """
     before = digests(folder)
     capsys.readouterr()
     with limited():
         status = main(argv)
     said = capsys.readouterr()
     after = digests(folder)
-    assert status in (0, 2), f"{change}: status {status}: {said.err[-400:]}"
+    diverged = status == 1 and "the gradient's norm is" in said.err and ".safetensors" in change
+    assert status in (0, 2) or diverged, f"{change}: status {status}: {said.err[-400:]}"
     assert "Traceback" not in said.err, change
-    if status == 2:
+    if status:
         errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1, f"{change}: {said.err[-400:]}"
         assert 20 < len(errors[0]) < 1200, f"{change}: {errors[0]}"

@@ -1,0 +1,53 @@
+"""What a run's folder holds: another program's run.json, and a damaged one, are one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm.cli import main
+from llm.training.run_folder import read_fingerprint
+
+WHOLE: dict[str, Any] = {"fingerprint": {"options": {}, "rows": {}, "base": "x"}, "config": {}}
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        [], {}, {"config": {}}, WHOLE | {"config": []}, WHOLE | {"fingerprint": []},
+        WHOLE | {"fingerprint": {"options": {}, "rows": {}}},
+        WHOLE | {"fingerprint": {"options": [], "rows": 1, "base": 2}},
+    ],
+)  # fmt: skip
+def test_a_fingerprint_that_is_not_whole_is_refused(tmp_path: Path, saved: Any) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(WHOLE), encoding="utf-8")
+    assert read_fingerprint(path) == WHOLE["fingerprint"]
+    path.write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"^out: .*run\.json is not a run's of this program; give another folder$"):
+        read_fingerprint(path)
+
+
+@pytest.mark.parametrize("described", ["[]", "{}", '{"base_model_name_or_path": null}', "{"])
+def test_an_adapter_without_the_name_of_its_base_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], described: str
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(described, encoding="utf-8")
+    assert main(["generate", "--model", str(tmp_path), "--prompts", "a"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "adapter_config.json" in said
+
+
+def test_a_lone_surrogate_in_a_message_is_shown_escaped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: list[str]) -> None:
+        raise ValueError("kind: \ud800")
+
+    monkeypatch.setattr("llm.cli._optima", refuse)
+    assert main(["optima"]) == 2
+    assert capsys.readouterr().err == "error: kind: \\ud800\n"
