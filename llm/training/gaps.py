@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from llm.data.sampler import BatchSampler, Indices
 from llm.training.engine import ForwardResult
+from llm.training.errors import StoppedRunError
 from llm.training.metrics import NAMES
-from llm.training.streams import gap_sampler, paired_gaps
+from llm.training.streams import gap_batches, gap_sampler, paired_gaps
 from toyopt.estimates import BestSoFar, Optimistic
 
 if TYPE_CHECKING:
@@ -134,8 +135,9 @@ class PairedGaps(BatchGaps):
         if self.first:  # the run was resumed
             return
         for i, sampler in self.own_samplers.items():
-            batches = [sampler.batch_at(j) for j in range(min(sampler.cycle, sampler.batches))]
+            batches = gap_batches(sampler)
             self.first[i] = [objectives[i].value(engine.evaluate(objectives[i], rows)) for rows in batches]
+            _check_finite(i, *self.first[i])
 
     def evaluate(self, engine: Engine, objectives: Mapping[int, Objective], control: Controller) -> Evaluated:
         """Evaluate one of the objectives that the rule asks for on its next small batch; before a step, none."""
@@ -154,6 +156,7 @@ class PairedGaps(BatchGaps):
         sampler = self.own_samplers[i]
         rows = sampler.peek()
         result = ForwardResult(objective, rows, engine.evaluate(objective, rows), None)
+        _check_finite(i, result.value)
         change = result.value - self.first[i][sampler.position]
         self.change[i] = MEMORY * self.change.get(i, change) + (1.0 - MEMORY) * change
         sampler.advance()
@@ -189,3 +192,10 @@ class PairedGaps(BatchGaps):
         first, change, self.evaluations = paired["first"], paired["change"], int(paired["evaluations"])
         self.first = {i: list(first[name]) for i, name in by_name if name in first}
         self.change = {i: float(change[name]) for i, name in by_name if name in change}
+
+
+def _check_finite(i: int, *values: float) -> None:
+    """Raise StoppedRunError if a value is not finite: a comparison with it would choose the same objective for ever."""
+    for value in values:
+        if not math.isfinite(value):
+            raise StoppedRunError(f"a gap evaluation of f_{NAMES[i].upper()} gives {value}; a smaller --lr may help")

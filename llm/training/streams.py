@@ -44,6 +44,11 @@ def gap_sampler(config: TrainConfig, rule: Rule, objective: Objective) -> BatchS
     return BatchSampler(f"look at {objective.name}", objective.lengths, rows, config.seed, 0, cycle)
 
 
+def gap_batches(sampler: BatchSampler) -> list[Indices]:
+    """Return the batches of paired gap evaluations, all of which are evaluated before the first step."""
+    return [sampler.batch_at(j) for j in range(min(sampler.cycle, sampler.batches))]
+
+
 def paired_gaps(config: TrainConfig) -> bool:
     """Return whether gaps are measured on a few fixed batches, against these batches' values before the first step."""
     return config.f_star == "estimate" and not config.draw_both
@@ -81,10 +86,10 @@ def _preference_batches(config: TrainConfig, rule: Rule, objective: Objective, s
     """Return the batches of preference rows that `steps` steps of a rule take, and those of its gap evaluations."""
     sampler, gaps = training_sampler(config, objective), gap_sampler(config, rule, objective)
     control, generator = Controller(rule, 2), rule_generator(config)
-    batches: list[Indices] = []
+    batches = gap_batches(gaps) if gaps is not None and gaps.cycle else []
     for _ in range(steps):
         needed = control.needs()
-        if DPO in needed and gaps is not None:
+        if DPO in needed and gaps is not None and not gaps.cycle:
             batches.append(gaps.peek())
             gaps.advance()
         # A rule that compares values never chooses DPO with these, and so evaluates DPO as often as it can.

@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 from llm.config import TrainConfig
 from llm.data.sampler import BatchSampler
+from llm.training.errors import StoppedRunError
 from llm.training.gaps import BatchGaps, PairedGaps, gap_evaluator
 from llm.training.streams import training_sampler
 from toyopt.algorithms import DPO, SFT, Controller, Maxright, Sequential
@@ -150,3 +151,15 @@ def test_batches_are_repeated_in_a_cycle() -> None:
     for _ in range(5):
         few.advance()
     assert (few.epoch, few.position) == (0, 1)
+
+
+def test_a_value_that_is_not_finite_stops_the_run() -> None:
+    """A comparison with it would choose one objective for ever."""
+    world = World()
+    gaps = carry_out(world, config(), 1)[1]
+    world.left["dpo"] = float("nan")
+    control = Controller(Maxright(0.5, (0.0, 0.0), 1), 2)
+    with pytest.raises(StoppedRunError, match="a gap evaluation of f_DPO gives nan"):
+        gaps.evaluate(world, OBJECTIVES, control)
+    with pytest.raises(StoppedRunError, match="a gap evaluation of f_DPO gives nan"):
+        carry_out(world, config(), 1)

@@ -81,7 +81,7 @@ def test_the_planned_rows_are_the_rows_of_the_run(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"k": 3}, {"gap_rows": 4, "k": 2}, {"draw_both": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"k": 3}, {"gap_rows": 2, "k": 2}, {"draw_both": True}], ids=str)
 def test_the_planned_rows_contain_those_of_maxright(
     base: Path, tmp_path: Path, visited: set[int], options: dict[str, Any]
 ) -> None:
