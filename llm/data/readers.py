@@ -93,7 +93,7 @@ def _utf8(origin: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{origin}: a text is not UTF-8; write the file anew from its source") from error
+        raise ValueError(f"{origin}: a text or a column's name is not UTF-8; write the file anew") from error
 
 
 def _without_absent(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,11 +201,9 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with _utf8(str(path)), pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches():
-                with _utf8(str(path)):
-                    rows = batch.to_pylist()
-                yield from map(_without_absent, rows)
+                yield from map(_without_absent, batch.to_pylist())
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {_line(error)}") from error
 

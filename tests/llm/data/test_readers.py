@@ -134,6 +134,16 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_column_whose_name_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    datasets.Dataset.from_list([{"prompt": "a", "completion": "b", "somewhere": "c"}]).to_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"somewhere", b"\xec\xffmewhere"))
+    with pytest.raises(ValueError, match=r"a column's name is not UTF-8"):
+        load(path, kind="sft")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "saved", "memory"])
 def test_a_text_of_arrow_that_is_not_utf8_is_one_line(tmp_path: Path, form: str) -> None:
     """pyarrow checks no text when it reads, and gives an error without its arguments when Python asks for the text."""
@@ -151,7 +161,7 @@ def test_a_text_of_arrow_that_is_not_utf8_is_one_line(tmp_path: Path, form: str)
     elif form == "saved":
         source = tmp_path / "saved"
         data.save_to_disk(str(source))
-    with pytest.raises(ValueError, match=r": a text is not UTF-8; write the file anew") as caught:
+    with pytest.raises(ValueError, match=r": a text or a column's name is not UTF-8; write the file anew") as caught:
         load(source, kind="sft")
     assert "\n" not in str(caught.value)
 
