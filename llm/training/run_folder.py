@@ -141,18 +141,15 @@ def read_fingerprint(path: Path) -> dict[str, Any]:
     own = (
         saved.get("fingerprint", saved.get("identity")) if isinstance(saved, dict) else None
     )  # identity: version 0.1.0
-    if (
-        not isinstance(own, dict)
-        or not {"options", "rows", "base"} <= own.keys()
-        or not isinstance(own["options"], dict)
-        or not isinstance(saved.get("config"), dict)
-    ):
+    if not isinstance(own, dict) or not isinstance(saved.get("config"), dict):
         raise ValueError(f"out: {path} is not a run's of this program; give another folder")
     return dict(own)
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Return descriptions of the differences between two fingerprints."""
+    if not {"options", "rows", "base"} <= theirs.keys() or not isinstance(theirs["options"], dict):
+        return ["its run.json is damaged"]
     before = TrainConfig().values_of(*RESULT) | theirs["options"]  # an option that did not exist then had no effect
     different = [
         f"{name} was {before.get(name)!r} and is {value!r}"
@@ -187,7 +184,7 @@ def load_run(folder: str | Path) -> FinishedRun:
         raise FileNotFoundError(f"run: {folder} holds no run; give the --out folder of `python -m llm train`")
     if not (folder / "summary.json").is_file():
         raise ValueError(f"run: the run in {folder} is not finished; run the same `train` command again, which resumes")
-    fingerprint = read_fingerprint(folder / "run.json")
+    fingerprint = {"rows": {}, "base": ""} | read_fingerprint(folder / "run.json")
     saved = read_json(folder / "run.json")
     names = {f.name for f in dataclasses.fields(TrainConfig)}
     values = {k: v for k, v in saved["config"].items() if k in names} | {"out": str(folder), "overwrite": False}

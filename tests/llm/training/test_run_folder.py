@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm.cli import main
-from llm.training.run_folder import read_fingerprint
+from llm.training.run_folder import differences, read_fingerprint
 
 WHOLE: dict[str, Any] = {"fingerprint": {"options": {}, "rows": {}, "base": "x"}, "config": {}}
 
@@ -18,8 +18,6 @@ WHOLE: dict[str, Any] = {"fingerprint": {"options": {}, "rows": {}, "base": "x"}
     "saved",
     [
         [], {}, {"config": {}}, WHOLE | {"config": []}, WHOLE | {"fingerprint": []},
-        WHOLE | {"fingerprint": {"options": {}, "rows": {}}},
-        WHOLE | {"fingerprint": {"options": [], "rows": 1, "base": 2}},
     ],
 )  # fmt: skip
 def test_a_fingerprint_that_is_not_whole_is_refused(tmp_path: Path, saved: Any) -> None:
@@ -29,6 +27,12 @@ def test_a_fingerprint_that_is_not_whole_is_refused(tmp_path: Path, saved: Any) 
     path.write_text(json.dumps(saved), encoding="utf-8")
     with pytest.raises(ValueError, match=r"^out: .*run\.json is not a run's of this program; give another folder$"):
         read_fingerprint(path)
+
+
+@pytest.mark.parametrize("theirs", [{}, {"options": {}, "rows": {}}, {"options": [], "rows": {}, "base": "x"}])
+def test_a_fingerprint_without_all_of_its_parts_is_another_run(theirs: dict[str, Any]) -> None:
+    assert differences(WHOLE["fingerprint"], theirs) == ["its run.json is damaged"]
+    assert differences(WHOLE["fingerprint"], WHOLE["fingerprint"]) == []
 
 
 @pytest.mark.parametrize("described", ["[]", "{}", '{"base_model_name_or_path": null}', "{"])
