@@ -23,14 +23,14 @@ def draw(data: Data) -> Figure:
     table = data.table
     rows = range(len(table["claim"]))
     lines = [textwrap.wrap(str(table["statement"][i]), WRAP) for i in rows]
-    heights = [max(1 if str(table["checked"][i]) in ("", str(table["how"][i])) else 2, len(lines[i])) for i in rows]
+    heights = [max(1, len(own)) for own in lines]
     figure = Figure(figsize=(style.PAGE, 0.145 * (sum(heights) + 0.8 * len(heights) + 3)))
     ax = figure.subplots()
     ax.set_axis_off()
     ax.set_xlim(0, 1)
     ax.set_ylim(sum(heights) + 0.8 * len(heights) + 1.4, -1.0)
-    columns = (0.0, 0.235, 0.82, 0.89)
-    for x, head in zip(columns, ("claim", "statement", "verdict", "evidence, checked"), strict=True):
+    columns = (0.0, 0.235, 0.765, 0.84)
+    for x, head in zip(columns, ("claim", "statement", "verdict", "evidence; checked"), strict=True):
         ax.text(x, 0, head, weight="bold", va="center", fontsize=8)
     ax.axhline(0.9, color=style.INK, linewidth=0.8)
     y = 1.3
@@ -38,7 +38,7 @@ def draw(data: Data) -> Figure:
         verdict = str(table["verdict"][i])
         weight = "normal" if verdict in ("holds", "seen") else "bold"
         how, checked = str(table["how"][i]), str(table["checked"][i])
-        evidence = how if checked in ("", how) else f"{how}\n{checked}"
+        evidence = how if checked in ("", how) else f"{how}; {checked}"
         cells = (table["claim"][i], "\n".join(lines[i]), MARKS.get(verdict, verdict), evidence)
         for x, cell in zip(columns, cells, strict=True):
             ax.text(x, y, str(cell), va="top", fontsize=6.2, weight=weight, parse_math=False, linespacing=1.25)

@@ -155,7 +155,7 @@ BEYOND: dict[str, Claim] = {
         "S9. How much replay is enough",
     ),
     "S-angle": Claim(
-        "Sequential forgets λ(cos ψ - sin² ψ)₊ log T if the two pulls are at the angle ψ to opposite ones",
+        "Sequential forgets λ max(cos ψ - sin² ψ, 0) log T where the pulls are at the angle ψ to opposite ones",
         _s_angle,
         "S10. The critical angle",
     ),

@@ -47,7 +47,7 @@ def test_the_drawing_shows_every_claim(monkeypatch):
     monkeypatch.setattr(book, "CLAIMS", {"A.6": Claim("fine", lambda: [_record(1, 0)], "A2. x")})
     figure = claims.ARTEFACT.draw(claims.compute({}))
     words = {text.get_text() for text in figure.axes[0].texts}
-    assert {"A.6", "fine", "holds", "proof\nproperty"} <= words
+    assert {"A.6", "fine", "holds", "proof; property"} <= words
 
 
 def test_without_torch_the_theory_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
