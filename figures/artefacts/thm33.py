@@ -246,8 +246,8 @@ ARTEFACT = Artefact(
     name="thm33",
     title="Forgetting of Sequential training: the gap is λ log of the total step",
     paper="Theorem 3.3, sharpened beyond the paper",
-    cost="about 15 s",
-    seconds=15.0,
+    cost="about 40 s",
+    seconds=40.0,
     caption=(
         "The lower-bound example of Theorem 3.3, with T full-gradient updates on DPO and then T on SFT. (a) With the "
         "constant step α = 1 Sequential overshoots the optimum: its gap stays between a lower and an upper envelope "
