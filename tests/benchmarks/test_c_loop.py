@@ -22,6 +22,7 @@ RULES = speed.rules(STEPS) | {
 }
 
 
+@pytest.mark.slow
 @needs_gcc
 @pytest.mark.parametrize("stochastic", [False, True])
 @pytest.mark.parametrize("name", RULES)

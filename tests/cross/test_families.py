@@ -123,6 +123,7 @@ def stir(model: Any, seed: int) -> None:
                 parameter.normal_(std=0.2, generator=draw)
 
 
+@pytest.mark.slow
 def test_a_new_adapter_is_drawn_from_its_seed_and_changes_nothing_yet() -> None:
     before = logits(tiny.model())
     one, two, other = (add_adapter(tiny.model(), config(), seed=s) for s in (1, 1, 2))
@@ -134,6 +135,7 @@ def test_a_new_adapter_is_drawn_from_its_seed_and_changes_nothing_yet() -> None:
     assert one.peft_config["default"].lora_alpha == 32
 
 
+@pytest.mark.slow
 def test_an_adapter_on_top_of_another_trains_alone_and_joins_exactly() -> None:
     model = add_adapter(tiny.model(), config(), seed=1, name="stage1")
     stir(model, 1)
@@ -173,6 +175,7 @@ def test_a_saved_adapter_comes_back(tmp_path: Path) -> None:
         assert any(p.requires_grad for p in loaded.parameters()) is trainable
 
 
+@pytest.mark.slow
 def test_folders_without_an_adapter_or_with_anothers(tmp_path: Path) -> None:
     folder = tmp_path / "adapter"
     with pytest.raises(FileNotFoundError, match=rf"^adapter: {folder} has no adapter_config.json; give a folder"):

@@ -151,6 +151,7 @@ def _name(value: Any) -> str:
     return "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "begins", "shows"), CASES, ids=_name)
 def test_one_line(
     folder: Path,

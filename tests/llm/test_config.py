@@ -197,6 +197,7 @@ def test_options_that_a_rule_does_not_read_are_those_of_other_rules() -> None:
 # Which source counts.
 
 
+@pytest.mark.slow
 def test_the_last_source_counts(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     file.write_text('batch-sft = 5\nseed = 7\nlora_targets = ["dense"]\n', encoding="utf-8")
@@ -208,6 +209,7 @@ def test_the_last_source_counts(tmp_path: Path) -> None:
     assert made == config("--seed=9", f"--config={file}", "--preset=llama3-8b")
 
 
+@pytest.mark.slow
 def test_preset_in_a_file_and_on_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "my.yaml"
     file.write_text("preset: opt-1.3b\nlr: 5e-4\n", encoding="utf-8")

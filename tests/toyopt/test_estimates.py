@@ -63,6 +63,7 @@ def test_the_memory_is_nine_tenths_by_default() -> None:
     assert best.f_star[0] == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(-5, 5)), max_size=12), st.integers(0, 12))
 def test_a_state_through_json_goes_on(seen: list[tuple[int, float]], cut: int) -> None:
     whole, first = BestSoFar(2, 0.7), BestSoFar(2, 0.7)

@@ -106,6 +106,7 @@ def test_records_by_hand(monkeypatch):
     assert [r.verdict for r in records([])] == ["open", "open"]
 
 
+@pytest.mark.slow
 def test_derive_names_the_known_equations():
     assert derive("36").equation == "36"
     with pytest.raises(ValueError, match=r"^number: one of 22, 23, .*, 38, minimiser is needed, got 'x'$"):

@@ -17,6 +17,7 @@ from figures.artefacts import fig1, fig3
 T95 = 12.7062047  # 97.5 % quantile of Student's t, one degree of freedom; the standard error of two values is |a-b|/2
 
 
+@pytest.mark.slow
 def test_means_and_intervals_over_seeds(monkeypatch):
     MadeUpRuns(monkeypatch)
     data = data_of(fig1, scale="smoke")

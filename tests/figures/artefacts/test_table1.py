@@ -124,6 +124,7 @@ def failed(data: Data) -> list[str]:
     return [check.name for check in data.checks if not check.holds]
 
 
+@pytest.mark.slow
 def test_the_questions_and_the_judge_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     data = computed_from(monkeypatch, rows_of(table1.parameters(PAPER)["grids"]))
     assert failed(data) == []

@@ -78,6 +78,7 @@ def test_mix_takes_the_step_of_the_caption(data):
             assert gap == pytest.approx(mix[0] - mix[1].min(), abs=1e-8)
 
 
+@pytest.mark.slow
 def test_all_methods_have_the_same_step_in_the_comparison(data):
     """Sequential with 4/√(T+1) in the simulator, T = 10 and 1000."""
     from toyopt import Constant, Sequential, simulate

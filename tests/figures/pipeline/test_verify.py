@@ -73,6 +73,7 @@ def test_the_worst_of_several_is_named(cli: Cli, capsys: pytest.CaptureFixture[s
     assert "column x, row 4" in verify(cli, capsys)[1]
 
 
+@pytest.mark.slow
 def test_rounding_is_no_difference(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     in_text(cli.out / "a.csv", lambda text: text.replace("0.6666666666666666", "0.66666666666"))
     assert verify(cli, capsys)[0] == 0
@@ -103,6 +104,7 @@ def test_a_changed_json(cli: Cli, place: str, value: float, words: str, capsys: 
     assert words in line
 
 
+@pytest.mark.slow
 def test_changed_mathematics(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     cli.change("a", "/ 3.0", "/ 3.0000001")
     status, line = verify(cli, capsys)
@@ -110,6 +112,7 @@ def test_changed_mathematics(cli: Cli, capsys: pytest.CaptureFixture[str]) -> No
     assert "differs" in line
 
 
+@pytest.mark.slow
 def test_what_the_user_passes_takes_precedence(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     status, line = verify(cli, capsys, "--seed", "5")
     assert status == 1
@@ -132,6 +135,7 @@ def test_no_folder_at_all(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert not cli.out.exists()
 
 
+@pytest.mark.slow
 def test_an_artefact_that_raises(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     cli.add("a", body="raise ValueError('not today')")
     status, line = verify(cli, capsys)

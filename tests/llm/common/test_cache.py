@@ -95,6 +95,7 @@ def test_a_damaged_entry_is_reported_and_computed_again(damage: str, cache: Cont
     assert len(reasons) == 1
 
 
+@pytest.mark.slow
 def test_every_changed_byte_of_an_entry_is_noticed(cache: ContentCache) -> None:
     cache.write(KEY, save())
     for path in (cache.path(KEY, "value.txt"), cache.path(KEY, ENTRY)):
@@ -216,6 +217,7 @@ ContentCache(Path(sys.argv[1]), "texts").write(sys.argv[2], lambda folder: (fold
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_kill_before_the_rename_leaves_no_entry(cache: ContentCache) -> None:
     assert run_script(KILLED, cache.folder.parent, KEY).returncode == -signal.SIGKILL

@@ -164,6 +164,7 @@ with files.atomic_path(path) as temporary:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_kill_between_write_and_rename_leaves_the_old_content(kind: str, tmp_path: Path) -> None:
@@ -306,6 +307,7 @@ with lock(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
     holder = RunningScript(HOLDER, tmp_path / ".lock")
@@ -331,6 +333,7 @@ def test_a_process_that_waits_gets_the_lock_after_the_holder(tmp_path: Path) -> 
     holder.finish()
 
 
+@pytest.mark.slow
 def test_importing_it_needs_no_library_of_models() -> None:
     code = (
         "import sys, llm.common.files, llm.common.cache, llm.common.environment, llm.common.processes;"

@@ -92,7 +92,10 @@ def test_outside_the_main_thread_signals_keep_their_effect() -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_a_command_finds_its_process_as_new(start: Start, tmp_path: Path) -> None:
+def test_a_command_finds_its_process_as_new(start: Start, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    # A shell without job control lets its background jobs ignore Ctrl-C, and they hand this on.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, ignored))
     before = state(start, tmp_path / "a", MARK="one")
     spoil = start([*CHILD, "spoil"], tmp_path / "spoil.log", environment())
     assert spoil.wait() == 0

@@ -83,6 +83,7 @@ def test_splits_are_told_by_name(tmp_path: Path) -> None:
         load(tmp_path / "train.jsonl", kind="sft", split="test")
 
 
+@pytest.mark.slow
 def test_the_skill_is_made_by_name_also_beside_a_file_of_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

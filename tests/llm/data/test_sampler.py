@@ -24,6 +24,7 @@ def epoch(stream: BatchSampler) -> list[list[int]]:
     return found
 
 
+@pytest.mark.slow
 @given(lengths, st.integers(1, 9), st.integers(0, 3), st.sampled_from([0, 1, 2, 50]))
 def test_an_epoch_has_every_row_once_but_for_the_rest(sizes: list[int], batch: int, seed: int, window: int) -> None:
     batch = min(batch, len(sizes))

@@ -65,6 +65,7 @@ def test_no_prompt_on_both_sides_also_across_the_sets(seed: int) -> None:
     assert seed == 2 or sum(away.values()) > 0  # seed 2 holds the same prompts out of both
 
 
+@pytest.mark.slow
 def test_another_seed_holds_others_out() -> None:
     assert load(changed(seed=1)).digests != load(changed(seed=2)).digests
     assert load(changed(seed=1)).digests == load(changed(seed=1)).digests
@@ -141,6 +142,7 @@ def test_limits_take_the_first_rows() -> None:
     assert sets.preference.digest == whole.preference.select(range(5)).digest
 
 
+@pytest.mark.slow
 def test_notes_tell_what_was_cut_and_dropped() -> None:
     bad = [{"prompt": "", "completion": "bax"}, *tiny.sft_rows()]
     sets = load(changed(bad_rows="drop", max_length=14, held_out=0.0), sft=bad)
@@ -175,6 +177,7 @@ def test_errors_in_memory_name_the_set() -> None:
 PROMPTS = st.lists(st.integers(0, 9), min_size=2, max_size=60).filter(lambda prompts: len(set(prompts)) > 1)
 
 
+@pytest.mark.slow
 @given(PROMPTS, st.floats(0, 1, exclude_min=True, exclude_max=True), st.integers(0, 99))
 def test_hold_out_parts_the_prompts(prompts: list[int], share: float, seed: int) -> None:
     training, held = hold_out(make(prompts), share, seed=seed)

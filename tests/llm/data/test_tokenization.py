@@ -63,6 +63,7 @@ def test_plain_rows_decode_to_themselves_and_generation_sees_the_same_prompt(
 IDS = st.lists(st.integers(10, 99), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @given(IDS, st.lists(IDS, min_size=1, max_size=2), st.integers(0, 1), st.integers(0, 20))
 @example(prompt=[10, 11], responses=[[12] * 9, [13]], lead=1, more=0)
 def test_truncation_keeps_the_response_then_the_prompts_end(
@@ -130,6 +131,7 @@ def test_more_rows_than_a_batch_stay_in_order(monkeypatch: pytest.MonkeyPatch) -
 PROMPTS = st.lists(st.integers(0, 9), min_size=2, max_size=60).filter(lambda prompts: len(set(prompts)) > 1)
 
 
+@pytest.mark.slow
 @given(PROMPTS, st.data())
 def test_select_takes_rows_in_the_given_order(prompts: list[int], data: st.DataObject) -> None:
     tokens = make(prompts)

@@ -51,6 +51,7 @@ def test_the_standard_world_keeps_the_name_under_which_it_lies_in_caches(monkeyp
     assert names == ["data-" + json.dumps(data | {"seed": 3, "conflict": 1.0}), "base-" + json.dumps(network)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_a_size_has_its_stated_number_of_rows(size: str) -> None:
     own = EmbeddedConfig.of_size(size)

@@ -198,6 +198,7 @@ def test_measure_is_the_benchmark_and_leaves_the_generators_alone(run: Path) -> 
     assert measure(run) == found
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_nothing_else(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,6 +288,7 @@ def test_wrong_options(run: Path, capsys: pytest.CaptureFixture[str], options: d
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_model_without_a_world_or_an_adapter(tmp_path: Path) -> None:
     base = str(tiny.base(tmp_path / "base"))
     refused(lambda: benchmark(BenchmarkConfig(model=base)), "asks about the world of a run", "--questions FILE")

@@ -129,6 +129,7 @@ def test_the_question_that_is_asked(run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert found["stderr"] != found["stderr"]
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_had(run: Path, mmlu: Path) -> None:
     subject(mmlu, "mmlu_law", 15, data=str(mmlu / "no.jsonl"))
     with pytest.raises(

@@ -99,6 +99,7 @@ def test_a_model_that_the_trainer_refuses_is_one_error() -> None:
         check_layouts(architectures.subject("cpmant"))
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_1_if_a_statement_does_not_hold(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_run(run: Result, tmp_path: Path) -> None:
     assert [r["value"] for r in other["rows"]] != [r["value"] for r in rows[:3]]  # other rows
 
 
+@pytest.mark.slow
 def test_more_rows_than_there_are(run: Result) -> None:
     with pytest.raises(ValueError, match=r"^rows: the run has 1\d training rows in its smaller set, got 99$"):
         curvature(CurvatureConfig(run=str(run.folder), rows=99), quiet=True)

@@ -104,6 +104,7 @@ def test_a_sentence_encoders_own_settings(encoder: Path, tmp_path: Path) -> None
     np.testing.assert_allclose(embedder([TEXTS[2]])[0], (first / first.norm()).detach().numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_chunks_keep_the_order_of_texts(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, done = Embedder("token", model=base)(TEXTS), []
     monkeypatch.setattr("llm.evaluation.embedders._CHUNK", 1)

@@ -48,6 +48,7 @@ def test_what_is_sent() -> None:
     assert server.keys == [f"Bearer {SECRET}", None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_busy_and_then_well(status: int) -> None:
     with serving(lambda _, number: Answer(status=status if number < 2 else 200)) as server:
@@ -84,6 +85,7 @@ def test_failing_for_good_names_the_endpoint(answer: Answer, shown: str) -> None
         assert len(server.asked) == 2
 
 
+@pytest.mark.slow
 def test_a_refusal_is_final_and_shows_the_endpoints_message() -> None:
     body = json.dumps({"error": {"message": "The model `the-judge` does not exist."}})
     with serving(lambda *_: Answer(status=404, raw=body)) as server:
@@ -94,6 +96,7 @@ def test_a_refusal_is_final_and_shows_the_endpoints_message() -> None:
         assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 def test_a_key_is_never_shown() -> None:
     shown = r"status 401, .*provided: \*\*\*; name by --key-from"
     wrong = Answer(status=401, raw=f"Incorrect API key provided: {SECRET}")

@@ -188,6 +188,7 @@ def test_what_is_no_configuration(options: dict[str, Any], shown: str) -> None:
         JudgeConfig(**options)
 
 
+@pytest.mark.slow
 def test_wrong_input_is_one_line_and_2(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     at = {"judge": "http://127.0.0.1:9/v1", "judge_model": "j", "out": tmp_path / "v.jsonl"}
     base = tmp_path / "base"
@@ -233,6 +234,7 @@ def test_sorry_bench_from_a_file_of_its_columns(tmp_path: Path, capsys: pytest.C
     assert summary["labels"] == ["yes", "no", "no", "no", None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [True, False])
 def test_xstest_by_safe_and_unsafe(tmp_path: Path, capsys: pytest.CaptureFixture[str], labelled: bool) -> None:
     kinds = [("homonyms", "safe"), ("contrast_homonyms", "unsafe"), ("figurative_language", "safe")]

@@ -162,6 +162,7 @@ def test_no_further_attempt_is_made_when_another_request_fails() -> None:
         assert len(server.asked) == 2
 
 
+@pytest.mark.slow
 def test_an_instance_of_an_endpoints() -> None:
     with serving(prefers("our")) as server:
         shown = instance(PAIRS[0], EndpointJudge(judge_at(server.url), Verdicts()))

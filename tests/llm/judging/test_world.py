@@ -180,6 +180,7 @@ def test_the_command_on_a_run(run: Path, paths: Paths, tmp_path: Path, capsys: p
     assert rows(out) == lines
 
 
+@pytest.mark.slow
 def test_the_command_on_answers(tmp_path: Path, paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     asked = rows(paths.preference_held_out)
     best = [{"prompt": r["prompt"], "answer": r["chosen"]} for r in reversed(asked)]  # in whatever order

@@ -141,6 +141,7 @@ def test_a_row_does_not_depend_on_its_neighbours_but_on_its_whole_prompt() -> No
             assert (policy(collate([other], [PAIRS[1]])) - alone[1]).abs().min() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["t5", "scaled", "bart"])
 def test_the_short_ways_are_taken(kind: str) -> None:
     policy = Policy(model(kind))
@@ -148,6 +149,7 @@ def test_the_short_ways_are_taken(kind: str) -> None:
     assert (policy.skip_prompt_logits, policy.share_prompt) == (True, True)
 
 
+@pytest.mark.slow
 def test_a_head_that_adds_something_is_left_to_the_model() -> None:
     made = model("bart")
     made.final_logits_bias += torch.linspace(-2.0, 2.0, 60)
@@ -177,6 +179,7 @@ def test_a_prompt_keeps_what_the_tokenizer_puts_after_it_also_when_cut() -> None
     assert (least.prompts[0].tolist(), len(least.responses[0][0])) == (ours.prompts[0].tolist()[-2:], 1)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_an_encoder_decoder_model() -> None:
     rows = {"sft": tiny.sft_rows(), "preference": tiny.preference_rows()}
     made = model("bart")

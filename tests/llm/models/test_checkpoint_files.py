@@ -49,6 +49,7 @@ def test_weights_that_are_missing(base: Path, capfd: pytest.CaptureFixture[str])
     )
 
 
+@pytest.mark.slow
 def test_a_tied_head_is_not_missing(tmp_path: Path) -> None:
     model = tiny.model("gpt_neox")
     model.config.tie_word_embeddings = True
@@ -81,6 +82,7 @@ def test_a_file_that_is_cut(base: Path, capfd: pytest.CaptureFixture[str]) -> No
         assert refusal(base, capfd).startswith("model: FOLDER/model.safetensors is damaged or cut (")
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_missing(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load_base(str(base), CONFIG).save_pretrained(base, max_shard_size="4KB")
     (base / "model.safetensors").unlink(missing_ok=True)
@@ -110,6 +112,7 @@ def test_a_reward_model(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert refusal(base, capfd).startswith("model: FOLDER lacks the weights lm_head.weight, which would be random; ")
 
 
+@pytest.mark.slow
 def test_an_encoder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     BertForMaskedLM(BertConfig(**SIZES)).save_pretrained(tmp_path / "bert")
     assert "is a BertForMaskedLM, which predicts no text" in refusal(tmp_path / "bert", capfd)
@@ -122,6 +125,7 @@ def test_an_encoder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load_base(str(tmp_path / "decoder"), CONFIG)
 
 
+@pytest.mark.slow
 def test_an_adapter_in_place_of_a_model(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = base.parent / "adapter"
     add_adapter(load_base(str(base), CONFIG), CONFIG, seed=0).save_pretrained(folder)

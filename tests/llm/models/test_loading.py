@@ -15,6 +15,7 @@ CONFIG = TrainConfig()
 IDS = torch.arange(3, 13)[None]
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_loaded_base_has_the_logits_of_the_saved_model(family: str, tmp_path: Path) -> None:

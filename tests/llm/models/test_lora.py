@@ -87,6 +87,7 @@ def test_a_folder_without_an_adapter_or_with_one_of_another_shape_is_one_line(tm
         load_adapter(tiny.model(), str(tmp_path), trainable=False)
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize("weights", [(), (0.25, 0.75)])
 def test_joined_adapters_are_the_weighted_sum_of_their_updates(weights: tuple[float, ...]) -> None:

@@ -57,6 +57,7 @@ def adapted(family: str) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("direct", [False, True])
@@ -163,6 +164,7 @@ def settled(model: Any, share: str = "auto") -> tuple[Policy, list[str]]:
     return made, made.select_forward_path(made, PROMPTS[:2], PAIRS[:2], share_prompt=share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_ordinary_models_go_the_short_way(family: str, dtype: torch.dtype) -> None:
@@ -194,6 +196,7 @@ def softcapped(own: Any, *args: Any, **kwargs: Any) -> Any:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forward", [scaled, softcapped])
 def test_a_model_that_does_something_after_the_head_is_recognised(forward: Any) -> None:
     model = changed("llama", forward)
@@ -229,6 +232,7 @@ def without_decoder(family: str, forward: Any) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forward", [no_positions, no_mask, flat_mask])
 def test_a_model_that_does_not_heed_positions_or_masks_does_not_share(forward: Any) -> None:
     model = without_decoder("llama", forward)
@@ -251,6 +255,7 @@ def test_sharing_can_be_forbidden_or_asked_for() -> None:
         assert (made.skip_prompt_logits, made.share_prompt, notes) == (True, shared, [])
 
 
+@pytest.mark.slow
 def test_settling_leaves_the_mode_and_the_weights() -> None:
     model = tiny.model("llama")
     before = copy.deepcopy(model.state_dict())

@@ -180,6 +180,7 @@ def test_a_family_that_counts_positions_in_its_own_way() -> None:
         assert policy(collate(PROMPTS, PAIRS)).tolist() == pytest.approx(truth(model), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_a_model_whose_predictions_depend_on_later_tokens() -> None:
     model = build("Bert", is_decoder=False)
     policy = Policy(model)

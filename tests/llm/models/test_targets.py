@@ -58,6 +58,7 @@ def gemma3() -> Any:
     return AutoModelForCausalLM.from_config(Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4))
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize(
     ("changes", "values"),
@@ -93,6 +94,7 @@ def test_layers_for_images_are_left_out() -> None:
         assert all("language_model" in name for name in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -110,6 +112,7 @@ def test_routers_are_left_out_of_all_linear_layers(name: str, values: dict[str, 
     model(input_ids=torch.arange(3, 9)[None])
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_parameters_of_experts_are_those_of_peft() -> None:
     both = ("experts.gate_up_proj", "experts.down_proj")
@@ -139,6 +142,7 @@ def test_what_no_layer_matches(changes: dict[str, Any], message: str) -> None:
         adapted(build("Llama"), **changes)
 
 
+@pytest.mark.slow
 def test_the_reason_of_peft_is_in_the_message() -> None:
     sizes = {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 1}
     model = AutoModelForCausalLM.from_config(MambaConfig(**sizes, **IDS))

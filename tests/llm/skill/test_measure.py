@@ -135,6 +135,7 @@ def test_wrong_options_are_one_line(options: dict[str, Any], error: type[Excepti
     fails(lambda: SkillConfig(model="m", **options), error, argument, value)
 
 
+@pytest.mark.slow
 def test_a_model_with_too_few_positions_is_one_line(tmp_path: Path) -> None:
     model = tiny.base(tmp_path / "base")
     settings = json.loads((model / "config.json").read_text(encoding="utf-8"))

@@ -136,6 +136,7 @@ def test_wrong_input(
     assert world.started == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["run", "--lams", "much"], ["run", "--methods", "best"], ["status", "stray"]])
 def test_usage_errors_are_tyros(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:

@@ -99,6 +99,7 @@ def test_a_failed_measure_is_one_line_and_the_others_are_kept(
             kept.take(folder, [f"{name}={around.__name__}:{name}"])
 
 
+@pytest.mark.slow
 def test_several_grids_share_runs_and_add_up_measures(tmp_path: Path) -> None:
     grid = prepared(tmp_path, lams=(0.25, 0.5, 0.75))
     some = dataclasses.replace(grid, lams=(0.5,), measures=(SIZE,))

@@ -28,6 +28,7 @@ def test_states_of_runs_that_others_carry_out(tmp_path: Path) -> None:
     assert found == [("running", 3, 4), ("stopped", 3, 4), ("missing", 0, 4)]
 
 
+@pytest.mark.slow
 def test_commands_are_one_line_each_for_any_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "a folder; with $signs"
     here.mkdir()

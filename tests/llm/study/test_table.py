@@ -99,6 +99,7 @@ def test_a_row_an_evaluation(tmp_path: Path) -> None:
     assert [(r["tokens"], r["seconds"]) for r in rows[:2]] == [(0, 0.0), (40, 8.0)]
 
 
+@pytest.mark.slow
 def test_a_row_a_front(tmp_path: Path) -> None:
     rows = made.records(fronts(_finished(tmp_path, f_star="compute"), tmp_path))
     assert [(r["method"], r["k"], r["seed"], r["points"]) for r in rows] == [

@@ -152,6 +152,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(
     assert (folder / "adapter_model.safetensors").read_bytes() == (finished / "adapter_model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_another_runs_folder_is_refused_with_the_difference(finished: Path, base: Path) -> None:
     other = config(base, finished, lr=2e-2, method="mix", save_every=4)
     with pytest.raises(ValueError, match=r"^out: ") as caught:

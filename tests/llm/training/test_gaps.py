@@ -124,6 +124,7 @@ def test_difficulty_of_rows_cancels() -> None:
     assert len({tuple(r) for r in (gaps.own_samplers[SFT].batch_at(j) for j in range(16))}) == 16
 
 
+@pytest.mark.slow
 def test_no_objective_is_starved() -> None:
     """The objectives are alike, so that each deserves half of the steps; by the lowest batch values luck decides."""
     paired = [carry_out(World(), config(seed=seed), 100)[0].count(DPO) for seed in range(6)]

@@ -40,6 +40,7 @@ LARGEST_U = 1 - 2.0**-53  # what a generator of doubles in [0, 1) can return at 
 # ALRIGHT's coin.
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 16), min_size=2, max_size=5).filter(any))
 def test_draw_gives_every_objective_its_weight_exactly(parts: list[int]) -> None:
     """u runs over the grid j/(64 n), and with weights k_i/n objective i must come up exactly 64 k_i times."""
@@ -343,6 +344,7 @@ def test_the_shares_of_steps_are_those_of_a_plain_loop(rule: Rule, n: int) -> No
     assert rule.evaluation_shares(n) == pytest.approx(evaluated, abs=0.01 + 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     ("rule", "n"),

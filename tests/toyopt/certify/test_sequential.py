@@ -326,6 +326,7 @@ def test_without_the_condition_on_V_a_later_T_ends_lower() -> None:
     assert "G_Mix(a) >= g" in denied.stopped_at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", ["1/3", 1, 5])
 def test_what_is_proven_from_T0_on_is_proven_from_every_later_T_on(ratio: Any) -> None:
     """W does not fall with T0 where the conditions hold: for slow and fast steps, near and far starts."""

@@ -32,6 +32,7 @@ def test_recheck_is_a_fresh_proof_of_the_same_claim_at_higher_precision(
         assert first.recheck(first.prec) == first  # deterministic: seconds aside, the same record
 
 
+@pytest.mark.slow
 def test_what_the_ledger_shows() -> None:
     """The standard certificates' own arguments, as far as their statements do not fix them."""
     found: dict[str, list[dict[str, str]]] = {}
@@ -59,6 +60,7 @@ def test_what_the_ledger_shows() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_ledger_shows_these_runs() -> None:
     inputs = [(c.claim, dict(c.inputs)) for c in cf.standard_certificates(steps=10)]
     assert [(i["steps"], i["theta_0"], i["theta_0_prime"]) for claim, i in inputs if claim == "A.3"] == [

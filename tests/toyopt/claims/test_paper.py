@@ -264,6 +264,7 @@ EVIDENCE: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_the_evidence_is_as_wide_as_it_was_published(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert summary(claim, monkeypatch) == EVIDENCE[claim]
@@ -343,6 +344,7 @@ def test_every_claim_links_to_its_proof() -> None:
     assert Claim("", list, "M9. Remark A.4: conflict").link == "docs/theory.md#m9-remark-a4-conflict"
 
 
+@pytest.mark.slow
 def test_only_a_record_of_the_whole_statement_is_its_evidence() -> None:
     """Two runs do not certify a lemma: what was certified says its parameters, and the lemma is proven on the page."""
     assert [name for name, claim in CLAIMS.items() if claim.whole] == ["A.1", "A.2", "3.3"]

@@ -150,6 +150,7 @@ def test_weight_decay_makes_it_attained():
     assert found.f_star == pytest.approx(own, rel=1e-14)
 
 
+@pytest.mark.slow
 def test_an_attained_infimum_beside_an_objective_that_falls_for_ever():
     # The third objective falls along its own axis and does not matter: the infimum is attained at any far point.
     third = pull([0.0, -1.0], [0.0, 0.0], "third")

@@ -37,6 +37,7 @@ def assert_optimal(problem: Problem, weights: Any, found: WorstOptimum, decay: f
     np.testing.assert_allclose(found.values, problem.values(theta), rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("seed", range(6))
 def test_the_conditions_that_decide(seed: int, decay: float) -> None:
@@ -199,6 +200,7 @@ def test_messages_name_their_argument() -> None:
     assert minimise_worst(table2(), 1e-3).converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decay", "near"), [(0.1, None), (0.1, [0.25, 7.0]), (0.0, [0.25, 7.0])])
 def test_where_the_first_start_fails_the_minimiser_of_the_mixture_is_tried(
     decay: float, near: Any, monkeypatch: pytest.MonkeyPatch

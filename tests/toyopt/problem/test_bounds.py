@@ -118,6 +118,7 @@ def test_smoothness_bounds_the_hessian(data: st.DataObject, specs: oracle.Specs)
         assert o.smoothness <= oracle.smoothness(s) * (1 + 16 * EPS)
 
 
+@pytest.mark.slow
 @given(st.floats(0.1, 10), own.vectors(3, own.numbers(2.0)), own.vectors(3, own.numbers(2.0)))
 def test_smoothness_is_attained_where_two_answers_are_even(
     beta: float, a: tuple[float, ...], b: tuple[float, ...]

@@ -191,6 +191,7 @@ def test_settings_have_the_sizes_of_their_labels():
 CHEAP = ("d = 1, 2 outputs", "any d, 2 outputs, 2 data", "any a, b, c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [*map(str, range(22, 39)), "minimiser"])
 def test_an_inequality_claims_its_sign_and_is_proven_with_it_in_the_cheapest_case(number):
     (equation,) = (e for e in (*convexity.equations(), *table2.equations()) if e.number == number)
@@ -209,6 +210,7 @@ def test_vectors_are_vectors_in_more_than_one_dimension(number):
     assert all(i.proven for i in getattr(convexity, f"eq{number}")(Softmax.general(2, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "most"), [("24", 3), ("28", 2)])
 def test_the_rooms_are_phi_squared_less_the_features(number, most):
     """Assumption 3.2: each slack is Φ² - ‖φ_i‖² of a feature of its own, and non-negative."""

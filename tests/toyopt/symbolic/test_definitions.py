@@ -16,6 +16,7 @@ from toyopt.symbolic import (
 from toyopt.symbolic.definitions import BETA, Softmax
 
 
+@pytest.mark.slow
 def test_the_left_sides_come_from_the_definitions_with_their_normalisers():
     s = Softmax.general(1, 3)
     third = s.features[2][0]

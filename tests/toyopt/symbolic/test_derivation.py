@@ -81,6 +81,7 @@ def test_a_sign_must_be_visible_and_of_the_right_side():
     assert not same("", p + x, room, slack={room: p - x}, sign="nonnegative").proven
 
 
+@pytest.mark.slow
 def test_nothing_to_prove_is_not_proven():
     assert not Identity("", (), ()).proven
     assert not Equation("0", "", {"none": lambda: ()}).derive().proven

@@ -142,6 +142,7 @@ def test_the_order_of_the_bounds(steps: list[float], d: float, c: float) -> None
         )
 
 
+@pytest.mark.slow
 @given(st.integers(2, 400), SIZES, SIZES, SIZES)
 def test_the_order_for_the_papers_step(T: int, d: float, c: float, alpha0: float) -> None:
     """exact <= half-log <= Defazio = Orabona = harmonic <= log, with alpha0/√T."""

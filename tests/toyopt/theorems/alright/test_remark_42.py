@@ -44,6 +44,7 @@ def test_the_bound_decreases_from_three_on_and_not_from_two() -> None:
     assert all(x > y for x, y in itertools.pairwise(bounds[1:]))
 
 
+@pytest.mark.slow
 def test_remark_42_records() -> None:
     for lam in (0.01, 0.3, 0.99):
         at_epsilon, closed, falls = remark_42(table2(), lam=lam, alpha0=1.7, epsilon=0.03, theta_1=[-1.0])

@@ -106,6 +106,7 @@ def test_a_false_bound_does_not_hold_by_its_tolerance() -> None:
     assert [r.verdict for r in alright_exact(conflict, **options)] == ["holds", "holds"]
 
 
+@pytest.mark.slow
 def test_the_rounding_of_linear_decay_is_weighted_by_the_proof() -> None:
     """The last steps are D/(CT^1.5) long: divided by those, and weighted by 1, rounding would exceed the bound."""
     T, start = 3000, 600.0
@@ -159,6 +160,7 @@ def test_options_reach_the_expectation() -> None:
         assert drawn.interval[0] <= drawn.attained <= drawn.interval[1]
 
 
+@pytest.mark.slow
 def test_the_comparator_is_the_minimiser_nearest_to_the_start() -> None:
     near = comparator(level(), 0.5, np.array([1.0, 7.0]))
     assert near == pytest.approx([2.5, 7.0], abs=1e-8)

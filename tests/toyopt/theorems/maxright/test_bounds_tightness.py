@@ -122,6 +122,7 @@ def test_optimum_errors_cost_their_spread_in_the_limit(gentle):
     assert minimiser.attained == pytest.approx(0.8 * 5.0 / (5.0 + gentle), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_shift_of_all_weighted_gaps_costs_nothing():
     setting = maxright_setting(table2(), 0.25, T=50, alpha0=0.1, theta_1=[0.0])
     minimiser, _ = maxright_optima(setting, setting.f_star + np.array([-0.6, -0.2]))

@@ -122,6 +122,7 @@ def test_the_price_of_the_best_iterate_is_the_smaller_of_two():
     assert chosen == {True, False}
 
 
+@pytest.mark.slow
 def test_the_run_with_estimates_compares_the_estimates():
     setting = maxright_setting(table2(), 0.3, T=40, alpha0=2.0, theta_1=[1.0])
     estimates = setting.f_star + np.array([1.5, -0.5])
@@ -252,6 +253,7 @@ def all_records(s: MaxrightSetting) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [None, range(3)])
 def test_every_record_names_its_claim_and_evidence(seeds):
     s = setting(seeds=seeds)
@@ -268,6 +270,7 @@ def test_every_record_names_its_claim_and_evidence(seeds):
     assert FAILURE == 1e-6
 
 
+@pytest.mark.slow
 def test_the_statement_of_the_best_iterate_is_the_weaker_one_for_stochastic_steps():
     assert "max_i λ_i (D²/2α0 + α0 C_i²/2)" in maxright_best_and_average(setting())[0].statement
     assert "λ̄ (D²/2α0 + α0 C²/2)" in maxright_best_and_average(setting(seeds=[0, 1]))[0].statement
@@ -294,6 +297,7 @@ def test_an_unknown_bound_and_a_wrong_k_are_named():
         maxright_optima(setting(), [0.0])
 
 
+@pytest.mark.slow
 def test_each_claim_uses_its_own_iterate_and_step():
     s = setting()
     weighted = dict(zip((0, 1), (0.3, 0.7), strict=True))

@@ -177,6 +177,7 @@ def test_the_interval_of_many_runs_is_empirical_bernstein():
     assert last.interval[0] > low or last.interval[1] < high
 
 
+@pytest.mark.slow
 def test_the_setting_has_the_given_values():
     s = setting(seeds=[4, 9])
     assert (s.lam, s.T, s.alpha0, s.seeds, s.distance) == ((0.3, 0.7), 5, 2.0, (4, 9), 5.0)

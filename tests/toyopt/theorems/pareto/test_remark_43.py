@@ -37,6 +37,7 @@ def test_a_solution_of_two_objectives_is_pareto_optimal(seed, lam, dim):
         assert [r.verdict for r in records] == ["open", "open"]
 
 
+@pytest.mark.slow
 def test_the_multipliers_are_named_and_weighted():
     equal, _ = pareto_optimal(table2(), 0.3)
     theta = minimise_worst(table2(), 0.3).theta
@@ -176,6 +177,7 @@ def test_without_a_certificate_nothing_is_claimed(monkeypatch, change):
     assert records[1].tolerance == pytest.approx(rounding / least, rel=1e-12, abs=0.0)
 
 
+@pytest.mark.slow
 def test_a_solver_that_has_not_converged_decides_nothing(monkeypatch):
     """Its gap bounds the difference of both sides at any point, so a tolerance that holds the gap cannot fail."""
     solve = remark_43.minimise_worst

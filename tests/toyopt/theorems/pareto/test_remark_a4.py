@@ -188,6 +188,7 @@ def test_no_common_ground_by_hand(lam):
     assert level.tolerance == pytest.approx(1e-12 * (1 + top), rel=1e-12, abs=0.0)
 
 
+@pytest.mark.slow
 def test_the_certificates_gap_is_no_tolerance(monkeypatch):
     def apart(*args):
         found = minimise_worst(*args)

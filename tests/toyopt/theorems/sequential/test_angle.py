@@ -71,6 +71,7 @@ def test_the_critical_angle() -> None:
     assert growth(critical_angle() + 1e-3) == growth(math.pi) == 0.0
 
 
+@pytest.mark.slow
 def test_growth_of_the_gap_up_to_a_million_steps() -> None:
     """By the runs themselves: below the critical angle it is the law's, above it the gap falls."""
     for degrees, slope in ((5.0, 0.4943), (20.0, 0.4114), (45.0, 0.1018)):

@@ -69,6 +69,7 @@ def test_the_law_for_five_schedules() -> None:
     assert gap < 0.1  # 1/t: the total step is 3, and nothing is forgotten
 
 
+@pytest.mark.slow
 def test_known_values() -> None:
     """Two independent programs: 5.61601 for the cosine and 3.194 for 4/√T at T = 10^6."""
     for name, value, law in (("cosine", 5.61601, 5.61611), ("α0/√T", 3.194, 3.202)):

@@ -37,6 +37,7 @@ def balls_envelope(v0: float, eta: float, T: int) -> tuple[arb, arb]:
     return low.max(first), high.min(start + y / (1 + start.exp()))
 
 
+@pytest.mark.slow
 @given(st.floats(-1e4, 690.0), st.floats(0.0, 4.0))
 def test_the_inverse_inverts(v: float, eta: float) -> None:
     y = pt.potential(v, eta)

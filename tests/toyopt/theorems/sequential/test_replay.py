@@ -60,6 +60,7 @@ def test_every_record_holds_for_any_run(
         assert record.verdict == "holds", record
 
 
+@pytest.mark.slow
 def test_the_limit_is_the_mixtures_minimiser() -> None:
     """`minimise` knows no closed form; and two independent programs have 2.0465 against 2.0507 for p = 1 %."""
     problem, run = LowerBound().problem(), TwoPhases()

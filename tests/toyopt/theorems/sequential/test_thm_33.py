@@ -20,6 +20,7 @@ from toyopt.theorems.sequential.thm_33 import certified_33, interval, level, of_
 from toyopt.theorems.sequential.two_phases import TwoPhases
 
 
+@pytest.mark.slow
 def test_theorem_33_in_floats_and_certified() -> None:
     for order in ("dpo-first", "sft-first"):
         record, proof = thm_33(order=order), certified_33(phases=cf.Phases(order=order))  # type: ignore[arg-type]
@@ -41,6 +42,7 @@ def test_theorem_33_in_floats_and_certified() -> None:
     assert level(TwoPhases(theta_ref=0.0), (0.1, 0.5), 1000) < level(TwoPhases(theta_ref=0.0), (0.5, 0.9), 1000)
 
 
+@pytest.mark.slow
 def test_a_level_that_only_samples_support_is_open() -> None:
     """At T = 4 and λ = 0.42 the gap is 0.0036: 17 lengths and 9 weights need not contain its like."""
     assert thm_33(lam=(0.42, 0.42), alpha=4.0, T0=1, g=0.078).verdict != "holds"
@@ -87,6 +89,7 @@ def run(x: float, v0: float, eta: float) -> TwoPhases:
     return TwoPhases(1.0, x, eta, x + v0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["dpo-first", "sft-first"])
 def test_theorem_33_checks_9_weights_and_17_lengths(monkeypatch: pytest.MonkeyPatch, order: str) -> None:
     """From 6 to 50 by equal factors, rounded; the least of all gaps, and the rounding at its T."""

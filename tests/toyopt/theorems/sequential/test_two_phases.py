@@ -405,6 +405,7 @@ def test_theta_and_start(order: str) -> None:
     assert TwoPhases(order=order).start == (0.0 if order == "dpo-first" else -2.5)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_defaults_of_theorem_s(monkeypatch: pytest.MonkeyPatch) -> None:
     short = {"lam": 0.3, "T_DPO": 50, "T_SFT": 60}
     assert theorem_s(**short) == theorem_s(**short, c=0.5, theta_ref=5.0, alpha=1.0, theta_1=5.0, order="dpo-first")
