@@ -65,7 +65,7 @@ class BestSoFar:
 
 @dataclass
 class Optimistic:
-    """Each of n objectives' lowest value so far, less what more steps on it may gain: MAXRIGHT's optima by default.
+    """Optima of n objectives: the lowest value so far of each, less a bonus that shrinks with the steps on it.
 
     The bonus of an objective is scale / (1 + steps on it)^power, where `scale` is the largest progress that any of the
     objectives has made. So the objective that was trained least is tried first; where nothing is forgotten, steps are

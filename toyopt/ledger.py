@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def checked(self) -> Evidence:
-        """The strongest evidence among the records, each of its own statement and parameters."""
+        """Strongest kind of evidence among the records; each record has its own statement and parameters."""
         return min((record.evidence for record in self.records), key=EVIDENCE.index)
 
     @property

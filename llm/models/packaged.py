@@ -81,7 +81,7 @@ def located(name: str, cache: Path) -> str:
 
 
 def described(name: str, cache: Path) -> str:
-    """Return one sentence on what a short name means at present."""
+    """Return a line with the model that `located` gives for a short name, and its origin."""
     model = PACKAGED[name]
     path = model.path(cache)
     if path.is_file():

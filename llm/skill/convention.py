@@ -33,7 +33,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is right about one answer.
+    """Correctness of one answer, by part.
 
     exact       the text is the slip's, character by character
     valid_json  the text is one JSON object

@@ -54,7 +54,7 @@ class BatchGaps:
         self.own_samplers = {i: sampler for i, sampler in own.items() if sampler is not None}
 
     def start(self, engine: Engine, objectives: Mapping[int, Objective]) -> None:
-        """Evaluate what later gaps are compared with, before the first step."""
+        """Prepare for the first step; gaps of batches need no preparation."""
 
     def evaluate(self, engine: Engine, objectives: Mapping[int, Objective], control: Controller) -> Evaluated:
         """Evaluate the objectives that the rule asks for; the expected choice last, with its graph for the step."""
