@@ -43,6 +43,8 @@ def pytest_collection_finish() -> None:
     """Begin to collect garbage, which the imported libraries are not."""
     gc.enable()
     _freeze()
+    if forks := sys.modules.get("support.forks"):  # a test starts processes of runs
+        forks.prepare()
 
 
 def pytest_runtest_logfinish() -> None:

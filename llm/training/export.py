@@ -40,9 +40,7 @@ def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
         state = {k.removeprefix("model."): v for k, v in state.items()}
         with atomic_path(folder) as temporary:
             if adapted:
-                model.save_pretrained(
-                    temporary, state_dict=state, selected_adapters=[name], save_embedding_layers=False
-                )
+                _save_by_peft(model, temporary, name, state_dict=state)
             else:
                 with own_noise(model):
                     model.save_pretrained(temporary, state_dict=state)
@@ -51,7 +49,6 @@ def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
                 for path in inner.iterdir():
                     shutil.move(path, temporary / path.name)
                 inner.rmdir()
-            (temporary / "README.md").unlink(missing_ok=True)
     engine.accelerator.wait_for_everyone()
 
 
@@ -62,9 +59,17 @@ def join_stages(base: Any, stages: list[Path], folder: Path, weights: Sequence[f
         model.load_adapter(str(stage), adapter_name=f"stage{j}")
     model = join_adapters(model, weights)
     with atomic_path(folder) as temporary:
-        model.save_pretrained(temporary, selected_adapters=["default"], save_embedding_layers=False)
-        (temporary / "README.md").unlink(missing_ok=True)
+        _save_by_peft(model, temporary, "default")
     unload(model)
+
+
+def _save_by_peft(model: Any, folder: Path, name: str, **options: Any) -> None:
+    """Write the adapter `name` of a PEFT model, without PEFT's model card: to compile its template takes longest."""
+    model.create_or_update_model_card = lambda _: None
+    try:
+        model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False, **options)
+    finally:
+        del model.create_or_update_model_card
 
 
 def save_tokenizer(inputs: Inputs, folder: Path) -> None:

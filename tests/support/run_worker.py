@@ -1,7 +1,7 @@
 """Runs of `python -m llm` that can be killed, without paying for imports every time.
 
-`server()` is a process that has imported what a run needs and does nothing else; it forks a child for every run, or
-several that train together, with the environment that `torchrun` and `accelerate launch` would give them.
+`server()` is a process that has imported the libraries of a run and does nothing else; it forks a child for every run,
+or several that train together, with the environment that `torchrun` and `accelerate launch` would give them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from support import forks
+
 PATIENCE = 240.0  # seconds until a run counts as hanging; a run takes about one
 
 
@@ -69,15 +69,7 @@ class Server:
     """The process that forks; one job at a time."""
 
     def __init__(self) -> None:
-        own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "120"}
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            cwd=ROOT,
-            env={**os.environ, **own, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._out, self._in = forks.start(__name__)
 
     def start(
         self,
@@ -118,21 +110,16 @@ class Server:
         return job
 
     def close(self) -> None:
-        """It ends when nothing more can come."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+        """End the process: nothing more can come."""
+        self._in.close()
+        self._out.close()
 
     def _write(self, values: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(values) + "\n")
-        self._process.stdin.flush()
+        self._in.write(json.dumps(values) + "\n")
+        self._in.flush()
 
     def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        found: dict[str, Any] = json.loads(self._out.readline())
         return found
 
 
@@ -177,7 +164,11 @@ def patience(what: str) -> Iterator[Any]:
 # --- the other side ---------------------------------------------------------------------------------------------------
 
 
-def _serve() -> None:
+def serve() -> None:
+    """Fork a job for every line of the standard input; write its process numbers, then its statuses."""
+    sys.argv = ["llm"]
+    os.environ.update({"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
+    os.environ.update({"COLUMNS": "120", "PYTHONPATH": str(forks.ROOT)})
     import torch.distributed.fsdp  # noqa: F401
 
     import llm.cli
@@ -186,7 +177,6 @@ def _serve() -> None:
 
     import_libraries()
     gc.collect()
-    os.fsync = lambda _: None  # as in conftest.py
     gc.freeze()  # children need not go through all of the imported libraries at every collection
     for line in sys.stdin:
         job = json.loads(line)
@@ -293,7 +283,3 @@ class _Killer:
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    _serve()

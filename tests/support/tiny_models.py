@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 FAMILIES = ("gpt_neox", "llama", "opt")
@@ -58,9 +60,19 @@ def model(family: str = "gpt_neox", *, seed: int = 0, vocabulary: int = 60, hidd
 
 def base(folder: Path, family: str = "gpt_neox", *, bos: bool = False) -> Path:
     """Model and tokeniser saved in a folder."""
-    model(family).save_pretrained(folder)
-    tokenizer(bos=bos).save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _files_of_base(family, bos).items():
+        (folder / name).write_bytes(content)
     return folder
+
+
+@cache
+def _files_of_base(family: str, bos: bool) -> dict[str, bytes]:
+    """File name -> content of a saved base: many tests need the same one, and saving takes longer than writing."""
+    with TemporaryDirectory() as folder:
+        model(family).save_pretrained(folder)
+        tokenizer(bos=bos).save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def sft_rows(n: int = 40, seed: int = 1) -> list[dict[str, str]]:

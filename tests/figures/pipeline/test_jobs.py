@@ -45,17 +45,29 @@ FAILURES = {
     "exits": ("os._exit(7)", "its process ended with status 7"),
     "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "its process ended with signal 9"),
 }
+WAIT = """
+    (HERE / "{mine}.here").touch()
+    end = time.monotonic() + 60.0
+    while not (HERE / "{other}.here").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+"""
 
 
-def test_a_failing_artefact_is_reported_and_others_go_on(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+def test_artefacts_fail_warn_and_wait_for_one_another_in_processes_of_their_own(
+    cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
     cli.registry.clear()
     for name, (body, _) in FAILURES.items():
         cli.add(name, body=body)
-    cli.add("good")
+    cli.add("warns", body="import warnings; warnings.warn('take care')")
+    for mine, other in (("one", "two"), ("two", "one")):  # one after the other they would never end
+        cli.add(mine, body=WAIT.format(mine=mine, other=other))
     assert run(cli, "--jobs", "2") == 1
     said = capsys.readouterr()
     assert "Traceback" not in said.out + said.err
-    assert (cli.out / "good.json").exists()
+    assert all((cli.out / f"{name}.json").exists() for name in ("warns", "one", "two"))
+    assert "UserWarning: take care (fake_warns.py" in said.out
     failed = {line.split()[0]: line for line in said.out.splitlines() if " failed: " in line}
     assert failed.keys() == FAILURES.keys()
     for name, (body, message) in FAILURES.items():
@@ -65,27 +77,6 @@ def test_a_failing_artefact_is_reported_and_others_go_on(cli: Cli, capsys: pytes
         cli.change(name, body, "pass")
     assert run(cli) == 0
     assert not list(cli.out.glob("*.error.txt"))
-
-
-def test_warnings_of_an_artefact_are_shown_in_one_line(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.add("a", body="import warnings; warnings.warn('take care')")
-    assert run(cli) == 0
-    assert "UserWarning: take care (fake_a.py" in capsys.readouterr().out
-
-
-def test_two_at_a_time(cli: Cli) -> None:
-    """Each waits for the other: one after the other they would never end."""
-    cli.registry.clear()
-    for mine, other in (("a", "b"), ("b", "a")):
-        wait = f"""
-    (HERE / "{mine}.here").touch()
-    end = time.monotonic() + 60.0
-    while not (HERE / "{other}.here").exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-"""
-        cli.add(mine, body=wait)
-    assert run(cli, "--jobs", "2") == 0
 
 
 def test_the_environment_of_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:

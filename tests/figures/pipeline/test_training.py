@@ -12,14 +12,13 @@ from support.commands import Command
 from support.pipeline_fakes import Cli, cli_in_process, gone, strict, until
 
 from figures.cli import main
-from figures.pipeline import paths, training
+from figures.pipeline import paths
 from figures.pipeline.build import present
 from figures.pipeline.paths import grid_of
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 DIGEST = "abcdef012345"
-START = training.start  # replaced where the process of the runs is not what is tested
 
 
 @pytest.fixture
@@ -230,7 +229,6 @@ def test_missing_resources_end_the_command_in_one_line(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.setattr(training, "start", START)
     monkeypatch.setattr(paths, "STUDY", "llm.study")
     paths.training_digest.cache_clear()
     cli.registry = {"a": cli.registry["a"]}

@@ -13,6 +13,8 @@ from support.wrong import fails
 
 pytest.importorskip("torch")
 
+from support import pipeline_runs
+from support import run_worker as worker
 from support.study_fakes import BASE, World, carry_out, records
 
 from llm import TrainConfig
@@ -189,10 +191,7 @@ def test_a_process_is_started_with_its_log_and_away_from_the_terminal(tmp_path: 
 
 @pytest.mark.slow
 def test_two_real_runs(tmp_path: Path) -> None:
-    from support import pipeline_runs as door
-    from support import run_worker as worker
-
-    base = TrainConfig(**{**door.place(tmp_path), "out": "", "f_star": "compute"})
+    base = TrainConfig(**{**pipeline_runs.place(tmp_path), "out": "", "f_star": "compute"})
     grid, server = Grid(base, methods=("mix", "maxright"), ks=(2,)), worker.server()
 
     class Real:

@@ -29,7 +29,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(base: Path, folder: Path, **changes: Any) -> TrainConfig:
     """10 steps, 4 of which are on DPO; the schedule falls to 0 in each stage."""
     own = {"steps": 10, "lam": 0.4, "batch_sft": 4, "batch_preference": 4, "lora_rank": 4, "lora_alpha": 8, "lr": 1e-2}
-    where = {"model": str(base), "out": str(folder), "cache": str(folder.parent / "cache"), "device": "cpu"}
+    where = {"model": str(base), "out": str(folder), "cache": str(base.parent / "cache"), "device": "cpu"}
     kind = {"method": "sequential", "average": True, "max_length": 64, "held_out": 0.2, "eval_every": 2}
     more = {"schedule": "linear", "sft": "rows", "preference": "rows", "eval_rows": 8}
     return TrainConfig(**{**own, **where, **kind, **more, **changes})

@@ -23,7 +23,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(base: Path, folder: Path, **changes: Any) -> TrainConfig:
     """Of a tiny run in a folder."""
     own = {"steps": 10, "batch_sft": 4, "batch_preference": 4, "lora_rank": 4, "lora_alpha": 8, "lr": 1e-2}
-    where = {"model": str(base), "out": str(folder), "cache": str(folder.parent / "cache"), "device": "cpu"}
+    where = {"model": str(base), "out": str(folder), "cache": str(base.parent / "cache"), "device": "cpu"}
     kind = {"method": "sequential", "max_length": 64, "held_out": 0.2, "eval_every": 0, "sft": "x", "preference": "y"}
     return TrainConfig(**{**own, **where, **kind, **changes})
 

@@ -41,7 +41,7 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 def config(base: Path, folder: Path, **changes: Any) -> TrainConfig:
     """Of a run that visits a part of its rows."""
     own = {"steps": 6, "batch_sft": 2, "batch_preference": 2, "lora_rank": 2, "lr": 1e-2, "max_length": 64}
-    where = {"model": str(base), "out": str(folder / "run"), "cache": str(folder / "cache"), "device": "cpu"}
+    where = {"model": str(base), "out": str(folder / "run"), "cache": str(base.parent / "cache"), "device": "cpu"}
     quiet = {"held_out": 0.0, "eval_every": 0, "window": 0, "sft": "x", "preference": "y"}
     return TrainConfig(**{**own, **where, **quiet, **changes})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import oracle
 from support import strategies as own
+from support.depth import DEEP
 
 from toyopt import (
     Alright,
@@ -71,7 +71,7 @@ SCHEDULES: tuple[Schedule, ...] = (
 SETTINGS = [(1 + (i + j) % 4, decay, SCHEDULES[i]) for i in range(4) for j, decay in enumerate((0.0, 0.05))]
 # Each rule takes a third of the settings in each mode, and all of them in the three modes together; `make test-deep`
 # takes all in each.
-STRIDE = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 3
+STRIDE = 1 if DEEP else 3
 
 
 @functools.cache
