@@ -23,7 +23,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trajectory(base: Path, folder: Path, *ignored: str, **options: Any) -> tuple[list[dict[str, Any]], bytes]:
     """The lines of metrics.jsonl without clocks and `ignored` keys, and the adapter's bytes."""
     plain: dict[str, Any] = {
-        "model": str(base), "sft": "x", "preference": "y", "out": str(folder / "run"), "cache": str(base.parent / "cache"),
+        "model": str(base), "sft": "x", "preference": "y",
+        "out": str(folder / "run"), "cache": str(base.parent / "cache"),
         "steps": STEPS, "batch_sft": 4, "batch_preference": 4, "lora_rank": 4, "lr": 1e-2, "max_length": 64,
         "held_out": 0.2, "eval_every": 3, "eval_rows": 6, "device": "cpu", "schedule": "linear", "lora_dropout": 0.2,
     }  # fmt: skip
