@@ -51,7 +51,7 @@ def compute(parameters: dict[str, Any]) -> Data:
             alpha0=parameters["alpha0"],
             theta_1=[parameters["theta_1"]],
             f_star=optimum.f_star,
-            comparator=optimum.theta,
+            theta_star=optimum.theta,
         )
         exact.append(maxright_last(setting))
         for k in parameters["k"]:

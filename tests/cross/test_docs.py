@@ -14,6 +14,7 @@ import pytest
 import figures.cli
 import figures.recorded.__main__
 import llm.cli
+import toyopt.cli
 from figures.registry import REGISTRY
 
 LLM_COMMANDS = re.findall(r"^  (\w+) ", llm.cli.USAGE.partition("study")[0], re.MULTILINE)
@@ -93,6 +94,7 @@ def options() -> set[str]:
 
     helps = [help_of(llm.cli.main, command) for command in LLM_COMMANDS]
     helps += [help_of(llm.cli.main, "study", command) for command in ("run", "status", "commands", "table")]
+    helps.append(help_of(toyopt.cli.main, "claim"))
     helps += [help_of(main) for main in (figures.cli.main, benchmarks, figures.recorded.__main__.main)]
     return set(OPTION.findall("\n".join(helps)))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from toyopt import certify
+from toyopt import _numbers, certify
 from toyopt import theorems as th
 from toyopt.algorithms import InverseRootHorizon
+from toyopt.claims import at
 from toyopt.claims.claim import Claim, of_proof, tightest
 from toyopt.claims.problems import LAMS, WIDE, problems, settings
 from toyopt.examples import table2
@@ -31,13 +33,13 @@ def _s() -> Iterator[Record]:
 def _s_steps() -> Iterator[Record]:
     for name in SCHEDULES:
         dpo, sft = (steps_of_shape(name, 1.0, T) for T in (3_000, 100_000))
-        yield from th.sequential_any_steps(lam=0.5, dpo=dpo, sft=sft)
+        yield from th.sequential_any_steps(lam=0.5, alphas_DPO=dpo, alphas_SFT=sft)
     rng = np.random.default_rng(8)
     drawn = [
         th.sequential_any_steps(
             lam=float(rng.uniform(0.05, 0.95)),
-            dpo=rng.exponential(size=rng.integers(1, 60)).clip(1e-6, 3.9) / c**2,
-            sft=rng.exponential(size=rng.integers(1, 900)).clip(1e-6, 3.9) / c**2,
+            alphas_DPO=rng.exponential(size=rng.integers(1, 60)).clip(1e-6, 3.9) / c**2,
+            alphas_SFT=rng.exponential(size=rng.integers(1, 900)).clip(1e-6, 3.9) / c**2,
             c=float(c),
             theta_ref=float(rng.normal()) * 4.0,
             theta_1=float(rng.normal()) * 5.0,
@@ -113,29 +115,39 @@ def _a() -> Iterator[Record]:
         for p in problems()
         for lam in LAMS
     )
-    yield th.zamani_glineur(1.7, 0.6, 30)
+    yield th.zamani_glineur(1.7, 0.6, 31)
     yield th.last_iterate_is_exact(np.full(20, 0.4), 1.3, 0.8)
 
 
 def _e() -> Iterator[Record]:
-    """Compare the enumeration over all paths with the backward induction, which is off by its own error at most."""
     for lam, T in ((0.3, 12), (0.5, 16), (0.8, 16)):
-        shared = {"lam": lam, "schedule": InverseRootHorizon(1.5, T), "T": T, "theta_1": [1.0]}
-        by_paths = th.expected_gap(table2(), method="paths", **shared)  # type: ignore[arg-type]
-        by_grid = th.expected_gap(table2(), method="grid", **shared)  # type: ignore[arg-type]
-        yield Record(
-            claim="E",
-            statement=f"E G(θ_T), T = {T}, λ = {lam}: backward induction is off the sum over 2^(T-1) paths by its own "
-            "error at most",
-            kind="upper",
-            bound=max(by_grid.high - by_grid.mean, by_grid.mean - by_grid.low),
-            attained=abs(by_grid.mean - by_paths.mean),
-            source="beyond the paper, docs/theory.md, A8",
-            evidence="enumerated",
-            # Both are sums of T products of numbers of the size of the gap.
-            tolerance=64 * T * 2.0**-53 * abs(by_paths.mean),
-            scale=abs(by_paths.mean),
-        )
+        yield _induction(lam, T, 1.5)
+
+
+def _e_at(*, lam: Any = 0.5, T: Any = 12, alpha0: Any = 1.5) -> tuple[Record, ...]:
+    """Compare the enumeration over all paths of ALRIGHT with the backward induction, at one λ, T and α0."""
+    length, scale = _numbers.whole("T", T, low=2), float(_numbers.exact("alpha0", alpha0))
+    return (_induction(at.weight_of(lam), length, scale),)
+
+
+def _induction(lam: float, T: int, alpha0: float) -> Record:
+    """Compare the enumeration over all paths with the backward induction, which is off by its own error at most."""
+    shared = {"lam": lam, "schedule": InverseRootHorizon(alpha0, T), "T": T, "theta_1": [1.0]}
+    by_paths = th.expected_gap(table2(), method="paths", **shared)  # type: ignore[arg-type]
+    by_grid = th.expected_gap(table2(), method="grid", **shared)  # type: ignore[arg-type]
+    return Record(
+        claim="E",
+        statement=f"E G(θ_T), T = {T}, λ = {lam}: backward induction is off the sum over 2^(T-1) paths by its own "
+        "error at most",
+        kind="upper",
+        bound=max(by_grid.high - by_grid.mean, by_grid.mean - by_grid.low),
+        attained=abs(by_grid.mean - by_paths.mean),
+        source="beyond the paper, docs/theory.md, A8",
+        evidence="enumerated",
+        # Both are sums of T products of numbers of the size of the gap.
+        tolerance=64 * T * 2.0**-53 * abs(by_paths.mean),
+        scale=abs(by_paths.mean),
+    )
 
 
 BEYOND: dict[str, Claim] = {
@@ -143,30 +155,77 @@ BEYOND: dict[str, Claim] = {
         "Sequential's gap with a constant step is λ log T plus an exact constant, so it diverges",
         _s,
         "S5. The constant (with its error, for all T ≥ T0)",
+        at=at.growth,
+        short="growth",
+        figure="thm33",
     ),
     "S-steps": Claim(
         "Sequential with any step sizes: the gap is λ log(c²Σα over the last phase) plus a constant",
         _s_steps,
         "S8. Any step sizes",
+        at=at.any_steps,
+        short="schedules",
+        figure="thm33",
     ),
     "S-replay": Claim(
         "replay of a share p of the first objective bounds Sequential's gap by λ log(1/p) plus a constant",
         _s_replay,
         "S9. How much replay is enough",
+        at=at.replay,
+        short="replay",
     ),
     "S-angle": Claim(
         "Sequential forgets λ max(cos ψ - sin² ψ, 0) log T where the pulls are at the angle ψ to opposite ones",
         _s_angle,
         "S10. The critical angle",
+        at=at.angle,
+        short="angle",
     ),
-    "M": Claim("MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)", _m, "M2. M: best and average iterate"),
-    "M-last": Claim("MAXRIGHT's last iterate, for any λ in (0, 1)", _m_last, "M4. M-last: the last iterate, any λ"),
-    "M-stale": Claim("the cost of a gap evaluation only every k steps", _m_stale, "M6. M-stale: the price of k"),
-    "M-opt": Claim("the cost of a wrong f*", _m_opt, "M7. M-opt: the optima need not be known"),
+    "M": Claim(
+        "MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)",
+        _m,
+        "M2. M: best and average iterate",
+        at=at.maxright,
+        short="maxright",
+        figure="maxright",
+    ),
+    "M-last": Claim(
+        "MAXRIGHT's last iterate, for any λ in (0, 1)",
+        _m_last,
+        "M4. M-last: the last iterate, any λ",
+        at=at.maxright_last,
+        short="maxright-last",
+        figure="maxright",
+    ),
+    "M-stale": Claim(
+        "the cost of a gap evaluation only every k steps",
+        _m_stale,
+        "M6. M-stale: the price of k",
+        at=at.maxright_stale,
+        short="stale-gaps",
+        figure="maxright",
+    ),
+    "M-opt": Claim(
+        "the cost of a wrong f*",
+        _m_opt,
+        "M7. M-opt: the optima need not be known",
+        at=at.maxright_optima,
+        short="wrong-optima",
+    ),
     "A": Claim(
         "ALRIGHT's last iterate without the logarithm: DC/√T; for any steps a bound that is exact for equal C_i",
         _a,
         "A4. Any steps, exactly: the upper bound",
+        at=at.alright_last,
+        short="last-iterate",
+        figure="thm41",
     ),
-    "E": Claim("ALRIGHT's expectation, exactly", _e, "A8. Exact expectations (claim E)"),
+    "E": Claim(
+        "ALRIGHT's expectation, exactly",
+        _e,
+        "A8. Exact expectations (claim E)",
+        at=_e_at,
+        short="expectation",
+        figure="thm41",
+    ),
 }

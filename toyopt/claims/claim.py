@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
 from toyopt.certify import Certificate
 from toyopt.record import Record
@@ -20,12 +22,31 @@ class Claim:
     judge      yields the records: the claim on problems, and what was certified, with its parameters
     proof      the heading of the complete proof on `PAGE`, which is of the statement as it stands
     whole      whether the strongest record is of the whole statement, and not of one problem
+    at         returns the records at one setting, of keyword arguments named in `toyopt.claims.at.ARGUMENTS`
+    short      a short name, by which the claim is found beside its number
+    figure     the artefact that shows the claim, or ""
     """
 
     statement: str
     judge: Callable[[], Iterable[Record]]
     proof: str
     whole: bool = False
+    _: KW_ONLY
+    at: Callable[..., Iterable[Record]]
+    short: str
+    figure: str = ""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the arguments of `at`."""
+        return tuple(inspect.signature(self.at).parameters)
+
+    def at_setting(self, **given: Any) -> tuple[Record, ...]:
+        """Return the records at one setting; raise ValueError for an argument that the claim does not take."""
+        for name in given:
+            if name not in self.arguments:
+                raise ValueError(f"{name}: this claim takes {', '.join(self.arguments)}")
+        return tuple(self.at(**given))
 
     @property
     def link(self) -> str:

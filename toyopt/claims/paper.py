@@ -7,9 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from toyopt import certify, symbolic
+from toyopt import certify
 from toyopt import theorems as th
 from toyopt.algorithms import InverseRootHorizon
+from toyopt.claims import at
 from toyopt.claims.claim import Claim, of_proof, tightest
 from toyopt.claims.problems import LAMS, WIDE, examples, points, problems
 from toyopt.examples import table2
@@ -19,6 +20,8 @@ from toyopt.record import Record
 @cache
 def _derivations() -> tuple[Record, Record]:
     """Derive A.1 and A.2 by algebra, once for both."""
+    from toyopt import symbolic  # SymPy takes a while
+
     return symbolic.records()
 
 
@@ -37,7 +40,7 @@ def _a2() -> Iterator[Record]:
 def _a3() -> Iterator[Record]:
     rng = np.random.default_rng(3)
     yield tightest(
-        th.lemma_a3(float(a), float(a - b), steps=rng.uniform(1e-3, 4.0, size=5) / c, c=float(c))
+        th.lemma_a3(float(a), float(a - b), alphas=rng.uniform(1e-3, 4.0, size=5) / c, c=float(c))
         for a, b, c in rng.uniform(0.1, 3.0, size=(50, 3))
     )
     yield of_proof("A.3", certify.lemma_a3("1/2", [1] * 200, 5, -5))
@@ -114,36 +117,92 @@ def _a4() -> Iterator[Record]:
     yield th.conflict(table2())
     for lam in LAMS:
         yield from th.no_common_ground(table2(), lam)
-    yield from th.same_input_is_worst([0.5, 1.5, 2.5, 3.1], steps=(2000, 2000), alpha=1.0, lam=0.5, theta_1=0.0)
+    yield from th.same_input_is_worst([0.5, 1.5, 2.5, 3.1], T_DPO=2000, T_SFT=2000, alpha=1.0, lam=0.5, theta_1=0.0)
 
 
 PAPER: dict[str, Claim] = {
-    "A.1": Claim("mean ‖g_DPO‖² <= 4β²Φ² and mean ‖g_SFT‖² <= 4Φ²", _a1, "1. Policies and objectives", whole=True),
-    "A.2": Claim("f_DPO, f_SFT and f_Mix,λ are convex", _a2, "1. Policies and objectives", whole=True),
+    "A.1": Claim(
+        "mean ‖g_DPO‖² <= 4β²Φ² and mean ‖g_SFT‖² <= 4Φ²",
+        _a1,
+        "1. Policies and objectives",
+        whole=True,
+        at=at.prop_a1,
+        short="gradients",
+    ),
+    "A.2": Claim(
+        "f_DPO, f_SFT and f_Mix,λ are convex",
+        _a2,
+        "1. Policies and objectives",
+        whole=True,
+        at=at.prop_a2,
+        short="convexity",
+    ),
     "A.3": Claim(
-        "two runs of one recursion keep their order, and a positive fraction of their distance", _a3, "S1. Setting"
+        "two runs of one recursion keep their order, and a positive fraction of their distance",
+        _a3,
+        "S1. Setting",
+        at=at.lemma_a3,
+        short="two-runs",
     ),
-    "A.5": Claim("a convex function lies above its tangents", _a5, "1. Policies and objectives"),
+    "A.5": Claim(
+        "a convex function lies above its tangents",
+        _a5,
+        "1. Policies and objectives",
+        at=at.lemma_a5,
+        short="tangents",
+    ),
     "A.6": Claim(
-        "the last member of a weighted sequence, by its average and its tails", _a6, "A2. Theorem 4.1 and Remark 4.2"
+        "the last member of a weighted sequence, by its average and its tails",
+        _a6,
+        "A2. Theorem 4.1 and Remark 4.2",
+        at=at.lemma_a6,
+        short="weighted-average",
     ),
-    "A.7": Claim("the expected progress of one step of ALRIGHT", _a7, "A1. The constants"),
+    "A.7": Claim(
+        "the expected progress of one step of ALRIGHT",
+        _a7,
+        "A1. The constants",
+        at=at.lemma_a7,
+        short="one-step",
+    ),
     "3.3": Claim(
         "Sequential keeps a gap: for every λ in [0.01, 0.99] and steps of any large sum, G_Mix,λ(θ_T) >= g > 0",
         _33,
         "S8. Any step sizes",
         whole=True,
+        at=at.theorem_33,
+        short="forgetting",
+        figure="thm33",
     ),
     "4.1": Claim(
-        "ALRIGHT: E G_Mix,λ(θ_T) <= D²/(2α0√T) + (2 + log(T-1)) C² α0/(2√T)", _41, "A2. Theorem 4.1 and Remark 4.2"
+        "ALRIGHT: E G_Mix,λ(θ_T) <= D²/(2α0√T) + (2 + log(T-1)) C² α0/(2√T)",
+        _41,
+        "A2. Theorem 4.1 and Remark 4.2",
+        at=at.thm_41,
+        short="alright",
+        figure="thm41",
     ),
-    "4.2": Claim("the bound of 4.1 vanishes, for any λ", _42, "A2. Theorem 4.1 and Remark 4.2"),
+    "4.2": Claim(
+        "the bound of 4.1 vanishes, for any λ",
+        _42,
+        "A2. Theorem 4.1 and Remark 4.2",
+        at=at.remark_42,
+        short="vanishing",
+        figure="thm41",
+    ),
     "4.3": Claim(
-        "a solution of (15) is Pareto optimal, and f* serves every λ", _43, "M8. Remark 4.3: Pareto optimality"
+        "a solution of (15) is Pareto optimal, and f* serves every λ",
+        _43,
+        "M8. Remark 4.3: Pareto optimality",
+        at=at.remark_43,
+        short="pareto",
+        figure="pareto",
     ),
     "A.4": Claim(
         "conflict without inconsistent labels; with the same input it is more severe",
         _a4,
         "M9. Remark A.4: conflict without inconsistent labels",
+        at=at.remark_a4,
+        short="conflict",
     ),
 }

@@ -60,6 +60,7 @@ from toyopt.theorems.sequential.any_steps import (
     thm_33_any_steps,
 )
 from toyopt.theorems.sequential.replay import sequential_replay
+from toyopt.theorems.sequential.theorem_33 import Theorem33, theorem_33
 from toyopt.theorems.sequential.thm_33 import certified_33, thm_33
 from toyopt.theorems.sequential.two_phases import TwoPhases, theorem_s
 
@@ -70,6 +71,7 @@ __all__ = [
     "MaxrightSetting",
     "Record",
     "Staleness",
+    "Theorem33",
     "TwoPhases",
     "Verdict",
     "alright_exact",
@@ -129,6 +131,7 @@ __all__ = [
     "sequential_any_steps",
     "sequential_replay",
     "staleness",
+    "theorem_33",
     "theorem_s",
     "thm_33",
     "thm_33_any_steps",

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.problem import Problem
 from toyopt.record import Record
 from toyopt.theorems.expectation.paths import branches
@@ -17,24 +18,25 @@ from toyopt.theorems.expectation.paths import branches
 _U = 2.0**-53
 
 
-def lemma_a3(theta: float, theta_prime: float, *, steps: ArrayLike, c: float) -> Record:
+@reads_numbers
+def lemma_a3(theta: float, theta_prime: float, *, alphas: ArrayLike, c: float) -> Record:
     """Compute both sides of Lemma A.3 for two runs of theta <- theta + a_t (1 - σ(c theta)).
 
     Problem: real starts theta >= theta', any steps a_t with 0 < c a_t <= 4 (they may vary and, with c, be negative).
     Statement: theta_T - theta'_T >= (theta_0 - theta'_0) Π_t (1 - c a_t/4) >= 0.
     Kind: lower. Source: arXiv 2410.15483v3, Lemma A.3.
-    Arguments: theta, theta_prime the starts; steps (T,) a_1 .. a_T, T >= 1; c.
+    Arguments: theta, theta_prime the starts; alphas (T,) a_1 .. a_T, T >= 1; c.
     Returns: a Record; `terms` has the start's difference and the product, and the bound is their product.
     Raises: ValueError if theta < theta_prime or some c a_t is not in (0, 4]; as usual otherwise.
     """
     x, y = _check.real("theta", theta), _check.real("theta_prime", theta_prime)
     if x < y:
         raise ValueError(f"theta: must be at least theta_prime = {y!r}, got {x!r}")
-    c, a = _check.real("c", c), _check.array("steps", steps, 1)
+    c, a = _check.real("c", c), _check.array("alphas", alphas, 1)
     wrong = ~((c * a > 0) & (c * a <= 4))
     if wrong.any():
         t = int(np.argmax(wrong))
-        raise ValueError(f"steps: c a_t must be in (0, 4], got {c * a[t]!r} at t = {t + 1}")
+        raise ValueError(f"alphas: c a_t must be in (0, 4], got {c * a[t]!r} at t = {t + 1}")
     start, error = x - y, _U * (abs(x) + abs(y))
     for step in a.tolist():
         x, y = x + step * float(expit(-c * x)), y + step * float(expit(-c * y))
@@ -55,6 +57,7 @@ def lemma_a3(theta: float, theta_prime: float, *, steps: ArrayLike, c: float) ->
     )
 
 
+@reads_numbers
 def lemma_a5(problem: Problem, theta_t: ArrayLike, theta: ArrayLike, *, lam: float | Sequence[float]) -> Record:
     """Compute both sides of Lemma A.5: f_Mix lies above its tangents.
 
@@ -175,6 +178,7 @@ def mean_square_constants(problem: Problem) -> tuple[float, ...]:
     return tuple(float(np.sqrt(squares.mean())) for squares in each)
 
 
+@reads_numbers
 def lemma_a7(
     problem: Problem,
     theta_t: ArrayLike,

@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.problem import Objective, Problem
 from toyopt.record import Record
 
 _U = 2.0**-53
 
 
+@reads_numbers
 def prop_a1(problem: Problem, theta: ArrayLike, *, beta: float | None = None) -> tuple[Record, ...]:
     """Compute both sides of Proposition A.1: gradients are bounded, pointwise and in the mean of squares.
 
@@ -80,6 +82,7 @@ def _records(
     return tuple(out)
 
 
+@reads_numbers
 def prop_a2(problem: Problem, theta: ArrayLike, *, lam: float | Sequence[float]) -> Record:
     """Compute both sides of Proposition A.2: the Hessian of f_Mix,λ has no negative eigenvalue.
 

@@ -164,7 +164,7 @@ EVIDENCE: dict[str, list[str]] = {
         "algebra.1, prop_a2.0 #55",
     ],
     "A.3": [
-        "theorems.lemma_a3 x50 theta:50 theta_prime:50 steps:50 c:50 247c6631",
+        "theorems.lemma_a3 x50 theta:50 theta_prime:50 alphas:50 c:50 3f23a411",
         "certify.lemma_a3 x1 cf132c12",
         "lemma_a3.0 #21, A.3 holds certified",
     ],
@@ -205,7 +205,7 @@ EVIDENCE: dict[str, list[str]] = {
     "A.4": [
         "theorems.conflict x1 b2711839",
         "theorems.no_common_ground x4 lam:4 1735f3e3",
-        "theorems.same_input_is_worst x1 eb21b311",
+        "theorems.same_input_is_worst x1 0e9aaa6e",
         "11 records 9822936a",
     ],
     "S": [
@@ -216,7 +216,8 @@ EVIDENCE: dict[str, list[str]] = {
         "14 records 8c56427d",
     ],
     "S-steps": [
-        "theorems.sequential_any_steps x45 lam:41 dpo:45 sft:45 c:41 theta_ref:41 theta_1:41 order:2 c46d49ca",
+        "theorems.sequential_any_steps x45 lam:41 alphas_DPO:45 alphas_SFT:45 c:41 theta_ref:41 theta_1:41 order:2 "
+        "e5176fb8",
         "certify.sequential_gap_any_steps x3 lam:2 g:3 4e90038c",
         "21 records 3d7aed23",
     ],
@@ -230,22 +231,22 @@ EVIDENCE: dict[str, list[str]] = {
         "27 records cfcbdf10",
     ],
     "M": [
-        "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",
+        "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 1befe75c",
         "theorems.maxright_best_and_average x21 setting:21 fd9dfb9a",
         "maxright_best_and_average.0 #42, maxright_best_and_average.1 #22",
     ],
     "M-last": [
-        "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 7f55d9f4",
+        "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 1befe75c",
         "theorems.maxright_last x63 setting:21 bound:3 50d24617",
         "maxright_last.0 #42, maxright_last.0 #55, maxright_last.0 #76",
     ],
     "M-stale": [
-        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 e175fdb2",
+        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 a830f929",
         "theorems.maxright_stale x28 setting:7 k:4 3a170add",
         "maxright_stale.0 #21, maxright_stale.1 #22, maxright_stale.2 #23",
     ],
     "M-opt": [
-        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 8ae9339d",
+        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 3826f882",
         "theorems.maxright_optima x21 setting:7 estimates:3 b8e8749a",
         "maxright_optima.0 #21, maxright_optima.1 #22",
     ],
@@ -253,7 +254,7 @@ EVIDENCE: dict[str, list[str]] = {
         "theorems.alright_linear_decay x12 lam:4 T:3 4a0a59ce",
         "theorems.alright_exact x3 schedule:3 T:3 322517f4",
         "theorems.alright_mean_step x48 problem:12 lam:4 theta_1:4 theta_star:4 f1e35f4b",
-        "theorems.zamani_glineur x1 3a4c131d",
+        "theorems.zamani_glineur x1 dff845ec",
         "theorems.last_iterate_is_exact x1 cbf20410",
         "12 records 1b219648",
     ],
@@ -341,7 +342,7 @@ def test_every_claim_links_to_its_proof() -> None:
     for name, claim in CLAIMS.items():
         assert headings.count(claim.proof) == 1, name
     assert CLAIMS["S"].link == "docs/theory.md#s5-the-constant-with-its-error-for-all-t--t0"
-    assert Claim("", list, "M9. Remark A.4: conflict").link == "docs/theory.md#m9-remark-a4-conflict"
+    assert Claim("", list, "M9. Remark A.4: conflict", at=list, short="").link == "docs/theory.md#m9-remark-a4-conflict"
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def hand() -> Problem:
     st.sampled_from([0.01, 0.5, 3.0, -0.7]),
 )
 def test_a3_holds(theta: float, more: float, shares: list[float], c: float) -> None:
-    record = lemma_a3(theta + more, theta, steps=np.array(shares) * 4 / c, c=c)
+    record = lemma_a3(theta + more, theta, alphas=np.array(shares) * 4 / c, c=c)
     assert record.verdict == "holds", str(record)
     assert record.bound >= 0
 
@@ -64,7 +64,7 @@ def test_a3_by_hand() -> None:
     x, y = 1.0, 0.0
     for a in (1.0, 2.0):
         x, y = x + a * rest(x / 2), y + a * rest(y / 2)
-    record = lemma_a3(1.0, 0.0, steps=[1.0, 2.0], c=0.5)
+    record = lemma_a3(1.0, 0.0, alphas=[1.0, 2.0], c=0.5)
     assert record.attained == pytest.approx(x - y, rel=1e-15)
     assert record.bound == pytest.approx((1 - 1 / 8) * (1 - 1 / 4), rel=1e-15)
     assert record.terms == {"difference": 1.0, "product": record.bound}
@@ -73,7 +73,7 @@ def test_a3_by_hand() -> None:
 def test_a3_is_tight_at_the_origin_and_mutants_are_caught() -> None:
     """Where σ' is 1/4 the bound is nearly attained: c a/8 for c a/4, or a factor too few, exceed what is attained."""
     steps, c, start = [0.9, 0.7], 1.5, 1e-4
-    record = lemma_a3(start / 2 - 1e-1, -start / 2 - 1e-1, steps=steps, c=c)
+    record = lemma_a3(start / 2 - 1e-1, -start / 2 - 1e-1, alphas=steps, c=c)
     assert record.verdict == "holds"
     assert record.slack < 0.05 * record.bound
     assert start * math.prod(1 - c * a / 8 for a in steps) > record.attained
@@ -235,12 +235,12 @@ def test_a7_mutants_are_caught() -> None:
         (lambda: prop_a1(Problem(random_problem(np.random.default_rng(0)).objectives * 1, None), [0.0]), "last axis"),
         (lambda: prop_a2(hand(), np.zeros((0, 1)), lam=0.5), "theta: is empty"),
         (lambda: prop_a2(hand(), [0.0], lam=1.5), r"lam: must be in \[0, 1\], got 1.5"),
-        (lambda: lemma_a3(0.0, 1.0, steps=[1.0], c=1.0), "theta: must be at least theta_prime = 1.0, got 0.0"),
+        (lambda: lemma_a3(0.0, 1.0, alphas=[1.0], c=1.0), "theta: must be at least theta_prime = 1.0, got 0.0"),
         (
-            lambda: lemma_a3(1.0, 0.0, steps=[1.0, 4.5], c=1.0),
-            r"steps: c a_t must be in \(0, 4\], got .* at t = 2",
+            lambda: lemma_a3(1.0, 0.0, alphas=[1.0, 4.5], c=1.0),
+            r"alphas: c a_t must be in \(0, 4\], got .* at t = 2",
         ),
-        (lambda: lemma_a3(1.0, 0.0, steps=[-1.0], c=1.0), "steps: c a_t"),
+        (lambda: lemma_a3(1.0, 0.0, alphas=[-1.0], c=1.0), "alphas: c a_t"),
         (lambda: lemma_a5(hand(), [0.0], [0.0, 1.0], lam=0.5), "theta: the last axis"),
         (lambda: lemma_a5(hand(), np.zeros((2, 1)), np.zeros((3, 1)), lam=0.5), "theta: shape .* does not broadcast"),
         (lambda: lemma_a5(hand(), np.zeros((0, 1)), np.zeros((0, 1)), lam=0.5), "theta_t: is empty"),
@@ -284,7 +284,7 @@ def plane() -> Problem:
         (lambda: prop_a1(plane(), [0.0, 1.0], beta=0.5)[7], "A.1", PAPER + "eq. (20)", "mean ‖g_DPO‖² <= (2βΦ)²"),
         (lambda: prop_a1(plane(), [0.0, 1.0])[7], "A.1", PAPER + "eq. (21)", "mean ‖g_SFT‖² <= (2Φ)²"),
         (lambda: prop_a2(plane(), [0.0, 1.0], lam=0.3), "A.2", PAPER + "Proposition A.2, eq. (29)-(33)", "∇²f_Mix,λ"),
-        (lambda: lemma_a3(1.0, 0.0, steps=[1.0], c=1.0), "A.3", PAPER + "Lemma A.3", "Π_t (1 - c a_t/4)"),
+        (lambda: lemma_a3(1.0, 0.0, alphas=[1.0], c=1.0), "A.3", PAPER + "Lemma A.3", "Π_t (1 - c a_t/4)"),
         (
             lambda: lemma_a5(table2(), [1.0], [0.0], lam=0.3),
             "A.5",
@@ -310,12 +310,12 @@ def test_a_record_names_its_claim(make: Callable[[], Record], claim: str, source
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: lemma_a3("x", 0.0, steps=[1.0], c=1.0), TypeError, "theta: "),
-        (lambda: lemma_a3(0.0, "x", steps=[1.0], c=1.0), TypeError, "theta_prime: "),
-        (lambda: lemma_a3(0.0, 0.0, steps=[1.0], c="x"), TypeError, "c: "),
-        (lambda: lemma_a3(0.0, 0.0, steps=[math.nan], c=1.0), ValueError, "steps: all"),
-        (lambda: lemma_a3(0.0, 0.0, steps=[1.0, 0.0], c=1.0), ValueError, r"steps: .*, got .*\(0\.0\) at t = 2$"),
-        (lambda: lemma_a3(0.0, 0.0, steps=[1.0, 3.0], c=2.0), ValueError, r"steps: .*, got .*\(6\.0\) at t = 2$"),
+        (lambda: lemma_a3("x", 0.0, alphas=[1.0], c=1.0), TypeError, "theta: "),
+        (lambda: lemma_a3(0.0, "x", alphas=[1.0], c=1.0), TypeError, "theta_prime: "),
+        (lambda: lemma_a3(0.0, 0.0, alphas=[1.0], c="x"), TypeError, "c: "),
+        (lambda: lemma_a3(0.0, 0.0, alphas=[math.nan], c=1.0), ValueError, "alphas: all"),
+        (lambda: lemma_a3(0.0, 0.0, alphas=[1.0, 0.0], c=1.0), ValueError, r"alphas: .*, got .*\(0\.0\) at t = 2$"),
+        (lambda: lemma_a3(0.0, 0.0, alphas=[1.0, 3.0], c=2.0), ValueError, r"alphas: .*, got .*\(6\.0\) at t = 2$"),
         (lambda: lemma_a5(table2(), ["x"], [0.0], lam=0.3), ValueError, "theta_t: "),
         (lambda: lemma_a5(table2(), [0.0], ["x"], lam=0.3), ValueError, "theta: "),
         (lambda: lemma_a5(table2(), [[0.0]] * 2, [[0.0]] * 3, lam=0.3), ValueError, r"theta: shape \(3, 1\) does not"),
@@ -358,17 +358,17 @@ def test_tolerance_of_a3() -> None:
     for a in steps:
         x, y = x + a / (1 + math.exp(c * x)), y + a / (1 + math.exp(c * y))
         error += U * (8 * a + (1 + c * a) * (abs(x) + abs(y)))
-    record = lemma_a3(1.5, -0.25, steps=steps, c=c)
+    record = lemma_a3(1.5, -0.25, alphas=steps, c=c)
     assert record.tolerance == pytest.approx(2 * error + 8 * U * 1.75, rel=1e-12, abs=0)
     # Negative steps with a negative c run the other way.
-    mirrored = lemma_a3(0.25, -1.5, steps=[-1.0, -2.5], c=-0.5)
+    mirrored = lemma_a3(0.25, -1.5, alphas=[-1.0, -2.5], c=-0.5)
     assert mirrored.attained == record.attained
     assert mirrored.tolerance == pytest.approx(record.tolerance, rel=1e-12, abs=0)
 
 
 def test_a3_far_out_is_finite() -> None:
     """Margins of either sign that exp cannot take: one run stays, the other moves by whole steps."""
-    record = lemma_a3(2000.0, -2000.0, steps=[1.0, 0.5], c=1.0)
+    record = lemma_a3(2000.0, -2000.0, alphas=[1.0, 0.5], c=1.0)
     assert record.attained == 4000.0 - 1.5
     assert record.bound == 4000.0 * 0.75 * 0.875
 

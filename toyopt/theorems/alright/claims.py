@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from toyopt import _check
+from toyopt._numbers import reads_numbers
 from toyopt.algorithms import InverseRootHorizon, LinearDecay, Schedule
 from toyopt.problem import Problem
 from toyopt.record import Record
@@ -26,6 +27,7 @@ from toyopt.theorems.expectation.paths import steps_of
 from toyopt.theorems.lemmas import noise_level
 
 
+@reads_numbers
 def alright_linear_decay(
     problem: Problem,
     *,
@@ -63,6 +65,7 @@ def alright_linear_decay(
     )
 
 
+@reads_numbers
 def alright_exact(
     problem: Problem,
     *,
@@ -117,6 +120,7 @@ def alright_exact(
     return tuple(out)
 
 
+@reads_numbers
 def alright_mean_step(
     problem: Problem,
     *,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import lambertw
 
 from toyopt import _check
+from toyopt._numbers import reads_numbers
 from toyopt.optimum import minimise
 from toyopt.problem import Problem
 from toyopt.record import Record
@@ -20,6 +21,7 @@ from toyopt.theorems.lemmas import noise_level
 _LARGEST = 2**1000  # beyond it T does not fit a float
 
 
+@reads_numbers
 def remark_42(
     problem: Problem,
     *,

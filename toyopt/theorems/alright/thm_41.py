@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.algorithms import InverseRootHorizon, Schedule
 from toyopt.optimum import minimise
 from toyopt.problem import Problem
@@ -28,6 +29,7 @@ from toyopt.theorems.expectation.paths import Expectation
 from toyopt.theorems.lemmas import noise_level, rounding
 
 
+@reads_numbers
 def thm_41(
     problem: Problem,
     *,
@@ -70,6 +72,7 @@ def thm_41(
     return log, exact
 
 
+@reads_numbers
 def thm_41_schedule(
     problem: Problem,
     *,

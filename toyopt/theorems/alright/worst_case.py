@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.problem import Problem
 from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import exact_bound, linear_decay_bound, positive, total, weights_of_steps
@@ -97,6 +98,7 @@ def resisting(alphas: ArrayLike, D: float, C: float) -> WorstCase:
     return WorstCase(C * np.eye(T), np.full(T, D / math.sqrt(T)), steps)
 
 
+@reads_numbers
 def last_iterate_is_exact(alphas: ArrayLike, D: float, C: float) -> Record:
     """Compute both sides of the exact worst case of the last iterate: `exact_bound` is attained.
 
@@ -119,30 +121,33 @@ def last_iterate_is_exact(alphas: ArrayLike, D: float, C: float) -> Record:
     )
 
 
-def zamani_glineur(R: float, B: float, N: int) -> Record:
-    """Compute both sides of Zamani and Glineur's rate for N step sizes R(N+1-k)/(B(N+1)^{3/2}): BR/√(N+1).
+@reads_numbers
+def zamani_glineur(D: float, C: float, T: int) -> Record:
+    """Compute both sides of Zamani and Glineur's rate for T-1 step sizes D(T-k)/(C T^{3/2}): DC/√T.
 
-    Kind: equal. Source: arXiv 2307.11134; docs/theory.md, A6.
-    Arguments: R > 0 the start's distance, B > 0 the gradients' bound, N >= 1 updates.
+    Kind: equal. Source: arXiv 2307.11134 (R = D, B = C, N = T-1); docs/theory.md, A6.
+    Arguments: D > 0 the start's distance, C > 0 the gradients' bound, T >= 2 iterates.
     Returns: a Record. Raises: ValueError or TypeError naming the argument.
     """
     from toyopt.algorithms import ZamaniGlineur
 
-    schedule = ZamaniGlineur(R, B, N)
-    case = worst_case(schedule.at(np.arange(1, N + 1)), R, B)
-    terms = linear_decay_bound(R, B, N + 1)
+    D, C = _check.real("D", D, above=0.0), _check.real("C", C, above=0.0)
+    T = _check.whole("T", T, low=2)
+    case = worst_case(ZamaniGlineur(D, C, T - 1).at(np.arange(1, T)), D, C)
+    terms = linear_decay_bound(D, C, T)
     return Record(
         claim="A",
-        statement="Zamani and Glineur's steps attain BR/√(N+1) in the worst case",
+        statement="Zamani and Glineur's steps attain DC/√T in the worst case",
         kind="equal",
         bound=total(terms),
-        attained=_gap_if_valid(case, case.gap, B),
+        attained=_gap_if_valid(case, case.gap, C),
         source="arXiv 2307.11134; docs/theory.md, A6",
         terms=terms,
-        tolerance=_tolerance(case, R, B),
+        tolerance=_tolerance(case, D, C),
     )
 
 
+@reads_numbers
 def no_schedule_is_better(alphas: ArrayLike, D: float, C: float) -> Record:
     """Compute both sides of the lower bound DC/√T, which some convex function attains for any step sizes.
 

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from toyopt._numbers import reads_numbers
 from toyopt.algorithms import InverseRootHorizon, LinearDecay, Schedule
 from toyopt.minimax import minimise_worst, optima, worst_gap
 from toyopt.record import Record
@@ -95,6 +96,7 @@ def _positive_distance(setting: MaxrightSetting) -> float:
     return setting.distance
 
 
+@reads_numbers
 def maxright_stale(setting: MaxrightSetting, k: int) -> tuple[Record, Record, Record]:
     """Compute both sides of claim M-stale: the cost of a gap evaluation only every k steps.
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.algorithms import InverseRootHorizon, Maxright, Schedule
 from toyopt.minimax import minimise_worst, optima, positive_weights, worst_gap
 from toyopt.optimum import ideal_point
@@ -35,7 +36,7 @@ class MaxrightSetting:
     alpha0: float
     theta_1: Array
     f_star: Array
-    comparator: Array
+    theta_star: Array
     seeds: tuple[int, ...] | None
 
     @property
@@ -47,16 +48,16 @@ class MaxrightSetting:
     def lowest(self) -> float:
         """Infimum inf F - F(theta*): 0 if theta* is a minimiser."""
         minimum = minimise_worst(self.problem, self.lam, self.f_star)
-        return min(minimum.lower - float(worst_gap(self.problem, self.lam, self.f_star, self.comparator)), 0.0)
+        return min(minimum.lower - float(worst_gap(self.problem, self.lam, self.f_star, self.theta_star)), 0.0)
 
     @property
     def distance(self) -> float:
         """Distance D = ‖theta_1 - theta*‖."""
-        return float(np.linalg.norm(self.theta_1 - self.comparator))
+        return float(np.linalg.norm(self.theta_1 - self.theta_star))
 
     def worst(self, theta: Array) -> Array:
         """Compute (runs,) F(theta) - F(theta*) for theta of shape (runs, d)."""
-        gaps = worst_gap(self.problem, self.lam, self.f_star, np.stack([*np.atleast_2d(theta), self.comparator]))
+        gaps = worst_gap(self.problem, self.lam, self.f_star, np.stack([*np.atleast_2d(theta), self.theta_star]))
         return np.asarray(gaps[:-1] - gaps[-1])
 
     def terms(self, of: str) -> dict[str, float]:
@@ -114,6 +115,7 @@ class MaxrightSetting:
         )
 
 
+@reads_numbers
 def maxright_setting(
     problem: Problem,
     lam: float | Sequence[float],
@@ -122,20 +124,20 @@ def maxright_setting(
     alpha0: float,
     theta_1: ArrayLike,
     f_star: ArrayLike | None = None,
-    comparator: ArrayLike | None = None,
+    theta_star: ArrayLike | None = None,
     seeds: Iterable[int] | None = None,
 ) -> MaxrightSetting:
-    """Check the arguments of all claims on MAXRIGHT and compute the omitted optima and comparator.
+    """Check the arguments of all claims on MAXRIGHT and compute the omitted optima and theta*.
 
     problem     any number of objectives
     lam         λ in (0, 1), or one positive weight an objective
     T           iterates, at least 2; alpha0 > 0: the step is alpha0/√T
     theta_1     (d,) the first iterate
     f_star      (n,) the optima f_i* of the gaps; None: the infima, by `ideal_point`
-    comparator  (d,) theta*; None: the minimiser of F nearest to theta_1
+    theta_star  (d,) theta*, any comparator; None: the minimiser of F nearest to theta_1
     seeds       None: full gradients; else one stochastic run for each
 
-    Raises ValueError or TypeError naming the argument; so too where F has no minimiser and no comparator is given.
+    Raises ValueError or TypeError naming the argument; so too where F has no minimiser and no theta_star is given.
     """
     weights = positive_weights(lam, len(problem))
     T, alpha0 = _check.whole("T", T, low=2), _check.real("alpha0", alpha0, above=0.0)
@@ -144,14 +146,14 @@ def maxright_setting(
     kept = None if seeds is None else tuple(_check.whole("seeds", s, low=0) for s in _check.items("seeds", seeds))
     if kept is not None and len(kept) == 0:
         raise ValueError("seeds: is empty, one run at least is needed")
-    if comparator is None:
+    if theta_star is None:
         worst = minimise_worst(problem, weights.tolist(), stars, near=start)
         if worst.theta is None:
             raise ValueError(
-                f"comparator: F has no minimiser here, only the infimum {worst.value:.6g}: give a comparator, got None"
+                f"theta_star: F has no minimiser here, only the infimum {worst.value:.6g}: give a comparator, got None"
             )
-        comparator = worst.theta
-    point = _point("comparator", comparator, problem.dim)
+        theta_star = worst.theta
+    point = _point("theta_star", theta_star, problem.dim)
     return MaxrightSetting(problem, tuple(weights.tolist()), T, alpha0, start, stars, point, kept)
 
 

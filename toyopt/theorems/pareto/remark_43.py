@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.minimax import minimise_worst, positive_weights
 from toyopt.optimum import minimise
 from toyopt.problem import Problem
@@ -20,6 +21,7 @@ from toyopt.theorems.lemmas import rounding
 _REMARK = "Remark 4.3 of arXiv 2410.15483v3; docs/theory.md, M8"
 
 
+@reads_numbers
 def pareto_optimal(
     problem: Problem, lam: float | Sequence[float], f_star: ArrayLike | None = None
 ) -> tuple[Record, Record]:
@@ -97,6 +99,7 @@ def _most_better(problem: Problem, theta: Array) -> float:
     return max([0.0] + [float(gain.sum()) for gain in improvements if gain.min() >= 0.0])
 
 
+@reads_numbers
 def optima_once(problem: Problem, lams: Sequence[float] | Sequence[Sequence[float]]) -> Record:
     """Compute both sides of Remark 4.3: the optima f_i* are computed once and serve every λ.
 

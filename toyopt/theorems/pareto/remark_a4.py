@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.algorithms import DPO, SFT, Constant, Sequential
 from toyopt.minimax import minimise_worst
 from toyopt.optimum import minimise
@@ -77,6 +78,7 @@ def conflict(problem: Problem) -> Record:
     )
 
 
+@reads_numbers
 def no_common_ground(problem: Problem, lam: float) -> tuple[Record, Record]:
     """Compute both sides of Remark A.4: under opposite gradients no θ is near both optima, nor is argmin f_Mix,λ.
 
@@ -134,10 +136,12 @@ def no_common_ground(problem: Problem, lam: float) -> tuple[Record, Record]:
     )
 
 
+@reads_numbers
 def same_input_is_worst(
-    angles: Sequence[float],
+    psi: float | Sequence[float],
     *,
-    steps: tuple[int, int],
+    T_DPO: int,
+    T_SFT: int,
     alpha: float,
     lam: float,
     theta_1: float,
@@ -153,7 +157,8 @@ def same_input_is_worst(
                positive at ψ = 0 alone
     Kind       upper, one record an angle
     Source     Remark A.4 of arXiv 2410.15483v3; docs/theory.md, M9 (by Lemma A.3)
-    Arguments  angles: the ψ; steps: updates in the DPO and the SFT phase; alpha, c > 0; lam in [0, 1]; theta_1 >= 0
+    Arguments  psi: one ψ or several, in radians; T_DPO, T_SFT >= 0: updates of the phases; alpha, c > 0; lam in [0, 1];
+               theta_1 >= 0
     Returns    one record an angle; "floor" among the terms is inf f_Mix,λ there, "bound" the value at ψ = 0
     Raises     ValueError or TypeError naming the argument
     """
@@ -162,10 +167,11 @@ def same_input_is_worst(
         raise ValueError(f"alpha: at most 4/c² = {4.0 / c**2:g} is needed for Lemma A.3, got {alpha!r}")
     start = np.array([_check.real("theta_1", theta_1, low=0.0), 0.0])
     reference = np.array([_check.real("theta_ref", theta_ref), 0.0])
-    each = [_check.real("angles", psi) for psi in _check.items("angles", angles)]
+    each = [_check.real("psi", one) for one in ([psi] if np.ndim(psi) == 0 else _check.items("psi", psi))]  # type: ignore[arg-type]
+    steps = (_check.whole("T_DPO", T_DPO, low=0), _check.whole("T_SFT", T_SFT, low=0))
 
-    def value_at(psi: float) -> float:
-        problem = _at_angle(psi, c, reference)
+    def value_at(angle: float) -> float:
+        problem = _at_angle(angle, c, reference)
         run = simulate(problem, Sequential(steps, (DPO, SFT)), Constant(alpha), theta0=start)
         return float(problem.f_mix(run.last[0], lam))
 
@@ -175,15 +181,15 @@ def same_input_is_worst(
     return tuple(
         Record(
             claim="A.4",
-            statement=f"f_Mix(θ_T) of Sequential at ψ = {psi:.4g} <= f_Mix(θ_T) with the same input, opposite labels",
+            statement=f"f_Mix(θ_T) of Sequential at ψ = {angle:.4g} <= f_Mix(θ_T) with the same input, opposite labels",
             kind="upper",
             bound=worst,
-            attained=value_at(psi),
+            attained=value_at(angle),
             source=_REMARK,
-            terms={"bound": worst, "floor": minimise(_at_angle(psi, c, reference), lam).value},
+            terms={"bound": worst, "floor": minimise(_at_angle(angle, c, reference), lam).value},
             tolerance=tolerance,
         )
-        for psi in each
+        for angle in each
     )
 
 

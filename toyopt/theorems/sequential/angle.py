@@ -14,6 +14,7 @@ import numpy as np
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.record import Record
 from toyopt.theorems.sequential.potential import envelope, softplus
 from toyopt.theorems.sequential.two_phases import TwoPhases
@@ -22,6 +23,7 @@ _U = 2.0**-53
 _SOURCE = "beyond the paper, docs/theory.md, S10"
 
 
+@reads_numbers
 def critical_angle(first: float = 1.0, second: float = 1.0) -> float:
     """Compute ψ* in (0, π/2] below which the gap diverges for T_1 = T^first, T_2 = T^second: second cos = first sin².
 
@@ -81,6 +83,7 @@ def law(run: TwoPhases, psi: float, start: float, T_1: int, T_2: int) -> float:
     return fixed + cos * math.log(run.eta * T_2) - sin**2 * math.log(run.eta * T_1)
 
 
+@reads_numbers
 def sequential_angle(
     *,
     psi: float,

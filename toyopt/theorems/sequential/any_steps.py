@@ -16,6 +16,7 @@ from scipy.special import expit
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.record import Record
 from toyopt.schedules import Constant, Cosine, InverseTime, Schedule, ZamaniGlineur
 from toyopt.theorems.sequential.potential import (
@@ -143,11 +144,12 @@ def shaped(name: str, alpha: float, total: float) -> Array:
     return np.concatenate([steps, np.full(more, missing / max(more, 1))])
 
 
+@reads_numbers
 def sequential_any_steps(
     *,
     lam: float,
-    dpo: ArrayLike,
-    sft: ArrayLike,
+    alphas_DPO: ArrayLike,
+    alphas_SFT: ArrayLike,
     c: float = 0.5,
     theta_ref: float = 5.0,
     theta_1: float | None = None,
@@ -162,12 +164,12 @@ def sequential_any_steps(
         over the last phase; μ = λ (DPO first) or 1-λ.
     Kind: lower, and upper twice. Source: beyond the paper, docs/theory.md, S8; Theorem 3.3 of arXiv 2410.15483v3 has a
         sequence of steps.
-    Arguments: lam in (0, 1); dpo, sft (T_DPO,) and (T_SFT,) the alpha_t of the phases, one at least in each; c,
-        theta_ref, theta_1 (None: theta_ref), order.
+    Arguments: lam in (0, 1); alphas_DPO (T_DPO,), alphas_SFT (T_SFT,) the alpha_t of the phases, one at least in each;
+        c, theta_ref, theta_1 (None: theta_ref), order.
     Returns: three Records. Raises: ValueError or TypeError naming the argument.
     """
-    steps = [_check.array(name, value, 1) for name, value in (("dpo", dpo), ("sft", sft))]
-    for name, own in zip(("dpo", "sft"), steps, strict=True):
+    steps = [_check.array(name, value, 1) for name, value in (("alphas_DPO", alphas_DPO), ("alphas_SFT", alphas_SFT))]
+    for name, own in zip(("alphas_DPO", "alphas_SFT"), steps, strict=True):
         if len(own) == 0 or not (own > 0).all():
             wrong = "no step" if len(own) == 0 else repr(float(own[~(own > 0)][0]))
             raise ValueError(f"{name}: one step at least and all of them positive are needed, got {wrong}")
@@ -200,6 +202,7 @@ def sequential_any_steps(
     )
 
 
+@reads_numbers
 def thm_33_any_steps(
     *,
     lam: tuple[float, float] = (0.01, 0.99),

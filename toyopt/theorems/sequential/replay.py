@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import expit
 
 from toyopt import _check
+from toyopt._numbers import reads_numbers
 from toyopt.examples import LowerBound
 from toyopt.optimum import lower_bound_minimiser
 from toyopt.record import Record
@@ -80,6 +81,7 @@ def follow(run: TwoPhases, p: float, first: int, second: int) -> tuple[float, fl
     return w, _U * (first + second) * (size + 8.0 * run.eta * (1.0 + size)) + 8 * _U * size
 
 
+@reads_numbers
 def sequential_replay(
     *,
     lam: float,

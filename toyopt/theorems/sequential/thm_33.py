@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toyopt import _check
+from toyopt._numbers import reads_numbers
 from toyopt.record import Record
 from toyopt.theorems.sequential.two_phases import Order, TwoPhases
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _SOURCE = "arXiv 2410.15483v3, Theorem 3.3"
 
 
+@reads_numbers
 def thm_33(
     *,
     lam: tuple[float, float] = (0.01, 0.99),

@@ -18,6 +18,7 @@ from scipy.special import expit
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt._numbers import reads_numbers
 from toyopt.examples import LowerBound
 from toyopt.optimum import lower_bound_minimiser
 from toyopt.record import Record
@@ -226,6 +227,7 @@ class TwoPhases:
         return np.asarray(_U * ((M + v) * (16 + M) + 8 * (M + N) + (N + end) * (16 + N)))
 
 
+@reads_numbers
 def theorem_s(
     *,
     lam: float,

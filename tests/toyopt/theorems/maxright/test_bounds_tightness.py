@@ -38,7 +38,7 @@ def test_the_best_iterate_attains_its_bound():
     problem, theta_1, alphas = loud(case)
     alpha0 = float(alphas[0]) * math.sqrt(T)
     setting = maxright_setting(
-        problem, 0.2, T=T, alpha0=alpha0, theta_1=theta_1, f_star=[0.0, 0.0], comparator=np.zeros(6)
+        problem, 0.2, T=T, alpha0=alpha0, theta_1=theta_1, f_star=[0.0, 0.0], theta_star=np.zeros(6)
     )
     best, _ = maxright_best_and_average(setting)
     assert best.verdict == "holds"
@@ -82,7 +82,7 @@ def test_the_average_iterate_attains_its_second_term():
     T, alpha0 = 400, 0.8
     alpha = alpha0 / math.sqrt(T)
     start = [0.001 * alpha * 3.0]
-    setting = maxright_setting(problem, 0.9, T=T, alpha0=alpha0, theta_1=start, f_star=f_star, comparator=start)
+    setting = maxright_setting(problem, 0.9, T=T, alpha0=alpha0, theta_1=start, f_star=f_star, theta_star=start)
     _, average = maxright_best_and_average(setting)
     assert average.verdict == "holds"
     assert average.bound == pytest.approx(0.9 * alpha * 9.0 / 2, rel=1e-12)
@@ -99,7 +99,7 @@ def test_the_average_cannot_have_the_best_iterates_constant():
     problem = Problem((gentle, steep))
     T, alpha0 = 900, 0.3
     setting = maxright_setting(
-        problem, 0.99, T=T, alpha0=alpha0, theta_1=[1e-3], f_star=[60.0, math.log(2.0)], comparator=[1e-3]
+        problem, 0.99, T=T, alpha0=alpha0, theta_1=[1e-3], f_star=[60.0, math.log(2.0)], theta_star=[1e-3]
     )
     best, average = maxright_best_and_average(setting)
     assert best.verdict == average.verdict == "holds"

@@ -59,7 +59,7 @@ def settings(draw, n_objectives=(2, 3)):
         alpha0=draw(st.sampled_from([0.03, 0.5, 5.0])),
         theta_1=start,
         f_star=ideal_point(problem) + draw(st.sampled_from([0.0, 0.4])) * rng.normal(size=n),
-        comparator=comparator,
+        theta_star=comparator,
     )
 
 
@@ -134,7 +134,7 @@ def test_the_run_with_estimates_compares_the_estimates():
 
 
 def test_scaled_steps_by_hand():
-    setting = maxright_setting(table2(), 0.3, T=3, alpha0=9.9, theta_1=[7.0], comparator=[3.0])
+    setting = maxright_setting(table2(), 0.3, T=3, alpha0=9.9, theta_1=[7.0], theta_star=[3.0])
     theta, slope = 7.0, 0.7 * 0.5  # L = max(0.3 C1, 0.7 C2), D = 4
     for t in (1, 2):
         f_dpo, f_sft = table2().values([theta])
@@ -175,7 +175,7 @@ def every_draw(setting, k):
 def test_expectations_over_every_draw_obey_the_bounds(seed, k):
     rng = np.random.default_rng(seed)
     problem = random_problem(rng, dim=2, n_dpo=3, n_sft=3, outputs=2)
-    setting = maxright_setting(problem, 0.2 + 0.2 * seed, T=5, alpha0=2.5, theta_1=[1.5, -2.0], comparator=[0.3, 0.2])
+    setting = maxright_setting(problem, 0.2 + 0.2 * seed, T=5, alpha0=2.5, theta_1=[1.5, -2.0], theta_star=[0.3, 0.2])
     price = bounds.staleness(setting.lam, setting.grad_bounds, alpha=2.5 / math.sqrt(5), k=k, T=5)
     best, average, last = every_draw(setting, k)
     assert best <= total(setting.terms("average")) + price.mean
@@ -192,7 +192,7 @@ def test_expectations_over_every_draw_obey_the_bounds(seed, k):
 @pytest.mark.oracle
 def test_stochastic_records_have_an_interval_and_agree_with_the_enumeration():
     problem = random_problem(np.random.default_rng(1), dim=2, n_dpo=3, n_sft=3, outputs=2)
-    shared = {"T": 5, "alpha0": 2.5, "theta_1": [1.5, -2.0], "comparator": [0.3, 0.2]}
+    shared = {"T": 5, "alpha0": 2.5, "theta_1": [1.5, -2.0], "theta_star": [0.3, 0.2]}
     setting = maxright_setting(problem, 0.4, **shared, seeds=range(4000))
     truth = every_draw(setting, 3)
     assert len(np.unique(setting.run(k=3).last[:, 0])) > 20  # the data are drawn
@@ -207,7 +207,7 @@ def test_stochastic_records_have_an_interval_and_agree_with_the_enumeration():
 
 
 def test_wrong_requests_are_named():
-    setting = maxright_setting(table2(), 0.3, T=5, alpha0=1.0, theta_1=[0.0], comparator=[0.0])
+    setting = maxright_setting(table2(), 0.3, T=5, alpha0=1.0, theta_1=[0.0], theta_star=[0.0])
     with pytest.raises(ValueError, match="bound: 'exact', 'harmonic' or 'linear decay' is needed, got 'best'"):
         maxright_last(setting, "best")
     with pytest.raises(ValueError, match="setting: linear decay needs D > 0, got D = 0"):
@@ -229,7 +229,7 @@ def setting(**changes: Any) -> MaxrightSetting:
             sft([[[0.0], [0.5]]], [0], name="sft"),
         )
     )
-    arguments = {"T": 5, "alpha0": 2.0, "theta_1": [7.0], "comparator": [2.0], "f_star": [0.25, -0.5]} | changes
+    arguments = {"T": 5, "alpha0": 2.0, "theta_1": [7.0], "theta_star": [2.0], "f_star": [0.25, -0.5]} | changes
     return maxright_setting(problem, arguments.pop("lam", 0.3), **arguments)
 
 
@@ -289,8 +289,8 @@ def test_an_unknown_bound_and_a_wrong_k_are_named():
         maxright_last(setting(), "x")
     for claim in (lambda s: maxright_last(s, "linear decay"), maxright_scaled):
         with pytest.raises(ValueError, match=r"^setting: linear decay needs D > 0, got D = 0\.0"):
-            claim(setting(comparator=[7.0]))
-        assert claim(setting(comparator=[6.5])).verdict == "holds"
+            claim(setting(theta_star=[7.0]))
+        assert claim(setting(theta_star=[6.5])).verdict == "holds"
     with pytest.raises(ValueError, match=r"^k: must be at least 1, got 0"):
         maxright_stale(setting(), 0)
     with pytest.raises(ValueError, match=r"^estimates: 2 optima are needed"):

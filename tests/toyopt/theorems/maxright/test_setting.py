@@ -37,7 +37,7 @@ from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
         ({"alpha0": 0.0}, "alpha0: must be more than 0, got 0.0"),
         ({"theta_1": [1.0, 2.0]}, "theta_1: length 1 is needed, got 2"),
         ({"f_star": [0.0]}, "f_star: 2 optima are needed"),
-        ({"comparator": [math.nan]}, "comparator: all entries must be finite"),
+        ({"theta_star": [math.nan]}, "theta_star: all entries must be finite"),
         ({"seeds": []}, "seeds: is empty"),
         ({"seeds": [-1]}, "seeds: must be at least 0, got -1"),
     ],
@@ -51,9 +51,9 @@ def test_wrong_settings_are_named(change, message):
 def test_a_missing_minimiser_asks_for_a_comparator():
     problem = LowerBound(1.0, 2.0).problem()
     agreeing = Problem((problem.objectives[0], dpo([[1.0]], [[0.0]], beta=1.0, theta_ref=[0.0], name="too")))
-    with pytest.raises(ValueError, match="comparator: F has no minimiser here, only the infimum 0"):
+    with pytest.raises(ValueError, match="theta_star: F has no minimiser here, only the infimum 0"):
         maxright_setting(agreeing, 0.3, T=5, alpha0=1.0, theta_1=[0.0])
-    assert maxright_last(maxright_setting(agreeing, 0.3, T=5, alpha0=1.0, theta_1=[0.0], comparator=[2.0])).verdict
+    assert maxright_last(maxright_setting(agreeing, 0.3, T=5, alpha0=1.0, theta_1=[0.0], theta_star=[2.0])).verdict
 
 
 def steep() -> Problem:
@@ -84,7 +84,7 @@ def setting(**changes: Any) -> MaxrightSetting:
             sft([[[0.0], [0.5]]], [0], name="sft"),
         )
     )
-    arguments = {"T": 5, "alpha0": 2.0, "theta_1": [7.0], "comparator": [2.0], "f_star": [0.25, -0.5]} | changes
+    arguments = {"T": 5, "alpha0": 2.0, "theta_1": [7.0], "theta_star": [2.0], "f_star": [0.25, -0.5]} | changes
     return maxright_setting(problem, arguments.pop("lam", 0.3), **arguments)
 
 
@@ -143,16 +143,16 @@ def test_the_interval_of_few_runs_is_the_range():
     assert lowest < -0.1
     assert s.lowest == pytest.approx(lowest, abs=1e-9)
     assert far.interval[0] == pytest.approx(lowest, abs=1e-9)
-    nearest = setting(comparator=None)
+    nearest = setting(theta_star=None)
     assert nearest.lowest == pytest.approx(0.0, abs=1e-9)
     assert nearest.lowest <= 0.0
-    assert dataclasses.replace(nearest, comparator=nearest.comparator + 1e-12).lowest <= 0.0
+    assert dataclasses.replace(nearest, theta_star=nearest.theta_star + 1e-12).lowest <= 0.0
 
 
 @pytest.mark.slow
 def test_the_interval_of_many_runs_is_empirical_bernstein():
     p = steep()
-    s = maxright_setting(p, 0.3, T=4, alpha0=0.05, theta_1=[0.3, -0.2], comparator=[0.0, 0.0], seeds=range(400))
+    s = maxright_setting(p, 0.3, T=4, alpha0=0.05, theta_1=[0.3, -0.2], theta_star=[0.0, 0.0], seeds=range(400))
     last = maxright_last(s)
     values = s.worst(s.run().last)
     run = simulate(
@@ -181,7 +181,7 @@ def test_the_interval_of_many_runs_is_empirical_bernstein():
 def test_the_setting_has_the_given_values():
     s = setting(seeds=[4, 9])
     assert (s.lam, s.T, s.alpha0, s.seeds, s.distance) == ((0.3, 0.7), 5, 2.0, (4, 9), 5.0)
-    assert (s.theta_1.tolist(), s.comparator.tolist(), s.f_star.tolist()) == ([7.0], [2.0], [0.25, -0.5])
+    assert (s.theta_1.tolist(), s.theta_star.tolist(), s.f_star.tolist()) == ([7.0], [2.0], [0.25, -0.5])
     assert s.grad_bounds.tolist() == [1.5, 0.5]
     assert setting(f_star=None).f_star.tolist() == [0.0, 0.0]
     assert setting(T=2, seeds=[0]).T == 2
@@ -199,11 +199,11 @@ def test_the_setting_has_the_given_values():
         )
     )
     found = maxright_setting(flat, 0.3, T=3, alpha0=1.0, theta_1=[1.0, 7.0], f_star=[0.3, 0.0])
-    assert found.comparator[1] == pytest.approx(7.0)
-    level = worst_gap(flat, 0.3, [0.3, 0.0], found.comparator)
+    assert found.theta_star[1] == pytest.approx(7.0)
+    level = worst_gap(flat, 0.3, [0.3, 0.0], found.theta_star)
     assert level == pytest.approx(minimise_worst(flat, 0.3, [0.3, 0.0]).value, rel=1e-9)
-    assert found.comparator[0] != pytest.approx(
-        maxright_setting(flat, 0.3, T=3, alpha0=1.0, theta_1=[1.0, 7.0]).comparator[0], abs=1e-3
+    assert found.theta_star[0] != pytest.approx(
+        maxright_setting(flat, 0.3, T=3, alpha0=1.0, theta_1=[1.0, 7.0]).theta_star[0], abs=1e-3
     )
 
 
@@ -212,13 +212,13 @@ def test_the_setting_has_the_given_values():
     [
         ({"lam": 0.0}, ValueError, "lam: every weight must be positive"),
         ({"T": 1}, ValueError, "T: must be at least 2, got 1"),
-        ({"T": 2.0}, TypeError, "T: "),
+        ({"T": 2.5}, TypeError, "T: "),
         ({"alpha0": 0.0}, ValueError, "alpha0: must be more than 0, got 0.0"),
         ({"alpha0": "x"}, TypeError, "alpha0: "),
         ({"theta_1": ["x"]}, ValueError, "theta_1: not an array"),
         ({"theta_1": [1.0, 2.0]}, ValueError, "theta_1: length 1 is needed, got 2"),
         ({"f_star": [0.0]}, ValueError, "f_star: 2 optima are needed"),
-        ({"comparator": [1.0, 2.0]}, ValueError, "comparator: length 1 is needed, got 2"),
+        ({"theta_star": [1.0, 2.0]}, ValueError, "theta_star: length 1 is needed, got 2"),
         ({"seeds": []}, ValueError, "seeds: is empty"),
         ({"seeds": 3}, TypeError, "seeds: a sequence is needed, got 3"),
         ({"seeds": [1.5]}, TypeError, "seeds: "),

@@ -88,13 +88,15 @@ def test_both_objectives_pay(lam, beta, winner, theta_ref):
     theta_1=st.floats(0.0, 6.0),
 )
 def test_the_same_input_is_the_worst_for_sequential(psi, steps, alpha, lam, theta_1):
-    record, itself = same_input_is_worst([psi, 0.0], steps=steps, alpha=alpha, lam=lam, theta_1=theta_1)
+    record, itself = same_input_is_worst(
+        [psi, 0.0], T_DPO=steps[0], T_SFT=steps[1], alpha=alpha, lam=lam, theta_1=theta_1
+    )
     assert record.verdict == "holds", str(record)
     assert itself.attained == itself.bound
 
 
 def test_only_opposite_pulls_leave_a_floor():
-    away, itself = same_input_is_worst([0.02, 0.0], steps=(10, 1000), alpha=1.0, lam=0.4, theta_1=1.0)
+    away, itself = same_input_is_worst([0.02, 0.0], T_DPO=10, T_SFT=1000, alpha=1.0, lam=0.4, theta_1=1.0)
     assert away.terms["floor"] == 0.0
     assert itself.terms["floor"] > 1.0
     # So the gap to inf f_Mix is not largest there, the value is: a floor of 0 leaves more of it.
@@ -113,11 +115,11 @@ def test_only_opposite_pulls_leave_a_floor():
         (lambda: same_input([1.0], [1.0], theta_ref=[0.0]), "loser: a feature other than the winner's"),
         (lambda: same_input([1.0], [0.0], theta_ref=[0.0], demonstrated="x"), "demonstrated: 'loser' or 'winner'"),
         (
-            lambda: same_input_is_worst([0.1], steps=(1, 1), alpha=17.0, lam=0.5, theta_1=1.0),
+            lambda: same_input_is_worst([0.1], T_DPO=1, T_SFT=1, alpha=17.0, lam=0.5, theta_1=1.0),
             "alpha: at most 4/c² = 16 is needed for Lemma A.3, got 17.0",
         ),
         (
-            lambda: same_input_is_worst([0.1], steps=(1, 1), alpha=1.0, lam=0.5, theta_1=-1.0),
+            lambda: same_input_is_worst([0.1], T_DPO=1, T_SFT=1, alpha=1.0, lam=0.5, theta_1=-1.0),
             "theta_1: must be at least 0, got -1.0",
         ),
     ],
@@ -129,7 +131,9 @@ def test_wrong_input_is_named(call, message):
 
 def test_the_family_is_the_same_input_at_psi_0():
     steps, alpha, lam = (7, 50), 1.3, 0.35
-    (record,) = same_input_is_worst([0.0], steps=steps, alpha=alpha, lam=lam, theta_1=2.0, c=0.7, theta_ref=1.5)
+    (record,) = same_input_is_worst(
+        [0.0], T_DPO=steps[0], T_SFT=steps[1], alpha=alpha, lam=lam, theta_1=2.0, c=0.7, theta_ref=1.5
+    )
     theta, c = 2.0, 0.7
     for _ in range(7):
         theta += alpha * c / (1 + math.exp(c * (theta - 1.5)))
@@ -245,7 +249,7 @@ def test_what_counts_as_opposite(off, accepted):
         no_common_ground(rows([1.0, 0.0], [1.0, 0.0]), 0.5)
 
 
-FAMILY = {"steps": (3, 4), "alpha": 1.5, "lam": 0.3, "theta_1": 1.0, "c": 0.8, "theta_ref": 2.0}
+FAMILY = {"T_DPO": 3, "T_SFT": 4, "alpha": 1.5, "lam": 0.3, "theta_1": 1.0, "c": 0.8, "theta_ref": 2.0}
 
 
 def test_the_family_by_hand():
@@ -302,9 +306,14 @@ def test_the_edges_of_the_family_are_inside():
         (lambda: same_input_is_worst([0.1], **FAMILY | {"alpha": 6.5}), ValueError, "alpha: at most 4/c² = 6.25 is"),
         (lambda: same_input_is_worst([0.1], **FAMILY | {"theta_1": -1.0}), ValueError, "theta_1: must be at least 0"),
         (lambda: same_input_is_worst([0.1], **FAMILY | {"theta_ref": "x"}), TypeError, "theta_ref: "),
-        (lambda: same_input_is_worst(["x"], **FAMILY), TypeError, "angles: a real number is needed, got 'x'"),
-        (lambda: same_input_is_worst([math.inf], **FAMILY), ValueError, "angles: "),
-        (lambda: same_input_is_worst(0.1, **FAMILY), TypeError, "angles: a sequence is needed, got 0.1"),
+        (lambda: same_input_is_worst(["x"], **FAMILY), TypeError, "psi: a real number is needed, got 'x'"),
+        (lambda: same_input_is_worst([math.inf], **FAMILY), ValueError, "psi: "),
+        (lambda: same_input_is_worst(["x"], **FAMILY | {"T_DPO": 1.5}), TypeError, "psi: a real"),
+        (
+            lambda: same_input_is_worst(0.1, **FAMILY | {"T_DPO": 1.5}),
+            TypeError,
+            "T_DPO: a whole number is needed, got 1.5",
+        ),
     ],
 )
 def test_a_message_names_the_argument(call, error, words):

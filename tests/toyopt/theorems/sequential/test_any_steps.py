@@ -52,7 +52,7 @@ def test_any_run_is_enclosed_by_the_sums_of_its_steps(
     theta = plain(run, dpo, sft)
     assert float(run.theta(w)) == pytest.approx(theta, abs=1e-11 * (1.0 + abs(theta)) + rounding)
     lower, upper, limit = sequential_any_steps(
-        lam=lam, dpo=dpo, sft=sft, c=c, theta_ref=theta_ref, theta_1=theta_1, order=order
+        lam=lam, alphas_DPO=dpo, alphas_SFT=sft, c=c, theta_ref=theta_ref, theta_1=theta_1, order=order
     )
     assert [r.verdict for r in (lower, upper, limit)] == ["holds"] * 3, (lower, upper, limit)
     assert lower.attained == pytest.approx(float(run.gap(lam, w)), rel=1e-12, abs=1e-12)
@@ -62,7 +62,7 @@ def test_the_law_for_five_schedules() -> None:
     """10^5 steps each: λ log(c²Σα) + λcθ_ref - f*, in closed form for λ = 1/2: f* = log(1 + e^{x/2})."""
     for name in SCHEDULES:
         steps = steps_of_shape(name, 1.0, 100_000)
-        gap = sequential_any_steps(lam=0.5, dpo=steps, sft=steps)[0].attained
+        gap = sequential_any_steps(lam=0.5, alphas_DPO=steps, alphas_SFT=steps)[0].attained
         total = 0.25 * float(steps.sum())
         law = 0.5 * math.log(total) + 0.5 * 2.5 - math.log1p(math.exp(1.25))
         assert abs(gap - law) < (0.5 if name == "1/t" else 2.0 * math.log(total) / total), name
@@ -74,14 +74,14 @@ def test_known_values() -> None:
     """Two independent programs: 5.61601 for the cosine and 3.194 for 4/√T at T = 10^6."""
     for name, value, law in (("cosine", 5.61601, 5.61611), ("α0/√T", 3.194, 3.202)):
         steps = steps_of_shape(name, 1.0, 10**6)
-        lower, _, limit = sequential_any_steps(lam=0.5, dpo=steps, sft=steps)
+        lower, _, limit = sequential_any_steps(lam=0.5, alphas_DPO=steps, alphas_SFT=steps)
         assert lower.attained == pytest.approx(value, abs=10.0 ** -(len(str(value)) - 2) * 0.6)
         assert lower.attained + limit.attained == pytest.approx(law, abs=10.0 ** -(len(str(law)) - 2) * 0.6)
 
 
 def test_a_constant_step_is_theorem_s() -> None:
     steps = np.full(5_000, 1.0)
-    lower, upper, limit = sequential_any_steps(lam=0.3, dpo=steps, sft=steps)
+    lower, upper, limit = sequential_any_steps(lam=0.3, alphas_DPO=steps, alphas_SFT=steps)
     low, high, _ = theorem_s(lam=0.3, T_DPO=5_000, T_SFT=5_000)
     assert lower.attained == pytest.approx(low.attained, rel=1e-13)
     assert lower.bound <= low.bound + 1e-12  # what knows that the step is constant encloses better
@@ -92,7 +92,7 @@ def test_a_constant_step_is_theorem_s() -> None:
 def test_another_total_is_caught() -> None:
     """The sum without c², the number of steps times c², half of the sum or a tenth less of it: none is the law's."""
     steps = steps_of_shape("cosine", 1.0, 20_000)
-    lower, _, limit = sequential_any_steps(lam=0.5, dpo=steps, sft=steps)
+    lower, _, limit = sequential_any_steps(lam=0.5, alphas_DPO=steps, alphas_SFT=steps)
     offset = 0.5 * 2.5 - math.log1p(math.exp(1.25))
     total = 0.25 * float(steps.sum())
     for factor, verdict in ((1.0, "holds"), (4.0, "fails"), (2.0, "fails"), (0.5, "fails"), (0.9, "fails")):
@@ -146,13 +146,13 @@ def test_a_shape_has_the_sum_and_no_step_above_the_largest(name: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"dpo": []}, "dpo: "),
-        ({"sft": [1.0, 0.0]}, "sft: one step at least and all of them positive are needed, got 0.0"),
-        ({"sft": [17.0]}, "alpha: must keep 0 < c² alpha <= 4, got 17.0"),
+        ({"alphas_DPO": []}, "alphas_DPO: "),
+        ({"alphas_SFT": [1.0, 0.0]}, "alphas_SFT: one step at least and all of them positive are needed, got 0.0"),
+        ({"alphas_SFT": [17.0]}, "alpha: must keep 0 < c² alpha <= 4, got 17.0"),
         ({"lam": 1.0}, "lam: .*1.0"),
         ({"order": "both"}, "order: .*'both'"),
     ],
 )
 def test_a_wrong_argument_is_named(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=f"^{words}"):
-        sequential_any_steps(**({"lam": 0.5, "dpo": [1.0], "sft": [1.0]} | wrong))
+        sequential_any_steps(**({"lam": 0.5, "alphas_DPO": [1.0], "alphas_SFT": [1.0]} | wrong))

@@ -265,7 +265,7 @@ def test_runs_too_long_to_follow_are_open() -> None:
         (lambda: theorem_s(lam=1.0, T_DPO=1, T_SFT=1), ValueError, "lam: .*1.0"),
         (lambda: theorem_s(lam=0.5, T_DPO=1, T_SFT=0), ValueError, "T_SFT: .*0"),
         (lambda: theorem_s(lam=0.5, T_DPO=0, T_SFT=1, order="sft-first"), ValueError, "T_DPO: .*0"),
-        (lambda: theorem_s(lam=0.5, T_DPO=1.0, T_SFT=1), TypeError, "T_DPO: .*1.0"),  # type: ignore[arg-type]
+        (lambda: theorem_s(lam=0.5, T_DPO=1.5, T_SFT=1), TypeError, "T_DPO: .*1.5"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_input(call: Callable[[], object], error: type[Exception], words: str) -> None:
@@ -318,7 +318,7 @@ def run(order: str = "dpo-first") -> TwoPhases:
         (lambda: run().lower_end(1.0), TypeError, "T0: "),
         (lambda: theorem_s(lam=0.3, T_DPO=-1, T_SFT=1), ValueError, "T_DPO: must be at least 0, got -1"),
         (lambda: theorem_s(lam=0.3, T_DPO=1, T_SFT=-1), ValueError, "T_SFT: must be at least 0, got -1"),
-        (lambda: theorem_s(lam=0.3, T_DPO=1, T_SFT=1.0), TypeError, "T_SFT: "),
+        (lambda: theorem_s(lam=0.3, T_DPO=1, T_SFT=1.5), TypeError, "T_SFT: "),
     ],
 )
 def test_a_message_names_the_argument(call: Callable[[], object], error: type[Exception], words: str) -> None:
