@@ -31,7 +31,7 @@ reproduce: $(VENV)/.made  ## regenerate every figure and table into $(OUT)/
 test: $(VENV)/.made  ## run the tests; ARGS='-m "not slow"' runs the fast ones
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-test-deep: $(VENV)/.made  ## run the tests with ten times as many random problems
+test-deep: $(VENV)/.made  ## run the tests with many more random problems and all architectures
 	@HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.made  ## check style, docstrings, formatting and types

@@ -20,7 +20,7 @@ for _name, _value in {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
 # No example database: xdist's workers would write to one at the same time, and a failure that it replays on one
 # machine would not be seen on another. The first call of a test may compile the simulator's loop, so no deadline.
 _COMMON = settings(database=None, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", parent=_COMMON, max_examples=20, derandomize=True)
+settings.register_profile("quick", parent=_COMMON, max_examples=14, derandomize=True)
 settings.register_profile("deep", parent=_COMMON, max_examples=200, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

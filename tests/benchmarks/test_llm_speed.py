@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from benchmarks import llm_ours, llm_speed  # noqa: E402
 from benchmarks.llm_rows import TINY  # noqa: E402
+from benchmarks.timing import Row  # noqa: E402
 from toyopt.algorithms import SFT, Maxright  # noqa: E402
 
 SHAPE = {"tiny": TINY}
@@ -25,6 +29,15 @@ def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("gc.unfreeze", lambda: None)  # to collect imported libraries takes longer than all turns
     turns = llm_speed.turns
     monkeypatch.setattr(llm_speed, "turns", lambda *args, **options: turns(*args, **{**options, "warm": False}))
+    operations, counted = llm_speed.operations, list[str]()
+
+    def once(name: str, calls: Mapping[str, Callable[[], Any]], bars: Mapping[str, float]) -> Row:
+        """Count the operations of the first comparison alone: it makes the calls again that were timed."""
+        counted.append(name)
+        given = calls if len(counted) == 1 else {label: lambda: llm_ours.Turn(1.0, 1.0, 1, {SFT: 1}) for label in calls}
+        return operations(name, given, bars)
+
+    monkeypatch.setattr(llm_speed, "operations", once)
     rows = llm_speed.sft(SHAPE, 1) + llm_speed.dpo(SHAPE, 1) + llm_speed.authors(SHAPE, 1) + llm_speed.methods(TINY, 1)
     names = [label for row in rows for label in row.times]
     assert {
@@ -36,6 +49,8 @@ def test_all_sides_of_every_comparison_run(monkeypatch: pytest.MonkeyPatch) -> N
         "MAXRIGHT k=10, f* lowest, gap_rows 1/8 of the batch",
         "Sequential",
     } < set(names)
+    assert len(counted) == 7
+    rows = [row for row in rows if row.name not in [f"{name}, operations" for name in counted[1:]]]
     assert all(np.all(t > 0.0) for row in rows for t in row.times.values())
     assert any(row.bars for row in rows)
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from support.depth import DEEP
 from support.made_up_runs import MadeUpRuns, bar, data_of
 
 from figures.analysis import seeds
@@ -14,13 +15,16 @@ from figures.artefact import Request
 from figures.artefacts import cost, fig1, fig3, fig4, fig7, fig8
 
 ALL = (fig1, fig3, fig4, fig7, fig8, cost)
+# The smallest scale and one of the two others by turns; `make test-deep` takes all three.
+SCALES = [
+    (scale, module)
+    for i, module in enumerate(ALL)
+    for scale in (("smoke", "embedded", "paper") if DEEP else ("smoke", ("embedded", "paper")[i % 2]))
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ALL)
-@pytest.mark.parametrize(
-    "scale", ["smoke", pytest.param("embedded", marks=pytest.mark.slow), pytest.param("paper", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("scale", "module"), SCALES)
 def test_data_of_every_scale_are_sound_and_drawn(module, scale, monkeypatch):
     MadeUpRuns(monkeypatch)
     parameters = module.parameters(Request(scale=scale))

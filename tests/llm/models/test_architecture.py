@@ -208,7 +208,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ran(base: Path, folder: Path, **changes: Any) -> Any:
-    asked = config(model=str(base), out=str(folder / "run"), cache=str(folder / "cache"), **changes)
+    asked = config(model=str(base), out=str(folder / "run"), cache=str(base.with_name("cache")), **changes)
     return asked, train(asked, sft=tiny.sft_rows(20), preference=tiny.preference_rows(16), quiet=True)
 
 

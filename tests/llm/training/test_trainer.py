@@ -32,7 +32,7 @@ def config(folder: Path, **changes: Any) -> TrainConfig:
     """Batches of 5 SFT rows and of 3 pairs, so that a batch tells its objective; nothing held out."""
     options: dict[str, Any] = {
         "model": "tiny", "sft": "rows", "preference": "rows", "out": str(folder / "run"),
-        "cache": str(folder / "cache"), "steps": STEPS, "lam": 0.3, "lr": 2e-2, "lora_rank": 2,
+        "cache": str(folder.parent / "cache"), "steps": STEPS, "lam": 0.3, "lr": 2e-2, "lora_rank": 2,
         "batch_sft": 5, "batch_preference": 3, "held_out": 0.0, "save_every": 10**6,
         "seed": SEED, "device": "cpu", "max_length": 64,
     }  # fmt: skip

@@ -19,10 +19,10 @@ from toyopt.symbolic.definitions import Softmax, sigma
 
 @pytest.mark.slow
 def test_problem_agrees_with_the_derivations_on_random_rational_problems():
-    agreement = against_problem(problems=2, seed=3)
-    assert agreement.problems == 12
+    agreement = against_problem(problems=1, seed=3)
+    assert agreement.problems == 6
     assert agreement.holds, agreement
-    assert agreement == against_problem(problems=2, seed=3)
+    assert agreement == against_problem(problems=1, seed=3)
     assert not dataclasses.replace(agreement, grad=math.nan).holds
     assert not dataclasses.replace(agreement, hess=2e-13).holds
     with pytest.raises(ValueError, match="problems"):
