@@ -29,6 +29,7 @@ os.fsync = lambda _: None
 
 _MANY = 50  # modules: what transformers, peft and the like import when they are first used
 _frozen = 0  # modules that were loaded at the last freeze
+_file = ""  # of the last test
 
 
 def _freeze() -> None:
@@ -42,12 +43,15 @@ def _freeze() -> None:
 def pytest_collection_finish() -> None:
     """Begin to collect garbage, which the imported libraries are not."""
     gc.enable()
+    gc.set_threshold(20_000, 10, 10)  # tests make many objects and little garbage in cycles
     _freeze()
     if forks := sys.modules.get("support.forks"):  # a test starts processes of runs
         forks.prepare()
 
 
-def pytest_runtest_logfinish() -> None:
-    """Freeze again after a test that imported a library."""
-    if len(sys.modules) > _frozen + _MANY:  # asking the collector how much is frozen walks all of it
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """Freeze again after the first test of a file, which leaves caches, and after a test that imported a library."""
+    global _file
+    before, _file = _file, nodeid.partition("::")[0]
+    if _file != before or len(sys.modules) > _frozen + _MANY:  # to ask the collector what is frozen walks all of it
         _freeze()

@@ -76,7 +76,9 @@ def test_more_rows_than_there_are(run: Result) -> None:
 
 
 @pytest.mark.slow
-def test_as_a_measure(run: Result) -> None:
+def test_as_a_measure(run: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"products": 6}  # a third
+    monkeypatch.setattr("llm.evaluation.curvature.CurvatureConfig", lambda **own: CurvatureConfig(**{**own, **few}))
     found = measure(run.folder)
     assert {"rows", "negative_share_dpo", "negative_share_sft", "rows_used"} <= set(found)
     assert json.loads(json.dumps(found)) == found
