@@ -28,6 +28,8 @@ REGISTRY: Mapping[str, str] = {
     "baselines": "figures.artefacts.baselines",
     "cost": "figures.artefacts.cost",
     "thm33": "figures.artefacts.thm33",
+    "replay": "figures.artefacts.replay",
+    "angle": "figures.artefacts.angle",
     "thm41": "figures.artefacts.thm41",
     "maxright": "figures.artefacts.maxright",
     "pareto": "figures.artefacts.pareto",

@@ -34,6 +34,8 @@ FEW_LAMS = {"smoke": [0.5], "embedded": [0.25, 0.5, 0.75], "paper": [0.25, 0.5, 
 KS = {"smoke": [1, 10, 30], "embedded": [1, 10, 30, 75], "paper": [1, 10, 100, 1000]}
 BLOCKS = {"smoke": [10], "embedded": [5, 25]}  # number of consecutive steps that share one draw of ALRIGHT, besides 1
 
+REPLAY_SHARES = {"smoke": [0.05, 0.2], "embedded": [0.01, 0.05, 0.2]}  # of the second stage; 0.05 is in `others`, too
+
 
 def seeds(request: Request) -> list[int]:
     """Return the training seeds: consecutive integers, as many as requested or as usual at the scale."""
@@ -138,6 +140,14 @@ def others(request: Request) -> dict[str, Spec]:
         "replay": grid(request, ["replay"], lams=[0.5], orders=["dpo-sft"], replay=0.05, **common),
         "sft_first": grid(request, ["sequential"], lams=[0.5], orders=["sft-dpo"], **common),
     }
+
+
+def replayed(request: Request) -> dict[str, Spec]:
+    """Return the grids of Sequential and of Replay with several shares, named by the share; λ = 1/2, DPO first."""
+    request = _embedded(request)
+    shared: Spec = {"lams": [0.5], "orders": ["dpo-sft"]}
+    grids = {f"{p:g}": grid(request, ["replay"], replay=p, **shared) for p in REPLAY_SHARES[request.scale]}
+    return {"0": grid(request, ["sequential"], **shared)} | grids
 
 
 def conflict(request: Request) -> dict[str, Spec]:

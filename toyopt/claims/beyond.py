@@ -173,6 +173,7 @@ BEYOND: dict[str, Claim] = {
         "S9. How much replay is enough",
         at=at.replay,
         short="replay",
+        figure="replay",
     ),
     "S-angle": Claim(
         "Sequential forgets λ max(cos ψ - sin² ψ, 0) log T where the pulls are at the angle ψ to opposite ones",
@@ -180,6 +181,7 @@ BEYOND: dict[str, Claim] = {
         "S10. The critical angle",
         at=at.angle,
         short="angle",
+        figure="angle",
     ),
     "M": Claim(
         "MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)",

@@ -20,6 +20,7 @@ def test_every_specification_is_a_grid_with_its_seeds(scale: Any) -> None:
         sweeps.one_lam(request),
         sweeps.others(request),
         sweeps.conflict(request),
+        sweeps.replayed(request),
     ]
     specs += [sweeps.sensitivity(request), sweeps.curved(request), sweeps.encoder_decoder(request)]
     for spec in (s for found in specs for s in found.values()):
