@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llm.common.arguments import parse
+from llm.common.processes import INTERRUPTED
 from llm.config import TrainConfig, config_from
 from llm.presets import PRESETS
 from llm.training.errors import InterruptedRunError, StoppedRunError
@@ -104,19 +105,19 @@ def _optima(argv: list[str]) -> None:
 
 
 def _check(argv: list[str]) -> int:
-    config = config_from(argv, "check", "Compare the trainer with transformers, PEFT and the tokenizer on a model.")
-    from rich.console import Console
+    from llm.evaluation.check import CheckConfig, check
+    from llm.evaluation.conformance.report import Report
 
-    from llm.evaluation.check import check, table
-
-    findings = check(config)
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table(findings))
-    wrong = sum(finding.holds is False for finding in findings)
-    console.print(f"{wrong} of {len(findings)} statements do not hold" if wrong else "every statement holds")
-    return 1 if wrong else 0
+    text = "Compare the trainer with transformers, PEFT and the tokenizer on a model."
+    config = config_from(argv, "check", text, kind=CheckConfig)
+    with Report() as report:
+        try:
+            check(config, report=report)
+        except KeyboardInterrupt:
+            report.close(interrupted=True)
+            return INTERRUPTED
+        report.close()
+    return 1 if any(finding.holds is False for finding in report.findings) else 0
 
 
 def _evaluate(argv: list[str]) -> None:

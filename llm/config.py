@@ -175,8 +175,11 @@ def configure(preset: str, values: dict[str, Any], origin: str) -> dict[str, Any
     return {**(PRESETS[preset] if preset else {}), **_known(values, origin)}
 
 
-def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
-    """Return the configuration of defaults, --preset, --config, and the options in `argv`."""
+def config_from(argv: list[str], command: str, description: str, kind: type[TrainConfig] = TrainConfig) -> TrainConfig:
+    """Return the configuration of defaults, --preset, --config, and the options in `argv`.
+
+    kind  a subclass for commands with options of their own, which a file cannot set
+    """
     preset, argv = take_option(argv, "--preset")
     file, argv = take_option(argv, "--config")
     values = read(file) if file else {}
@@ -188,7 +191,7 @@ def config_from(argv: list[str], command: str, description: str) -> TrainConfig:
     names = ", ".join(PRESETS)
     more = f"--preset NAME: one of {names} (default: embedded, if no --model is given).\n"
     text = f"{description}\n\n{more}--config FILE: options from TOML or YAML."
-    return parse(TrainConfig, argv, command, text, default=default)  # type: ignore[no-any-return]
+    return parse(kind, argv, command, text, default=default)  # type: ignore[no-any-return]
 
 
 def _known(values: dict[str, Any], origin: str) -> dict[str, Any]:

@@ -1,78 +1,111 @@
 """A check of the trainer on a model and its sets: `python -m llm check`, with the options of `train`.
 
-The numbers of the trainer are compared with those of transformers, PEFT and the tokenizer on a few rows: the shortest
-and longest of the given sets, or rows made of the tokenizer's own words, longer than every window and context of the
-model as far as `max_length` allows.
+The numbers of the trainer are compared with those of transformers, PEFT and the tokenizer on a few rows: of the given
+sets, or made of the tokenizer's own words. They are shorter and longer than every window and context of the model, as
+far as `max_length` and the sets allow, and no longer than that takes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 
+from llm.common.arguments import Range
 from llm.common.processes import stop_requested
-from llm.common.progress import Line
 from llm.config import TrainConfig
 from llm.evaluation.conformance.finding import Finding, compared, stated
 from toyopt.algorithms import DPO
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from llm.data.rows import Kind
     from llm.evaluation.conformance.forward import Subject
+    from llm.evaluation.conformance.report import Report
     from llm.training.inputs import Inputs
 
-ROWS = 6  # rows of each set
+PartName = Literal["tokens", "forward", "start", "generation", "adapter", "bf16"]
+PARTS: tuple[str, ...] = get_args(PartName)
+# Part -> the name that is shown, if it is another.
+TITLES = {"forward": "forward passes"}
+Check = Callable[[], Iterable[Finding]]
 
 
-def check(config: TrainConfig, *, quiet: bool = False, **given: Any) -> list[Finding]:
+@dataclass(frozen=True)
+class CheckConfig(TrainConfig):
+    """Options of `check`: those of a run, and how much is checked."""
+
+    rows: Annotated[int, Range(low=2)] = 4
+    """Rows of each set on which numbers are compared; 2: the shortest and the longest."""
+    parts: tuple[PartName, ...] = ()
+    """Parts to check, of tokens, forward, start, generation, adapter and bf16; empty: all."""
+
+
+def check(config: TrainConfig, *, report: Report | None = None, **given: Any) -> list[Finding]:
     """Return findings on log-probabilities, losses, gradients, tokens, adapters and generation.
 
-    config  the options of a run; sets that it does not name, nor `given` has, are made of the tokenizer's words
+    config  the options of a run or a `CheckConfig`; sets that it does not name, nor `given` has, are made of the
+            tokenizer's words
+    report  is told every part as it begins, and every finding as it is made
     given   inputs in memory, as `llm.train` takes them
 
-    Raises ValueError, TypeError or FileNotFoundError, in one line, for wrong input.
+    Raises ValueError, TypeError or FileNotFoundError, in one line, for wrong input, and KeyboardInterrupt on Ctrl-C.
     """
     from llm.training.inputs import GivenInputs, open_inputs
 
+    options = config if isinstance(config, CheckConfig) else CheckConfig(**config.as_dict())
     config = dataclasses.replace(config, held_out=0.0, batch_sft=1, batch_preference=1, steps=1, gap_rows=0)
     given = _with_made_sets(config, given)
     findings: list[Finding] = []
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        stop_requested() as stop,
-        open_inputs(config, GivenInputs(**given), quiet=True, stop=stop) as inputs,
-        Line("check", active=not quiet) as line,
-    ):
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        with stop_requested() as stop:
+            inputs = stack.enter_context(open_inputs(config, GivenInputs(**given), quiet=True, stop=stop))
+        if stop():
+            raise KeyboardInterrupt
         inputs.check()
-        subject = _subject(inputs)
+        subject = _subject(inputs, options.rows)
         spare = copy.deepcopy(given["model"]).cpu() if given.get("model") is not None else None
-        parts = {**_text_parts(inputs, subject), **_parts(inputs, subject, Path(scratch), spare)}
-        for j, (name, part) in enumerate(parts.items()):
-            line(j, len(parts), name)
-            findings += part(findings)
+        parts = _parts(inputs, subject, Path(scratch), spare)
+        chosen = {name: part for name, part in parts.items() if not options.parts or name in options.parts}
+        for j, (name, part) in enumerate(chosen.items()):
+            if report is not None:
+                report.begin(j, len(chosen), f"{TITLES.get(name, name)}{_extent(name, subject)}")
+            for finding in part():
+                findings.append(finding)
+                if report is not None:
+                    report.add(finding)
     return findings
 
 
-def _text_parts(inputs: Inputs, subject: Subject) -> dict[str, Callable[[Sequence[Finding]], list[Finding]]]:
-    """Return the checks of token ids by name."""
+def _extent(name: str, subject: Subject) -> str:
+    """Return the numbers and lengths of the rows of a part, as text; empty for parts with rows of their own."""
+    if name in ("tokens", "generation"):
+        return ""
+    sets = {"pairs": subject.pairs, "SFT rows": subject.sft}
+    texts = []
+    for kind, tokens in sets.items():
+        lengths = sorted(int(n) for n in tokens.lengths())
+        texts.append(f"{len(lengths)} {kind} of {lengths[0]} to {lengths[-1]} tokens")
+    return f" ({', '.join(texts)})"
+
+
+def _check_texts(inputs: Inputs, subject: Subject) -> Iterable[Finding]:
+    """Yield findings on the token ids of both sets."""
     from llm.evaluation.conformance.tokens import check_tokens
 
-    def of(kind: Kind) -> Callable[[Sequence[Finding]], list[Finding]]:
-        return lambda _: check_tokens(
-            kind, sources[kind], inputs.tokenizer, subject.config, encoder=inputs.is_encoder_decoder
-        )
-
-    sources = {kind: given_or_named(inputs, kind) for kind in ("sft", "preference")}
-    return {"tokens (SFT)": of("sft"), "tokens (preference)": of("preference")}
+    kinds: tuple[Kind, ...] = ("sft", "preference")
+    for kind in kinds:
+        source, encoder = given_or_named(inputs, kind), inputs.is_encoder_decoder
+        yield from check_tokens(kind, source, inputs.tokenizer, subject.config, encoder=encoder)
 
 
 def given_or_named(inputs: Inputs, kind: str) -> Any:
@@ -81,33 +114,43 @@ def given_or_named(inputs: Inputs, kind: str) -> Any:
     return getattr(inputs.config, kind) if rows is None else rows
 
 
-def _parts(
-    inputs: Inputs, subject: Subject, scratch: Path, spare: Any
-) -> dict[str, Callable[[Sequence[Finding]], list[Finding]]]:
-    """Return the checks by name, in the order in which they are made; each gets the findings before it.
+def _parts(inputs: Inputs, subject: Subject, scratch: Path, spare: Any) -> dict[str, Check]:
+    """Return the checks that apply to a configuration by name, in the order in which they are made.
 
     spare  a copy of a model that was given in memory, for bf16
     """
     from llm.evaluation.conformance.adapters import check_adapter
-    from llm.evaluation.conformance.forward import check_layouts
+    from llm.evaluation.conformance.forward import check_layouts, measured_tolerances
 
-    parts: dict[str, Callable[[Sequence[Finding]], list[Finding]]] = {
-        "forward passes": lambda _: check_layouts(subject),
-        "start": lambda before: check_start(inputs, subject, scratch / "cache", tolerance_of(before, "f_DPO")),
+    made: list[Finding] = []
+    measured = functools.cache(lambda: measured_tolerances(subject))
+
+    def forward() -> Iterable[Finding]:
+        for finding in check_layouts(subject):
+            made.append(finding)
+            yield finding
+
+    def tolerance(claim: str) -> float:
+        known = tolerance_of(made, claim)
+        return measured()[claim] if known is None else known
+
+    logps = "log-probabilities"
+    parts: dict[str, Check] = {
+        "tokens": lambda: _check_texts(inputs, subject),
+        "forward": forward,
+        "start": lambda: check_start(inputs, subject, scratch / "cache", tolerance("f_DPO")),
+        "generation": lambda: check_answers(inputs, subject, tolerance(logps)),
     }
-    parts["generation"] = lambda before: check_answers(inputs, subject, tolerance_of(before, "log-probabilities"))
     if inputs.config.lora_rank:
-        parts["adapter"] = lambda before: check_adapter(
-            subject, scratch / "adapter", tolerance_of(before, "log-probabilities")
-        )
+        parts["adapter"] = lambda: check_adapter(subject, scratch / "adapter", tolerance(logps))
     if inputs.config.precision == "fp32":
-        parts["bf16"] = lambda _: check_bf16(subject, spare)
+        parts["bf16"] = lambda: check_bf16(subject, spare)
     return parts
 
 
-def tolerance_of(findings: Sequence[Finding], claim: str) -> float:
-    """Return the tolerance of the first finding with a claim; infinity if there is none."""
-    return next((f.tolerance for f in findings if f.claim == claim and f.tolerance is not None), math.inf)
+def tolerance_of(findings: Sequence[Finding], claim: str) -> float | None:
+    """Return the tolerance of the first finding with a claim; None if there is none."""
+    return next((f.tolerance for f in findings if f.claim == claim and f.tolerance is not None), None)
 
 
 def check_start(inputs: Inputs, subject: Subject, cache: Path, tolerance: float) -> list[Finding]:
@@ -155,7 +198,7 @@ def check_answers(inputs: Inputs, subject: Subject, tolerance: float) -> list[Fi
         split=config.sft_split,
         columns=config.sft_columns,
         format=config.sft_format,
-        limit=ROWS,
+        limit=len(subject.sft),
         ignore_input=config.ignore_input,
         bad_rows="drop",
     ).rows
@@ -166,8 +209,8 @@ def check_answers(inputs: Inputs, subject: Subject, tolerance: float) -> list[Fi
             return [stated("generation", "possible", None, str(error))]
 
 
-def check_bf16(subject: Subject, model: Any = None) -> list[Finding]:
-    """Return findings on the trainer in bf16, whose tolerances are those of bf16's rounding.
+def check_bf16(subject: Subject, model: Any = None) -> Iterable[Finding]:
+    """Yield findings on the trainer in bf16, whose tolerances are those of bf16's rounding, on the extreme rows.
 
     model  the base model in memory; None: it is loaded by its name
     """
@@ -179,19 +222,22 @@ def check_bf16(subject: Subject, model: Any = None) -> list[Finding]:
 
     config = dataclasses.replace(subject.config, precision="bf16")
     given = None if model is None else model.to(torch.bfloat16)
-    base = BaseModel(make_accelerator(config), config, given, [subject.pairs], quiet=True)
-    halved = dataclasses.replace(subject, base=base, config=config)
-    findings = check_layouts(halved, {"as configured": {}, "separate prompts": {"share_prompt": "no"}})
-    return [dataclasses.replace(finding, group=f"bf16, {finding.group}") for finding in findings]
+    pairs, sft = (tokens.select([0, len(tokens) - 1]) for tokens in (subject.pairs, subject.sft))
+    base = BaseModel(make_accelerator(config), config, given, [pairs], quiet=True)
+    halved = dataclasses.replace(subject, base=base, config=config, pairs=pairs, sft=sft)
+    for finding in check_layouts(halved, {"as configured": {}, "separate prompts": {"share_prompt": "no"}}):
+        yield dataclasses.replace(finding, group=f"bf16, {finding.group}")
 
 
-def _subject(inputs: Inputs) -> Subject:
-    """Return the base model of a run with a few rows of its sets."""
+def _subject(inputs: Inputs, count: int) -> Subject:
+    """Return the base model of a run with at most `count` rows of each of its sets."""
     from llm.evaluation.conformance.forward import Subject
-    from llm.evaluation.conformance.rows import spread
+    from llm.evaluation.conformance.rows import LENGTH, longest_length, spread
 
-    datasets = inputs.datasets
-    return Subject(inputs.base, inputs.config, spread(datasets.preference, ROWS), spread(datasets.sft, ROWS))
+    wanted = max(LENGTH, longest_length(inputs.base.model.config, inputs.config.max_length))
+    pairs, sft = (spread(tokens, count, wanted) for tokens in (inputs.datasets.preference, inputs.datasets.sft))
+    inputs.base.set_rows([pairs])  # the forward path is selected on rows that are checked
+    return Subject(inputs.base, inputs.config, pairs, sft)
 
 
 def _with_made_sets(config: TrainConfig, given: dict[str, Any]) -> dict[str, Any]:
@@ -207,15 +253,3 @@ def _with_made_sets(config: TrainConfig, given: dict[str, Any]) -> dict[str, Any
     tokenizer = tokenizer or load_tokenizer(config.model, config)
     sft, preference = made_sets(tokenizer, longest_length(described, config.max_length))
     return {**given, **{name: {"sft": sft, "preference": preference}[name] for name in absent}}
-
-
-def table(findings: Sequence[Finding]) -> Table:
-    """Return findings as a table of rich."""
-    from rich.table import Table
-
-    shown = Table("part", "statement", "difference", "tolerance", "", "note")
-    for finding in findings:
-        verdict = {True: "holds", False: "WRONG", None: "not applicable"}[finding.holds]
-        numbers = ("" if x is None else f"{x:.2g}" for x in (finding.difference, finding.tolerance))
-        shown.add_row(finding.group, finding.claim, *numbers, verdict, finding.note)
-    return shown

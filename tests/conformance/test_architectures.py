@@ -16,7 +16,7 @@ from support.architectures import subject
 from support.depth import DEEP
 
 from llm.evaluation.conformance.finding import Finding
-from llm.evaluation.conformance.forward import LAYOUTS, check_layouts
+from llm.evaluation.conformance.forward import LAYOUTS, SAME, check_layouts
 
 gc.freeze()  # an engine collects garbage when it closes, half a second each with all that torch and its like keep
 
@@ -50,7 +50,7 @@ def wrong(findings: list[Finding]) -> list[Finding]:
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", CHOSEN)
 def test_numbers_are_those_of_plain_forward_passes(name: str) -> None:
-    findings = check_layouts(subject(name), {"as configured": {}})
+    findings = list(check_layouts(subject(name), {"as configured": {}}))
     assert wrong(findings) == []
     assert [f.claim for f in findings if f.group == "as configured"] == [
         "log-probabilities", "f_DPO", "f_SFT", "gradient of f_DPO", "gradient of f_SFT",
@@ -61,9 +61,9 @@ def test_numbers_are_those_of_plain_forward_passes(name: str) -> None:
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_numbers_are_the_same_in_every_layout(name: str) -> None:
-    findings = check_layouts(subject(name), layouts(name))
+    findings = list(check_layouts(subject(name), layouts(name)))
     assert wrong(findings) == []
-    assert len({f.group for f in findings if f.holds}) >= (5 if DEEP else 2)
+    assert len({f.group for f in findings if f.holds or f.claim == SAME}) >= (5 if DEEP else 2)
 
 
 @pytest.mark.slow

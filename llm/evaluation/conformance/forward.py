@@ -41,6 +41,9 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
+SAME = "the computation differs from the first layout's"
+
+
 @dataclass(frozen=True)
 class Numbers:
     """Numbers of one policy on one set of pairs and one SFT set.
@@ -156,35 +159,62 @@ def trained_numbers(subject: Subject, engine: Engine, reference: torch.Tensor) -
     return Numbers(engine.logps(pairs), engine.logps(sft), values[0], values[1], grads[0], grads[1])
 
 
-def check_layouts(subject: Subject, layouts: Mapping[str, Mapping[str, Any]] | None = None) -> list[Finding]:
-    """Return findings on log-probabilities, losses and gradients in each layout.
+def check_layouts(subject: Subject, layouts: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Finding]:
+    """Yield findings on log-probabilities, losses and gradients in each layout, as soon as a layout is computed.
 
     layouts  name -> options; None: LAYOUTS
 
-    A layout that the trainer refuses does not apply. Raises ValueError, in one line, if the trainer refuses the first.
+    A layout that the trainer refuses, or that is the first one's computation, does not apply. Raises ValueError, in one
+    line, if the trainer refuses the first.
     """
     layouts = LAYOUTS if layouts is None else layouts
-    findings: list[Finding] = []
-    reference: torch.Tensor | None = None
-    expected: tuple[Numbers, dict[str, float]] | None = None
+    reference = reference_logps(subject)
+    expected: Numbers | None = None
+    tolerances: dict[str, float] = {}
+    used: dict[str, Any] = {}
     for name, changes in layouts.items():
-        if reference is None:
-            with torch.no_grad():
-                reference = plain.response_logps(subject.base.model.eval(), subject.pairs).cpu()
+        if expected is not None and all(used.get(option) == value for option, value in changes.items()):
+            yield stated(name, SAME, None, f"it is the computation of the layout {next(iter(layouts))}")
+            continue
         try:
             with subject.opened(changes) as engine:
                 if expected is None:
-                    numbers = plain_numbers(subject, engine, reference)
-                    expected = numbers, rounding(subject, engine, reference, numbers)
-                    findings.append(check_causality(subject, engine, expected[1]["log-probabilities"]))
-                differences = trained_numbers(subject, engine, reference).differences(expected[0])
+                    expected = plain_numbers(subject, engine, reference)
+                    tolerances = rounding(subject, engine, reference, expected)
+                    used = used_options(engine)
+                    yield check_causality(subject, engine, tolerances["log-probabilities"])
+                differences = trained_numbers(subject, engine, reference).differences(expected)
         except ValueError as error:
             if expected is None:
                 raise
-            findings.append(stated(name, "possible", None, str(error)))
+            yield stated(name, "possible", None, str(error))
             continue
-        findings += [compared(name, part, value, expected[1][part]) for part, value in differences.items()]
-    return findings
+        for part, value in differences.items():
+            yield compared(name, part, value, tolerances[part])
+
+
+def reference_logps(subject: Subject) -> torch.Tensor:
+    """Return the pairs' log-probabilities (n, 2) under the base, by plain forward passes."""
+    with torch.no_grad():
+        return plain.response_logps(subject.base.model.eval(), subject.pairs).cpu()
+
+
+def used_options(engine: Engine) -> dict[str, Any]:
+    """Return the values of the options of LAYOUTS that an engine works with."""
+    config = engine.config
+    return {
+        "share_prompt": config.share_prompt if engine.raw.share_prompt else "no",
+        "micro_tokens": config.micro_tokens,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "attention": engine.raw.causal.config._attn_implementation,
+    }
+
+
+def measured_tolerances(subject: Subject) -> dict[str, float]:
+    """Return the tolerance of each number of `Numbers.differences`, where no layout is compared."""
+    reference = reference_logps(subject)
+    with subject.opened({}) as engine:
+        return rounding(subject, engine, reference, plain_numbers(subject, engine, reference))
 
 
 def rounding(subject: Subject, engine: Engine, reference: torch.Tensor, expected: Numbers) -> dict[str, float]:

@@ -15,7 +15,8 @@ LIMITS = re.compile(
     r"|original_max_position_embeddings|max_position_embeddings"
 )
 NEW_TOKENS = 8  # positions that are left for answers
-LONGEST = 4096  # tokens of the longest row that is made
+LONGEST = 8192  # tokens of the longest row that is made
+LENGTH = 160  # tokens that the longest row of a given set has at least, if the set has such rows
 
 
 def length_limits(config: Any) -> dict[str, int]:
@@ -30,12 +31,14 @@ def length_limits(config: Any) -> dict[str, int]:
 
 
 def longest_length(config: Any, max_length: int) -> int:
-    """Return a number of tokens beyond every limit of a configuration, as far as `max_length` and positions allow."""
+    """Return a number of tokens beyond every limit of a configuration that `max_length` and positions let a row reach.
+
+    Limits that no row can reach are left out: rows of `max_length` tokens would be slow, and show no more.
+    """
     limits = length_limits(config)
-    positions = limits.pop("max_position_embeddings", LONGEST)
-    positions -= NEW_TOKENS
-    wanted = max([64, *(n + n // 4 + 16 for n in limits.values())])
-    return min(wanted, max_length, positions, LONGEST)
+    positions = limits.pop("max_position_embeddings", LONGEST) - NEW_TOKENS
+    most = min(max_length, positions, LONGEST)
+    return min(most, max([64, *(n + n // 4 + 16 for n in limits.values() if n < most)]))
 
 
 def made_sets(tokenizer: Any, longest: int, seed: int = 0) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
@@ -61,8 +64,15 @@ def made_sets(tokenizer: Any, longest: int, seed: int = 0) -> tuple[list[dict[st
     return sft, pairs
 
 
-def spread(tokens: TokenizedDataset, count: int) -> TokenizedDataset:
-    """Return at most `count` rows: those whose lengths are evenly spread ranks, from the shortest to the longest."""
-    order = np.argsort(tokens.lengths(), kind="stable")
-    ranks = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+def spread(tokens: TokenizedDataset, count: int, wanted: int) -> TokenizedDataset:
+    """Return at most `count` rows of evenly spread ranks of length, from the shortest to one of `wanted` tokens.
+
+    A length is that of the longest sequence, a prompt with one response. If no row has `wanted` tokens, the last one
+    is the longest of all.
+    """
+    rows = zip(tokens.prompts, tokens.responses, strict=True)
+    lengths = np.array([len(prompt) + max(map(len, responses)) for prompt, responses in rows])
+    order = np.argsort(lengths, kind="stable")
+    last = min(int(np.searchsorted(lengths[order], wanted)), len(order) - 1)
+    ranks = np.linspace(0, last, min(count, last + 1)).round().astype(int)
     return tokens.select(order[ranks])

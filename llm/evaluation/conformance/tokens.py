@@ -61,9 +61,15 @@ def check_tokens(kind: Kind, source: Any, tokenizer: Any, config: TrainConfig, *
             joined += verdict is None
             counts["prompt and response have the ids of the whole text"] += [i] * (verdict is False)
             counts["a response's text is among the trained tokens"] += [i] * (not oracle.has_text(row, j, response))
-            counts["a response ends where generation stops"] += [i] * (response[-1] not in ends)
+            counts["a response ends where generation stops"] += [i] * (not is_ended(response, ends, tokenizer))
     note = f"{compared} of {len(rows.rows)} rows" + (f", {joined} with a token across the border" if joined else "")
     return [_finding(kind, claim, wrong, note) for claim, wrong in counts.items()]
+
+
+def is_ended(response: Sequence[int], ends: Sequence[int], tokenizer: Any) -> bool:
+    """Return whether a response ends in one of the ids `ends`, but for white space, which templates write after it."""
+    last = max((j for j, token in enumerate(response) if token in ends), default=None)
+    return last is not None and not tokenizer.decode(response[last + 1 :]).strip()
 
 
 CLAIMS = (

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import io
+import os
+import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from support import architectures
 from support import tiny_models as tiny
+from support.architectures import WINDOW
 
 from llm.cli import main
 from llm.config import TrainConfig
-from llm.evaluation.check import check, table, tolerance_of
+from llm.evaluation.check import PARTS, CheckConfig, check, tolerance_of
 from llm.evaluation.conformance import plain
 from llm.evaluation.conformance.finding import Finding, compared, stated
-from llm.evaluation.conformance.forward import Subject, check_layouts
+from llm.evaluation.conformance.forward import SAME, Subject, check_layouts
+from llm.evaluation.conformance.report import Report
 from llm.evaluation.conformance.rows import length_limits, longest_length, made_sets, spread
+from llm.evaluation.conformance.tokens import is_ended
 from llm.models import policy
 
 gc.freeze()  # an engine collects garbage when it closes, half a second each with all that torch and its like keep
@@ -37,7 +46,7 @@ def config(base: Path, **changes: Any) -> TrainConfig:
 
 @pytest.mark.slow
 def test_every_statement_holds_of_a_plain_model(base: Path) -> None:
-    findings = check(config(base), quiet=True)
+    findings = check(config(base))
     assert [f for f in findings if f.holds is False] == []
     groups = {f.group for f in findings if f.holds}
     assert groups >= {*LAYOUTS, "model", "start", "adapter", "bf16, as configured"}
@@ -46,6 +55,23 @@ def test_every_statement_holds_of_a_plain_model(base: Path) -> None:
         assert list(numbers) == ["log-probabilities", "f_DPO", "f_SFT", "gradient of f_DPO", "gradient of f_SFT"]
         # Log-probabilities of up to some hundred nats have about 6 right digits.
         assert all(tolerance is not None and 0.0 < tolerance < 1e-3 for tolerance in numbers.values())
+
+
+@pytest.mark.slow
+def test_a_layout_that_is_the_first_ones_computation_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[dict[str, Any]] = []
+    own: Callable[..., Any] = Subject.opened
+    monkeypatch.setattr(Subject, "opened", lambda self, changes: opened.append(changes) or own(self, changes))
+    layouts = {
+        "first": {},
+        "separate": {"share_prompt": "no"},
+        "sdpa": {"attention": "sdpa"},
+        "whole": {"micro_tokens": 0},
+    }
+    findings = list(check_layouts(architectures.subject("llama"), layouts))
+    assert opened == [{}, {"share_prompt": "no"}]  # llama's attention is sdpa, and its rows accumulate in no parts
+    assert [(f.group, f.holds) for f in findings if f.claim == SAME] == [("sdpa", None), ("whole", None)]
+    assert [f for f in findings if f.holds is False] == []
 
 
 def wrong(subject: Subject) -> dict[str, set[str]]:
@@ -96,19 +122,81 @@ def test_later_tokens_that_change_a_log_probability_are_found(monkeypatch: pytes
 @pytest.mark.slow
 def test_a_model_that_the_trainer_refuses_is_one_error() -> None:
     with pytest.raises(ValueError, match=r"^model: its prediction of a token depends on later tokens"):
-        check_layouts(architectures.subject("cpmant"))
+        list(check_layouts(architectures.subject("cpmant")))
+
+
+FINDINGS = [compared("a", "first", 0.5, 1.0), stated("b", "second", None, "no such layer")]
+
+
+def command_that(monkeypatch: pytest.MonkeyPatch, *steps: Finding | BaseException) -> int:
+    """Return the exit status of a `check` that makes findings, and raises exceptions, in this order."""
+
+    def checked(_: Any, report: Report) -> None:
+        report.begin(0, 2, "the part")
+        for step in steps:
+            if isinstance(step, BaseException):
+                raise step
+            report.add(step)
+
+    monkeypatch.setattr("llm.evaluation.check.check", checked)
+    return main(["check"])
 
 
 @pytest.mark.slow
 def test_the_command_exits_with_1_if_a_statement_does_not_hold(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    findings = [compared("a", "first", 0.5, 1.0), stated("b", "second", None, "no such layer")]
-    monkeypatch.setattr("llm.evaluation.check.check", lambda _: findings)
-    assert main(["check"]) == 0
-    findings.append(compared("a", "third", 2.0, 1.0))
-    assert main(["check"]) == 1
-    assert "1 of 3 statements do not hold" in capsys.readouterr().out
+    assert command_that(monkeypatch, *FINDINGS) == 0
+    assert "every statement holds, 2 statements; " in capsys.readouterr().out
+    assert command_that(monkeypatch, *FINDINGS, compared("a", "third", 2.0, 1.0)) == 1
+    assert "1 of 3 statements do not hold; " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_keeps_its_rows_and_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_that(monkeypatch, *FINDINGS, compared("a", "third", 2.0, 1.0), KeyboardInterrupt()) == 130
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[3:6]] == ["a", "b", "a"]
+    assert lines[-1].startswith("interrupted in part 1 of 2: the part; 1 of 3 statements so far do not hold; ")
+
+
+@pytest.mark.slow
+def test_control_c_ends_a_check_between_two_findings_and_its_rows_are_printed_at_once(base: Path) -> None:
+    stream = io.StringIO()
+    report = Report(Console(file=stream))
+    own = report.add
+
+    def add(finding: Finding) -> None:
+        own(finding)
+        assert stream.getvalue().rstrip().endswith(finding.note or "holds")
+        if len(report.findings) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    report.add = add  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt), report:
+        check(CheckConfig(**config(base).as_dict() | {"parts": ("tokens", "forward")}), report=report)
+    assert len(report.findings) == 2
+    assert "part 1 of 2: tokens, after " in stream.getvalue()
+
+
+@pytest.mark.slow
+def test_parts_that_are_checked_alone_measure_their_own_tolerance(base: Path) -> None:
+    whole = CheckConfig(**config(base).as_dict() | {"rows": 2})
+    alone = check(dataclasses.replace(whole, parts=("adapter",)))
+    assert {f.group for f in alone} == {"adapter"}
+    together = [f for f in check(dataclasses.replace(whole, parts=("forward", "adapter"))) if f.group == "adapter"]
+    assert [f.tolerance for f in alone] == [f.tolerance for f in together]
+    assert all(f.tolerance is None or 0.0 < f.tolerance < 1e-3 for f in alone)
+
+
+def test_parts_and_numbers_of_rows_that_there_are_not_are_refused() -> None:
+    assert PARTS == ("tokens", "forward", "start", "generation", "adapter", "bf16")
+    with pytest.raises(ValueError, match=r"^parts: each must be one of tokens, forward, .*, got all"):
+        CheckConfig(parts=("all",))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^rows: must be at least 2, got 1"):
+        CheckConfig(rows=1)
 
 
 @pytest.mark.slow
@@ -120,23 +208,51 @@ def test_wrong_input_is_one_line(base: Path, capsys: pytest.CaptureFixture[str])
     assert lines[-1].startswith("error: lora_targets: query ")
 
 
+def test_a_response_ends_where_generation_stops_or_in_white_space_that_a_template_writes_after_it() -> None:
+    tokenizer = tiny.tokenizer()
+    end, newline, word = tokenizer.convert_tokens_to_ids(["<eos>", "\n", "bax"])
+    assert tokenizer.decode([newline]) == "\n"
+    assert is_ended([word, end], [end], tokenizer)
+    assert is_ended([word, end, newline], [end], tokenizer)  # as in ChatML
+    assert not is_ended([word, newline], [end], tokenizer)
+    assert not is_ended([word, end, word], [end], tokenizer)
+
+
 def test_a_number_that_is_not_finite_is_wrong() -> None:
     assert [compared("a", "b", x, 1.0).holds for x in (0.0, 1.0, 1.1, float("nan"), float("inf"))] == [
         True, True, False, False, False,
     ]  # fmt: skip
 
 
-def test_the_table_shows_numbers_and_verdicts() -> None:
+@pytest.mark.parametrize("terminal", [False, True])
+def test_rows_have_the_same_columns_whenever_they_are_printed(terminal: bool) -> None:
+    stream = io.StringIO()
+    report = Report(Console(file=stream, force_terminal=terminal, width=120 if terminal else None, color_system=None))
     findings = [
         compared("a", "first", 0.5, 0.1),
         stated("b", "second", None, "no such layer"),
         stated("b", "third", True),
     ]
-    shown = table(findings)
-    cells = [list(column.cells) for column in shown.columns]
-    assert cells[2:5] == [["0.5", "", ""], ["0.1", "", ""], ["WRONG", "not applicable", "holds"]]
-    assert tolerance_of(findings, "first") == 0.1
-    assert tolerance_of([Finding("a", "first", None, None, True)], "first") == float("inf")
+    with report:
+        report.begin(0, 1, "all")
+        for finding in findings:
+            report.add(finding)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n")
+    lines = text.splitlines()
+    head = next(line for line in lines if line.startswith("part "))
+    rows = [line for line in lines if line.startswith(("a ", "b "))]
+    at = [head.index(name) for name in ("statement", "difference", "tolerance", "note")]
+    verdict = at[2] + 10
+    assert [[row[i:].split("  ")[0].strip() for i in at[:3]] for row in rows] == [
+        ["first", "0.5", "0.1"], ["second", "", ""], ["third", "", ""],
+    ]  # fmt: skip
+    assert [row[verdict : at[3]].strip() for row in rows] == ["WRONG", "not applicable", "holds"]
+    assert [row[at[3] :].strip() for row in rows] == ["", "no such layer", ""]
+
+
+def test_a_tolerance_is_that_of_the_first_finding_with_the_claim() -> None:
+    assert tolerance_of([compared("a", "first", 0.5, 0.1), compared("b", "first", 0.5, 0.2)], "first") == 0.1
+    assert tolerance_of([Finding("a", "first", None, None, True)], "first") is None
 
 
 def test_made_rows_are_shorter_and_longer_than_every_window() -> None:
@@ -153,7 +269,22 @@ def test_made_rows_are_shorter_and_longer_than_every_window() -> None:
     assert all(row["chosen"] != row["rejected"] for row in pairs)
 
 
-def test_chosen_rows_are_the_shortest_the_longest_and_those_between() -> None:
+def test_a_window_that_no_row_can_reach_makes_no_long_rows() -> None:
+    model = tiny.model("llama")
+    model.config.max_position_embeddings, model.config.sliding_window = 32768, 4096
+    assert longest_length(model.config, 2048) == 64
+    assert longest_length(model.config, 8192) == 4096 + 1024 + 16
+    model.config.sliding_window = 2000
+    assert longest_length(model.config, 2048) == 2048
+
+
+def test_chosen_rows_are_from_the_shortest_to_the_first_that_is_long_enough() -> None:
     tokens = architectures.rows("sft")
-    assert sorted(spread(tokens, 2).lengths()) == [min(tokens.lengths()), max(tokens.lengths())]
-    assert len(spread(tokens, 10)) == len(tokens)
+    lengths = sorted(int(n) for n in tokens.lengths())
+    assert lengths == [9, 41, 41]
+    assert spread(tokens, 2, 10_000).lengths().tolist() == [9, 41]
+    assert spread(tokens, 2, 1).lengths().tolist() == [9]
+    assert spread(tokens, 2, 10).lengths().tolist() == [9, 41]
+    assert len(spread(tokens, 10, 10_000)) == len(tokens)
+    pairs = architectures.rows("dpo")  # a sequence is a prompt with one response: of 9, 7, 25 and 40 tokens
+    assert [len(p) for p in spread(pairs, 3, 25).prompts] == [3, 4, WINDOW + 6]
