@@ -36,6 +36,7 @@ PartName = Literal["tokens", "forward", "start", "generation", "adapter", "bf16"
 PARTS: tuple[str, ...] = get_args(PartName)
 # Part -> the name that is shown, if it is another.
 TITLES = {"forward": "forward passes"}
+BF16_TOKENS = 8  # of a prompt and of a response
 Check = Callable[[], Iterable[Finding]]
 
 
@@ -88,7 +89,7 @@ def check(config: TrainConfig, *, report: Report | None = None, **given: Any) ->
 
 def _extent(name: str, subject: Subject) -> str:
     """Return the numbers and lengths of the rows of a part, as text; empty for parts with rows of their own."""
-    if name in ("tokens", "generation"):
+    if name in ("tokens", "generation", "bf16"):
         return ""
     sets = {"pairs": subject.pairs, "SFT rows": subject.sft}
     texts = []
@@ -210,19 +211,24 @@ def check_answers(inputs: Inputs, subject: Subject, tolerance: float) -> list[Fi
 
 
 def check_bf16(subject: Subject, model: Any = None) -> Iterable[Finding]:
-    """Yield findings on the trainer in bf16, whose tolerances are those of bf16's rounding, on the extreme rows.
+    """Yield findings on the trainer in bf16, whose tolerances are those of bf16's rounding, on pieces of two rows.
 
     model  the base model in memory; None: it is loaded by its name
+
+    The rows are clipped, since a CPU without units for bf16 takes many times as long as in float32; lengths beyond
+    windows are a matter of the float32 passes.
     """
     import torch
 
     from llm.evaluation.conformance.forward import check_layouts
+    from llm.evaluation.conformance.rows import clipped
     from llm.training.base import BaseModel
     from llm.training.engine import make_accelerator
 
     config = dataclasses.replace(subject.config, precision="bf16")
     given = None if model is None else model.to(torch.bfloat16)
-    pairs, sft = (tokens.select([0, len(tokens) - 1]) for tokens in (subject.pairs, subject.sft))
+    extreme = (tokens.select(sorted({0, len(tokens) - 1})) for tokens in (subject.pairs, subject.sft))
+    pairs, sft = (clipped(tokens, BF16_TOKENS) for tokens in extreme)
     base = BaseModel(make_accelerator(config), config, given, [pairs], quiet=True)
     halved = dataclasses.replace(subject, base=base, config=config, pairs=pairs, sft=sft)
     for finding in check_layouts(halved, {"as configured": {}, "separate prompts": {"share_prompt": "no"}}):

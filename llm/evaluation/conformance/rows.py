@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -76,3 +77,18 @@ def spread(tokens: TokenizedDataset, count: int, wanted: int) -> TokenizedDatase
     last = min(int(np.searchsorted(lengths[order], wanted)), len(order) - 1)
     ranks = np.linspace(0, last, min(count, last + 1)).round().astype(int)
     return tokens.select(order[ranks])
+
+
+def clipped(tokens: TokenizedDataset, most: int) -> TokenizedDataset:
+    """Return rows with at most `most` tokens of each prompt and response, around the first token that differs.
+
+    The tokens that a row's responses have in common at first become the end of its prompt, so that they still differ.
+    """
+    prompts, responses = [], []
+    for prompt, answers in zip(tokens.prompts, tokens.responses, strict=True):
+        shortest = min(map(len, answers))
+        same = [len({int(ids[j]) for ids in answers}) == 1 for j in range(shortest)]
+        start = min(same.index(False) if False in same else shortest, shortest - 1) if len(answers) > 1 else 0
+        prompts.append(np.concatenate([prompt, answers[0][:start]])[-most:])
+        responses.append(tuple(ids[start : start + most] for ids in answers))
+    return dataclasses.replace(tokens, prompts=tuple(prompts), responses=tuple(responses), trained=None)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -21,12 +22,13 @@ from support.architectures import WINDOW
 
 from llm.cli import main
 from llm.config import TrainConfig
+from llm.data.tokenization import TokenizedDataset
 from llm.evaluation.check import PARTS, CheckConfig, check, tolerance_of
 from llm.evaluation.conformance import plain
 from llm.evaluation.conformance.finding import Finding, compared, stated
 from llm.evaluation.conformance.forward import SAME, Subject, check_layouts
 from llm.evaluation.conformance.report import Report
-from llm.evaluation.conformance.rows import length_limits, longest_length, made_sets, spread
+from llm.evaluation.conformance.rows import clipped, length_limits, longest_length, made_sets, spread
 from llm.evaluation.conformance.tokens import is_ended
 from llm.models import policy
 
@@ -206,6 +208,20 @@ def test_wrong_input_is_one_line(base: Path, capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("error: model: there is no folder ")
     assert lines[-1].startswith("error: lora_targets: query ")
+
+
+def test_clipped_rows_are_short_and_their_responses_still_differ() -> None:
+    arrays = ([1, 2, 3], ([5, 6, 7, 8], [5, 6, 9])), ([1], ([5], [5, 6])), ([4], ([7, 8], [9, 8]))
+    prompts = tuple(np.array(p) for p, _ in arrays)
+    responses = tuple(tuple(np.array(ids) for ids in some) for _, some in arrays)
+    pairs = clipped(TokenizedDataset("dpo", prompts, responses, ("",) * 3, 0, 0, 0), 2)
+    assert [p.tolist() for p in pairs.prompts] == [[5, 6], [1], [4]]
+    assert [[ids.tolist() for ids in some] for some in pairs.responses] == [
+        [[7, 8], [9]], [[5], [5, 6]], [[7, 8], [9, 8]],
+    ]  # fmt: skip
+    sft = clipped(architectures.rows("sft"), 3)
+    assert [len(p) for p in sft.prompts] == [len(r) for (r,) in sft.responses] == [3, 3, 3]
+    assert sft.responses[0][0].tolist() == architectures.rows("sft").responses[0][0][:3].tolist()
 
 
 def test_a_response_ends_where_generation_stops_or_in_white_space_that_a_template_writes_after_it() -> None:
