@@ -7,6 +7,9 @@ returns the digest that it was compiled with.
 What makes it as fast as C: numba counts references to an array whenever a function takes, copies or slices one, with
 atomic instructions that cost more than a step's arithmetic. Only `run` counts (or the generator would leak); what it
 calls is inlined and compiled with `_nrt=False`: no reference counts, so nothing there may make or return an array.
+
+What keeps the compiling short (some 10 s of CPU time, once): no wrapper for a function that Python does not call, no
+function of many arguments for a single caller (`merged`), no function compiled twice for a literal, no NumPy function.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit
+from filelock import FileLock
+from numba import njit, typeof
 
 from toyopt import _kernel_types
 from toyopt._check import Array
@@ -59,7 +63,13 @@ _njit: Any = njit  # numba's own annotation leaves out _nrt
 
 def inlined(function: _Function) -> _Function:
     """Compile a function that counts no references, inlined into its caller by LLVM."""
-    return _njit(forceinline=True, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # only the loop calls it
+    return _njit(forceinline=True, error_model="numpy", _nrt=False, **wrappers)(function)  # type: ignore[no-any-return]
+
+
+def merged(function: _Function) -> _Function:
+    """Make a function part of its only caller before that is compiled, so that their many arguments cost nothing."""
+    return _njit(inline="always")(function)  # type: ignore[no-any-return]
 
 
 _draw: Any = inlined(choices.draw)
@@ -68,6 +78,12 @@ _even_draw: Any = inlined(choices.even_draw)
 _replayed_stage: Any = inlined(choices.replayed_stage)
 _is_max_evaluation = inlined(choices.is_max_evaluation)
 _stage_over = inlined(choices.stage_over)
+
+
+@inlined
+def _plain(flag: bool) -> bool:
+    """Return a flag that is no literal: numba would compile what takes it once for each literal."""
+    return bool(flag)
 
 
 @inlined
@@ -124,7 +140,7 @@ def _objective(P: Data, i: int, theta: Array, W: Work, scale: float, want_grad: 
 
 @inlined
 def _value(P: Data, i: int, theta: Array, W: Work) -> float:
-    return _objective(P, i, theta, W, 1.0, False, True)
+    return _objective(P, i, theta, W, 1.0, _plain(False), _plain(True))
 
 
 @inlined
@@ -134,7 +150,7 @@ def _pick(P: Data, i: int, rng: np.random.Generator) -> int:
     return int(first + min(int(rng.random() * (last - first)), last - first - 1))
 
 
-@inlined
+@merged
 def _judge(P: Data, L: Loop, t: int, theta: Array, W: Work, best: Array, info: Ints) -> None:
     """Keep theta_t if its merit is the best so far."""
     total = 0.0
@@ -165,7 +181,7 @@ def _record(P: Data, t: int, theta: Array, W: Work, out: Out, r: int) -> None:
     out.info[r, RECORDS] = n + 1
 
 
-@inlined
+@merged
 def _sequential(P: Data, R: Rule, t: int, theta: Array, W: Work, stage_ends: Ints, info: Ints) -> int:
     """Return the objective of the present stage; -1 after the last."""
     while info[STAGE] < R.budgets.size:
@@ -182,38 +198,38 @@ def _sequential(P: Data, R: Rule, t: int, theta: Array, W: Work, stage_ends: Int
     return -1
 
 
-@inlined
+@merged
 def _maxright(P: Data, R: Rule, L: Loop, fresh: bool, theta: Array, W: Work, rng: np.random.Generator) -> int:
     """Return the objective with the largest weighted gap; `fresh`: by gaps that are evaluated now."""
     if fresh:
         for i in range(P.origins.shape[0]):
             if L.sampled_gaps:
                 W.drawn[i] = _pick(P, i, rng)
-                value = _datum(P, i, W.drawn[i], theta, W, 1.0, False, True)
+                value = _datum(P, i, W.drawn[i], theta, W, 1.0, _plain(False), _plain(True))
             else:
                 value = _value(P, i, theta, W)
             W.gaps[i] = value - R.f_star[i]
     return int(_largest_weighted_gap(R.weights, W.gaps))
 
 
-@inlined
+@merged
 def _gradient(
     P: Data, R: Rule, L: Loop, i: int, scale: float, fresh: bool, theta: Array, W: Work, rng: np.random.Generator
 ) -> None:
     """Add scale * gradient of objective i to W.g; store MAXRIGHT's gap anew unless it is fresh, eq. (19)."""
     stale = R.kind == MAXRIGHT and not fresh
     if not L.stochastic:
-        value = _objective(P, i, theta, W, scale, True, stale)
+        value = _objective(P, i, theta, W, scale, _plain(True), stale)
     else:
         m = W.drawn[i] if fresh and L.sampled_gaps else _pick(P, i, rng)
-        value = _datum(P, i, m, theta, W, scale, True, stale and L.sampled_gaps)
+        value = _datum(P, i, m, theta, W, scale, _plain(True), stale and L.sampled_gaps)
         if stale and not L.sampled_gaps:
             value = _value(P, i, theta, W)
     if stale:
         W.gaps[i] = value - R.f_star[i]
 
 
-@inlined
+@merged
 def _uniform(R: Rule, t: int, W: Work, rng: np.random.Generator) -> float:
     """Return ALRIGHT's number of step t."""
     if R.even:
@@ -225,7 +241,7 @@ def _uniform(R: Rule, t: int, W: Work, rng: np.random.Generator) -> float:
     return float(W.drawn_u[0])
 
 
-@inlined
+@merged
 def _update(L: Loop, t: int, theta: Array, W: Work) -> bool:
     """Theta <- theta - alpha_t (g + weight_decay theta); whether theta is still within the limit."""
     alpha = L.alphas[t if L.alphas.size > 1 else 0]
@@ -237,7 +253,7 @@ def _update(L: Loop, t: int, theta: Array, W: Work) -> bool:
     return bool(size < L.limit)
 
 
-@inlined
+@merged
 def _step(
     P: Data, R: Rule, L: Loop, t: int, index: int, theta: Array, W: Work, out: Out, r: int, rng: np.random.Generator
 ) -> bool:
@@ -299,21 +315,10 @@ def _iterate(
 def _build(digest: int) -> Callable[..., None]:
     """Compile the loop; `digest` stands for the other sources in numba's cache key."""
 
-    def run(P: Data, R: Rule, L: Loop, out: Out, r: int, rng: np.random.Generator) -> None:
+    def run(P: Data, R: Rule, L: Loop, W: Work, out: Out, r: int, rng: np.random.Generator) -> None:
         """Run r, from out.last[r]."""
-        n, dim = P.origins.shape
-        widest = (P.ptr[1:] - P.ptr[:-1]).max()
-        scratch = (
-            np.empty(widest),
-            np.empty(dim),
-            np.empty(dim),
-            np.zeros(n),
-            np.zeros(n, np.int64),
-            np.full(1, np.inf),
-            np.zeros(1),
-        )
         info = out.info[r]
-        t = _iterate(P, R, L, out.last[r], Work(*scratch), out, r, info, rng)
+        t = _iterate(P, R, L, out.last[r], W, out, r, info, rng)
         for j in range(out.average.shape[1]):
             out.average[r, j] /= t + 1
         for stage in range(info[STAGE], out.stage_ends.shape[1]):
@@ -321,7 +326,15 @@ def _build(digest: int) -> Callable[..., None]:
         info[STEPS] = t
         info[DIGEST] = digest
 
-    return njit(nogil=True, cache=True, error_model="numpy")(run)
+    return _njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)(run)  # type: ignore[no-any-return]
 
 
-run = _build(SOURCE_DIGEST)
+run: Any = _build(SOURCE_DIGEST)
+
+
+def prepare(*arguments: Any) -> None:
+    """Compile the loop for these arguments, or read it from disk; one process at a time, so that only one compiles."""
+    if getattr(run, "signatures", True):  # there already, or numba is switched off
+        return
+    with FileLock(Path(run.stats.cache_path) / f"{__name__}.lock"):
+        run.compile(tuple(map(typeof, arguments)))

@@ -87,3 +87,10 @@ class Work(NamedTuple):
     drawn: Ints  # (n,) the data on which sampled gaps were evaluated
     merit: Array  # (1,) the best so far
     drawn_u: Array  # (1,) the draw of the present block
+
+    @classmethod
+    def of(cls, problem: Data, widest: int) -> Work:
+        """Return scratch space for a run on a problem whose data have `widest` rows at most."""
+        n, dim = problem.origins.shape
+        zeros = np.zeros(n), np.zeros(n, dtype=np.int64)
+        return cls(np.empty(widest), np.empty(dim), np.empty(dim), *zeros, np.full(1, np.inf), np.zeros(1))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -162,8 +163,17 @@ def recession(rows: Array) -> tuple[Array | None, bool]:
     rows     (m, d)
     Returns  (d,) u or None, and whether both facts hold of it
     """
+    rows = np.ascontiguousarray(rows, dtype=np.float64)
+    u, proven = _recession(rows.tobytes(), rows.shape[1])
+    return None if u is None else u.copy(), proven
+
+
+@lru_cache(maxsize=1024)
+def _recession(content: bytes, dim: int) -> tuple[Array | None, bool]:
+    """Compute the answer of `recession`, once for the same rows: a front asks for them at every λ."""
     from scipy.optimize import linprog
 
+    rows = np.frombuffer(content).reshape(-1, dim)
     norms = _lengths(rows)
     unit = rows[norms > 0.0] / norms[norms > 0.0, None]
     m, d = unit.shape

@@ -270,16 +270,20 @@ def _run_all(
     """Carry out all runs, the compiled loop without the interpreter's lock, so that threads are enough."""
     from toyopt import _kernel  # loads numba, which importing this module does not
 
+    widest = int(np.diff(data.ptr).max())
+
     def one(r: int) -> None:
+        work = _kernel_types.Work.of(data, widest)
         # Without numba (NUMBA_DISABLE_JIT=1) a run that diverges would also warn.
         with np.errstate(over="ignore", invalid="ignore"):
-            _kernel.run(data, rule, loop, out, r, np.random.default_rng(seeds[r]))
+            _kernel.run(data, rule, loop, work, out, r, np.random.default_rng(seeds[r]))
 
     def some(block: Iterable[int]) -> None:
         for r in block:
             one(r)
 
-    one(0)  # compiles, once, before any thread starts
+    _kernel.prepare(data, rule, loop, _kernel_types.Work.of(data, widest), out, 0, np.random.default_rng(0))
+    one(0)
     if out.info[0, _kernel_types.DIGEST] != _kernel.SOURCE_DIGEST:
         raise RuntimeError("the compiled loop is older than its sources: delete toyopt/__pycache__")
     workers = _check.whole("threads", threads, low=1) if threads is not None else (os.cpu_count() or 1)

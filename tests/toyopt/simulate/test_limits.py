@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
+from numba import typeof
 from support.rows import of_rows
 
 from toyopt import Alright, Constant, Maxright, Mix, Problem, Sequential, _kernel, _kernel_types, dpo, sft, simulate
@@ -95,7 +99,7 @@ class Loop:
         self.threads: list[threading.Thread] = []
         self.now = self.most = 0
 
-    def __call__(self, _data: Any, _rule: Any, _loop: Any, out: Any, r: int, _rng: Any) -> None:
+    def __call__(self, _data: Any, _rule: Any, _loop: Any, _work: Any, out: Any, r: int, _rng: Any) -> None:
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
@@ -147,7 +151,7 @@ def test_what_a_run_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = Loop()
 
     def fails(*args: Any) -> None:
-        if args[4] == 3:
+        if args[5] == 3:
             raise ZeroDivisionError("run 3")
         loop(*args)
 
@@ -243,7 +247,10 @@ def test_the_loop_built_anew_is_the_same_loop(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_how_the_loop_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the interpreter's lock and kept on disk; what it calls without reference counts; division as NumPy's."""
+    """Without the interpreter's lock and kept on disk; what it calls without reference counts; division as NumPy's.
+
+    Only the loop itself is called from Python, and wrappers for its parts would be half of what is compiled.
+    """
     options: list[dict[str, Any]] = []
 
     def compiler(**given: Any) -> Any:
@@ -254,10 +261,41 @@ def test_how_the_loop_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_kernel, "_njit", compiler)
     assert callable(_kernel._build(1))
     assert _kernel.inlined(abs)(-3) == 3
+    assert _kernel.merged(abs)(-3) == 3
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     assert options == [
-        {"nogil": True, "cache": True, "error_model": "numpy"},
-        {"forceinline": True, "error_model": "numpy", "_nrt": False},
+        {"nogil": True, "cache": True, "error_model": "numpy", "no_cfunc_wrapper": True},
+        {"forceinline": True, "error_model": "numpy", "_nrt": False, **wrappers},
+        {"inline": "always"},
     ]
+
+
+def test_one_process_at_a_time_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """While it compiles, the lock in the folder of the compiled code is taken; afterwards it is free."""
+    asked: list[Any] = []
+
+    def taken() -> bool:
+        lock = FileLock(tmp_path / "toyopt._kernel.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    class Compiled:
+        signatures: ClassVar[list[Any]] = []
+        stats = SimpleNamespace(cache_path=str(tmp_path))
+
+        def compile(self, types: Any) -> None:
+            asked.append((types, taken()))
+            self.signatures.append(types)
+
+    monkeypatch.setattr(_kernel, "run", Compiled())
+    _kernel.prepare(1, 0.5)
+    _kernel.prepare(1, 0.5)
+    assert asked == [((typeof(1), typeof(0.5)), True)]
+    assert not taken()
 
 
 def test_a_run_that_leaves_the_floats_along_one_axis_is_flagged() -> None:

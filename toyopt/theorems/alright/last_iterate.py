@@ -9,6 +9,7 @@ the bound. Proofs: docs/theory.md, part A.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +23,12 @@ Terms = dict[str, float]
 
 def harmonic(n: int) -> float:
     """Compute H_n = 1 + 1/2 + ... + 1/n, H_0 = 0, to a few ulp."""
-    n = _check.whole("n", n, low=0)
+    return _harmonic(_check.whole("n", n, low=0))
+
+
+@cache
+def _harmonic(n: int) -> float:
+    """Compute H_n for a checked n."""
     if n <= 1_000_000:
         return math.fsum(1.0 / k for k in range(n, 0, -1))
     # Euler and Maclaurin; the first term left out is 1/(120 n^4), less than 1e-26 here.
@@ -148,10 +154,11 @@ def exact_bound(alphas: ArrayLike, D: float, C: float) -> Terms:
     """
     steps = positive("alphas", alphas)
     D, C = _check.real("D", D, low=0.0), _check.real("C", C, above=0.0)
-    least = float(potentials(steps)[0]) ** 2
+    m = potentials(steps)
+    least = float(m[0]) ** 2
     if C * least >= D:
         # B - 2Σ = Σ alpha_t²/b_{t+1}² + (the last b)²: m_k² = b² + 2 alpha_k + alpha_k²/b². Summed without cancelling.
-        return {"distance": D**2 / (2 * least), "noise": C**2 / 2 * _excess(steps)}
+        return {"distance": D**2 / (2 * least), "noise": C**2 / 2 * _excess(steps, m)}
     return {"distance": D * C / 2, "noise": D * C / 2 - C**2 * float(steps.sum())}
 
 
@@ -207,11 +214,11 @@ def total(terms: Terms) -> float:
 
 def potentials(steps: Array) -> Array:
     """Compute (T,) m_1 .. m_T of `exact_bound`: m_T = 0, m_k = min { b + alpha_k/b : b >= m_{k+1} }."""
-    out = np.zeros(len(steps) + 1)
-    for k in range(len(steps) - 1, -1, -1):
-        b = max(out[k + 1], math.sqrt(steps[k]))
-        out[k] = b + steps[k] / b
-    return out
+    out = [0.0]
+    for step in steps[::-1].tolist():  # floats of Python, since NumPy's cost several times as much one by one
+        b = max(out[-1], math.sqrt(step))
+        out.append(b + step / b)
+    return np.array(out[::-1])
 
 
 def weights_of_steps(steps: Array, D: float, C: float) -> Array:
@@ -220,18 +227,17 @@ def weights_of_steps(steps: Array, D: float, C: float) -> Array:
     Where B is the least possible, the larger root is max(m_{k+1}, √alpha_k) until the first k at which √alpha_k is the
     larger; there the root is double, and its square root is not to be taken of rounding.
     """
-    m = potentials(steps)
-    out = np.empty(len(steps) + 1)
+    m = potentials(steps).tolist()
     tight = C * m[0] ** 2 >= D
-    out[0] = m[0] if tight else math.sqrt(D / C)
-    for k, step in enumerate(steps):
+    out = [m[0] if tight else math.sqrt(D / C)]
+    for step, least in zip(steps.tolist(), m[1:], strict=True):
         if tight:
-            out[k + 1] = max(m[k + 1], math.sqrt(step))
-            tight = m[k + 1] >= math.sqrt(step)
+            out.append(max(least, math.sqrt(step)))
+            tight = least >= math.sqrt(step)
         else:
-            half = out[k] / 2
-            out[k + 1] = half + math.sqrt(max(half**2 - step, 0.0))
-    return out
+            half = out[-1] / 2
+            out.append(half + math.sqrt(max(half**2 - step, 0.0)))
+    return np.array(out)
 
 
 def positive(name: str, alphas: ArrayLike) -> Array:
@@ -243,9 +249,8 @@ def positive(name: str, alphas: ArrayLike) -> Array:
     return steps
 
 
-def _excess(steps: Array) -> float:
-    """Compute m_1² - 2 Σ alpha as a sum of non-negative terms: b² - m² where b > m, and alpha²/b²."""
-    m = potentials(steps)
+def _excess(steps: Array, m: Array) -> float:
+    """Compute m_1² - 2 Σ alpha, m the `potentials`, as a sum of non-negative terms: b² - m² if b > m, and alpha²/b²."""
     b = np.maximum(m[1:], np.sqrt(steps))
     return float(((b - m[1:]) * (b + m[1:]) + (steps / b) ** 2).sum())
 
