@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from benchmarks import llm_speed, processes, report, speed
+from benchmarks.agreement import Agreement
 from benchmarks.c_loop import NoCompilerError, compiler
 from benchmarks.llm_rows import RealSize
 from benchmarks.timing import Row
 
-BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+
+def forgetting() -> Sequence[Agreement]:
+    """Measure (n) what training in stages forgets, and both objectives after each stage, beside TRL."""
+    from benchmarks.llm_forgetting import forgetting
+
+    return forgetting()
+
+
+BENCHMARKS: dict[str, Callable[[], Sequence[Row | Agreement]]] = {
     "step": speed.step,
     "large": speed.large,
     "autograd": speed.autograd,
@@ -26,9 +35,10 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "llm-authors": llm_speed.authors,
     "llm-methods": llm_speed.methods,
     "llm-memory": llm_speed.memory,
+    "forgetting": forgetting,
 }
 
-QUICK: dict[str, Callable[[], list[Row]]] = {
+QUICK: dict[str, Callable[[], Sequence[Row | Agreement]]] = {
     "llm-sft": partial(llm_speed.sft, llm_speed.QUICK, 2),
     "llm-dpo": partial(llm_speed.dpo, llm_speed.QUICK, 2),
     "llm-authors": partial(llm_speed.authors, llm_speed.QUICK, 2),
@@ -37,7 +47,8 @@ QUICK: dict[str, Callable[[], list[Row]]] = {
 }
 REAL = "llm-real"  # needs --model, --sft and --preference
 LLM = tuple(name for name in BENCHMARKS if name.startswith("llm-"))
-PARTS = {"toyopt": tuple(name for name in BENCHMARKS if name not in LLM), "llm": LLM, "real": (REAL,)}
+TOYOPT = tuple(name for name in BENCHMARKS if name not in (*LLM, "forgetting"))
+PARTS = {"toyopt": TOYOPT, "llm": LLM, "real": (REAL,), "forgetting": ("forgetting",)}
 
 
 def _title(name: str) -> str:

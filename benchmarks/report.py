@@ -14,6 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import agreement
+from benchmarks.agreement import Agreement
 from benchmarks.c_loop import FLAGS, compiler
 from benchmarks.timing import Row
 
@@ -22,11 +24,13 @@ MARKS = {  # a part's results stand between its marks; the other part's stay as 
     "toyopt": ("<!-- results: written by python -m benchmarks --write -->", "<!-- end of results -->"),
     "llm": ("<!-- llm's results: written by python -m benchmarks --write -->", "<!-- end of llm's results -->"),
     "real": ("<!-- real results: written by python -m benchmarks --write -->", "<!-- end of real results -->"),
+    "forgetting": ("<!-- forgetting: written by python -m benchmarks --write -->", "<!-- end of forgetting -->"),
 }
 VERSIONS = {
     "toyopt": ("numpy", "numba", "llvmlite", "torch"),
     "llm": ("numpy", "torch", "transformers", "peft", "trl"),
     "real": ("numpy", "torch", "transformers", "peft", "trl"),
+    "forgetting": ("numpy", "torch", "transformers", "peft", "trl"),
 }
 HEADERS = ("what", "median", "ours / this (quartiles)", "bar", "met")
 
@@ -59,9 +63,16 @@ def share(number: float, bar: float | None) -> str:
     return f"{number:.3f}" if bar is not None and 1.0 < bar < 1.1 else ratio(number)
 
 
-def lines(row: Row) -> list[tuple[str, ...]]:
-    """Return one line for each side of a row, with the columns of HEADERS."""
-    out = []
+def headers(group: Sequence[Row | Agreement]) -> tuple[str, ...]:
+    """Return the columns of a benchmark's table."""
+    return agreement.HEADERS if any(isinstance(row, Agreement) for row in group) else HEADERS
+
+
+def lines(row: Row | Agreement) -> list[tuple[str, ...]]:
+    """Return one line for each side of a row, or quantity of a comparison, with the columns of `headers`."""
+    if isinstance(row, Agreement):
+        return row.lines()
+    out: list[tuple[str, ...]] = []
     shape = {"bytes": size, "operations": count}.get(row.quantity, duration)
     for label, times in row.times.items():
         median, bar = float(np.median(times)), row.bars.get(label)
@@ -78,9 +89,9 @@ def lines(row: Row) -> list[tuple[str, ...]]:
     return out
 
 
-def show(rows: Sequence[Row]) -> None:
+def show(rows: Sequence[Row | Agreement]) -> None:
     """Print one table on the terminal."""
-    table = Table(*HEADERS)
+    table = Table(*headers(rows))
     for row in rows:
         table.add_row(f"[bold]{row.name}[/bold]")
         for line in lines(row):
@@ -107,17 +118,18 @@ def machine(command: str, names: Sequence[str]) -> list[str]:
     ]
 
 
-def write(rows: Mapping[str, Sequence[Row]], part: str, command: str) -> None:
-    """Replace the results of a part ("toyopt", "llm" or "real") in README.md."""
+def write(rows: Mapping[str, Sequence[Row | Agreement]], part: str, command: str) -> None:
+    """Replace the results of a part, a name of MARKS, in README.md."""
     text = README.read_text(encoding="utf-8")
     start_or_resume, end = MARKS[part]
     before, rest = text.split(start_or_resume)
     after = rest.split(end)[1]
     out = ["", *machine(command, VERSIONS[part]), ""]
     for name, group in rows.items():
-        out += [f"### `{name}`", "", "| " + " | ".join(HEADERS) + " |", "|" + " --- |" * len(HEADERS)]
+        columns = headers(group)
+        out += [f"### `{name}`", "", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
         for row in group:
-            out += [f"| **{row.name}** |" + " |" * (len(HEADERS) - 1)]
+            out += [f"| **{row.name}** |" + " |" * (len(columns) - 1)]
             out += ["| " + " | ".join(line) + " |" for line in lines(row)]
         out.append("")
     whole = before + start_or_resume + "\n".join(out) + end + after

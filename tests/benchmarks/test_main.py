@@ -21,7 +21,7 @@ def test_half_a_part_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         program.main(["--write", "--only", "llm-sft"])
     assert stopped.value.code == 2
-    assert "--only may name toyopt or llm or real" in capsys.readouterr().err
+    assert "--only may name toyopt or llm or real or forgetting" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
