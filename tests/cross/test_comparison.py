@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MEASURED = re.compile(r"\d[\d.]*(?:x| MiB| GiB)")
+MEASURED = re.compile(r"\d[\d.]*(?:x| MiB| GiB)|-?\d+\.\d+ ± \d+\.\d+")
 
 
 def test_every_measurement_is_a_recorded_one() -> None:
@@ -17,5 +17,5 @@ def test_every_measurement_is_a_recorded_one() -> None:
 
 
 def test_another_digit_is_found() -> None:
-    assert MEASURED.findall("| a | 10.0x | 267 MiB |") == ["10.0x", "267 MiB"]
+    assert MEASURED.findall("| 10.0x | 267 MiB | -0.1 ± 0.2 |") == ["10.0x", "267 MiB", "-0.1 ± 0.2"]
     assert not {"10.1x"} <= set(MEASURED.findall("10.0x"))
