@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-Scale = Literal["smoke", "embedded", "paper"]
+Scale = Literal["smoke", "embedded", "real", "paper"]
 SCALES: tuple[str, ...] = get_args(Scale)
 Kind = Literal["upper", "lower", "equal"]
 VERDICTS = ("seen", "mixed", "not seen")  # of an empirical claim
@@ -27,11 +27,22 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """Options of the user that every artefact receives."""
+    """Options of the user that every artefact receives.
+
+    seeds            None: the artefact's own default at this scale
+    sft, preference  sets of scale `real`: names on the hub, files or folders; "": those of figures.analysis.sweeps
+    """
 
     scale: Scale = "embedded"
-    seeds: int | None = None  # None: the artefact's own default at this scale
+    seeds: int | None = None
     seed: int = 0
+    sft: str = ""
+    preference: str = ""
+
+    @property
+    def size(self) -> str:
+        """Amount of computation where no model is trained: `real` takes that of `embedded`."""
+        return "embedded" if self.scale == "real" else self.scale
 
 
 @dataclass(frozen=True)

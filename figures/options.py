@@ -34,8 +34,13 @@ class Options:
     list: bool = False
     """list the names, the place of each in the paper, and its cost; make nothing"""
     scale: Annotated[Scale | None, _shown("{" + ",".join(SCALES) + "}", "embedded")] = None
-    """amount of computation: smoke only shows that everything works, paper is the paper's own size; its model
-    experiments need a GPU, and list all required resources before they begin"""
+    """amount of computation: smoke only shows that everything works; real trains a real model of 135 million weights,
+    in hours on a CPU; paper is the paper's own size; its model experiments need a GPU. real and paper list all required
+    resources before they begin"""
+    sft: Annotated[str, _shown("SET", "skill")] = ""
+    """SFT set of scale real: skill, a name on the hub, a file or a folder"""
+    preference: Annotated[str, _shown("SET", "Dahoas/rm-hh-rlhf")] = ""
+    """preference set of scale real: a name on the hub, a file or a folder"""
     seeds: Annotated[int | None, AT_LEAST_1, _shown("N", "each artefact's own")] = None
     """number of random seeds, for artefacts with random seeds"""
     seed: Annotated[int | None, NOT_NEGATIVE, _shown("N", "0")] = None

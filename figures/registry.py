@@ -37,6 +37,7 @@ REGISTRY: Mapping[str, str] = {
     "sensitivity": "figures.artefacts.sensitivity",
     "curvature": "figures.artefacts.curvature",
     "families": "figures.artefacts.families",
+    "real": "figures.artefacts.real",
 }
 
 

@@ -20,8 +20,7 @@ LAM = 0.5
 
 def grids(request: Request, methods: Sequence[str]) -> dict[str, Any]:
     """Return the grid of `methods` with λ = 1/2, the first seed, DPO first; on the embedded world at every scale."""
-    scale = "embedded" if request.scale == "paper" else request.scale
-    one = replace(request, scale=scale, seeds=1)
+    one = replace(sweeps.embedded(request), seeds=1)
     return {"first": sweeps.grid(one, list(methods), lams=[LAM], orders=["dpo-sft"], measures=["answers"])}
 
 

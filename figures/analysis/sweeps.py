@@ -3,8 +3,10 @@
 `smoke` and `embedded` train on the small embedded world. Its settings were chosen (on held-out rows of one seed) so
 that the two objectives conflict: half of the preference prompts use the wording of SFT's prompts, and half of the
 rejected answers have the style that SFT teaches. The artefacts `conflict` and `sensitivity` vary these settings, the
-learning rate and the batch size. `paper` uses the authors' models and data with the settings of their published scripts
-(llm.presets); artefacts beyond the paper use the embedded world at this scale, too.
+learning rate and the batch size. `real` trains SmolLM2-135M-Instruct with an exactly measurable skill as SFT set and
+human preferences; its learning rate and number of steps were chosen on seed 1, and its runs have other seeds. `paper`
+uses the authors' models and data with the settings of their published scripts (llm.presets). At these two scales, the
+artefacts that depend on what only the embedded world has (its judge, its dials, other families) use the embedded world.
 """
 
 from __future__ import annotations
@@ -22,16 +24,25 @@ SMALL: dict[str, Any] = {
     "world_size": "small", "conflict": 0.5, "overlap": 0.5, "lr": 2e-3, "beta": 1.0, "batch_sft": 8,
     "batch_preference": 8, "f_star": "compute", "k": 10,
 }  # fmt: skip
-STEPS = {"smoke": 60, "embedded": 150}
-SEEDS = {"smoke": 1, "embedded": 3, "paper": 1}
+REAL_PRESET = "smollm2-135m"
+# Rows longer than max_length are left out, so that no response is cut; a tenth of each set is held out.
+REAL: dict[str, Any] = {
+    "sft": "skill", "sft_rows": 400, "lr": 5e-4, "batch_sft": 4, "batch_preference": 4, "max_length": 128,
+    "overflow": "drop", "held_out": 0.1, "f_star": "compute", "k": 10,
+}  # fmt: skip
+REPLAY = [0.01, 0.05, 0.2]  # shares of the first objective in the second stage
+STEPS = {"smoke": 60, "embedded": 150, "real": 120}
+SEEDS = {"smoke": 1, "embedded": 3, "real": 3, "paper": 1}
+FIRST_SEED = {"smoke": 1, "embedded": 1, "real": 2, "paper": 42}
 LAMS = {
     "smoke": [0.25, 0.75],
     "embedded": [0.01, 0.25, 0.5, 0.75, 0.99],
+    "real": [0.25, 0.5, 0.75],
     "paper": [0.01, 0.25, 0.5, 0.75, 0.99],
 }
 FEW_LAMS = {"smoke": [0.5], "embedded": [0.25, 0.5, 0.75], "paper": [0.25, 0.5, 0.75]}
 # The paper's k are up to a sixth of its 6000 steps; so are ours, and one is larger.
-KS = {"smoke": [1, 10, 30], "embedded": [1, 10, 30, 75], "paper": [1, 10, 100, 1000]}
+KS = {"smoke": [1, 10, 30], "embedded": [1, 10, 30, 75], "real": [1, 10, 50], "paper": [1, 10, 100, 1000]}
 BLOCKS = {"smoke": [10], "embedded": [5, 25]}  # number of consecutive steps that share one draw of ALRIGHT, besides 1
 
 REPLAY_SHARES = {"smoke": [0.05, 0.2], "embedded": [0.01, 0.05, 0.2]}  # of the second stage; 0.05 is in `others`, too
@@ -40,8 +51,7 @@ REPLAY_SHARES = {"smoke": [0.05, 0.2], "embedded": [0.01, 0.05, 0.2]}  # of the 
 def seeds(request: Request) -> list[int]:
     """Return the training seeds: consecutive integers, as many as requested or as usual at the scale."""
     count = request.seeds or SEEDS[request.scale]
-    first = 42 if request.scale == "paper" else 1
-    return [first + request.seed + i for i in range(count)]
+    return [FIRST_SEED[request.scale] + request.seed + i for i in range(count)]
 
 
 def grid(
@@ -49,7 +59,7 @@ def grid(
 ) -> Spec:
     """Return the specification of a grid of `methods` at the requested scale.
 
-    preset    the preset at scale `paper`; the other scales use `embedded`
+    preset    the preset at scale `paper`; `real` has its own, the other scales use `embedded`
     measures  measures of the finished runs
     options   options of TrainConfig, or the axes lams, orders, ks
     """
@@ -58,13 +68,23 @@ def grid(
     if request.scale == "paper":
         return spec | {"preset": preset, "options": {"f_star": "compute", **options}}
     steps = STEPS[request.scale]
+    if request.scale == "real":
+        own = REAL | {"steps": steps, "eval_every": steps // 2, "save_every": steps // 4} | _sets(request)
+        return spec | {"preset": REAL_PRESET, "options": own | options}
     own = SMALL | {"steps": steps, "eval_every": steps // 6, "save_every": steps}
     return spec | {"preset": "embedded", "options": own | options}
 
 
-def _embedded(request: Request) -> Request:
-    """Return the request with scale `embedded` in place of `paper`."""
-    return replace(request, scale="embedded") if request.scale == "paper" else request
+def _sets(request: Request) -> dict[str, Any]:
+    """Return the sets that the user gives for scale `real`; all rows of an SFT set that is not the skill's."""
+    given = {name: getattr(request, name) for name in ("sft", "preference") if getattr(request, name)}
+    return given | ({"sft_rows": 0} if given.get("sft", "skill").partition(":")[0] != "skill" else {})
+
+
+def embedded(request: Request) -> Request:
+    """Return the request for what only the embedded world has: scale `embedded` in place of `real` and `paper`."""
+    large = request.scale in ("real", "paper")
+    return replace(request, scale="embedded", sft="", preference="") if large else request
 
 
 def joint(request: Request) -> Spec:
@@ -93,7 +113,7 @@ def one_lam(request: Request) -> dict[str, Spec]:
 def stale(request: Request) -> dict[str, Spec]:
     """Return the grids of Figure 4: MAXRIGHT for all k, and Sequential and ALRIGHT for comparison."""
     often: Spec = {}
-    if request.scale != "paper":  # often enough, and not a divisor of k, to show an oscillation
+    if request.scale in ("smoke", "embedded"):  # often enough, and not a divisor of k, to show an oscillation
         often = {"eval_every": 7}
     return {
         "k": grid(request, ["maxright"], lams=[0.5], ks=KS[request.scale], orders=["dpo-sft"], **often),
@@ -103,6 +123,7 @@ def stale(request: Request) -> dict[str, Spec]:
 
 def llama(request: Request) -> dict[str, Spec]:
     """Return the grid of Figure 8: the Llama family, adapters on q and v, gradient checkpointing, SFT first."""
+    request = request if request.scale == "paper" else embedded(request)
     lams = FEW_LAMS[request.scale]
     if request.scale == "paper":
         return {"all": grid(request, PAPER_METHODS, preset="llama3-8b", lams=lams, orders=["sft-dpo"])}
@@ -117,6 +138,7 @@ def judged(request: Request) -> dict[str, Spec]:
     language model at an endpoint that environment variables name (llm.judging), and all methods have SFT first, as in
     the paper.
     """
+    request = request if request.scale == "paper" else embedded(request)
     lams, measures = FEW_LAMS[request.scale], ["answers", "questions"]
     if request.scale == "paper":
         own: Spec = {"preset": "llama3-8b", "measures": measures}
@@ -129,7 +151,8 @@ def judged(request: Request) -> dict[str, Spec]:
 
 def others(request: Request) -> dict[str, Spec]:
     """Return the grids of the baselines: replay, SimPO after SFT, ORPO on the pairs alone, the mean of two adapters."""
-    common: Spec = {"measures": ["answers", "questions"]} if request.scale != "paper" else {}
+    measures = {"real": measures_of(request), "paper": []}.get(request.scale, ["answers", "questions"])
+    common: Spec = {"measures": measures} if measures else {}
     return {
         "average": grid(request, ["sequential"], lams=[0.5], orders=["dpo-sft"], average=True, **common),
         "simpo": grid(
@@ -144,15 +167,40 @@ def others(request: Request) -> dict[str, Spec]:
 
 def replayed(request: Request) -> dict[str, Spec]:
     """Return the grids of Sequential and of Replay with several shares, named by the share; λ = 1/2, DPO first."""
-    request = _embedded(request)
+    request = embedded(request)
     shared: Spec = {"lams": [0.5], "orders": ["dpo-sft"]}
     grids = {f"{p:g}": grid(request, ["replay"], replay=p, **shared) for p in REPLAY_SHARES[request.scale]}
     return {"0": grid(request, ["sequential"], **shared)} | grids
 
 
+def real(request: Request) -> dict[str, Spec]:
+    """Return the grids of the real model with λ = 1/2: the methods, Sequential in both orders, and replay.
+
+    Replay repeats SFT in the second stage, for several shares. MAXRIGHT estimates f* on the way, as it does by default:
+    f* would be two further runs of a seed, and nothing in this figure is measured from it.
+    """
+    common: Spec = {"lams": [0.5], "measures": measures_of(request), "f_star": "estimate"}
+    first, second = ["sft-dpo"], ["dpo-sft"]
+    replay = {
+        f"Replay {share:.0%}, SFT first": grid(request, ["replay"], orders=first, replay=share, **common)
+        for share in REPLAY
+    }
+    return {
+        "Sequential, SFT first": grid(request, ["sequential"], orders=first, **common),
+        "Sequential, DPO first": grid(request, ["sequential"], orders=second, **common),
+        **replay,
+        "joint": grid(request, ["mix", "alright", "maxright"], orders=second, **common),
+    }
+
+
+def measures_of(request: Request) -> list[str]:
+    """Return the measures of the real model's runs: the skill, if the runs train on it."""
+    return ["skill"] if (request.sft or "skill").partition(":")[0] == "skill" else []
+
+
 def conflict(request: Request) -> dict[str, Spec]:
     """Return the grids of the four methods for several values of label conflict and prompt overlap."""
-    request = _embedded(request)
+    request = embedded(request)
     dials = [(0.0, 0.5), (0.5, 0.5), (1.0, 0.5), (0.5, 0.0), (0.5, 1.0)]
     dials = dials[:3] if request.scale == "smoke" else dials
     return {
@@ -165,7 +213,7 @@ def conflict(request: Request) -> dict[str, Spec]:
 
 def sensitivity(request: Request) -> dict[str, Spec]:
     """Return the grids with half and twice the learning rate and batch sizes, and other alternations of ALRIGHT."""
-    request = _embedded(request)
+    request = embedded(request)
     lr, batch = SMALL["lr"], SMALL["batch_sft"]
     changes: dict[str, dict[str, Any]] = {
         "as it is": {},
@@ -184,7 +232,7 @@ def sensitivity(request: Request) -> dict[str, Spec]:
 
 def curved(request: Request) -> dict[str, Spec]:
     """Return the grid of runs that keep intermediate adapters, whose curvature is measured."""
-    request = _embedded(request)
+    request = embedded(request)
     keep = STEPS[request.scale] // 5
     return {
         "all": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], keep_every=keep, measures=["curvature"])
@@ -193,5 +241,5 @@ def curved(request: Request) -> dict[str, Spec]:
 
 def encoder_decoder(request: Request) -> dict[str, Spec]:
     """Return the grid of the encoder-decoder family."""
-    request = _embedded(request)
+    request = embedded(request)
     return {"all": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], world_family="t5")}

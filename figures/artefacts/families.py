@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +16,7 @@ LAM = 0.5
 
 def parameters(request: Request) -> dict[str, Any]:
     """Return the runs on the embedded world's three families with λ = 0.5; Llama with SFT first, as in Figure 8."""
-    if request.scale == "paper":
-        request = dataclasses.replace(request, scale="embedded")
+    request = sweeps.embedded(request)
     families = {
         "neox": sweeps.one_lam(request),
         "llama": sweeps.llama(request),

@@ -12,7 +12,7 @@ from figures.artefact import Artefact, Check, Data, Request, equal
 from figures.drawing.fig6 import draw
 
 PRESET = "pythia-1b"  # at scale `paper`: the preset whose sets and token embeddings are compared
-TOP = {"smoke": 40, "embedded": 100, "paper": 100}
+TOP = {"smoke": 40, "embedded": 100, "real": 100, "paper": 100}
 COSINES = ("prompts", "chosen_target", "rejected_target", "chosen_rejected")
 TEXTS = ("prompt", "chosen", "rejected", "sft_prompt", "target")
 
@@ -22,6 +22,9 @@ def parameters(request: Request) -> dict[str, Any]:
     common = {"embedder": "token", "top": TOP[request.scale]}
     if request.scale == "paper":
         return common | {"preset": PRESET, "options": {}}
+    if request.scale == "real":
+        spec = sweeps.one_lam(request)["all"]
+        return common | {"preset": spec["preset"], "options": spec["options"]}
     spec = {**sweeps.one_lam(request)["all"], "methods": ["mix"]}
     grid = {**spec, "seeds": spec["seeds"][:1]}
     return common | {"preset": grid["preset"], "options": grid["options"], "grids": {"base": grid}}

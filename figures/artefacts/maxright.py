@@ -28,7 +28,7 @@ def parameters(request: Request) -> dict[str, Any]:
         "theta_1": -20.0,
         "alpha0": 20.0,
         "k": [1, 10, 100, 1000],
-        "T": [2**e for e in range(4, LONGEST[request.scale] + 1)],
+        "T": [2**e for e in range(4, LONGEST[request.size] + 1)],
     }
 
 

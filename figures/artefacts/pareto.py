@@ -21,7 +21,7 @@ def parameters(request: Request) -> dict[str, Any]:
     return {
         "lams": [0.1, 0.3, 0.5, 0.7, 0.9],
         "front": [1e-5, 0.99999, 121],
-        "steps": STEPS[request.scale],
+        "steps": STEPS[request.size],
         "seed": request.seed,
         "seeds": request.seeds or 20,
         "table2": {"alpha": 0.2, "weight_decay": 0.0, "start": [5.0]},

@@ -18,7 +18,7 @@ SMALL = 0.04  # upper limit of the final gaps of Mix and ALRIGHT
 
 def parameters(request: Request) -> dict[str, Any]:
     """Return the problem, the numbers of steps, the seeds of the coins, and the λ interval of the certificates."""
-    sequential, joint = DECADES[request.scale]
+    sequential, joint = DECADES[request.size]
     return {
         "c": 0.5,
         "theta_ref": 5.0,
@@ -31,7 +31,7 @@ def parameters(request: Request) -> dict[str, Any]:
         "joint_per_decade": 3,
         "alpha0": 4.0,
         "seed": request.seed,
-        "seeds": request.seeds or SEEDS[request.scale],
+        "seeds": request.seeds or SEEDS[request.size],
         "proven_for": list(PROVEN_FOR),
     }
 

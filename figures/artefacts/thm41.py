@@ -36,7 +36,7 @@ def parameters(request: Request) -> dict[str, Any]:
         "sampled": list(SAMPLED[size]),
         "worst": list(WORST[size]),
         "nodes": 40_000 if request.scale == "paper" else 16_000,
-        "runs": request.seeds or RUNS[request.scale],
+        "runs": request.seeds or RUNS[request.size],
         "seed": request.seed,
         "failure": FAILURE,
     }

@@ -106,7 +106,7 @@ def command(record: Mapping[str, Any]) -> str:
     """Return the command that makes the artefact again; defaults are left out."""
     words = ["python paper_repro.py", record["name"]]
     for field, default in asdict(Request()).items():
-        if record[field] != default:
+        if record.get(field, default) != default:
             words.append(f"--{field} {record[field]}")
     return " ".join(words)
 

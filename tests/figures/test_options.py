@@ -63,5 +63,5 @@ def test_unreadable_input_is_explained_with_status_2(
 
 
 def test_a_scale_from_python_is_checked_as_well() -> None:
-    with pytest.raises(ValueError, match=r"^scale: must be one of smoke, embedded, paper, got huge$"):
+    with pytest.raises(ValueError, match=r"^scale: must be one of smoke, embedded, real, paper, got huge$"):
         Options(scale="huge")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from figures.pipeline.paths import grid_of
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", ["smoke", "embedded", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "embedded", "real", "paper"])
 def test_every_specification_is_a_grid_with_its_seeds(scale: Any) -> None:
     request = Request(scale=scale)
     specs = [
@@ -22,6 +22,7 @@ def test_every_specification_is_a_grid_with_its_seeds(scale: Any) -> None:
         sweeps.conflict(request),
         sweeps.replayed(request),
     ]
+    specs += [sweeps.real(request)] if scale == "real" else []
     specs += [sweeps.sensitivity(request), sweeps.curved(request), sweeps.encoder_decoder(request)]
     for spec in (s for found in specs for s in found.values()):
         runs = grid_of(spec).runs()

