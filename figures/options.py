@@ -58,6 +58,10 @@ class Options:
         check_fields(self)
         if self.verify and self.force:
             raise ValueError("verify: excludes --force: --verify computes anew and writes nothing")
+        for name in ("sft", "preference"):
+            given, scale = getattr(self, name), self.scale or "embedded"
+            if given and scale != "real" and not self.verify:
+                raise ValueError(f"{name}: only --scale real takes sets, got {given} with --scale {scale}")
         if self.list and (self.verify or self.force):
             raise ValueError("list: makes nothing, so it excludes --verify and --force")
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -249,10 +250,7 @@ def _trace(error: BaseException) -> str:
 
 
 def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
-    """Return the request for an artefact: the user's options, else `recorded` values, else the defaults.
-
-    Raises UsageError for sets at a scale that has its own.
-    """
+    """Return the request for an artefact: the user's options, else `recorded` values, else the defaults."""
     given = {field: getattr(options, field) for field in ("scale", "seeds", "seed")}
     given |= {field: getattr(options, field) or None for field in SETS}
     valid = {
@@ -263,9 +261,8 @@ def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
     }
     taken = {field: recorded[field] for field, is_valid in valid.items() if is_valid}
     request = Request(**(taken | {field: value for field, value in given.items() if value is not None}))
-    for field in SETS:
-        if given[field] is not None and request.scale != "real":
-            raise UsageError(f"--{field} {given[field]}: only --scale real takes sets, got --scale {request.scale}")
+    if request.scale != "real":  # with --verify, one of the artefacts that were made at another scale
+        request = replace(request, sft="", preference="")
     return request
 
 
