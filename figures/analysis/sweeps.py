@@ -28,7 +28,7 @@ REAL_PRESET = "smollm2-135m"
 # Rows longer than max_length are left out, so that no response is cut; a tenth of each set is held out.
 REAL: dict[str, Any] = {
     "sft": "skill", "sft_rows": 400, "lr": 5e-4, "batch_sft": 4, "batch_preference": 4, "max_length": 128,
-    "overflow": "drop", "held_out": 0.1, "f_star": "compute", "k": 10,
+    "overflow": "drop", "held_out": 0.1, "eval_rows": 80, "f_star": "compute", "k": 10,
 }  # fmt: skip
 REPLAY = [0.01, 0.05, 0.2]  # shares of the first objective in the second stage
 STEPS = {"smoke": 60, "embedded": 150, "real": 120}
