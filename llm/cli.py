@@ -65,6 +65,9 @@ def main(argv: Sequence[str]) -> int:
         return commands[argv[0]](list(argv[1:])) or 0
     except (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         return _fail(error, 2)
+    except BrokenPipeError:  # the reader of our output has ended, as `| head` does
+        sys.stdout = None  # else Python complains once more at exit
+        return _fail("the reader of the output has ended", 1)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail(

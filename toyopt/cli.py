@@ -82,7 +82,12 @@ def main(argv: Sequence[str]) -> int:
         return 2
     options = tyro.cli(ClaimOptions, args=list(argv[1:]), prog="python -m toyopt claim")
     try:
-        return _claim(options)
+        status = _claim(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of our output has ended, as `| head` does
+        sys.stdout = None  # else Python complains once more at exit
+        return 1
     except (ValueError, TypeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -155,3 +155,15 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     said = door.call(capsys, "optima", **{**options, "optima_steps": 2})
     assert said.status == 0
     assert [line.split(":")[0] for line in said.out.splitlines()] == ["train", "held_out"]
+
+
+def test_a_reader_that_ends_early_gives_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: list[str]) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # `main` drops it; it is put back at the end
+    monkeypatch.setattr("llm.cli._optima", broken)
+    assert main(["optima"]) == 1
+    assert capsys.readouterr().err == "error: the reader of the output has ended\n"

@@ -118,3 +118,12 @@ def test_the_module_runs_as_a_program() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: lam: must be in (0, 1), got '2'\n"
+
+
+def test_a_reader_that_ends_early_gives_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # `main` drops it; it is put back at the end
+    monkeypatch.setattr(cli, "_claim", broken)
+    assert cli.main(["claim", "--list"]) == 1
