@@ -1,7 +1,7 @@
 """Recorded runs of the real model in results/real: one table of evaluations, and how it was made.
 
 A reader without hours to spare sees the figure drawn from these. `python -m figures.recorded --real OUT` writes them
-from a folder in which `python paper_repro.py real --scale real` has made the figure. They hold numbers only, and no
+from the finished runs of `python paper_repro.py real --scale real --out OUT`. They hold numbers only, and no
 text of the sets.
 """
 
@@ -40,8 +40,14 @@ def read(folder: Path = FOLDER) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the recorded evaluations, and the facts about them for the JSON of the figure."""
     import pandas as pd
 
-    facts = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["facts"]
+    facts = described(folder)["facts"]
     return pd.read_csv(folder / TABLE), {**facts, "recorded": True}
+
+
+def described(folder: Path = FOLDER) -> dict[str, Any]:
+    """Return the description of the recorded results: command, date, machine, versions, facts, seeds, runs."""
+    values: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    return values
 
 
 def about(parameters: Mapping[str, Any]) -> dict[str, Any]:

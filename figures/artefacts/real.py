@@ -61,6 +61,11 @@ def compute(parameters: dict[str, Any]) -> Data:
     )
 
 
+def table_of(parameters: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the table of the CSV for the finished runs in `parameters["root"]`, of which some may be missing."""
+    return seeds.columns(_evaluations(parameters), (*EVALUATION, *RUN))
+
+
 def _evaluations(parameters: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per evaluation of the finished runs, by label and seed; `RUN` is filled on the last rows."""
     results = seeds.results(parameters)
@@ -105,7 +110,7 @@ def _checks(parameters: Mapping[str, Any], rows: pd.DataFrame, ends: pd.DataFram
         grids = parameters["grids"].items()
         expected = len({(name, run.name) for name, spec in grids for run in grid_of(spec).runs()})
     else:
-        expected = ends["label"].nunique() * ends["seed"].nunique()
+        expected = int(recorded_runs.described()["runs"])
     steps = ends["steps"] * ends["method"].map(lambda method: 2 if method == "Mix" else 1)
     odd = int((ends["steps_dpo"] + ends["steps_sft"] != steps).sum())
     start = numeric(rows[rows["step"] == 0], "f_dpo")

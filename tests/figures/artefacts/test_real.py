@@ -16,6 +16,7 @@ from figures.artefact import Data, Request
 from figures.artefacts import real
 from figures.drawing.real import draw
 from figures.pipeline.paths import grid_of
+from figures.recorded import real as record
 from figures.recorded.real import ends, rows_of
 from llm.study.measures import _code as code_of
 
@@ -39,6 +40,7 @@ def made(root: Path) -> Data:
         last = {"f_dpo": 0.6 + 0.01 * c.seed, "f_sft": 0.5, "rewards/accuracies": 0.6 if c.order == "sft-dpo" else 0.4}
         lines = [{"step": s, "evaluation": "held_out", **v} for s, v in ((0, first), (half, last), (c.steps, last))]
         summary = {"evaluation": last, "steps_by_objective": steps, "device": "CPU, 1 threads", "cpu_seconds": 7.0}
+        summary["versions"] = {"torch": "9"}
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in c.as_dict().items()}
         write(folder / "run.json", {"identity": {"rows": {}, "base": ""}, "config": config})
         write(folder / "summary.json", summary)
@@ -81,6 +83,24 @@ def test_the_figure_has_four_panels_with_every_label(tmp_path: Path) -> None:
     figure = draw(made(tmp_path))
     assert len(figure.axes) == 4
     assert {"Mix", "Replay 20%, SFT first", "(c) skill: exact answers"} <= set(texts(figure))
+
+
+@pytest.mark.slow
+def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> None:
+    out, folder = tmp_path / "out", tmp_path / "results"
+    data = made(out / "runs" / "0123456789ab")
+    for path in (out / "runs").glob("*/mix-*/summary.json"):
+        path.unlink()
+    record.write(folder, out)
+    described = recorded_runs.described(folder)
+    assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 14, "0123456789ab")
+    rows, facts = recorded_runs.read(folder)
+    assert facts["scale"] == "SmolLM2-135M-Instruct, 120 steps, 2 seeds"
+    assert set(rows["label"]) == set(data.table["label"]) - {"Mix"}
+    found = {row["label"]: row["skill_exact_match"] for row in record.ends(rows_of(folder / recorded_runs.TABLE))}
+    assert found["ALRIGHT"] == pytest.approx(0.625)
+    with pytest.raises(FileNotFoundError, match="no finished run of the real model"):
+        record.write(folder, tmp_path / "empty")
 
 
 @pytest.mark.slow
