@@ -98,11 +98,11 @@ def ends(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """
     groups: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
-        if row["skill_n"] or row["cpu_seconds"]:  # filled on the last evaluation of a run
+        if row["step"] == row["steps"]:
             groups.setdefault(row["label"], []).append(row)
     means = []
     for label, own in groups.items():
-        known = {name: [float(row[name]) for row in own if row[name]] for name in SHOWN}
+        known = {name: [float(row[name]) for row in own if row[name] not in ("", "nan")] for name in SHOWN}
         values = {name: sum(found) / len(found) for name, found in known.items() if len(found) == len(own)}
         means.append({"label": label, "seeds": len(own), **values})
     return means
