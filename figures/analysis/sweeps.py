@@ -30,7 +30,6 @@ REAL: dict[str, Any] = {
     "sft": "skill", "sft_rows": 400, "lr": 5e-4, "batch_sft": 4, "batch_preference": 4, "max_length": 128,
     "overflow": "drop", "held_out": 0.1, "eval_rows": 80, "f_star": "compute", "k": 10,
 }  # fmt: skip
-REPLAY = [0.01, 0.05, 0.2]  # shares of the first objective in the second stage
 STEPS = {"smoke": 60, "embedded": 150, "real": 120}
 SEEDS = {"smoke": 1, "embedded": 3, "real": 3, "paper": 1}
 FIRST_SEED = {"smoke": 1, "embedded": 1, "real": 2, "paper": 42}
@@ -45,7 +44,8 @@ FEW_LAMS = {"smoke": [0.5], "embedded": [0.25, 0.5, 0.75], "paper": [0.25, 0.5, 
 KS = {"smoke": [1, 10, 30], "embedded": [1, 10, 30, 75], "real": [1, 10, 50], "paper": [1, 10, 100, 1000]}
 BLOCKS = {"smoke": [10], "embedded": [5, 25]}  # number of consecutive steps that share one draw of ALRIGHT, besides 1
 
-REPLAY_SHARES = {"smoke": [0.05, 0.2], "embedded": [0.01, 0.05, 0.2]}  # of the second stage; 0.05 is in `others`, too
+# Shares of the first objective in Replay's second stage; 0.05 is in `others`, too.
+REPLAY_SHARES = {"smoke": [0.05, 0.2], "embedded": [0.01, 0.05, 0.2], "real": [0.01, 0.05, 0.2]}
 
 
 def seeds(request: Request) -> list[int]:
@@ -183,7 +183,7 @@ def real(request: Request) -> dict[str, Spec]:
     first, second = ["sft-dpo"], ["dpo-sft"]
     replay = {
         f"Replay {share:.0%}, SFT first": grid(request, ["replay"], orders=first, replay=share, **common)
-        for share in REPLAY
+        for share in REPLAY_SHARES[request.scale]
     }
     return {
         "Sequential, SFT first": grid(request, ["sequential"], orders=first, **common),
