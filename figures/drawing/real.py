@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOSSES = {"f_dpo": r"(a) $f_{\mathrm{DPO}}$", "f_sft": r"(b) $f_{\mathrm{SFT}}$"}
 SHARES = {"skill_exact_match": "(c) skill: exact answers", "accuracy": "(d) preferences: accuracy"}
+WIDE = 12.0  # ratio of largest to smallest loss above which an axis is logarithmic
 CHANCE = {"accuracy": 0.5}
 HOLLOW = "Sequential, SFT first"  # a second order of a method that is there already
 
@@ -61,6 +62,9 @@ def _draw_paths(ax: Axes, data: Data, name: str, title: str, labels: Sequence[st
     for label in labels:
         path = unpack(data.extra, "path", label=label)
         ax.plot(path["step"], path[name], **_looks(label), clip_on=False)
+    values = data.table[name][np.isfinite(data.table[name])]
+    if values.min() > 0.0 and values.max() > WIDE * values.min():
+        ax.set_yscale("log")
     ax.set_title(title)
     ax.set_xlabel("step")
     ax.set_xticks(np.unique(data.table["step"]))

@@ -32,8 +32,7 @@ TOKENS_SKILL = 75  # of a row of `llm.skill`, with SmolLM2's tokenizer and templ
 FORWARD, STEP, CHECKPOINTED = 2, 4, 6
 PEAK = 989e12  # operations a second in bf16 without sparsity, of an H100 SXM (its data sheet)
 UTILISATION = 0.3  # share of PEAK that such small steps reach (assumed)
-# Operations a second of one core in float32: measured in training SmolLM2-135M on an AMD EPYC with AVX2, where SFT
-# steps of 300 tokens reached 5.1e10 and DPO steps of 650 tokens 6.9e10, counted as above.
+# Operations a second of one core in float32: 5.1e10 to 6.9e10 with SmolLM2-135M on an AMD EPYC (AVX2).
 CPU_RATE = 5e10
 LARGE = 0.5e9  # weights above which training on a CPU would take days
 # Weights, from the models' cards; a base model is loaded in 2 bytes a weight.
@@ -49,12 +48,7 @@ MMLU, QUESTIONS = "cais/mmlu", 14_042
 # moments, logs; and every adapter that is kept on the way.
 RUN_BYTES = 200e6
 KEPT_BYTES = 28e6
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -137,8 +131,7 @@ def operations(configs: Sequence[TrainConfig]) -> float:
 def _row_tokens(config: TrainConfig) -> tuple[int, int]:
     """Return the mean numbers of tokens of a pair and of an SFT row, at most what `max_length` leaves."""
     skill = seed_of(config.sft) is not None
-    longest = config.max_length or TOKENS_PAIR
-    return min(TOKENS_PAIR, 2 * longest), min(TOKENS_SKILL if skill else TOKENS_SFT, longest)
+    return min(TOKENS_PAIR, 2 * config.max_length), min(TOKENS_SKILL if skill else TOKENS_SFT, config.max_length)
 
 
 def _per_step(config: TrainConfig, tokens: Sequence[float]) -> float:
@@ -184,9 +177,8 @@ def _cpu(runs: Sequence[StudyRun]) -> tuple[Requirement, ...]:
     hours = cpu_hours(runs)
     if not hours or gpus():
         return ()
-    amount = f"about {hours:.2g} hours of one core, and the measures (tokens x weights x operations at "
-    count = cores()
-    return (Requirement("CPU", f"{amount}{CPU_RATE / 1e9:.0f} GFLOP/s)", f"{count} core{'s' * (count > 1)}"),)
+    how = f"tokens x weights x operations at {CPU_RATE / 1e9:.0f} GFLOP/s"
+    return (Requirement("CPU", f"about {hours:.2g} hours of one core, and the measures ({how})", f"{cores()} cores"),)
 
 
 def _from_hub(kind: Literal["model", "dataset"], name: str) -> Requirement:
@@ -213,7 +205,7 @@ def _cached(kind: str, name: str) -> bool:
     from huggingface_hub import constants, try_to_load_from_cache
 
     if kind == "model":
-        files = [file + end for file in WEIGHT_FILES for end in ("", ".index.json")]
+        files = [file + end for file in WEIGHT_FILES for end in ("", ".index.json")]  # one file, or several
         return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
     snapshots = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}" / "snapshots"
     prepared = Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets"))

@@ -1,6 +1,6 @@
 """Damaged inputs: one line and status 2, or a run that is right; never a traceback, never a hang, nothing overwritten.
 
-Every example damages one file of a valid input at random. `make test` tries 256, mostly sets; `make test-deep` 10,000.
+Every example damages one file of a valid input at random. `make test` tries 300, mostly sets; `make test-deep` 10,000.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from llm.data.splits import load_datasets
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
 
-EXAMPLES = {"set": 210, "run on a set": 8, "model": 18, "adapter": 8, "checkpoint": 12}
+EXAMPLES = {"set": 254, "run on a set": 8, "model": 18, "adapter": 8, "checkpoint": 12}
 DEEP_EXAMPLES = {"set": 7000, "run on a set": 600, "model": 1200, "adapter": 500, "checkpoint": 700}
 SECONDS = 60  # longer is a hang
 
