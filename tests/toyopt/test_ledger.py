@@ -45,7 +45,10 @@ def test_the_ledger_is_in_order_and_names_unknown_claims(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         book,
         "CLAIMS",
-        {"A": Claim("a", lambda: iter([one, two]), "P. one"), "B": Claim("b", lambda: [two], "", whole=True)},
+        {
+            "A": Claim("a", lambda: iter([one, two]), "P. one", at=list, short="a"),
+            "B": Claim("b", lambda: [two], "", at=list, short="b", whole=True),
+        },
     )
     times = iter([10.0, 12.5, 20.0, 21.0, 30.0, 30.5])
     monkeypatch.setattr("toyopt.ledger.time.perf_counter", lambda: next(times))

@@ -22,9 +22,9 @@ def _record(bound: float, attained: float, kind: str = "upper", evidence: str = 
 
 def test_the_artefact_has_the_columns_and_fails_with_its_claims(monkeypatch):
     few = {
-        "A.6": Claim("fine", lambda: [_record(1, 0)], "A2. x"),
-        "A.7": Claim("broken", lambda: [_record(1, 0), _record(0, 1)], ""),
-        "E": Claim("unknown", lambda: [_record(1, math.nan)], ""),
+        "A.6": Claim("fine", lambda: [_record(1, 0)], "A2. x", at=list, short="a"),
+        "A.7": Claim("broken", lambda: [_record(1, 0), _record(0, 1)], "", at=list, short="b"),
+        "E": Claim("unknown", lambda: [_record(1, math.nan)], "", at=list, short="c"),
     }
     monkeypatch.setattr(book, "CLAIMS", few)
     own = Check("cost", "it is cheap", "upper", 10.0, 3.0, True, False, "seen", (2.0, 4.0))
@@ -44,7 +44,7 @@ def test_the_artefact_has_the_columns_and_fails_with_its_claims(monkeypatch):
 
 
 def test_the_drawing_shows_every_claim(monkeypatch):
-    monkeypatch.setattr(book, "CLAIMS", {"A.6": Claim("fine", lambda: [_record(1, 0)], "A2. x")})
+    monkeypatch.setattr(book, "CLAIMS", {"A.6": Claim("fine", lambda: [_record(1, 0)], "A2. x", at=list, short="a")})
     figure = claims.ARTEFACT.draw(claims.compute({}))
     words = {text.get_text() for text in figure.axes[0].texts}
     assert {"A.6", "fine", "holds", "proof; property"} <= words

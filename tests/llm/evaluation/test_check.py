@@ -166,6 +166,14 @@ def test_an_interrupted_command_keeps_its_rows_and_exits_with_130(
 
 @pytest.mark.slow
 def test_control_c_ends_a_check_between_two_findings_and_its_rows_are_printed_at_once(base: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
+    try:
+        _interrupt_after_two_findings(base)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt_after_two_findings(base: Path) -> None:
     stream = io.StringIO()
     report = Report(Console(file=stream))
     own = report.add
