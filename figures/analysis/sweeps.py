@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {
     "batch_preference": 8, "f_star": "compute", "k": 10,
 }  # fmt: skip
 REAL_PRESET = "smollm2-135m"
-# Rows longer than max_length are left out, so that no response is cut; a tenth of each set is held out.
+# Rows longer than max_length are left out, so that no response is cut; a tenth of the pairs is held out.
 REAL: dict[str, Any] = {
     "sft": "skill", "sft_rows": 400, "lr": 5e-4, "batch_sft": 4, "batch_preference": 4, "max_length": 128,
     "overflow": "drop", "held_out": 0.1, "eval_rows": 80, "f_star": "compute", "k": 10,
@@ -82,7 +82,7 @@ def _sets(request: Request) -> dict[str, Any]:
 
 
 def embedded(request: Request) -> Request:
-    """Return the request for what only the embedded world has: scale `embedded` in place of `real` and `paper`."""
+    """Return the request with scale `embedded` in place of `real` and `paper`, for what only the embedded world has."""
     large = request.scale in ("real", "paper")
     return replace(request, scale="embedded", sft="", preference="") if large else request
 

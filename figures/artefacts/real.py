@@ -1,4 +1,4 @@
-"""What a real model keeps of a skill and of preferences, by method: SmolLM2-135M-Instruct (beyond the paper)."""
+"""The figure `real`: SmolLM2-135M-Instruct's skill and preferences after training, by method (beyond the paper)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,11 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
     parser = argparse.ArgumentParser(prog="python -m figures.recorded", description=__doc__)
     parser.add_argument("--out", type=Path, help="record the artefacts in this folder, made on this machine")
     parser.add_argument("--runs", type=Path, help="record the runs below this folder, made on this machine")
-    parser.add_argument("--real", type=Path, help="record the artefact real in this folder, made with --scale real")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        help="record the finished runs of the real model in this folder, made by paper_repro.py real --scale real",
+    )
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     recorded = root / "docs" / "recorded"
     try:

@@ -129,7 +129,7 @@ def operations(configs: Sequence[TrainConfig]) -> float:
 
 
 def _row_tokens(config: TrainConfig) -> tuple[int, int]:
-    """Return the mean numbers of tokens of a pair and of an SFT row, at most what `max_length` leaves."""
+    """Return the mean numbers of tokens of a pair and of an SFT row, limited by `max_length`."""
     skill = seed_of(config.sft) is not None
     return min(TOKENS_PAIR, 2 * config.max_length), min(TOKENS_SKILL if skill else TOKENS_SFT, config.max_length)
 
