@@ -233,7 +233,12 @@ def _check_combinations(c: TrainConfig) -> None:
         raise ValueError(f"keep_every: with {which} a stage's adapter is not the model, got {c.keep_every}; use 0")
     if c.stack and c.average:
         raise ValueError("average: stack joins the stages' adapters in another way; use one of the two")
-    if not c.loss.needs_reference and RULES[c.method].needs_optima and c.f_star == "given":
+    if c.label_smoothing and "label_smoothing" not in c.loss.numbers():
+        raise ValueError(
+            f"label_smoothing: {c.preference_loss} has none, got {c.label_smoothing}; "
+            "use --preference-loss cdpo or robust"
+        )
+    if c.preference_loss != "dpo" and RULES[c.method].needs_optima and c.f_star == "given":
         loss = f"f_{c.preference_loss}"
         raise ValueError(
             f"f_star: given is f_DPO*, and {c.method} needs the optimum of {loss}; use compute or estimate"

@@ -2,7 +2,8 @@
 
 Letters and equations of arXiv 2410.15483v3: eq. (1) is f_DPO, eq. (4) and (5) are f_SFT and its gradient.
 Log-probabilities are float32 or better, natural logarithms, summed over a response's tokens. A preference loss is one
-frozen dataclass in `PREFERENCE_LOSSES`; SimPO and ORPO can replace DPO on training rows.
+frozen dataclass in `PREFERENCE_LOSSES`; every other loss can replace DPO on training rows. TRL's names are those of
+`DPOConfig.loss_type` in TRL 1.16.
 """
 
 from __future__ import annotations
@@ -74,32 +75,154 @@ class PreferenceLoss:
         return asdict(self)  # type: ignore[call-overload, no-any-return]
 
 
-_LETTERS = {"beta": "β", "gamma": "γ", "lam": "λ"}
+_LETTERS = {"beta": "β", "gamma": "γ", "lam": "λ", "alpha": "α", "label_smoothing": "ε"}
 
 
 @dataclass(frozen=True)
-class DPOLoss(PreferenceLoss):
-    """DPO, eq. (1) and (3): -log σ(h) with h = r_w - r_l and r = β (log π_θ(y|x) - log π_ref(y|x))."""
+class ReferenceLoss(PreferenceLoss):
+    """A loss on DPO's rewards r = β (log π_θ(y|x) - log π_ref(y|x)), which TRL reports for all of these losses."""
 
     beta: float
 
-    name = "dpo"
-    title = "DPO"
     needs_reference = True
 
     @classmethod
-    def from_options(cls, options: Any) -> DPOLoss:
-        """Return DPO with `beta`."""
+    def from_options(cls, options: Any) -> ReferenceLoss:
+        """Return the loss with `beta`."""
         return cls(options.beta)
 
-    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:  # noqa: ARG002
-        """Return -log σ of the reward margin; `counts` is not used."""
-        from torch.nn import functional
-
+    def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
+        """Return `pair_losses` with the rewards."""
         assert reference is not None
         rewards = self.beta * (logps - reference)
-        chosen, rejected = rewards[0::2], rewards[1::2]
-        return PreferenceTerms(-functional.logsigmoid(chosen - rejected), chosen, rejected)
+        return PreferenceTerms(self.pair_losses(rewards, logps, counts), rewards[0::2], rewards[1::2])
+
+    def pair_losses(self, rewards: torch.Tensor, logps: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Return the losses (n,) of n pairs from (2n,) rewards, log-probabilities and response tokens."""
+        raise NotImplementedError
+
+
+def _margins(rewards: torch.Tensor) -> torch.Tensor:
+    """Return h = r_w - r_l, (n,), of (2n,) rewards."""
+    return rewards[0::2] - rewards[1::2]
+
+
+@dataclass(frozen=True)
+class DPOLoss(ReferenceLoss):
+    """DPO, eq. (1) and (3): -log σ(h) with h = r_w - r_l. TRL: sigmoid."""
+
+    name = "dpo"
+    title = "DPO"
+
+    def pair_losses(self, rewards: torch.Tensor, logps: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Return -log σ of the reward margin."""
+        from torch.nn import functional
+
+        return -functional.logsigmoid(_margins(rewards))
+
+
+@dataclass(frozen=True)
+class IPOLoss(ReferenceLoss):
+    """IPO, arXiv 2310.12036 eq. (17): (r_w/(β|y_w|) - r_l/(β|y_l|) - 1/(2β))², β being its τ. TRL: ipo.
+
+    The log-ratios are means over a response's tokens, which the paper's authors confirm as the form of its results.
+    """
+
+    name = "ipo"
+    title = "IPO"
+
+    def pair_losses(self, rewards: torch.Tensor, logps: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Return the squared distance of the mean log-ratios' margin from 1/(2β)."""
+        return (_margins(rewards / counts) / self.beta - 0.5 / self.beta) ** 2
+
+
+@dataclass(frozen=True)
+class HingeLoss(ReferenceLoss):
+    """The hinge loss of SLiC, arXiv 2305.10425, on DPO's margin (arXiv 2309.06657): max(0, 1 - h). TRL: hinge."""
+
+    name = "hinge"
+    title = "hinge (SLiC)"
+
+    def pair_losses(self, rewards: torch.Tensor, logps: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Return the part of the margin that is missing to 1."""
+        return (1.0 - _margins(rewards)).relu()
+
+
+@dataclass(frozen=True)
+class ConservativeDPOLoss(ReferenceLoss):
+    """Conservative DPO: -(1-ε) log σ(h) - ε log σ(-h), with the probability ε < ½ that a pair's labels are swapped.
+
+    Source: E. Mitchell, A note on DPO with noisy preferences and relationship to IPO, 2023. ε = 0: DPO.
+    """
+
+    label_smoothing: float
+
+    name = "cdpo"
+    title = "conservative DPO"
+
+    @classmethod
+    def from_options(cls, options: Any) -> ConservativeDPOLoss:
+        """Return the loss with `beta` and `label_smoothing`."""
+        return cls(options.beta, options.label_smoothing)
+
+    def pair_losses(self, rewards: torch.Tensor, logps: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Return the expected loss of DPO if the labels are swapped with probability ε."""
+        from torch.nn import functional
+
+        h, swapped = _margins(rewards), self.label_smoothing
+        return -(1.0 - swapped) * functional.logsigmoid(h) - swapped * functional.logsigmoid(-h)
+
+
+@dataclass(frozen=True)
+class RobustDPOLoss(ReferenceLoss):
+    """Robust DPO, arXiv 2403.00409: (-(1-ε) log σ(h) + ε log σ(-h)) / (1-2ε). TRL: robust.
+
+    Its mean over pairs whose labels were swapped with probability ε < ½ is DPO's on the true labels. It has no
+    lower bound.
+    """
+
+    label_smoothing: float
+
+    name = "robust"
+    title = "robust DPO"
+
+    @classmethod
+    def from_options(cls, options: Any) -> RobustDPOLoss:
+        """Return the loss with `beta` and `label_smoothing`."""
+        return cls(options.beta, options.label_smoothing)
+
+    def pair_losses(self, rewards: torch.Tensor, logps: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Return DPO's loss, corrected for swapped labels."""
+        from torch.nn import functional
+
+        h, swapped = _margins(rewards), self.label_smoothing
+        clean, flipped = -(1.0 - swapped) * functional.logsigmoid(h), -swapped * functional.logsigmoid(-h)
+        return (clean - flipped) / (1.0 - 2.0 * swapped)
+
+
+@dataclass(frozen=True)
+class RPOLoss(ReferenceLoss):
+    """DPO with a likelihood term, arXiv 2404.19733 eq. (1): -log σ(h) - α/|y_w| log π_θ(y_w|x). TRL: sigmoid and sft.
+
+    The likelihood is a mean over each chosen response's tokens, and then over pairs, so that the loss is a function of
+    a pair; TRL's (`loss_weights=[1, α]`) is a mean over the tokens of a micro-batch, which weighs long responses more.
+    """
+
+    alpha: float
+
+    name = "rpo"
+    title = "RPO"
+
+    @classmethod
+    def from_options(cls, options: Any) -> RPOLoss:
+        """Return the loss with `beta` and `rpo_alpha`."""
+        return cls(options.beta, options.rpo_alpha)
+
+    def pair_losses(self, rewards: torch.Tensor, logps: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Return DPO's loss plus α times the chosen response's mean negative log-probability."""
+        from torch.nn import functional
+
+        return -functional.logsigmoid(_margins(rewards)) - self.alpha * (logps / counts)[0::2]
 
 
 @dataclass(frozen=True)
@@ -159,4 +282,14 @@ class ORPOLoss(PreferenceLoss):
         return PreferenceTerms(losses, rewards[0::2], rewards[1::2])
 
 
-PREFERENCE_LOSSES: Mapping[str, type[PreferenceLoss]] = {loss.name: loss for loss in (DPOLoss, SimPOLoss, ORPOLoss)}
+_LOSSES: tuple[type[PreferenceLoss], ...] = (
+    DPOLoss,
+    IPOLoss,
+    HingeLoss,
+    ConservativeDPOLoss,
+    RobustDPOLoss,
+    RPOLoss,
+    SimPOLoss,
+    ORPOLoss,
+)
+PREFERENCE_LOSSES: Mapping[str, type[PreferenceLoss]] = {loss.name: loss for loss in _LOSSES}

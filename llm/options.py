@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from llm.common.arguments import AT_LEAST_1, BELOW_1, NOT_NEGATIVE, POSITIVE, SHARE, Range
+from llm.common.arguments import AT_LEAST_1, BELOW_1, BELOW_HALF, NOT_NEGATIVE, POSITIVE, SHARE, Range
 from llm.losses import PREFERENCE_LOSSES
 
 if TYPE_CHECKING:
@@ -113,9 +113,14 @@ class LossOptions:
     """The losses of both objectives."""
 
     beta: Annotated[float, POSITIVE] = 0.1
-    """β of DPO."""
+    """β of DPO and of every loss with a reference; τ of IPO."""
     preference_loss: Loss = "dpo"
-    """Loss on pairs: DPO, or SimPO or ORPO, which need no reference. Held-out rows always report f_DPO."""
+    """Loss on pairs: dpo, ipo, hinge (SLiC), cdpo (DPO with label smoothing), robust, rpo (DPO with a likelihood term),
+    or simpo or orpo, which need no reference. Held-out rows always report f_DPO."""
+    label_smoothing: Annotated[float, BELOW_HALF] = 0.0
+    """ε of cdpo and robust, the probability that a pair's labels are swapped; 0: both are DPO."""
+    rpo_alpha: Annotated[float, POSITIVE] = 1.0
+    """α of RPO, the weight of the chosen response's likelihood."""
     simpo_beta: Annotated[float, NOT_NEGATIVE] = 0.0
     """β of SimPO; 0: β of DPO."""
     simpo_gamma: Annotated[float, NOT_NEGATIVE] = 0.5

@@ -47,6 +47,7 @@ NOT_NEGATIVE = Range(low=0)
 AT_LEAST_1 = Range(low=1)
 SHARE = Range(low=0.0, high=1.0)
 BELOW_1 = Range(low=0.0, high=1.0, high_open=True)
+BELOW_HALF = Range(low=0.0, high=0.5, high_open=True)
 
 
 @functools.cache

@@ -122,7 +122,7 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     method = f"{config.method}, averaged" if config.average else config.method
     if config.average:
         trained = f"two adapters, each {trained}; this is their mean, weighted λ and 1-λ"
-    other_loss = not config.loss.needs_reference
+    other_loss = config.preference_loss != "dpo"
     pairs = f"| loss on pairs | {config.loss.describe()}; f_dpo is only evaluated |\n" if other_loss else ""
     header = "\n".join(
         [

@@ -102,8 +102,10 @@ class Objective:
         mask = mask.to(logps.device)
         extra = torch.zeros(6, dtype=torch.float64, device=logps.device)
         if self.name == "dpo":
-            pairs = self._pairs(logps, batch, rows)
-            beside = self.beside(logps.detach(), batch.counts, None).losses if self.beside else torch.zeros_like(mask)
+            pairs = self._pairs(self.loss, logps, batch, rows)
+            beside = torch.zeros_like(mask)
+            if self.beside is not None:
+                beside = self._pairs(self.beside, logps.detach(), batch, rows).losses
             losses, units = pairs.losses, mask.double()
             chosen, rejected = pairs.rewards_chosen.detach()[mask], pairs.rewards_rejected.detach()[mask]
             extra = torch.stack(
@@ -158,14 +160,14 @@ class Objective:
             }
         )
 
-    def _pairs(self, logps: torch.Tensor, batch: Batch, rows: Indices) -> PreferenceTerms:
-        """Return the losses and rewards of a batch of pairs."""
-        assert self.loss is not None
+    def _pairs(self, loss: PreferenceLoss | None, logps: torch.Tensor, batch: Batch, rows: Indices) -> PreferenceTerms:
+        """Return the losses and rewards of a batch of pairs by a loss."""
+        assert loss is not None
         reference = None
-        if self.loss.needs_reference:
+        if loss.needs_reference:
             assert self.reference is not None
             reference = self.reference[torch.from_numpy(rows)].to(logps.device).flatten()
-        return self.loss(logps, batch.counts, reference)
+        return loss(logps, batch.counts, reference)
 
 
 def chosen_only(tokens: TokenizedDataset) -> TokenizedDataset:

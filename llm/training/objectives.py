@@ -56,8 +56,9 @@ def load_objectives(inputs: Inputs, rows: int = 0, *, trained: Indices) -> Objec
     }
     held_out = {}
     if pairs is not None:
-        beside = None if loss.needs_reference else loss
-        held_out[DPO] = Objective("dpo", pairs, DPOLoss(config.beta), next(logps), beside=beside)
+        measure = DPOLoss(config.beta)
+        beside = None if loss == measure else loss
+        held_out[DPO] = Objective("dpo", pairs, measure, next(logps), beside=beside)
     if sft is not None:
         held_out[SFT] = Objective("sft", sft, **by_part)
     return Objectives(train, held_out)

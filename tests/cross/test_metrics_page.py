@@ -14,19 +14,26 @@ from support.families import build
 pytest.importorskip("torch")
 
 from llm import TrainConfig, train
+from llm.losses import PREFERENCE_LOSSES
 from toyopt.algorithms import RULES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 ON_A_GPU = {"utilisation"}
-# Every method, every preference loss, and the options that add keys.
+# Every method, losses with and without a reference in DPO's place, and the options that add keys.
 RUNS: dict[str, dict[str, Any]] = {
     **{method: {"method": method} for method in RULES},
     "computed optima": {"method": "maxright", "f_star": "compute"},
     "simpo": {"method": "maxright", "preference_loss": "simpo", "lam": 0.99},  # so that pairs are trained on at once
-    "orpo": {"method": "maxright", "preference_loss": "orpo", "lam": 0.99},
+    "ipo": {"method": "maxright", "preference_loss": "ipo", "lam": 0.99},
     "average": {"method": "sequential", "average": True},
     "experts": {"method": "mix"},
 }
+
+
+def general(key: str) -> str:
+    """Return a key with NAME in place of the name of a loss in DPO's place."""
+    names = "|".join(name for name in PREFERENCE_LOSSES if name != "dpo")
+    return re.sub(rf"_({names})(?=_star$|$)", "_NAME", key)
 
 
 def documented(section: str) -> set[str]:
@@ -52,7 +59,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         folder = train(config, quiet=True, model=model, tokenizer=tiny_models.tokenizer(), **rows).folder
         for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             values = json.loads(line)
-            keys["Steps" if "objective" in values else "Evaluations"] |= set(values)
+            keys["Steps" if "objective" in values else "Evaluations"] |= set(map(general, values))
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         keys["summary.json"] |= set(summary)
         keys["preparation"] |= set(summary["preparation"])

@@ -1,4 +1,4 @@
-"""SimPO and ORPO in DPO's place: TRL's losses as the oracle, what a run writes of them, and whose optimum is whose."""
+"""Other losses in DPO's place: TRL's losses as the oracle, what a run writes of them, and whose optimum is whose."""
 
 from __future__ import annotations
 
@@ -157,6 +157,22 @@ def test_a_run_reports_its_own_loss_and_f_dpo_on_held_out_rows(name: str, tmp_pa
     ] in card
     found = evaluate(EvaluateConfig(run=str(tmp_path / "run")), quiet=True, **GIVEN)
     assert found == pytest.approx(summary["evaluation"], rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "start"), [("ipo", 25.0), ("hinge", 1.0), ("cdpo", math.log(2.0))])
+def test_a_run_on_another_loss_with_a_reference_reports_both(name: str, start: float, tmp_path: Path) -> None:
+    """The untrained policy is the reference: h = 0 gives 1/(2β)², 1 and ln 2."""
+    smoothing = {"label_smoothing": 0.1} if name == "cdpo" else {}
+    steps, watched = run(config(tmp_path, preference_loss=name, lam=1.0, method="mix", **smoothing))
+    assert all(f"f_{name}" in line and "f_dpo" not in line for line in steps)
+    assert steps[0][f"f_{name}"] == pytest.approx(start, rel=1e-5)
+    assert watched[0][f"f_{name}"] == pytest.approx(start, rel=1e-5)
+    assert watched[0]["f_dpo"] == pytest.approx(math.log(2.0), rel=1e-6)
+    assert steps[-1][f"f_{name}"] < steps[0][f"f_{name}"]
+    assert watched[-1][f"f_{name}"] != watched[0][f"f_{name}"]
+    found = evaluate(EvaluateConfig(run=str(tmp_path / "run")), quiet=True, **GIVEN)
+    assert found == pytest.approx(read_json(tmp_path / "run" / "summary.json")["evaluation"], rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.slow

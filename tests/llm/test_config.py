@@ -51,7 +51,7 @@ RANGES = [
     ("micro_tokens", -1, "at least 0", [0, 1]),
     *((name, -0.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap", "replay")),
     *((name, 1.01, "between 0 and 1", [0.0, 1.0]) for name in ("lam", "conflict", "overlap", "replay")),
-    *((name, 0.0, "greater than 0", [1e-9]) for name in ("beta", "lr", "max_loss_ratio", "orpo_lambda")),
+    *((name, 0.0, "greater than 0", [1e-9]) for name in ("beta", "lr", "max_loss_ratio", "orpo_lambda", "rpo_alpha")),
     *(
         (name, -1e-9, "at least 0", [0.0])
         for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star", "router_aux_loss")
@@ -64,6 +64,8 @@ RANGES = [
     *((name, -0.1, "at least 0", [0.0]) for name in ("held_out", "keep_prompt", "lora_dropout", "beta1", "beta2")),
     *((n, float("nan"), "finite", []) for n in ("lam", "lr", "clip", "max_loss_ratio", "held_out", "f_dpo_star")),
     ("lr", float("inf"), "finite", []),
+    ("label_smoothing", 0.5, "less than 0.5", [0.0]),
+    ("label_smoothing", -0.1, "at least 0", [0.0]),
 ]
 
 
@@ -107,7 +109,7 @@ CHOICES = {
     "order": ["dpo-sft", "sft-dpo"],
     "alternation": ["coin", "even"],
     "f_star": ["estimate", "lowest", "compute", "given"],
-    "preference_loss": ["dpo", "simpo", "orpo"],
+    "preference_loss": ["dpo", "ipo", "hinge", "cdpo", "robust", "rpo", "simpo", "orpo"],
     "sft_mean": ["step", "batch"],
     "bad_rows": ["error", "drop"],
     "overflow": ["truncate", "drop", "error"],
@@ -149,6 +151,13 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         "f_star: given is f_DPO*",
         "f_orpo",
     ),
+    (
+        {"preference_loss": "ipo", "method": "maxright", "f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 1.0},
+        "f_star: given is f_DPO*",
+        "f_ipo",
+    ),
+    ({"label_smoothing": 0.1}, "label_smoothing: dpo has none, got 0.1", "cdpo or robust"),
+    ({"label_smoothing": 0.1, "preference_loss": "hinge"}, "label_smoothing: hinge has none", "cdpo or robust"),
     ({"adapter": "x", "lora_rank": 0}, "adapter: cannot be trained on with lora_rank 0", "all weights"),
     ({"reference": "sft", "lora_rank": 0}, "reference: with lora_rank 0", "got sft"),
     ({"warmup": 3}, "warmup: the schedule constant has none, got 3", "--schedule constant_with_warmup"),

@@ -11,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import TrainConfig
-from llm.losses import PREFERENCE_LOSSES, DPOLoss, ORPOLoss, PreferenceLoss, SimPOLoss, sft_losses
+from llm.losses import (
+    PREFERENCE_LOSSES,
+    ConservativeDPOLoss,
+    DPOLoss,
+    HingeLoss,
+    IPOLoss,
+    ORPOLoss,
+    PreferenceLoss,
+    RobustDPOLoss,
+    RPOLoss,
+    SimPOLoss,
+    sft_losses,
+)
 
 NO_COUNTS = torch.zeros(0)
 logp = st.floats(-400, -1 / 64)
@@ -121,9 +133,21 @@ def test_losses_and_gradients_are_finite_at_the_extremes(loss: PreferenceLoss, d
 
 
 def test_every_loss_is_built_from_its_options() -> None:
-    config = TrainConfig(beta=0.3, simpo_gamma=0.7, orpo_lambda=0.2)
+    config = TrainConfig(
+        beta=0.3, simpo_gamma=0.7, orpo_lambda=0.2, rpo_alpha=0.5, label_smoothing=0.1, preference_loss="cdpo"
+    )
     made = {name: loss.from_options(config) for name, loss in PREFERENCE_LOSSES.items()}
-    assert made == {"dpo": DPOLoss(0.3), "simpo": SimPOLoss(0.3, 0.7), "orpo": ORPOLoss(0.2)}
+    assert made == {
+        "dpo": DPOLoss(0.3),
+        "ipo": IPOLoss(0.3),
+        "hinge": HingeLoss(0.3),
+        "cdpo": ConservativeDPOLoss(0.3, 0.1),
+        "robust": RobustDPOLoss(0.3, 0.1),
+        "rpo": RPOLoss(0.3, 0.5),
+        "simpo": SimPOLoss(0.3, 0.7),
+        "orpo": ORPOLoss(0.2),
+    }
     assert SimPOLoss.from_options(TrainConfig(beta=0.3, simpo_beta=2.0)) == SimPOLoss(2.0, 0.5)
-    assert [loss.needs_reference for loss in made.values()] == [True, False, False]
+    assert {name for name, loss in made.items() if not loss.needs_reference} == {"simpo", "orpo"}
     assert made["simpo"].describe() == "SimPO, β = 0.3, γ = 0.7"
+    assert made["robust"].describe() == "robust DPO, β = 0.3, ε = 0.1"
