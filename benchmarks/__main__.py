@@ -24,6 +24,7 @@ def forgetting() -> Sequence[Agreement]:
 
 BENCHMARKS: dict[str, Callable[[], Sequence[Row | Agreement]]] = {
     "step": speed.step,
+    "optimizers": speed.optimizers,
     "large": speed.large,
     "autograd": speed.autograd,
     "many": speed.many,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from toyopt.algorithms import Alright, Maxright, Mix, Rule, Sequential
+from toyopt.optimizers import Optimizer
 from toyopt.problem import Problem
 
 # -ffp-contract=off is gcc's behaviour on plain x86-64 anyway; elsewhere it keeps the rounding comparable.
@@ -52,6 +53,15 @@ class _Rule(ctypes.Structure):
     ]
 
 
+class _Optimizer(ctypes.Structure):
+    _fields_ = [
+        ("kind", ctypes.c_int64),
+        ("first", ctypes.c_double),
+        ("second", ctypes.c_double),
+        ("epsilon", ctypes.c_double),
+    ]
+
+
 def compiler() -> str:
     """Return the path of gcc; raise NoCompilerError where there is none."""
     path = shutil.which("gcc")
@@ -75,9 +85,12 @@ def library(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
 
 
 class CLoop:
-    """One problem and one rule, as `loop.c` wants them."""
+    """One problem, one rule and one optimizer (None: SGD), as `loop.c` wants them."""
 
-    def __init__(self, problem: Problem, rule: Rule, *, flags: tuple[str, ...] = FLAGS) -> None:
+    def __init__(
+        self, problem: Problem, rule: Rule, *, optimizer: Optimizer | None = None, flags: tuple[str, ...] = FLAGS
+    ) -> None:
+        self.optimizer = None if optimizer is None else _Optimizer(*optimizer.memory(problem.dim)[:4])
         self._run: Callable[..., int] = library(flags).run
         counts = np.concatenate([o.counts for o in problem.objectives])
         self._keep: list[NDArray[Any]] = []
@@ -119,6 +132,7 @@ class CLoop:
         done = self._run(
             ctypes.byref(self.problem),
             ctypes.byref(self.rule),
+            None if self.optimizer is None else ctypes.byref(self.optimizer),
             ctypes.c_double(alpha),
             ctypes.c_double(weight_decay),
             ctypes.c_void_p(theta.ctypes.data),

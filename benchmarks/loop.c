@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "pcg64.h"
 
@@ -78,6 +79,40 @@ static inline double objective(const Problem *p, int64_t i, const double *theta,
     return value / (double)(last - first);
 }
 
+enum { HEAVY_BALL, ADAM, ADAMW };
+
+typedef struct {
+    int64_t kind;
+    double first, second, epsilon;
+} Optimizer;
+
+/* One update of an optimizer with memory: memory is mean (d), square (d), the two corrections and the updates done. */
+static inline double move(const Optimizer *o, double *memory, int64_t d, double alpha, double decay, const double *g,
+                          double *theta) {
+    double size = 0.0, *mean = memory, *square = memory + d, *correction = memory + 2 * d, *n = memory + 2 * d + 2;
+    if (o->kind == HEAVY_BALL) {
+        for (int64_t j = 0; j < d; j++) {
+            mean[j] = o->first * mean[j] + (g[j] + decay * theta[j]);
+            theta[j] -= alpha * mean[j];
+            size += fabs(theta[j]);
+        }
+        return size;
+    }
+    *n += 1.0;
+    if (correction[0] < 1.0) correction[0] = 1.0 - pow(o->first, *n);
+    if (correction[1] < 1.0) correction[1] = 1.0 - pow(o->second, *n);
+    double step = alpha / correction[0], root = sqrt(correction[1]);
+    double coupled = o->kind == ADAM ? decay : 0.0, kept = o->kind == ADAMW ? 1.0 - alpha * decay : 1.0;
+    for (int64_t j = 0; j < d; j++) {
+        double slope = g[j] + coupled * theta[j];
+        mean[j] += (1.0 - o->first) * (slope - mean[j]);
+        square[j] = o->second * square[j] + (1.0 - o->second) * slope * slope;
+        theta[j] = kept * theta[j] - step * mean[j] / (sqrt(square[j]) / root + o->epsilon);
+        size += fabs(theta[j]);
+    }
+    return size;
+}
+
 typedef struct {
     double *z, *g, *gaps;
     int64_t stage, done, t;
@@ -115,17 +150,21 @@ static inline int64_t choose_maxright(const Problem *p, const Rule *rule, const 
     return chosen;
 }
 
-/* theta and counts are changed in place; returns the updates done, or -1 if theta left the range of doubles. */
-int64_t run(const Problem *p, const Rule *rule, double alpha, double weight_decay, double *theta, int64_t steps,
+/* theta and counts are changed in place; returns the updates done, or -1 if theta left the range of doubles.
+ * optimizer: NULL is SGD. Its memory is reset where Sequential's stage changes. */
+int64_t run(const Problem *p, const Rule *rule, const Optimizer *optimizer, double alpha, double weight_decay, double *theta, int64_t steps,
             int stochastic, Pcg64 *rng, int64_t *counts) {
     int64_t d = p->dim;
     size_t number = sizeof(double);
     Work w = {malloc(p->widest * number), malloc(d * number), malloc(p->n_obj * number), 0, 0, 0};
+    double *memory = calloc(2 * d + 3, number);
     for (; w.t < steps; w.t++, w.done++) {
         int64_t index = -1;
         if (rule->kind == SEQUENTIAL) {
+            int64_t stage = w.stage;
             index = choose_sequential(p, rule, theta, &w);
             if (index < 0) break;
+            if (optimizer && w.stage != stage) memset(memory, 0, (2 * d + 3) * number);
         } else if (rule->kind == ALRIGHT) {
             index = choose_alright(p, rule, rng);
         } else if (rule->kind == MAXRIGHT) {
@@ -149,15 +188,19 @@ int64_t run(const Problem *p, const Rule *rule, double alpha, double weight_deca
         }
         if (index >= 0) counts[index]++;
         double size = 0.0;
-        for (int64_t j = 0; j < d; j++) {
-            theta[j] -= alpha * (w.g[j] + weight_decay * theta[j]);
-            size += fabs(theta[j]);
+        if (optimizer) {
+            size = move(optimizer, memory, d, alpha, weight_decay, w.g, theta);
+        } else {
+            for (int64_t j = 0; j < d; j++) {
+                theta[j] -= alpha * (w.g[j] + weight_decay * theta[j]);
+                size += fabs(theta[j]);
+            }
         }
         if (!(size < INFINITY)) {
             w.t = -1;
             break;
         }
     }
-    free(w.z), free(w.g), free(w.gaps);
+    free(w.z), free(w.g), free(w.gaps), free(memory);
     return w.t;
 }

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.c_loop import FLAGS, NATIVE, CLoop, special_alright
 from benchmarks.timing import Row, interleave
+from toyopt import Adam, HeavyBall
 from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Sequential
 from toyopt.examples import Figure2, random_problem
+from toyopt.optimizers import Optimizer
 from toyopt.problem import Problem
 from toyopt.simulate import simulate
 
@@ -46,7 +48,13 @@ def same(ours: NDArray[np.float64], other: NDArray[np.float64], what: str, toler
 
 
 def ours_and_c(
-    problem: Problem, rule: Rule, theta0: ArrayLike, *, steps: int, stochastic: bool
+    problem: Problem,
+    rule: Rule,
+    theta0: ArrayLike,
+    *,
+    steps: int,
+    stochastic: bool,
+    optimizer: Optimizer | None = None,
 ) -> tuple[Callable[[], NDArray[np.float64]], dict[str, Callable[[], NDArray[np.float64]]]]:
     """Return calls of the same run by the simulator and by the C loop."""
 
@@ -60,10 +68,11 @@ def ours_and_c(
             seeds=SEED,
             stochastic=stochastic,
             weight_decay=WEIGHT_DECAY,
+            optimizer=optimizer,
         ).last[0]
 
     def with_flags(flags: tuple[str, ...]) -> Callable[[], NDArray[np.float64]]:
-        loop = CLoop(problem, rule, flags=flags)
+        loop = CLoop(problem, rule, optimizer=optimizer, flags=flags)
         return lambda: loop(
             theta0=theta0,
             alpha=ALPHA,
@@ -112,6 +121,20 @@ def step() -> list[Row]:
             settings.problem(), settings.start, title=title, steps=200_000, repeats=21, stochastic=stochastic
         )
     ]
+
+
+def optimizers() -> list[Row]:
+    """Time a full-gradient step of Mix on Table 3 by the optimizers with memory."""
+    settings, steps, rows = Figure2(), 200_000, []
+    for optimizer in (HeavyBall(), Adam()):
+        simulated, c = ours_and_c(
+            settings.problem(), Mix(0.5), settings.start, steps=steps, stochastic=False, optimizer=optimizer
+        )
+        for label, call in c.items():
+            same(simulated(), call(), f"{optimizer.name} against {label}")
+        times = interleave({"toyopt": simulated, **c}, 21, steps, time.process_time)
+        rows.append(Row(f"full gradient, Mix: {optimizer.name}", "step", times, {"C -O3": C_BAR}))
+    return rows
 
 
 def large() -> list[Row]:

@@ -16,14 +16,18 @@ from toyopt.algorithms import (
     ZamaniGlineur,
 )
 from toyopt.minimax import WorstOptimum, minimise_worst, worst_gap
+from toyopt.optimizers import Adam, AdamW, HeavyBall
 from toyopt.optimum import Optimum, ParetoFront, ideal_point, minimise, pareto_front
 from toyopt.problem import Objective, Problem, dpo, sft
 from toyopt.simulate import Merit, Path, Simulation, simulate
 
 __all__ = [
+    "Adam",
+    "AdamW",
     "Alright",
     "Constant",
     "Controller",
+    "HeavyBall",
     "InverseRootHorizon",
     "LinearDecay",
     "Maxright",

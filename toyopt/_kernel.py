@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock
 from numba import njit, typeof
 
-from toyopt import _kernel_types
+from toyopt import _kernel_optimizer, _kernel_types
 from toyopt._check import Array
 from toyopt._kernel_types import (
     ALRIGHT,
@@ -46,6 +46,7 @@ from toyopt._kernel_types import (
     Data,
     Ints,
     Loop,
+    Optimizer,
     Out,
     Rule,
     Work,
@@ -53,7 +54,9 @@ from toyopt._kernel_types import (
 from toyopt.algorithms import choices
 
 SOURCE_DIGEST = int.from_bytes(
-    hashlib.sha256(b"".join(Path(str(m.__file__)).read_bytes() for m in (choices, _kernel_types))).digest()[:7],
+    hashlib.sha256(
+        b"".join(Path(str(m.__file__)).read_bytes() for m in (choices, _kernel_types, _kernel_optimizer))
+    ).digest()[:7],
     "little",
 )
 
@@ -78,6 +81,8 @@ _even_draw: Any = inlined(choices.even_draw)
 _replayed_stage: Any = inlined(choices.replayed_stage)
 _is_max_evaluation = inlined(choices.is_max_evaluation)
 _stage_over = inlined(choices.stage_over)
+_forget = merged(_kernel_optimizer.forget)
+_move = merged(_kernel_optimizer.move)
 
 
 @inlined
@@ -242,20 +247,35 @@ def _uniform(R: Rule, t: int, W: Work, rng: np.random.Generator) -> float:
 
 
 @merged
-def _update(L: Loop, t: int, theta: Array, W: Work) -> bool:
-    """Theta <- theta - alpha_t (g + weight_decay theta); whether theta is still within the limit."""
+def _update(L: Loop, M: Optimizer | None, t: int, theta: Array, W: Work) -> bool:
+    """Theta <- theta - alpha_t (g + weight_decay theta), or M's update; whether theta is still within the limit."""
     alpha = L.alphas[t if L.alphas.size > 1 else 0]
     size = 0.0
-    for j in range(theta.size):
-        W.before[j] = theta[j]
-        theta[j] -= alpha * (W.g[j] + L.weight_decay * theta[j])
-        size += abs(theta[j])
+    if M is None:
+        for j in range(theta.size):
+            W.before[j] = theta[j]
+            theta[j] -= alpha * (W.g[j] + L.weight_decay * theta[j])
+            size += abs(theta[j])
+    else:
+        for j in range(theta.size):
+            W.before[j] = theta[j]
+        size = _move(M, alpha, L.weight_decay, W.g, theta)
     return bool(size < L.limit)
 
 
 @merged
 def _step(
-    P: Data, R: Rule, L: Loop, t: int, index: int, theta: Array, W: Work, out: Out, r: int, rng: np.random.Generator
+    P: Data,
+    R: Rule,
+    L: Loop,
+    M: Optimizer | None,
+    t: int,
+    index: int,
+    theta: Array,
+    W: Work,
+    out: Out,
+    r: int,
+    rng: np.random.Generator,
 ) -> bool:
     """Decide (`index` is Sequential's decision), take the gradient, move; whether theta is still within the limit."""
     fresh = R.kind == MAXRIGHT and _is_max_evaluation(t, R.k)
@@ -272,12 +292,21 @@ def _step(
         out.counts[r, index] += 1
     if out.choices.size:
         out.choices[r, t] = index
-    return _update(L, t, theta, W)
+    return _update(L, M, t, theta, W)
 
 
 @inlined
 def _iterate(
-    P: Data, R: Rule, L: Loop, theta: Array, W: Work, out: Out, r: int, info: Ints, rng: np.random.Generator
+    P: Data,
+    R: Rule,
+    L: Loop,
+    M: Optimizer | None,
+    theta: Array,
+    W: Work,
+    out: Out,
+    r: int,
+    info: Ints,
+    rng: np.random.Generator,
 ) -> int:
     """From the start, theta, to the end of run r; the number of updates."""
     t = int(np.int64(0))  # and not 0: numba would compile what takes it once for this literal, and once for integers
@@ -289,7 +318,10 @@ def _iterate(
         index = int(np.int64(-1))
         over = t >= L.steps
         if (R.kind == SEQUENTIAL or R.kind == REPLAY) and not over:
+            stage = info[STAGE]
             index = _sequential(P, R, t, theta, W, out.stage_ends[r], info)
+            if M is not None and M.stage_reset and info[STAGE] != stage:
+                _forget(M)
             over = index < 0
             if R.replay > 0.0 and not over:
                 index = int(R.order[_replayed_stage(rng.random(), R.replay, info[STAGE], R.budgets)])
@@ -301,7 +333,7 @@ def _iterate(
                 _record(P, t, theta, W, out, r)
         if over:
             return t
-        if not _step(P, R, L, t, index, theta, W, out, r, rng):
+        if not _step(P, R, L, M, t, index, theta, W, out, r, rng):
             info[STATUS] = DIVERGED
             for j in range(theta.size):
                 theta[j] = W.before[j]
@@ -315,10 +347,12 @@ def _iterate(
 def _build(digest: int) -> Callable[..., None]:
     """Compile the loop; `digest` stands for the other sources in numba's cache key."""
 
-    def run(P: Data, R: Rule, L: Loop, W: Work, out: Out, r: int, rng: np.random.Generator) -> None:
+    def run(
+        P: Data, R: Rule, L: Loop, W: Work, out: Out, r: int, rng: np.random.Generator, M: Optimizer | None
+    ) -> None:
         """Run r, from out.last[r]."""
         info = out.info[r]
-        t = _iterate(P, R, L, out.last[r], W, out, r, info, rng)
+        t = _iterate(P, R, L, M, out.last[r], W, out, r, info, rng)
         for j in range(out.average.shape[1]):
             out.average[r, j] /= t + 1
         for stage in range(info[STAGE], out.stage_ends.shape[1]):
@@ -333,8 +367,14 @@ run: Any = _build(SOURCE_DIGEST)
 
 
 def prepare(*arguments: Any) -> None:
-    """Compile the loop for these arguments, or read it from disk; one process at a time, so that only one compiles."""
-    if getattr(run, "signatures", True):  # there already, or numba is switched off
+    """Compile the loop for these arguments, or read it from disk; one process at a time, so that only one compiles.
+
+    There are two kinds of arguments: without an optimizer (M is None), so that nothing of one is compiled, and with.
+    """
+    known = getattr(run, "signatures", None)
+    if known is None:  # numba is switched off
         return
-    with FileLock(Path(run.stats.cache_path) / f"{__name__}.lock"):
-        run.compile(tuple(map(typeof, arguments)))
+    types = tuple(map(typeof, arguments))
+    if types not in known:
+        with FileLock(Path(run.stats.cache_path) / f"{__name__}.lock"):
+            run.compile(types)

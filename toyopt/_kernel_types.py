@@ -5,15 +5,19 @@ numba takes such tuples as they are. This module is free of numba, so that only 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toyopt._check import Array
 
+if TYPE_CHECKING:
+    from toyopt.problem import Problem
+
 SEQUENTIAL, MIX, ALRIGHT, MAXRIGHT, REPLAY = range(5)
 KINDS = {"sequential": SEQUENTIAL, "mix": MIX, "alright": ALRIGHT, "maxright": MAXRIGHT, "replay": REPLAY}
+HEAVY_BALL, ADAM, ADAMW = range(3)
 NO_MERIT, MERIT_MIX, MERIT_WORST = range(3)
 FINISHED, DIVERGED = range(2)
 # Places in a run's row of `Out.info`; the last three are the loop's own.
@@ -29,6 +33,17 @@ class Data(NamedTuple):
     ptr: Ints  # (N+1,) datum m has the rows ptr[m] .. ptr[m+1]
     data: Ints  # (n+1,) objective i has the data data[i] .. data[i+1]
     origins: Array  # (n, d)
+
+    @classmethod
+    def of(cls, problem: Problem) -> Data:
+        """Return the problem as arrays for the compiled loop."""
+        counts = np.concatenate([o.counts for o in problem.objectives])
+        return cls(
+            rows=np.concatenate([o.rows for o in problem.objectives]),
+            ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            data=np.concatenate([[0], np.cumsum([o.size for o in problem.objectives])]).astype(np.int64),
+            origins=np.stack([o.origin for o in problem.objectives]),
+        )
 
 
 class Rule(NamedTuple):
@@ -60,6 +75,20 @@ class Loop(NamedTuple):
     merit: int
     merit_weights: Array  # (n,)
     merit_shift: Array  # (n,)
+
+
+class Optimizer(NamedTuple):
+    """M, an optimizer with memory, and the memory of one run; unused fields are zero."""
+
+    kind: int
+    first: float  # μ or β1
+    second: float  # β2
+    epsilon: float
+    stage_reset: bool
+    mean: Array  # (d,) b or m
+    square: Array  # (d,) v
+    corrections: Array  # (2,) 1 - β1^n, 1 - β2^n
+    updates: Array  # (1,) n, the updates since the memory was reset
 
 
 class Out(NamedTuple):

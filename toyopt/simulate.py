@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from toyopt import _check, _kernel_types
 from toyopt._check import Array
 from toyopt._kernel_types import Ints
 from toyopt.algorithms import Rule, check_rule
+from toyopt.optimizers import Optimizer, check_optimizer
 from toyopt.problem import Problem
 from toyopt.schedules import Constant, Schedule
 
@@ -79,6 +80,7 @@ def simulate(
     seeds: int | Iterable[int] = 0,
     stochastic: bool = False,
     weight_decay: float = 0.0,
+    optimizer: Optimizer | None = None,
     gaps: Literal["exact", "sampled"] = "exact",
     record: int | Iterable[int] | None = None,
     average: bool = False,
@@ -88,10 +90,13 @@ def simulate(
 ) -> Simulation:
     """Run `theta <- theta - alpha_t (u_t + weight_decay theta)`, u_t as the rule decides (see `toyopt.algorithms`).
 
+    An optimizer makes another step of the same u_t, and draws nothing.
+
     theta0      (d,) the start of every run, or (runs, d)
     steps       updates; None: as many as a Sequential rule has (other rules need a number)
     seeds       one run for each; run r depends on seeds[r] alone, through numpy.random.default_rng
     stochastic  each step draws its datum uniformly from the chosen objective's own data; otherwise full gradients
+    optimizer   None: SGD, the step above; or HeavyBall, Adam, AdamW (see `toyopt.optimizers`)
     gaps        the values that MAXRIGHT compares: the objectives themselves, or their values on the drawn data
     record      an int: keep every so many steps; or the steps to keep. The start and the last iterate are kept too
     average     also return the average iterate
@@ -124,7 +129,9 @@ def simulate(
         *_merit(merit, n),
     )
     out = _allocate(start, n, loop, checked, average, choices)
-    _run_all(_data(problem), _rule(checked, n), loop, out, seed_list, threads)
+    _run_all(
+        _kernel_types.Data.of(problem), _rule(checked, n), loop, out, seed_list, check_optimizer(optimizer), threads
+    )
     return _result(out, average, merit is not None, choices)
 
 
@@ -174,17 +181,6 @@ def _limit(problem: Problem, steps: int) -> float:
     rows = max(1.0, max(float(np.abs(o.rows).max()) for o in problem.objectives))
     data = max(o.size for o in problem.objectives)
     return float(np.finfo(np.float64).max) / (4.0 * rows * data * len(problem) * (steps + 1))
-
-
-def _data(problem: Problem) -> _kernel_types.Data:
-    """Return the problem as arrays for the compiled loop."""
-    counts = np.concatenate([o.counts for o in problem.objectives])
-    return _kernel_types.Data(
-        rows=np.concatenate([o.rows for o in problem.objectives]),
-        ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        data=np.concatenate([[0], np.cumsum([o.size for o in problem.objectives])]).astype(np.int64),
-        origins=np.stack([o.origin for o in problem.objectives]),
-    )
 
 
 def _rule(rule: Rule, n: int) -> _kernel_types.Rule:
@@ -265,24 +261,28 @@ def _run_all(
     loop: _kernel_types.Loop,
     out: _kernel_types.Out,
     seeds: list[int],
+    optimizer: Optimizer | None,
     threads: int | None,
 ) -> None:
     """Carry out all runs, the compiled loop without the interpreter's lock, so that threads are enough."""
     from toyopt import _kernel  # loads numba, which importing this module does not
 
-    widest = int(np.diff(data.ptr).max())
+    widest, dim = int(np.diff(data.ptr).max()), data.origins.shape[1]
+
+    def arguments(r: int) -> tuple[Any, ...]:
+        work, rng = _kernel_types.Work.of(data, widest), np.random.default_rng(seeds[r])
+        return data, rule, loop, work, out, r, rng, None if optimizer is None else optimizer.memory(dim)
 
     def one(r: int) -> None:
-        work = _kernel_types.Work.of(data, widest)
         # Without numba (NUMBA_DISABLE_JIT=1) a run that diverges would also warn.
-        with np.errstate(over="ignore", invalid="ignore"):
-            _kernel.run(data, rule, loop, work, out, r, np.random.default_rng(seeds[r]))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            _kernel.run(*arguments(r))
 
     def some(block: Iterable[int]) -> None:
         for r in block:
             one(r)
 
-    _kernel.prepare(data, rule, loop, _kernel_types.Work.of(data, widest), out, 0, np.random.default_rng(0))
+    _kernel.prepare(*arguments(0))
     one(0)
     if out.info[0, _kernel_types.DIGEST] != _kernel.SOURCE_DIGEST:
         raise RuntimeError("the compiled loop is older than its sources: delete toyopt/__pycache__")

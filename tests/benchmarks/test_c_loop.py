@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import c_loop, speed
-from toyopt import Problem, sft
+from toyopt import Adam, AdamW, HeavyBall, Problem, sft
 from toyopt.algorithms import Alright, Maxright, Rule, Sequential
 from toyopt.examples import Figure2, random_problem
+from toyopt.optimizers import Optimizer
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc on this machine")
 
@@ -39,6 +41,21 @@ def test_the_c_loop_takes_the_same_steps(world: str, name: str, stochastic: bool
     ours, theirs = simulated(), c["C -O3"]()
     assert np.linalg.norm(ours - theta0) > 0.1
     # A few ulp a step at most, see speed.same; equal to the last bit where libm is the same.
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+@needs_gcc
+@pytest.mark.parametrize("optimizer", [HeavyBall(), Adam(), AdamW(0.5, 0.9, 1e-3)])
+@pytest.mark.parametrize("name", ["Mix", "ALRIGHT", "Sequential, thresholds"])
+def test_the_c_loop_takes_the_same_steps_with_memory(name: str, optimizer: Optimizer) -> None:
+    problem, theta0 = Figure2().problem(), np.array(Figure2().start)
+    more: dict[str, Any] = {"steps": STEPS, "stochastic": False, "optimizer": optimizer}
+    simulated, c = speed.ours_and_c(problem, RULES[name], theta0, **more)
+    ours, theirs = simulated(), c["C -O3"]()
+    assert (
+        np.linalg.norm(ours - speed.ours_and_c(problem, RULES[name], theta0, **more | {"optimizer": None})[0]()) > 0.1
+    )
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 

@@ -99,7 +99,8 @@ class Loop:
         self.threads: list[threading.Thread] = []
         self.now = self.most = 0
 
-    def __call__(self, _data: Any, _rule: Any, _loop: Any, _work: Any, out: Any, r: int, _rng: Any) -> None:
+    def __call__(self, *arguments: Any) -> None:
+        out, r = arguments[4:6]
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)

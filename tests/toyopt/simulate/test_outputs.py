@@ -215,7 +215,7 @@ def test_the_loop_is_compiled_once_however_the_arguments_lie_in_memory() -> None
     columns = [np.asfortranarray(np.ones((3, 2))) * i for i in (1, 2)]
     p = Problem((dpo(*columns, beta=1.0, theta_ref=[0.0, 0.0]), sft([np.asfortranarray(np.eye(2))], [0])))
     simulate(p, Mix(0.5), Constant(0.1), theta0=START, **more)
-    assert len(_kernel.run.signatures) == 1
+    assert [str(types[-1]) for types in _kernel.run.signatures].count("none") == 1  # None: no optimizer
 
 
 def test_counts_and_coins() -> None:
