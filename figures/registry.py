@@ -31,6 +31,7 @@ REGISTRY: Mapping[str, str] = {
     "replay": "figures.artefacts.replay",
     "angle": "figures.artefacts.angle",
     "thm41": "figures.artefacts.thm41",
+    "price": "figures.artefacts.price",
     "maxright": "figures.artefacts.maxright",
     "pareto": "figures.artefacts.pareto",
     "conflict": "figures.artefacts.conflict",

@@ -228,3 +228,15 @@ def alright_last(*, lam: Any = 0.5, T: Any = 12, alpha0: Any = 1.5, problem: str
     shared: dict[str, Any] = {"lam": weight, "T": length, **run}
     decay = th.alright_linear_decay(chosen, **shared)
     return (decay, *th.alright_exact(chosen, schedule=InverseRootHorizon(scale, length), **shared))
+
+
+def price(*, lam: Any = 0.5, T: Any = 2000, alpha0: Any = 2, problem: str = "table2") -> Records:
+    """Compare √T times ALRIGHT's expected gap with its limit."""
+    chosen = _named(problem)[0]
+    return (th.alright_price(chosen, lam=weight_of(lam), alpha0=alpha0, T=T, theta_1=np.ones(chosen.dim)),)
+
+
+def even(*, lam: Any = 0.5, T: Any = 4000, alpha0: Any = 2, problem: str = "table2") -> Records:
+    """Compare T times ALRIGHT's gap under the even alternation with its bound, and its counts with the shares."""
+    chosen = _named(problem)[0]
+    return th.alright_even(chosen, lam=weight_of(lam), alpha0=alpha0, T=T, theta_1=np.ones(chosen.dim))

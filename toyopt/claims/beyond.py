@@ -12,7 +12,7 @@ from toyopt import theorems as th
 from toyopt.algorithms import InverseRootHorizon
 from toyopt.claims import at
 from toyopt.claims.claim import Claim, of_proof, tightest
-from toyopt.claims.problems import LAMS, WIDE, problems, settings
+from toyopt.claims.problems import LAMS, WIDE, noisy, problems, settings
 from toyopt.examples import table2
 from toyopt.record import Record
 from toyopt.theorems.sequential.any_steps import SCHEDULES, steps_of_shape
@@ -150,6 +150,25 @@ def _induction(lam: float, T: int, alpha0: float) -> Record:
     )
 
 
+def _price() -> Iterator[Record]:
+    yield th.alright_price(table2(), lam=0.5, alpha0=2.0, T=2000, theta_1=[1.0])
+    yield th.alright_price(table2(), lam=0.5, alpha0=2.0, T=1000, theta_1=[1.0])
+    yield th.alright_price(table2(), lam=0.3, alpha0=2.0, T=2000, theta_1=[1.0])
+    yield th.alright_price(table2(), lam=0.7, alpha0=2.0, T=2000, theta_1=[3.0])
+    yield th.alright_price(noisy(), lam=0.4, alpha0=1.5, T=1000, theta_1=[0.0], stochastic=True)
+
+
+def _even() -> Iterator[Record]:
+    for T in (1000, 4000, 16_000):
+        yield from (
+            tightest(kind)
+            for kind in zip(
+                *(th.alright_even(table2(), lam=lam, alpha0=2.0, T=T, theta_1=[1.0]) for lam in LAMS), strict=True
+            )
+        )
+    yield from th.alright_even(noisy(), lam=0.4, alpha0=1.5, T=1000, theta_1=[0.0])
+
+
 BEYOND: dict[str, Claim] = {
     "S": Claim(
         "Sequential's gap with a constant step is λ log T plus an exact constant, so it diverges",
@@ -229,5 +248,21 @@ BEYOND: dict[str, Claim] = {
         at=_e_at,
         short="expectation",
         figure="thm41",
+    ),
+    "A-price": Claim(
+        "the price of ALRIGHT's coin: √T E G(θ_T) -> (α0/4) Σ λ_i ‖∇f_i(θ*)‖², with an explicit error",
+        _price,
+        "A10. The price of the coin: √T E G(θ_T) with its constant",
+        at=at.price,
+        short="price",
+        figure="price",
+    ),
+    "A-even": Claim(
+        "ALRIGHT with an even alternation: T G(θ_T) = O(log² T)",
+        _even,
+        "A11. The even alternation: T G(θ_T) = O(log² T)",
+        at=at.even,
+        short="even",
+        figure="price",
     ),
 }

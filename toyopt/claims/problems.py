@@ -25,6 +25,17 @@ def problems(n: int = 12) -> list[Problem]:
     ]
 
 
+def noisy() -> Problem:
+    """Return a problem in one dimension whose data disagree: stochastic gradients are noisy at its minimiser."""
+    return Problem.dpo_sft(
+        chosen=[[0.6], [0.1], [0.5]],
+        rejected=[[0.0], [0.5], [0.1]],
+        features=[[[0.0], [0.5], [-0.3]], [[0.4], [0.0], [0.2]]],
+        targets=[0, 1],
+        theta_ref=[1.0],
+    )
+
+
 def points(problem: Problem, n: int = 40) -> Array:
     """Draw (n, d) parameters, small and large."""
     rng = np.random.default_rng(7)

@@ -2,6 +2,7 @@
 
 from toyopt.record import Evidence, Kind, Record, Verdict
 from toyopt.theorems.alright.claims import alright_exact, alright_linear_decay, alright_mean_step
+from toyopt.theorems.alright.even import alright_even, discrepancy_bound
 from toyopt.theorems.alright.last_iterate import (
     best_free_step,
     defazio_bound,
@@ -14,6 +15,8 @@ from toyopt.theorems.alright.last_iterate import (
     orabona_bound,
     total,
 )
+from toyopt.theorems.alright.local import LocalConstants
+from toyopt.theorems.alright.price import Price, alright_price, price_at, price_limit
 from toyopt.theorems.alright.remark_42 import explicit_horizon, least_horizon, remark_42
 from toyopt.theorems.alright.thm_41 import thm_41, thm_41_schedule
 from toyopt.theorems.alright.worst_case import (
@@ -68,15 +71,19 @@ __all__ = [
     "Evidence",
     "Expectation",
     "Kind",
+    "LocalConstants",
     "MaxrightSetting",
+    "Price",
     "Record",
     "Staleness",
     "Theorem33",
     "TwoPhases",
     "Verdict",
+    "alright_even",
     "alright_exact",
     "alright_linear_decay",
     "alright_mean_step",
+    "alright_price",
     "as_sft",
     "average_terms",
     "backward_expectation",
@@ -87,6 +94,7 @@ __all__ = [
     "conflict",
     "critical_angle",
     "defazio_bound",
+    "discrepancy_bound",
     "empirical_bernstein",
     "enumerate_expectation",
     "enumerate_paths",
@@ -121,6 +129,8 @@ __all__ = [
     "optimum_error_terms",
     "orabona_bound",
     "pareto_optimal",
+    "price_at",
+    "price_limit",
     "prop_a1",
     "prop_a2",
     "remark_42",
