@@ -23,6 +23,7 @@ from llm.common.arguments import (
 from llm.data.chat import parse_date
 from llm.data.templates import parse_kwargs
 from llm.losses import PREFERENCE_LOSSES, PreferenceLoss
+from llm.models.lora_settings import check_settings
 from llm.models.packaged import located
 from llm.presets import EMBEDDED_TARGETS, PRESETS
 from toyopt.algorithms import RULES, Rule
@@ -215,6 +216,8 @@ def _known(values: dict[str, Any], origin: str) -> dict[str, Any]:
 def _check_combinations(c: TrainConfig) -> None:
     """Raise ValueError, naming the option, for values that exclude each other or cannot be read."""
     parse_kwargs(c.template_kwargs)
+    joined = "stack" if c.stack else "average" if c.average else ""
+    check_settings(c.lora, rank=c.lora_rank, adapter=c.adapter, joined=joined, precision=c.precision)
     if c.template_date:
         parse_date(c.template_date)
     if c.f_star == "given" and (c.f_dpo_star is None or c.f_sft_star is None):

@@ -191,6 +191,9 @@ class AdapterOptions:
     """Parameters of experts by the end of their names (PEFT's target_parameters), for example experts.gate_up_proj."""
     lora_dropout: Annotated[float, BELOW_1] = 0.0
     """Dropout before the adapter."""
+    lora: tuple[str, ...] = ()
+    """Further fields of PEFT's LoraConfig, each NAME=VALUE, for example use_dora=true use_rslora=true
+    init_lora_weights=pissa; lists and objects in JSON."""
 
 
 @dataclass(frozen=True)

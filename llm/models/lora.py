@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from llm.common.processes import seeded_torch
 from llm.models.architecture import lora_task_type
 from llm.models.checkpoint_files import check_safetensors
-from llm.models.targets import excluded_modules, linear_layer_names, target_modules, target_parameters
+from llm.models.lora_settings import lora_settings, subtracts
+from llm.models.lora_start import convert_saved, restore_base, subtract_start
+from llm.models.targets import excluded_modules, target_modules, target_parameters
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -23,10 +26,16 @@ def add_adapter(model: Any, config: TrainConfig, *, seed: int, name: str = "defa
     model  a model of transformers, or one that has adapters already
     seed   of the new adapter's initial weights; torch's generators are left as they were
     name   of the new adapter
+
+    Raises ValueError or TypeError, in one line, for settings (the option `lora`) that PEFT does not have.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
     base = model.get_base_model() if isinstance(model, PeftModel) else model
+    settings = lora_settings(config.lora)
+    start = settings.get("init_lora_weights", True)
+    if subtracts(start):
+        settings["init_lora_weights"] = True  # the start follows, layer by layer
     lora = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
@@ -35,6 +44,7 @@ def add_adapter(model: Any, config: TrainConfig, *, seed: int, name: str = "defa
         target_parameters=target_parameters(base, config),
         exclude_modules=excluded_modules(base),
         task_type=lora_task_type(model),
+        **settings,
     )
     with seeded_torch(seed), warnings.catch_warnings():
         # PEFT corrects this for layers that keep their weights transposed (GPT-2), layer by layer.
@@ -43,6 +53,8 @@ def add_adapter(model: Any, config: TrainConfig, *, seed: int, name: str = "defa
             model = get_peft_model(model, lora, adapter_name=name)
         else:
             model.add_adapter(name, lora)
+        if subtracts(start):
+            subtract_start(model, name, start)
     train_only(model, name)
     return model
 
@@ -96,10 +108,12 @@ def _check_adapter(folder: Path, *, any_kind: bool) -> None:
 def unload(model: Any) -> Any:
     """Return the base model below PEFT's adapters, as it was before them.
 
-    PEFT's own `unload` leaves the trained copies of whole modules (`modules_to_save`) in the base.
+    PEFT's own `unload` leaves the trained copies of whole modules (`modules_to_save`) in the base, and the weights from
+    which a start was subtracted.
     """
     from peft.utils import ModulesToSaveWrapper
 
+    restore_base(model)
     base = model.get_base_model()
     wrapped = [(name, m.original_module) for name, m in base.named_modules() if isinstance(m, ModulesToSaveWrapper)]
     base = model.unload()
@@ -108,41 +122,38 @@ def unload(model: Any) -> Any:
     return base
 
 
-def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
-    """Check that the adapters of a run fit its base model, before anything is written.
+def save_by_peft(model: Any, folder: Path, name: str, **options: Any) -> None:
+    """Write the adapter `name` of PEFT's model into `folder`, for the original base.
 
-    model      the base model; adapters are put on it and removed
-    reference  base, chosen, sft, or the folder of an adapter
+    options  of PEFT's `save_pretrained`
 
-    Raises ValueError or FileNotFoundError, in one line, if an adapter cannot be made or does not fit.
+    PEFT's model card is left out: to compile its template takes longest.
     """
-    if reference not in ("base", "chosen", "sft"):
-        if not (Path(reference) / "adapter_config.json").exists():
-            raise FileNotFoundError(
-                f"reference: must be base, chosen, sft, paper, or the folder of a PEFT adapter, got {reference}"
-            )
-        unload(load_adapter(model, reference, trainable=False))
-    if config.adapter:
-        unload(load_adapter(model, config.adapter, trainable=False))
-    elif config.lora_rank:
-        layers = ", ".join(linear_layer_names(model))
-        try:
-            unload(add_adapter(model, config, seed=0))
-        except (ValueError, TypeError, NotImplementedError) as error:
-            if str(error).startswith("lora_"):
-                raise
-            named = ", ".join((*config.lora_targets, *config.lora_parameters)) or "PEFT's choice"
-            reason = " ".join(str(error).split()).removeprefix("[PEFT:PeftType.LORA] ")[:300]
-            raise ValueError(
-                f"lora_targets: {named} cannot be adapted: {reason} (the linear layers are {layers})"
-            ) from error
+    model.create_or_update_model_card = lambda _: None
+    try:
+        model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False, **options)
+    finally:
+        del model.create_or_update_model_card
+    inner = folder / name
+    if inner.is_dir():  # PEFT puts an adapter of another name than default into a folder of that name
+        for path in inner.iterdir():
+            shutil.move(path, folder / path.name)
+        inner.rmdir()
+    convert_saved(model, folder, name)
 
 
 def train_only(model: Any, name: str) -> None:
-    """Make the adapter `name` the only trainable one; all adapters take part in the forward pass."""
+    """Make the adapter `name` the only trainable one; all adapters take part in the forward pass.
+
+    PEFT decides which weights of the adapter are trained.
+    """
+    model.set_adapter(name)
+    if len(model.peft_config) == 1:
+        return
+    trained = {parameter_name for parameter_name, p in model.named_parameters() if p.requires_grad}
     model.base_model.set_adapter(list(model.peft_config))
     for parameter_name, parameter in model.named_parameters():
-        parameter.requires_grad_(f".{name}." in parameter_name and "lora_" in parameter_name)
+        parameter.requires_grad_(parameter_name in trained)
 
 
 def join_adapters(model: Any, weights: Sequence[float] = ()) -> Any:
@@ -153,6 +164,8 @@ def join_adapters(model: Any, weights: Sequence[float] = ()) -> Any:
     names = list(model.peft_config)
     if names == ["default"]:
         return model
+    # PEFT copies this into the sum's configuration, whose scale must be 1; the adapters' own scales are set already.
+    model.peft_config[names[0]].use_rslora = False
     model.add_weighted_adapter(names, list(weights) or [1.0] * len(names), "default", combination_type="cat")
     model.set_adapter("default")
     return model

@@ -23,7 +23,7 @@ def save_merged(model: Any, folder: Path) -> None:
     if not hasattr(model, "merge_and_unload") or not hasattr(model.base_model, "merge_and_unload"):
         raise ValueError(f"adapter: one of the kind {kind} has no weights to merge; use the adapter with PEFT")
     model.eval()
-    expected = _logps(model)
+    expected = fixed_text_logps(model)
     _separate_embeddings(model.get_base_model())
     try:
         merged = model.merge_and_unload()
@@ -31,14 +31,14 @@ def save_merged(model: Any, folder: Path) -> None:
         raise ValueError(f"adapter: PEFT cannot merge it: {' '.join(str(error).split())[:300]}") from error
     merged.save_pretrained(folder)
     written = type(merged).from_pretrained(folder, dtype=merged.dtype, use_safetensors=True).to(merged.device).eval()
-    difference = float((_logps(written) - expected).abs().max())
-    if not difference <= _tolerance(merged.dtype) * (1.0 + float(expected.abs().max())):
+    difference = float((fixed_text_logps(written) - expected).abs().max())
+    if not difference <= rounding_tolerance(merged.dtype) * (1.0 + float(expected.abs().max())):
         raise ValueError(
             f"adapter: merged, its log-probabilities differ by {difference:.3g}; use the adapter with PEFT, unmerged"
         )
 
 
-def _logps(model: Any) -> torch.Tensor:
+def fixed_text_logps(model: Any) -> torch.Tensor:
     """Return the log-probabilities (1, 16, vocabulary) of all tokens after each token of a fixed text, in float32."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     size = vocabulary_size(base)
@@ -50,7 +50,7 @@ def _logps(model: Any) -> torch.Tensor:
         return model(**inputs).logits.float().log_softmax(-1)  # type: ignore[no-any-return]
 
 
-def _tolerance(dtype: torch.dtype) -> float:
+def rounding_tolerance(dtype: torch.dtype) -> float:
     """Return the relative difference that rounding explains: sums of products of `dtype` in another order."""
     return 1e-4 if dtype == torch.float32 else 0.05
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from llm.common.files import atomic_path, read_json
 from llm.data.stops import stop_ids
 from llm.data.templates import TemplateOptions
 from llm.models.dropout import own_noise
-from llm.models.lora import join_adapters, load_adapter, unload
+from llm.models.lora import join_adapters, load_adapter, save_by_peft, unload
 from llm.training.metrics import NAMES, read_metrics
 
 if TYPE_CHECKING:
@@ -40,15 +39,10 @@ def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
         state = {k.removeprefix("model."): v for k, v in state.items()}
         with atomic_path(folder) as temporary:
             if adapted:
-                _save_by_peft(model, temporary, name, state_dict=state)
+                save_by_peft(model, temporary, name, state_dict=state)
             else:
                 with own_noise(model):
                     model.save_pretrained(temporary, state_dict=state)
-            inner = temporary / name
-            if inner.is_dir():  # PEFT puts an adapter of another name than default into a folder of that name
-                for path in inner.iterdir():
-                    shutil.move(path, temporary / path.name)
-                inner.rmdir()
     engine.accelerator.wait_for_everyone()
 
 
@@ -59,17 +53,8 @@ def join_stages(base: Any, stages: list[Path], folder: Path, weights: Sequence[f
         model.load_adapter(str(stage), adapter_name=f"stage{j}")
     model = join_adapters(model, weights)
     with atomic_path(folder) as temporary:
-        _save_by_peft(model, temporary, "default")
+        save_by_peft(model, temporary, "default")
     unload(model)
-
-
-def _save_by_peft(model: Any, folder: Path, name: str, **options: Any) -> None:
-    """Write the adapter `name` of a PEFT model, without PEFT's model card: to compile its template takes longest."""
-    model.create_or_update_model_card = lambda _: None
-    try:
-        model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False, **options)
-    finally:
-        del model.create_or_update_model_card
 
 
 def save_tokenizer(inputs: Inputs, folder: Path) -> None:
@@ -118,6 +103,7 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     rows = "\n".join(f"| {k} | {v:.6g} |" for k, v in final.items() if isinstance(v, float))
     steps = ", ".join(f"{v} on {k.upper()}" for k, v in summary["steps_by_objective"].items())
     trained = f"LoRA of rank {config.lora_rank}, alpha {config.lora_alpha}, on {summary['targets']}"
+    trained += f" ({', '.join(config.lora)})" if config.lora else ""
     trained = trained if config.lora_rank else "all weights"
     method = f"{config.method}, averaged" if config.average else config.method
     if config.average:

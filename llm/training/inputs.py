@@ -15,8 +15,9 @@ from llm.data.chat import today
 from llm.data.splits import Datasets, load_datasets
 from llm.data.templates import needs_date
 from llm.embedded.prepare import with_embedded
-from llm.models import loading, lora
+from llm.models import loading
 from llm.models.architecture import check_trainable, is_encoder_decoder, max_positions, vocabulary_size
+from llm.models.lora_check import check_adapters
 from llm.training.base import BaseModel
 from llm.training.engine import from_main, make_accelerator
 
@@ -101,7 +102,7 @@ class Inputs:
         Called before any file is written.
         """
         check_fits(self.datasets, self.base.model, self.config, world=self.accelerator.num_processes)
-        lora.check_adapters(self.base.model, self.config, self.config.reference_kind)
+        check_adapters(self.base.model, self.config, self.config.reference_kind)
 
     def main_decides(self, value: bool) -> bool:
         """Return the main process's value on all processes."""

@@ -29,6 +29,10 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, int]]]] = {
         {"method": "maxright", "k": 3, "f_star": "compute", "optima_steps": 4},
         [("/optima/", 80), ("checkpoints/step-00000006", 1)],
     ),
+    "pissa": (
+        {**ALRIGHT, "lora": ["init_lora_weights=pissa_niter_2", "use_dora=true"], "keep_every": 4},
+        [("checkpoints/step-00000006", 1), ("cut/kept/", 9)],
+    ),
     "estimate": (
         {"method": "maxright", "k": 2, "schedule": "cosine", "optimizer": "sgd"},
         [("checkpoints/step-00000003", 2), ("cut/adapter_model", 1), ("cut/summary.json", 1)],

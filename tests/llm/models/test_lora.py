@@ -11,7 +11,8 @@ from support import tiny_models as tiny
 
 from llm import TrainConfig
 from llm.common.processes import seeded_torch
-from llm.models.lora import add_adapter, check_adapters, join_adapters, load_adapter
+from llm.models.lora import add_adapter, join_adapters, load_adapter
+from llm.models.lora_check import check_adapters
 
 CONFIG = TrainConfig(lora_rank=3, lora_alpha=6, lora_targets=("query_key_value", "dense"))
 IDS = torch.arange(3, 13)[None]

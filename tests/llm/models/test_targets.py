@@ -21,7 +21,8 @@ from transformers import (
 
 from llm import TrainConfig
 from llm.data.collate import collate
-from llm.models.lora import add_adapter, check_adapters
+from llm.models.lora import add_adapter
+from llm.models.lora_check import check_adapters
 from llm.models.policy import Policy
 
 EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
