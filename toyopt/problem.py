@@ -90,18 +90,21 @@ class Objective:
         return float(np.sqrt((self.rows**2).sum(axis=1).max()))
 
     @cached_property
+    def _squared_diameters(self) -> Array:
+        """(N,): the largest squared distance between two of each datum's points, its rows a_r and 0."""
+        pairs = self.counts * (self.counts + 1) // 2
+        squares = (self._pair_index[2] ** 2).sum(axis=1)
+        return np.asarray(np.maximum.reduceat(squares, np.cumsum(pairs) - pairs))
+
+    @property
     def diameters(self) -> Array:
         """(N,): the largest distance between two of each datum's points, its rows a_r and 0."""
-        squares = (self._pair_index[2] ** 2).sum(axis=1)
-        pairs = self.counts * (self.counts + 1) // 2
-        out = np.sqrt(np.maximum.reduceat(squares, np.cumsum(pairs) - pairs))
-        out.setflags(write=False)
-        return out
+        return np.sqrt(self._squared_diameters)
 
     @cached_property
     def smoothness(self) -> float:
         """L with Hessian ⪯ L·I: a covariance of points within a diameter D has norm <= D²/4; the mean over the data."""
-        return float((self.diameters**2).mean() / 4)
+        return float(self._squared_diameters.mean() / 4)
 
     def data_values(self, theta: ArrayLike) -> Array:
         """(..., N): each datum's own value at theta of shape (..., d)."""

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 NAMES = [
     *("A.1", "A.2", "A.3", "A.5", "A.6", "A.7", "3.3", "4.1", "4.2", "4.3", "A.4"),
-    *("S", "S-steps", "S-replay", "S-angle", "M", "M-last", "M-stale", "M-opt", "A", "E"),
+    *("S", "S-steps", "S-replay", "S-angle", "M", "M-last", "M-stale", "M-opt", "A", "E", "A-price", "A-even"),
 ]
 
 
@@ -261,6 +261,14 @@ EVIDENCE: dict[str, list[str]] = {
     "E": [
         "theorems.expected_gap x6 lam:3 schedule:2 T:2 method:2 f954aa78",
         "E holds enumerated, E holds enumerated, E holds enumerated",
+    ],
+    "A-price": [
+        "theorems.alright_price x5 problem:2 lam:4 alpha0:2 T:2 theta_1:3 options:2 ef8117e4",
+        "5 records 00cf90f9",
+    ],
+    "A-even": [
+        "theorems.alright_even x13 problem:2 lam:5 alpha0:2 T:3 theta_1:2 c3da91c1",
+        "8 records b32d94a3",
     ],
 }
 
