@@ -222,6 +222,8 @@ def _check_combinations(c: TrainConfig) -> None:
         parse_date(c.template_date)
     if c.f_star == "given" and (c.f_dpo_star is None or c.f_sft_star is None):
         raise ValueError("f_star: given needs both --f-dpo-star and --f-sft-star")
+    if c.neftune_alpha and c.compile:
+        raise ValueError("neftune_alpha: not with compile, whose code would leave out the noise; use one of the two")
     if c.warmup and c.schedule == "constant":
         raise ValueError(f"warmup: the schedule constant has none, got {c.warmup}; use --schedule constant_with_warmup")
     for name in ("stack", "average"):

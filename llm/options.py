@@ -152,6 +152,9 @@ class TrainingOptions:
     """Total number T of optimizer steps."""
     seed: Annotated[int, NOT_NEGATIVE] = 42
     """Random seed of data order, draws and adapter."""
+    neftune_alpha: Annotated[float, NOT_NEGATIVE] = 0.0
+    """NEFTune: size α of the noise on the embeddings of SFT steps, uniform within ± α/√(L d); usual: 5; 0: none. No
+    evaluation and no step on preferences has it."""
     base_dropout: bool = False
     """Keep the base model's own dropout (layer dropout and routers' jitter included) in training."""
     router_aux_loss: Annotated[float | None, NOT_NEGATIVE] = None

@@ -13,6 +13,7 @@ import torch
 
 from llm.data.collate import Batch
 from llm.data.sampler import Indices, micro_batch_count, shard, split
+from llm.models.neftune import noisy_embeddings
 from llm.models.policy import Policy
 from llm.training.objective import SUMS, Objective
 
@@ -102,8 +103,7 @@ class Engine:
 
     def call(self, batch: Batch) -> torch.Tensor:
         """Return (S,) summed log-probabilities of the prepared policy on a batch that lies on the CPU."""
-        logps: torch.Tensor = self.policy(batch.to(self.accelerator.device))
-        return logps
+        return self.policy(batch.to(self.accelerator.device))  # type: ignore[no-any-return]
 
     @property
     def world(self) -> int:
@@ -140,28 +140,35 @@ class Engine:
         mine = shard(rows, objective.lengths, rank=self.accelerator.process_index, world=self.world)
         return split(mine, count)
 
-    def forward(self, objective: Objective, rows: Indices, *, graph: bool) -> ForwardResult:
-        """Return the objective on a batch; with `graph`, ready for a backward pass (if the batch is one part)."""
+    def has_noise(self, objective: Objective) -> bool:
+        """Return whether steps on an objective have NEFTune's noise: SFT's, with the option `neftune_alpha`."""
+        return objective.name == "sft" and self.config.neftune_alpha > 0.0
+
+    def forward(self, objective: Objective, rows: Indices, *, graph: bool, noise: bool = False) -> ForwardResult:
+        """Return the objective on a batch; with `graph`, ready for a backward pass (if the batch is one part).
+
+        noise  with NEFTune's noise if steps on the objective have it; without it, these then keep no graph
+        """
         parts = self.parts(objective, rows)
-        graph = graph and len(parts) == 1
+        graph = graph and len(parts) == 1 and (noise or not self.has_noise(objective))
         sums, scaled = self._zeros(), None
         with nullcontext() if graph else torch.no_grad():
             for part in parts:
-                total, more, router = self._forward(objective, part)
+                total, more, router = self._forward(objective, part, noise=noise)
                 sums = sums + more
                 if graph:
                     scaled = total * self._scale(objective, rows, parts, part)
                     scaled = scaled + router if self.raw.router_coefficient else scaled
         return ForwardResult(objective, rows, self.reduce(sums), scaled)
 
-    def backward(self, objective: Objective, rows: Indices, weight: float) -> ForwardResult:
-        """Accumulate `weight` times the objective's gradient on a batch, part after part."""
+    def backward(self, objective: Objective, rows: Indices, weight: float, *, noise: bool = False) -> ForwardResult:
+        """Accumulate `weight` times the objective's gradient on a batch, part after part; `noise` as in `forward`."""
         parts = self.parts(objective, rows)
         sums = self._zeros()
         for j, part in enumerate(parts):
             last = j == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.policy):
-                total, more, router = self._forward(objective, part)
+                total, more, router = self._forward(objective, part, noise=noise)
                 loss = total * (weight * self._scale(objective, rows, parts, part))
                 self.accelerator.backward(
                     loss + router * (weight / len(parts)) if self.raw.router_coefficient else loss
@@ -222,14 +229,17 @@ class Engine:
         return torch.zeros(len(SUMS), dtype=torch.float64, device=self.accelerator.device)
 
     def _forward(
-        self, objective: Objective, part: Indices, keep: Sequence[bool] | None = None
+        self, objective: Objective, part: Indices, keep: Sequence[bool] | None = None, *, noise: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the summed loss of a part, its sums by SUMS, and the weighted auxiliary loss of routers.
 
         The auxiliary loss is a mean over the part's tokens: a step's is the mean over parts and processes.
         """
         batch = objective.batch(part).to(self.accelerator.device)
-        total, sums = objective.measure(self.policy(batch), batch, part, keep)
+        alpha = self.config.neftune_alpha if noise and self.has_noise(objective) else 0.0
+        with noisy_embeddings(self.raw.causal, alpha):
+            logps = self.policy(batch)
+        total, sums = objective.measure(logps, batch, part, keep)
         router = self.raw.router_loss() if torch.is_grad_enabled() else None
         if router is None:
             return total, sums, torch.zeros_like(total)

@@ -48,6 +48,7 @@ class BatchGaps:
         config: TrainConfig,
     ) -> None:  # fmt: skip
         self.config, self.samplers = config, samplers
+        self.compares = control.rule.needs_optima
         estimates = control.rule.needs_optima and config.f_star in ("estimate", "lowest")
         self.estimator = BestSoFar(2) if estimates else None
         own = {i: gap_sampler(config, control.rule, o) for i, o in objectives.items()}
@@ -64,6 +65,11 @@ class BatchGaps:
         values = {i: result.value for i, result in results.items()}
         self._estimate(control, values)
         return results, values
+
+    @property
+    def reads_training_values(self) -> Sequence[int]:
+        """The objectives whose values on training batches decide later steps."""
+        return tuple(self.samplers) if self.compares else ()
 
     def after_step(self, control: Controller, trained: Mapping[int, float], *, evaluated: bool) -> Mapping[int, float]:
         """Return the values of a step that the rule stores, eq. (19).
@@ -174,6 +180,11 @@ class PairedGaps(BatchGaps):
             self.estimator.count(i)
         self._estimate(control, {})
         return {}
+
+    @property
+    def reads_training_values(self) -> Sequence[int]:
+        """No objective: values of other rows than those of the evaluations are not stored."""
+        return ()
 
     def state(self) -> dict[str, Any]:
         """Return the values of a checkpoint."""

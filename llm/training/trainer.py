@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from llm.training import checkpoint, export
 from llm.training.divergence import DivergenceDetector, diagnosis
@@ -21,6 +20,7 @@ from llm.training.gaps import gap_evaluator
 from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, evaluation_line, step_line
 from llm.training.spec import TrainSpec
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
+from llm.training.step import accumulate_gradients, without_noise
 from llm.training.streams import rule_generator, training_sampler
 from toyopt.algorithms import DPO, SFT, Controller
 
@@ -143,7 +143,12 @@ class Trainer:
         evaluated, values = self.gaps.evaluate(self.engine, self.spec.objectives, control)
         decision = control.decide(values, control.uniform(self.coin))
         assert decision is not None, "the rule ends before the steps that it was given"
-        trained = self._train(decision.coefficients, evaluated)
+        objectives, engine = self.spec.objectives, self.engine
+        one_graph = self.config.mix_one_graph
+        trained = accumulate_gradients(
+            engine, objectives, self.samplers, decision.coefficients, evaluated, one_graph=one_graph
+        )
+        clean = without_noise(engine, trained, evaluated, self.gaps.reads_training_values)
         try:
             norm = self.engine.update()
         except FloatingPointError as error:
@@ -151,34 +156,17 @@ class Trainer:
         values = {i: result.value for i, result in trained.items()}
         if self.divergence.detect({NAMES[i]: value for i, value in values.items()}):
             raise StoppedRunError(self._diagnosis(trained, "the loss explodes"))
+        values |= {i: result.value for i, result in clean.items()}
         control.record(self.gaps.after_step(control, values, evaluated=bool(evaluated)))
         for i, sampler in self.samplers.items():
             if decision.coefficients[i] > 0.0 or self.config.draw_both:
                 sampler.advance()
         tokens = sum(result.sums["tokens"] for result in trained.values())
-        only_evaluated = sum(r.sums["tokens"] for i, r in evaluated.items() if r is not trained.get(i))
+        passes = [(i, r) for i, r in evaluated.items() if r is not trained.get(i)]
+        passes += [(i, r) for i, r in clean.items() if r is not evaluated.get(i)]
+        only_evaluated = sum(result.sums["tokens"] for _, result in passes)
         self.costs.add(stopwatch, tokens, only_evaluated)
         self._record(trained, evaluated, norm)
-
-    def _train(self, coefficients: tuple[float, ...], evaluated: dict[int, ForwardResult]) -> dict[int, ForwardResult]:
-        """Accumulate gradients of the weighted sum; objectives of weight 0 are not computed."""
-        chosen = [i for i, c in enumerate(coefficients) if c > 0.0]
-        objectives, samplers = self.spec.objectives, self.samplers
-        if len(chosen) > 1 and self.config.mix_one_graph:
-            both = {i: self.engine.forward(objectives[i], samplers[i].peek(), graph=True) for i in chosen}
-            losses = [coefficients[i] * result.loss for i, result in both.items() if result.loss is not None]
-            if len(losses) == len(chosen):
-                self.engine.accelerator.backward(torch.stack(losses).sum())
-                return both
-        trained = {}
-        for i in chosen:
-            result = evaluated.get(i)
-            if result is not None and result.loss is not None:
-                self.engine.accelerator.backward(coefficients[i] * result.loss)
-                trained[i] = result
-            else:
-                trained[i] = self.engine.backward(objectives[i], samplers[i].peek(), coefficients[i])
-        return trained
 
     # --- stages and engines -------------------------------------------------------------------------------------------
 

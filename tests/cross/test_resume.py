@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 
 STEPS = 10
 ALRIGHT: dict[str, Any] = {"method": "alright", "lora_dropout": 0.2}
+NOISE: dict[str, Any] = {"neftune_alpha": 5.0}
 STACKED: dict[str, Any] = {"method": "sequential", "lam": 0.5, "stack": True, "lora_dropout": 0.2}
 # A run's options, and before which changes of files it is killed, one after the other: words of the path, and the
 # number of its change. Together these are all kinds of state and all kinds of files.
@@ -30,7 +31,12 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, int]]]] = {
         [("/optima/", 80), ("checkpoints/step-00000006", 1)],
     ),
     "pissa": (
-        {**ALRIGHT, "lora": ["init_lora_weights=pissa_niter_2", "use_dora=true"], "keep_every": 4},
+        {
+            **ALRIGHT,
+            "lora": ["init_lora_weights=pissa_niter_2", "use_dora=true"],
+            "keep_every": 4,
+            "neftune_alpha": 5.0,
+        },
         [("checkpoints/step-00000006", 1), ("cut/kept/", 9)],
     ),
     "estimate": (

@@ -54,7 +54,7 @@ RANGES = [
     *((name, 0.0, "greater than 0", [1e-9]) for name in ("beta", "lr", "max_loss_ratio", "orpo_lambda", "rpo_alpha")),
     *(
         (name, -1e-9, "at least 0", [0.0])
-        for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star", "router_aux_loss")
+        for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star", "router_aux_loss", "neftune_alpha")
     ),
     *((name, -1e-9, "at least 0", [0.0, 2.0]) for name in ("simpo_beta", "simpo_gamma")),
     *(
@@ -160,6 +160,7 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"label_smoothing": 0.1, "preference_loss": "hinge"}, "label_smoothing: hinge has none", "cdpo or robust"),
     ({"adapter": "x", "lora_rank": 0}, "adapter: cannot be trained on with lora_rank 0", "all weights"),
     ({"reference": "sft", "lora_rank": 0}, "reference: with lora_rank 0", "got sft"),
+    ({"neftune_alpha": 5.0, "compile": True}, "neftune_alpha: not with compile", "one of the two"),
     ({"warmup": 3}, "warmup: the schedule constant has none, got 3", "--schedule constant_with_warmup"),
 ]
 
