@@ -85,7 +85,7 @@ class MaxrightOptions:
     """MAXRIGHT: evaluate both objectives every k steps; in between, use the stored gap of the untrained objective."""
     gap_rows: Annotated[int, NOT_NEGATIVE] = 0
     """MAXRIGHT: number of rows of a gap evaluation; 0: a whole batch, shared with the step if the choice is as
-    expected, or with estimated optima an eighth of a batch."""
+    expected, or with estimated optima k/20 of a batch, at most half."""
     draw_both: bool = False
     """MAXRIGHT: advance both data sets at every step, also the set that is not trained on."""
 
@@ -105,7 +105,7 @@ class OptimaOptions:
     """The optima that gaps are measured from."""
 
     f_star: Literal["estimate", "lowest", "compute", "given"] = "estimate"
-    """Optima that MAXRIGHT subtracts: estimated during the run from paired evaluations, with a bonus for what was
+    """Optima that MAXRIGHT subtracts: estimated during the run from comparable values, with a bonus for what was
     trained little (estimate) or as the lowest batch values so far (lowest); computed by one run on each objective
     (cached), or given. With computed or given optima every method reports its gaps."""
     f_dpo_star: Annotated[float | None, NOT_NEGATIVE] = None

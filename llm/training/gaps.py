@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llm.data.sampler import BatchSampler, Indices
 from llm.training.engine import ForwardResult
 from llm.training.errors import StoppedRunError
 from llm.training.metrics import NAMES
-from llm.training.streams import gap_batches, gap_sampler, paired_gaps
-from toyopt.estimates import BestSoFar, Optimistic
+from llm.training.streams import gap_batches, gap_sampler, comparable_gaps
+from toyopt.estimates import BestSoFar, Optimistic, RecentMean
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from toyopt.algorithms import Controller
 
 Evaluated = tuple[dict[int, ForwardResult], dict[int, float]]  # forward passes, and the values that decide
-MEMORY = 0.75  # weight of the earlier evaluations in a paired gap's running mean
+MEMORY = 10  # steps in which the weight of a value falls by e^-1; k steps, if these are more
+SAME_START = 0.01  # nats: rows whose values differ by less before the first step begin at the same value
 
 
 def gap_evaluator(
@@ -29,12 +30,12 @@ def gap_evaluator(
     samplers: Mapping[int, BatchSampler],
     config: TrainConfig,
 ) -> BatchGaps:
-    """Return the gap evaluations of a run: paired where optima are estimated, else the paper's.
+    """Return the gap evaluations of a run: of comparable values where optima are estimated, else the paper's.
 
     objectives  the objectives that the rule can choose
     samplers    their training batches
     """
-    kind = PairedGaps if control.rule.needs_optima and paired_gaps(config) else BatchGaps
+    kind = ComparableGaps if control.rule.needs_optima and comparable_gaps(config) else BatchGaps
     return kind(control, objectives, samplers, config)
 
 
@@ -115,13 +116,14 @@ class BatchGaps:
         return rows
 
 
-class PairedGaps(BatchGaps):
-    """Gaps by the change since the first step on rows that stay the same, measured from optimistic optima.
+class ComparableGaps(BatchGaps):
+    """Gaps of values that are comparable from one evaluation to the next, measured from optimistic optima.
 
-    One objective is evaluated at a time, in turn, on one of a few small batches in turn. How difficult a batch's rows
-    are is no part of the change (a control variate), and a running mean takes away more of the noise. Steps between
-    evaluations are not stored, but they count: an objective's bonus shrinks with the steps on it, see
-    `toyopt.estimates.Optimistic`.
+    How difficult rows are is no part of these. Where all rows begin at the same value, as f_DPO does at ln 2, that is so
+    for any rows: the values of the training batches come at no cost, a mean over the last steps takes away most of the
+    noise, and what noise is left has a known error. Such an objective is evaluated only when the last step was on the
+    other one, on a few small batches in turn. Any other objective is evaluated on one small batch that stays the same.
+    See `toyopt.estimates.RecentMean` and `toyopt.estimates.Optimistic`.
     """
 
     estimator: Optimistic
@@ -132,41 +134,31 @@ class PairedGaps(BatchGaps):
     ) -> None:  # fmt: skip
         super().__init__(control, objectives, samplers, config)
         self.estimator = Optimistic(2)
-        self.evaluations = 0
-        self.first: dict[int, list[float]] = {}  # values of the small batches before the first step, in nats
-        self.change: dict[int, float] = {}  # running means of the change since then, in nats
+        self.mean = RecentMean(2, max(MEMORY, config.k))  # of the objectives with the same start, in nats
+        self.first: dict[int, float] = {}  # values before the first step, in nats
+        self.same_start: set[int] = set()  # objectives whose rows all had one value then
+        self.last: set[int] = set()  # those of the last step
 
     def start(self, engine: Engine, objectives: Mapping[int, Objective]) -> None:
-        """Evaluate the small batches before the first step."""
+        """Evaluate small batches before the first step."""
         if self.first:  # the run was resumed
             return
         for i, sampler in self.own_samplers.items():
-            batches = gap_batches(sampler)
-            self.first[i] = [objectives[i].value(engine.evaluate(objectives[i], rows)) for rows in batches]
-            _check_finite(i, *self.first[i])
+            rows = gap_batches(sampler)[:2]
+            values = [objectives[i].value(engine.evaluate(objectives[i], batch)) for batch in rows]
+            _check_finite(i, *values)
+            self.first[i] = values[0]
+            if len(values) > 1 and max(values) - min(values) < SAME_START:
+                self.same_start.add(i)
+            self.estimator.see(i, self.first[i])
 
     def evaluate(self, engine: Engine, objectives: Mapping[int, Objective], control: Controller) -> Evaluated:
-        """Evaluate one of the objectives that the rule asks for on its next small batch; before a step, none."""
+        """Evaluate the objectives that the rule asks for on small batches, unless their last step told the value."""
         wanted = sorted(control.needs())
-        results = dict[int, ForwardResult]()
-        if wanted and any(self.estimator.steps):
-            i = wanted[self.evaluations % len(wanted)]
-            results[i] = self._evaluate_one(engine, objectives[i], i)
-            self.evaluations += 1
-        values = {i: sum(self.first[i]) / len(self.first[i]) + self.change.get(i, 0.0) for i in wanted}
-        self._estimate(control, values)
-        return results, values
-
-    def _evaluate_one(self, engine: Engine, objective: Objective, i: int) -> ForwardResult:
-        """Evaluate an objective on its next small batch, and update its mean change."""
-        sampler = self.own_samplers[i]
-        rows = sampler.peek()
-        result = ForwardResult(objective, rows, engine.evaluate(objective, rows), None)
-        _check_finite(i, result.value)
-        change = result.value - self.first[i][sampler.position]
-        self.change[i] = MEMORY * self.change.get(i, change) + (1.0 - MEMORY) * change
-        sampler.advance()
-        return result
+        stale = [i for i in wanted if control.t and not (i in self.last and i in self.same_start)]
+        results = {i: self._evaluate_one(engine, objectives[i], i, control.t) for i in stale}
+        self._estimate(control, {})
+        return results, {i: self.estimator.values[i] for i in wanted}
 
     def after_step(
         self,
@@ -175,11 +167,16 @@ class PairedGaps(BatchGaps):
         *,
         evaluated: bool,  # noqa: ARG002
     ) -> Mapping[int, float]:
-        """Count the step; its value, of other rows, is not stored."""
+        """Count the step, and return the mean value of an objective with the same start for all rows."""
+        self.last = set(trained)
+        told = {i: value for i, value in trained.items() if i in self.same_start}
         for i in trained:
             self.estimator.count(i)
+        for i, value in told.items():
+            _check_finite(i, value)
+            self._see(i, value, control.t, self.samplers[i].batch)
         self._estimate(control, {})
-        return {}
+        return {i: self.estimator.values[i] for i in told}
 
     @property
     def reads_training_values(self) -> Sequence[int]:
@@ -188,21 +185,40 @@ class PairedGaps(BatchGaps):
 
     def state(self) -> dict[str, Any]:
         """Return the values of a checkpoint."""
-        paired = {
-            "evaluations": self.evaluations,
-            "first": {NAMES[i]: values for i, values in self.first.items()},
-            "change": {NAMES[i]: value for i, value in self.change.items()},
+        own = {
+            "first": {NAMES[i]: value for i, value in self.first.items()},
+            "mean": self.mean.state(),
+            "same_start": sorted(self.same_start),
+            "last": sorted(self.last),
         }
-        return super().state() | {"paired_gaps": paired}
+        return super().state() | {"comparable_gaps": own}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the values of a checkpoint."""
         super().restore(state)
-        by_name: Sequence[tuple[int, str]] = list(NAMES.items())
-        paired = state["paired_gaps"]
-        first, change, self.evaluations = paired["first"], paired["change"], int(paired["evaluations"])
-        self.first = {i: list(first[name]) for i, name in by_name if name in first}
-        self.change = {i: float(change[name]) for i, name in by_name if name in change}
+        own = state["comparable_gaps"]
+        self.first = {i: own["first"][name] for i, name in NAMES.items() if name in own["first"]}
+        self.mean = RecentMean(2, self.mean.memory, **own["mean"])
+        self.same_start, self.last = set(own["same_start"]), set(own["last"])
+
+    def _evaluate_one(self, engine: Engine, objective: Objective, i: int, step: int) -> ForwardResult:
+        """Evaluate an objective on its small batch; with the same start for all rows, on the next one."""
+        sampler = self.own_samplers[i]
+        rows = sampler.peek()
+        result = ForwardResult(objective, rows, engine.evaluate(objective, rows), None)
+        _check_finite(i, result.value)
+        self._see(i, result.value, step, len(rows))
+        if i in self.same_start:
+            sampler.advance()
+        return result
+
+    def _see(self, i: int, value: float, step: int, rows: int) -> None:
+        """Take a value on so many rows into account."""
+        if i not in self.same_start:
+            self.estimator.see(i, value)
+            return
+        self.mean.see(i, value, step=step, weight=rows)
+        self.estimator.see(i, self.mean.value(i), self.mean.error(i))
 
 
 def _check_finite(i: int, *values: float) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from llm.training.objective import Objective
     from toyopt.algorithms import Rule
 
-PAIRED_BATCHES = 16  # batches of a paired gap evaluation, which takes one after another
-PAIRED_SHARE = 8  # a paired gap evaluation has a batch's rows divided by this number
+GAP_BATCHES = 8  # small batches of an objective's gap evaluations with estimated optima, one after another
+GAP_STEPS = 20  # such an evaluation every k steps has k/20 of a batch's rows, half a batch at most
 
 
 def batch_size(config: TrainConfig, objective: Objective) -> int:
@@ -39,18 +39,19 @@ def gap_sampler(config: TrainConfig, rule: Rule, objective: Objective) -> BatchS
     if not rule.needs_optima or config.draw_both:
         return None
     whole = batch_size(config, objective)
-    rows = config.gap_rows or (max(1, whole // PAIRED_SHARE) if paired_gaps(config) else whole)
-    cycle = PAIRED_BATCHES if paired_gaps(config) else 0
+    small = max(1, min(whole // 2, round(whole * config.k / GAP_STEPS)))
+    rows = config.gap_rows or (small if comparable_gaps(config) else whole)
+    cycle = GAP_BATCHES if comparable_gaps(config) else 0
     return BatchSampler(f"look at {objective.name}", objective.lengths, rows, config.seed, 0, cycle)
 
 
 def gap_batches(sampler: BatchSampler) -> list[Indices]:
-    """Return the batches of paired gap evaluations, all of which are evaluated before the first step."""
+    """Return the small batches that gap evaluations with estimated optima can take."""
     return [sampler.batch_at(j) for j in range(min(sampler.cycle, sampler.batches))]
 
 
-def paired_gaps(config: TrainConfig) -> bool:
-    """Return whether gaps are measured on a few fixed batches, against these batches' values before the first step."""
+def comparable_gaps(config: TrainConfig) -> bool:
+    """Return whether gaps are of values that are comparable from one evaluation to the next: with estimated optima."""
     return config.f_star == "estimate" and not config.draw_both
 
 

@@ -7,6 +7,7 @@ import json
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from toyopt.algorithms import (
     even_draw,
     largest_weighted_gap,
 )
-from toyopt.estimates import BestSoFar, Optimistic
+from toyopt.estimates import BestSoFar, Optimistic, RecentMean
 
 values = st.lists(st.floats(-5, 5), min_size=1, max_size=12)
 
@@ -103,6 +104,48 @@ def test_wrong_options(options: dict[str, object], error: type[Exception], argum
     fails(lambda: BestSoFar(**options), error, argument, value)  # type: ignore[arg-type]
 
 
+# RecentMean.
+
+
+def test_an_observation_loses_weight_by_its_age_and_counts_by_its_weight() -> None:
+    """Mean and error beside NumPy's, with the weights written out."""
+    mean = RecentMean(2, memory=5.0)
+    assert (mean.value(0), mean.error(0)) == (0.0, math.inf)
+    seen = ((0, 4.0, 1.0), (3, 1.0, 2.0), (3, 2.0, 1.0), (10, 0.0, 4.0))
+    for step, value, weight in seen:
+        mean.see(0, value, step=step, weight=weight)
+    weights = np.array([weight * math.exp((step - 10) / 5.0) for step, _, weight in seen])
+    values = np.array([value for _, value, _ in seen])
+    average = np.average(values, weights=weights)
+    assert mean.value(0) == pytest.approx(average)
+    number = weights.sum() ** 2 / (weights**2).sum()
+    variance = np.average((values - average) ** 2, weights=weights)
+    assert mean.error(0) == pytest.approx(math.sqrt(variance / (number - 1.0)))
+    assert (mean.value(1), mean.error(1)) == (0.0, math.inf)
+
+
+def test_the_error_of_equal_observations_is_that_of_a_mean() -> None:
+    mean, values = RecentMean(1, memory=1e12), np.random.default_rng(0).normal(3.0, 2.0, size=50)
+    for step, value in enumerate(values):
+        mean.see(0, float(value), step=step)
+    assert mean.error(0) == pytest.approx(values.std(ddof=1) / math.sqrt(50))
+
+
+def test_a_recent_mean_through_json_goes_on_and_refuses_the_past() -> None:
+    mean = RecentMean(1, memory=3.0)
+    mean.see(0, 1.0, step=4)
+    again = RecentMean(1, memory=3.0, **json.loads(json.dumps(mean.state())))
+    for one in (mean, again):
+        one.see(0, 5.0, step=6)
+    assert mean == again
+    fails(lambda: mean.see(0, 1.0, step=5), ValueError, "step: must be at least 6", "5")
+
+
+@pytest.mark.parametrize("memory", [0.0, -1.0, math.nan])
+def test_wrong_memories_of_a_recent_mean(memory: float) -> None:
+    fails(lambda: RecentMean(1, memory), ValueError, "memory: ", str(memory))
+
+
 # Optimistic.
 
 
@@ -153,6 +196,16 @@ def test_an_optimistic_state_through_json_goes_on() -> None:
 @pytest.mark.parametrize("power", [0.0, -1.0, math.nan])
 def test_wrong_powers(power: float) -> None:
     fails(lambda: Optimistic(2, power), ValueError, "power: ", str(power))
+
+
+def test_a_loss_counts_beyond_its_error() -> None:
+    seen = Optimistic(2, doubt=2.0)
+    seen.see(0, 1.0)
+    for value, error, lost in ((0.5, 0.1, 0.0), (0.9, 0.05, 0.1), (0.75, 0.05, 0.0), (9.0, math.inf, 0.0)):
+        seen.see(0, value, error)
+        assert seen.lowest[0] == pytest.approx(0.7)  # 0.5 + 2 * 0.1
+        assert seen.lost[0] == pytest.approx(lost)
+    fails(lambda: Optimistic(2, doubt=-1.0), ValueError, "doubt: ", "-1.0")
 
 
 # even_draw.
