@@ -194,5 +194,5 @@ class Optimistic:
         return tuple(value - lost - scale / (1.0 + k) ** self.power for value, lost, k in each)
 
     def state(self) -> dict[str, Any]:
-        """Return the values of a checkpoint as plain numbers; `Optimistic(n, power, doubt, **state)` goes on from them."""
+        """Return the values of a checkpoint as plain numbers; `Optimistic(n, power, **state)` goes on from them."""
         return {name: list(getattr(self, name)) for name in ("first", "lowest", "values", "lost", "steps")}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llm.data.sampler import BatchSampler, Indices
 from llm.training.engine import ForwardResult
 from llm.training.errors import StoppedRunError
 from llm.training.metrics import NAMES
-from llm.training.streams import gap_batches, gap_sampler, comparable_gaps
+from llm.training.streams import comparable_gaps, gap_batches, gap_sampler
 from toyopt.estimates import BestSoFar, Optimistic, RecentMean
 
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ class BatchGaps:
 class ComparableGaps(BatchGaps):
     """Gaps of values that are comparable from one evaluation to the next, measured from optimistic optima.
 
-    How difficult rows are is no part of these. Where all rows begin at the same value, as f_DPO does at ln 2, that is so
-    for any rows: the values of the training batches come at no cost, a mean over the last steps takes away most of the
-    noise, and what noise is left has a known error. Such an objective is evaluated only when the last step was on the
-    other one, on a few small batches in turn. Any other objective is evaluated on one small batch that stays the same.
-    See `toyopt.estimates.RecentMean` and `toyopt.estimates.Optimistic`.
+    How difficult rows are is no part of these. Where all rows begin at the same value, as f_DPO does at ln 2, that is
+    so for any rows: the values of the training batches come at no cost, a mean over the last steps takes away most of
+    the noise, and what noise is left has a known error. Such an objective is evaluated only when the last step was on
+    the other one, on a few small batches in turn. Any other objective is evaluated on one small batch that stays the
+    same. See `toyopt.estimates.RecentMean` and `toyopt.estimates.Optimistic`.
     """
 
     estimator: Optimistic
@@ -180,8 +180,8 @@ class ComparableGaps(BatchGaps):
 
     @property
     def reads_training_values(self) -> Sequence[int]:
-        """No objective: values of other rows than those of the evaluations are not stored."""
-        return ()
+        """The objectives with the same start for all rows, whose means take the values of training batches."""
+        return tuple(sorted(self.same_start))
 
     def state(self) -> dict[str, Any]:
         """Return the values of a checkpoint."""

@@ -1,4 +1,4 @@
-"""Paired gaps: how difficult rows are cancels, no objective is starved, and a checkpoint continues the same way."""
+"""Gaps with estimated optima: rows' difficulty and noise are no loss, nothing is starved, a checkpoint goes on."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def evaluator(world: World, k: int = 10) -> tuple[Any, Controller]:
 
 
 def test_difficulty_of_rows_is_no_part_of_a_gap() -> None:
-    """Values that vary by 1 with the rows (a deviation of 3 over eight rows) are held against those of the same rows."""
+    """Values that vary by 1 with the rows (a deviation of 3 over 8 rows) are held against those of the same rows."""
     world = World()
     gaps, control = evaluator(world, 1)
     assert gaps.same_start == set()
