@@ -59,6 +59,7 @@ class ClaimOptions:
     psi: Annotated[Text, _argument("psi")] = None
     k: Annotated[Text, _argument("k")] = None
     error: Annotated[Text, _argument("error")] = None
+    noise: Annotated[Text, _argument("noise")] = None
     epsilon: Annotated[Text, _argument("epsilon")] = None
     problem: Annotated[Text, _argument("problem")] = None
 

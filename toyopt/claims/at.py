@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, str] = {
     "psi": "angle ψ in radians between the features: 0 opposite pulls, π/2 no conflict",
     "k": "MAXRIGHT: steps from one evaluation of all gaps to the next",
     "error": "MAXRIGHT: error of f*_DPO (that of f*_SFT is its negative)",
+    "noise": "MAXRIGHT: standard deviation of the errors of the weighted gaps, drawn from a fixed seed",
     "epsilon": "Remark 4.2: the gap to be reached",
     "problem": f"one of {', '.join(PROBLEMS)} (Tables 2 and 3 are reconstructed)",
 }
@@ -219,6 +220,17 @@ def maxright_optima(
     """Compare the cost of a wrong f* with its bound."""
     setting, off = _setting(lam, T, alpha0, problem), float(_numbers.exact("error", error))
     return th.maxright_optima(setting, setting.f_star + np.array([off, -off]))
+
+
+def maxright_noisy(
+    *, lam: Any = 0.5, T: Any = 2000, alpha0: Any = 3, noise: Any = 0.1, problem: str = "table2"
+) -> Records:
+    """Compare MAXRIGHT on gaps with normal errors with its bounds."""
+    setting, sd = (
+        _setting(lam, T, alpha0, problem),
+        _check.real("noise", float(_numbers.exact("noise", noise)), low=0.0),
+    )
+    return th.maxright_noisy(setting, sd * np.random.default_rng(10).normal(size=(setting.T - 1, len(setting.lam))))
 
 
 def alright_last(*, lam: Any = 0.5, T: Any = 12, alpha0: Any = 1.5, problem: str = "table2") -> Records:

@@ -99,6 +99,15 @@ def _m_opt() -> Iterator[Record]:
     yield from (tightest(kind) for kind in zip(*records, strict=True))
 
 
+def _m_noise() -> Iterator[Record]:
+    """Yield the records for normal errors, and for errors that always favour one objective."""
+    each, rng = list(settings(1000)), np.random.default_rng(10)
+    drawn = [sd * rng.normal(size=(999, 2)) for sd in (0.01, 0.3)]
+    drawn += [np.tile(off, (999, 1)) for off in ((0.4, 0.0), (0.0, 0.4))]
+    records = [th.maxright_noisy(setting, errors) for errors in drawn for setting in each]
+    yield from (tightest(kind) for kind in zip(*records, strict=True))
+
+
 def _a() -> Iterator[Record]:
     for T in (2, 6, 14):
         yield tightest(th.alright_linear_decay(table2(), lam=lam, T=T, theta_1=[1.0]) for lam in LAMS)
@@ -232,6 +241,13 @@ BEYOND: dict[str, Claim] = {
         "M7. M-opt: the optima need not be known",
         at=at.maxright_optima,
         short="wrong-optima",
+    ),
+    "M-noise": Claim(
+        "the cost of gaps that are estimated with errors",
+        _m_noise,
+        "M10. M-noise: gaps that are estimated",
+        at=at.maxright_noisy,
+        short="noisy-gaps",
     ),
     "A": Claim(
         "ALRIGHT's last iterate without the logarithm: DC/√T; for any steps a bound that is exact for equal C_i",

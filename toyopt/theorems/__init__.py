@@ -53,6 +53,7 @@ from toyopt.theorems.maxright.claims import (
     maxright_scaled,
     maxright_stale,
 )
+from toyopt.theorems.maxright.noise import NoiseCost, maxright_noisy, noise_cost, rows_for_decision
 from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
 from toyopt.theorems.pareto.remark_43 import optima_once, pareto_optimal
 from toyopt.theorems.pareto.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
@@ -73,6 +74,7 @@ __all__ = [
     "Kind",
     "LocalConstants",
     "MaxrightSetting",
+    "NoiseCost",
     "Price",
     "Record",
     "Staleness",
@@ -116,6 +118,7 @@ __all__ = [
     "log_bound",
     "maxright_best_and_average",
     "maxright_last",
+    "maxright_noisy",
     "maxright_optima",
     "maxright_scaled",
     "maxright_setting",
@@ -124,6 +127,7 @@ __all__ = [
     "mean_step_bound",
     "no_common_ground",
     "no_schedule_is_better",
+    "noise_cost",
     "noise_level",
     "optima_once",
     "optimum_error_terms",
@@ -134,6 +138,7 @@ __all__ = [
     "prop_a1",
     "prop_a2",
     "remark_42",
+    "rows_for_decision",
     "same_input",
     "same_input_is_worst",
     "scaled_terms",

@@ -17,7 +17,7 @@ from toyopt.claims.at import ARGUMENTS, PROBLEMS, weight_of
 NAMES = frozenset(
     "problem setting lam lams T T0 T_DPO T_SFT last total g alpha alpha0 alphas alphas_DPO alphas_SFT schedule epsilon "
     "theta theta_prime theta_t theta_1 theta_2 theta_star theta_ref c beta order p psi k estimates bound constants "
-    "options f_star stochastic limit phases prec D C eta q".split()
+    "options f_star errors stochastic limit phases prec D C eta q".split()
 )
 
 
@@ -60,6 +60,7 @@ QUICK = {
     "S-angle": {"lam": "1/4", "T": "20", "psi": "3/4"},
     "M-stale": {"lam": "1/4", "T": "20", "alpha0": "3/2", "k": "3"},
     "M-opt": {"lam": "1/4", "T": "20", "error": "1/10"},
+    "M-noise": {"lam": "1/4", "T": "20", "noise": "1/10"},
     "A-price": {"lam": "1/4", "T": "8", "alpha0": "1/2"},
     "A-even": {"lam": "1/4", "T": "20", "alpha0": "3/2"},
 }

@@ -27,7 +27,21 @@ ROOT = Path(__file__).parents[3]
 
 NAMES = [
     *("A.1", "A.2", "A.3", "A.5", "A.6", "A.7", "3.3", "4.1", "4.2", "4.3", "A.4"),
-    *("S", "S-steps", "S-replay", "S-angle", "M", "M-last", "M-stale", "M-opt", "A", "E", "A-price", "A-even"),
+    *(
+        "S",
+        "S-steps",
+        "S-replay",
+        "S-angle",
+        "M",
+        "M-last",
+        "M-stale",
+        "M-opt",
+        "M-noise",
+        "A",
+        "E",
+        "A-price",
+        "A-even",
+    ),
 ]
 
 
@@ -249,6 +263,11 @@ EVIDENCE: dict[str, list[str]] = {
         "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 3826f882",
         "theorems.maxright_optima x21 setting:7 estimates:3 b8e8749a",
         "maxright_optima.0 #21, maxright_optima.1 #22",
+    ],
+    "M-noise": [
+        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 c262bf3b",
+        "theorems.maxright_noisy x28 setting:7 errors:4 a81404d7",
+        "maxright_noisy.0 #21, maxright_noisy.1 #22, maxright_noisy.2 #23",
     ],
     "A": [
         "theorems.alright_linear_decay x12 lam:4 T:3 4a0a59ce",
