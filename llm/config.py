@@ -34,6 +34,7 @@ from toyopt.algorithms import RULES, Rule
 class TrainConfig(
     options.RunOptions,
     options.MachineOptions,
+    options.KeepOptions,
     options.EvaluationOptions,
     options.ComputationOptions,
     options.OptimizerOptions,
@@ -233,9 +234,7 @@ def _check_combinations(c: TrainConfig) -> None:
             raise ValueError(f"{name}: is for the sequential method with LoRA, got {c.method}, rank {c.lora_rank}")
         if not c.stage_reset:
             raise ValueError(f"{name}: the second stage's adapter is a new one and begins afresh; leave stage_reset")
-    if c.keep_every and (c.stack or c.average):
-        which = "stack" if c.stack else "average"
-        raise ValueError(f"keep_every: with {which} a stage's adapter is not the model, got {c.keep_every}; use 0")
+    _check_keeping(c)
     if c.stack and c.average:
         raise ValueError("average: stack joins the stages' adapters in another way; use one of the two")
     if c.label_smoothing and "label_smoothing" not in c.loss.numbers():
@@ -252,3 +251,17 @@ def _check_combinations(c: TrainConfig) -> None:
         raise ValueError("adapter: cannot be trained on with lora_rank 0, which trains all weights")
     if c.lora_rank == 0 and c.reference != "base":
         raise ValueError(f"reference: with lora_rank 0, which trains all weights, it must be base, got {c.reference}")
+
+
+def _check_keeping(c: TrainConfig) -> None:
+    """Raise ValueError, naming the option, for a choice of kept adapters that a run cannot have."""
+    which = "stack" if c.stack else "average"
+    for name, value, none in (("keep_every", c.keep_every, 0), ("keep_best", c.keep_best, "no")):
+        if value != none and (c.stack or c.average):
+            raise ValueError(f"{name}: with {which} a stage's adapter is not the model, got {value}; use {none}")
+    if c.keep_best != "no" and c.eval_every == 0:
+        raise ValueError(f"keep_best: {c.keep_best} is measured by evaluations on the way; give --eval-every")
+    if c.keep_best in ("worst_gap", "ideal_distance") and c.f_star not in ("compute", "given"):
+        raise ValueError(f"keep_best: {c.keep_best} is measured from optima; use --f-star compute or given, or mix")
+    if c.patience and c.keep_best == "no":
+        raise ValueError(f"patience: counts evaluations without a better one, got {c.patience}; give --keep-best")

@@ -237,14 +237,25 @@ class ComputationOptions:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Evaluations and adapters kept during a run."""
+    """Evaluations during a run."""
 
     eval_every: Annotated[int, NOT_NEGATIVE] = 100
     """Number of steps between evaluations, with one at the end; 0: only at the end."""
     eval_rows: Annotated[int, AT_LEAST_1] = 240
     """Maximum number of held-out rows of each set."""
+
+
+@dataclass(frozen=True)
+class KeepOptions:
+    """Adapters that a run keeps, and the one that is its result."""
+
     keep_every: Annotated[int, NOT_NEGATIVE] = 0
     """Number of steps between adapters kept in OUT/kept, with the first and the last; 0: none."""
+    keep_best: Literal["no", "f_dpo", "f_sft", "mix", "worst_gap", "ideal_distance"] = "no"
+    """Result of the run: the last adapter (no), or that of the evaluation with the least held-out f_dpo, f_sft, mix
+    (λ f_DPO + (1-λ) f_SFT), worst_gap (the larger weighted gap) or ideal_distance."""
+    patience: Annotated[int, NOT_NEGATIVE] = 0
+    """Stop after this many evaluations in a row without a better one by `keep_best`; 0: train all steps."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,6 @@ def prerequisites(config: TrainConfig) -> Prerequisites:
     common = {**data, "seed": config.seed, "held_out": config.held_out, "precision": config.precision}
     alone = {
         **config.values_of(*SINGLE_OBJECTIVE),
-        "keep_every": 0,
         "beta": config.beta,
         "mean": config.sft_mean,
         **common,

@@ -62,7 +62,7 @@ class Forecast:
         folder = run.folder(self.root)
         if is_trained(run, self.root):
             summary = read_json(folder / "summary.json")
-            self.rates.update(run, {"step": run.config.steps, "seconds": summary["seconds"]})
+            self.rates.update(run, {"step": summary.get("steps", run.config.steps), "seconds": summary["seconds"]})
         else:
             self.rates.update(run, last_step(folder))
         if is_finished(run, self.root):

@@ -39,6 +39,8 @@ def single_objective_config(config: TrainConfig, index: int, steps: int) -> Trai
         out="",
         log_with=(),
         keep_every=0,
+        keep_best="no",
+        patience=0,
         overwrite=False,
     )
 

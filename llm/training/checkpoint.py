@@ -115,6 +115,11 @@ def newest(folder: Path) -> Checkpoint | None:
     return Checkpoint(path, values)
 
 
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of a run's checkpoints, sorted."""
+    return [int(path.name.removeprefix("step-")) for path in _all(folder)]
+
+
 def kept_folder(folder: Path, step: int) -> Path:
     """Return the folder of the adapter that a run keeps at a step, with `keep_every`."""
     return folder / "kept" / f"step-{step:06d}"

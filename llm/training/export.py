@@ -17,7 +17,9 @@ from llm.data.stops import stop_ids
 from llm.data.templates import TemplateOptions
 from llm.models.dropout import own_noise
 from llm.models.lora import join_adapters, load_adapter, save_by_peft, unload
+from llm.training.best import find_best
 from llm.training.metrics import NAMES, read_metrics
+from llm.training.stages import stages_of
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -110,6 +112,8 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
         trained = f"two adapters, each {trained}; this is their mean, weighted λ and 1-λ"
     other_loss = config.preference_loss != "dpo"
     pairs = f"| loss on pairs | {config.loss.describe()}; f_dpo is only evaluated |\n" if other_loss else ""
+    best = summary.get("best")
+    kept = f" This is the adapter of step {best['step']}, with the least {best['measure']}." if best else ""
     header = "\n".join(
         [
             "---",
@@ -123,7 +127,7 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
 
 # {Path(summary["base_model"]).name}, post-trained jointly by SFT and DPO
 
-Method: **{method}**, λ = {config.lam:g} (weight of DPO), arXiv 2410.15483. {config.steps} steps: {steps}.
+Method: **{method}**, λ = {config.lam:g} (weight of DPO), arXiv 2410.15483. {summary["steps"]} steps: {steps}.{kept}
 
 | | |
 | --- | --- |
@@ -164,6 +168,10 @@ def summarize(
     lines = read_metrics(folder)
     last = [line for line in lines if "objective" in line][-1]
     evaluations = [line for line in lines if "evaluation" in line]
+    begin = stages_of(config.rule(), config.steps)[-1].begin
+    best = None if config.keep_best == "no" else find_best(config, lines, begin, last["step"])
+    if best is not None:  # the result is the adapter of that step
+        evaluations = [line for line in evaluations if line["step"] == best.step]
     held_out = {"SFT": datasets.sft_held_out, "preference": datasets.preference_held_out}
     described = folder / "adapter_config.json"
     own = f"f_{config.preference_loss}_star"  # the estimated optimum of a loss in DPO's place
@@ -176,9 +184,11 @@ def summarize(
         "rows": {"sft": len(datasets.sft), "preference": len(datasets.preference)},
         "held_out_rows": {k: len(t) for k, t in held_out.items() if t is not None},
         "targets": ", ".join(sorted(read_json(described)["target_modules"])) if described.exists() else "all weights",
+        "steps": last["step"],
         "steps_by_objective": steps_by_objective(lines),
         "f_star": known | {n: optima.get(i, last.get(f"f_{n}_star")) for i, n in NAMES.items()},
         "evaluation": {k: v for k, v in evaluations[-1].items() if isinstance(v, float)} if evaluations else {},
+        "best": None if best is None else {"measure": config.keep_best, "step": best.step, "value": best.value},
         "tokens": last["tokens"],
         "forward_tokens": last.get("forward_tokens"),
         "seconds": last["seconds"],

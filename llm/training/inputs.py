@@ -172,6 +172,11 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
                 raise ValueError(
                     f"{shown}: a row has {length} tokens, and the model takes {most}; use --max-length {most}"
                 )
+    held_out = {"f_sft": sets.sft_held_out, "f_dpo": sets.preference_held_out}
+    for name, tokens in held_out.items() if config.keep_best != "no" else ():
+        if tokens is None and config.keep_best in (name, "mix", "worst_gap", "ideal_distance"):
+            kind = "SFT" if name == "f_sft" else "preference"
+            raise ValueError(f"keep_best: {config.keep_best} needs held-out {kind} rows; give --held-out, or a set")
     for kind in ("sft", "preference"):
         rows, batch = len(getattr(sets, kind)), getattr(config, f"batch_{kind}")
         if batch > rows:

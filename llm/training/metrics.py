@@ -27,11 +27,13 @@ PREPARATIONS = tuple(f"{name}_{kind}" for name in ("reference", "log_probs", "op
 class MetricsFile:
     """metrics.jsonl of a run; resuming removes the lines after the checkpoint.
 
-    evaluated  (step, set) of the evaluations that the file holds
+    evaluations  the lines of evaluations
+    evaluated    their (step, set)
     """
 
     def __init__(self, path: Path, *, upto: int, active: bool = True) -> None:
         """Keep the lines up to step `upto`; an inactive file (of another process) is only read."""
+        self.evaluations: list[dict[str, Any]] = []
         self.evaluated: set[tuple[int, str]] = set()
         lines = []
         if path.exists():
@@ -57,6 +59,7 @@ class MetricsFile:
 
     def _note(self, values: dict[str, Any]) -> None:
         if "evaluation" in values:
+            self.evaluations.append(values)
             self.evaluated.add((values["step"], values["evaluation"]))
 
 

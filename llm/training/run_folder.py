@@ -26,8 +26,8 @@ from llm.models.packaged import located
 
 # Files of a run; any other file in the folder is the user's, and stays when a run restarts.
 FILES = (
-    "run.json summary.json metrics.jsonl README.md checkpoints kept measures stage[0-9] adapter adapter_* tokenizer* "
-    "special_tokens* added_tokens* chat_template* vocab* merges* config.json generation_config.json "
+    "run.json summary.json metrics.jsonl README.md checkpoints kept best measures stage[0-9] adapter adapter_* "
+    "tokenizer* special_tokens* added_tokens* chat_template* vocab* merges* config.json generation_config.json "
     "model*.safetensors* *.unfinished"
 ).split()
 
@@ -128,6 +128,7 @@ class RunFolder:
         """Write the model card, and then summary.json, which marks the run as finished."""
         write_text(self.path / "README.md", card)
         write_json(self.path / "summary.json", dict(summary))
+        shutil.rmtree(self.path / "best", ignore_errors=True)
 
 
 def fingerprint_of(config: TrainConfig, rows: Mapping[str, str], base: str) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from llm.training import checkpoint, export
+from llm.training.best import Best, best_folder, copy_best, find_best, forget_best
 from llm.training.divergence import DivergenceDetector, diagnosis
-from llm.training.engine import Engine, ForwardResult, any_process, seed_dropout
+from llm.training.engine import Engine, ForwardResult, any_process, from_main, seed_dropout
 from llm.training.errors import InterruptedRunError, StoppedRunError
+from llm.training.evaluations import evaluate
 from llm.training.gaps import gap_evaluator
-from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, evaluation_line, step_line
+from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, step_line
 from llm.training.spec import TrainSpec
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
 from llm.training.step import accumulate_gradients, without_noise
@@ -80,12 +80,13 @@ class Trainer:
             self._start()
         if stage.index != self.stage:
             self._enter(stage)
-        while self.control.t < stage.end:
+        while self.control.t < stage.end and not self._is_over():
             self._step()
             t, last = self.control.t, self.control.t == self.spec.steps
             if self.config.eval_every and t % self.config.eval_every == 0 and not last:
                 self._evaluate()
-            self._keep()
+            last = last or self._is_over()
+            self._keep(last)
             stop = any_process(self.engine.accelerator, self.stop())
             # A state with a high loss would push the good checkpoints out; the final state is saved in any case.
             if stop or (t % self.config.save_every == 0 and not last and not self.divergence.high):
@@ -100,9 +101,12 @@ class Trainer:
 
     def export(self) -> Path:
         """Write the adapter of the whole run into the folder, close the engine, and return the adapter's folder."""
-        result = self.folder / "adapter"
+        result, best = self.folder / "adapter", self._best()
         if not self._own_adapters:
-            export.save_adapter(self.engine, result)
+            if best is None:
+                export.save_adapter(self.engine, result)
+            elif self.base.is_main:
+                copy_best(self.folder, best.step, result)
             self.engine.close()
             return result
         self._save_stage()
@@ -129,6 +133,8 @@ class Trainer:
         self.metrics = MetricsFile(self.folder / "metrics.jsonl", upto=self.control.t, active=self.base.is_main)
         if self.base.is_main and self.config.keep_every:
             checkpoint.forget_kept(self.folder, after=-1 if resumed is None else self.control.t)
+        if self.base.is_main and self.config.keep_best != "no":
+            forget_best(self.folder, after=self.control.t)
         if resumed is None:
             self._keep()
         if resumed is None and self.config.eval_every:
@@ -222,29 +228,36 @@ class Trainer:
         self.report(self.control.t, self.spec.steps, f"{line['objective']:>7}  {shown}")
 
     def _evaluate(self, *, of_result: bool = False) -> None:
-        """Evaluate on every held-out set, unless the file of metrics holds this evaluation already.
+        """Evaluate on every held-out set, and keep the adapter if `keep_best` finds it the best so far.
 
         Under `average` the policy of a stage is not the result: its evaluations are named by the stage.
         """
         of_stage = self.config.average and self.control.t > 0 and not of_result
-        for name, objectives in self.spec.held_out.items():
-            shown = f"{name}_stage{self.stage + 1}" if of_stage else name
-            if (self.control.t, shown) in self.metrics.evaluated:  # before the process was killed
-                continue
-            sums = {i: self.engine.evaluate(o, np.arange(len(o), dtype=np.int64)) for i, o in objectives.items()}
-            line = evaluation_line(self.control.t, shown, objectives, sums, self.spec.f_star.get(name, {}))
-            self.metrics.write(line)
-            if self.config.log_with:
-                values = {f"{shown}/{k}": v for k, v in line.items() if isinstance(v, float)}
-                self.engine.accelerator.log(values, step=self.control.t)
+        evaluate(self.engine, self.spec, self.metrics, self.control.t, f"_stage{self.stage + 1}" if of_stage else "")
+        best, path = self._best(), best_folder(self.folder, self.control.t)
+        new = best is not None and best.step == self.control.t and not path.exists()
+        if best is not None and from_main(self.engine.accelerator, new):
+            export.save_adapter(self.engine, path)
 
-    def _keep(self) -> None:
-        """Keep the adapter at the start, every `keep_every` steps, and at the end.
+    def _best(self, end: int | None = None) -> Best | None:
+        """Return the best evaluation up to step `end` (None: the present step), if `keep_best` asks for one."""
+        if self.config.keep_best == "no":
+            return None
+        end = self.control.t if end is None else end
+        return find_best(self.config, self.metrics.evaluations, self.stages[-1].begin, end)
+
+    def _is_over(self) -> bool:
+        """Return whether `patience` ends the run before its last step."""
+        best = self._best() if self.config.patience else None
+        return best is not None and best.since >= self.config.patience
+
+    def _keep(self, last: bool = False) -> None:
+        """Keep the adapter at the start, every `keep_every` steps, and at the last step.
 
         This precedes the checkpoint of the same step, so that a killed run does not resume behind a missing adapter.
         """
         t, every = self.control.t, self.config.keep_every
-        if every and (t % every == 0 or t == self.spec.steps):
+        if every and (t % every == 0 or last):
             export.save_adapter(self.engine, checkpoint.kept_folder(self.folder, t))
 
     def _save(self) -> None:
@@ -261,6 +274,9 @@ class Trainer:
             "stage": self.stage,
         }
         checkpoint.save(self.folder, state, self.engine)
+        if self.base.is_main and self.config.keep_best != "no":  # a run may resume from each of the checkpoints
+            found = [self._best(step) for step in checkpoint.saved_steps(self.folder)]
+            forget_best(self.folder, steps=[best.step for best in found if best is not None])
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Continue from the values of a checkpoint."""

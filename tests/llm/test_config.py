@@ -41,7 +41,7 @@ def test_every_option_is_documented(group: type) -> None:
 
 
 AT_LEAST_0 = ("optima_steps", "reference_steps", "sft_rows", "preference_rows", "window", "lora_rank", "warmup")
-AT_LEAST_0 += ("seed", "world_seed", "eval_every", "gap_rows", "threads", "keep_every")
+AT_LEAST_0 += ("seed", "world_seed", "eval_every", "gap_rows", "threads", "keep_every", "patience")
 AT_LEAST_1 = ("steps", "k", "batch_sft", "batch_preference", "lora_alpha", "eval_rows", "save_every")
 AT_LEAST_1 += ("block",)
 RANGES = [
@@ -111,6 +111,7 @@ CHOICES = {
     "f_star": ["estimate", "lowest", "compute", "given"],
     "preference_loss": ["dpo", "ipo", "hinge", "cdpo", "robust", "rpo", "simpo", "orpo"],
     "sft_mean": ["step", "batch"],
+    "keep_best": ["no", "f_dpo", "f_sft", "mix", "worst_gap", "ideal_distance"],
     "bad_rows": ["error", "drop"],
     "overflow": ["truncate", "drop", "error"],
     "sft_turns": ["last", "all"],
@@ -126,9 +127,9 @@ CHOICES = {
 def test_choices(name: str) -> None:
     fails(lambda: TrainConfig(**{name: "zigzag"}), ValueError, f"{name}: must be one of", ", ".join(CHOICES[name]))
     fails(lambda: TrainConfig(**{name: "zigzag"}), ValueError, f"{name}: must be one of", "got zigzag")
-    more = {"f_dpo_star": 0.1, "f_sft_star": 1.0}
+    more = {"f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 1.0}
     for each in CHOICES[name]:
-        assert getattr(TrainConfig(**{name: each}, **more), name) == each
+        assert getattr(TrainConfig(**{**more, name: each}), name) == each
 
 
 def test_trackers() -> None:
@@ -161,6 +162,11 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"adapter": "x", "lora_rank": 0}, "adapter: cannot be trained on with lora_rank 0", "all weights"),
     ({"reference": "sft", "lora_rank": 0}, "reference: with lora_rank 0", "got sft"),
     ({"neftune_alpha": 5.0, "compile": True}, "neftune_alpha: not with compile", "one of the two"),
+    ({"keep_best": "mix", "eval_every": 0}, "keep_best: mix is measured by evaluations", "--eval-every"),
+    ({"keep_best": "worst_gap"}, "keep_best: worst_gap is measured from optima", "--f-star compute"),
+    ({"keep_best": "ideal_distance", "f_star": "lowest"}, "keep_best: ideal_distance is measured from", "or mix"),
+    ({"keep_best": "f_dpo", "method": "sequential", "average": True}, "keep_best: with average", "f_dpo"),
+    ({"patience": 3}, "patience: counts evaluations without a better one, got 3", "--keep-best"),
     ({"warmup": 3}, "warmup: the schedule constant has none, got 3", "--schedule constant_with_warmup"),
 ]
 

@@ -30,9 +30,9 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     rows: set[int] = set()
     ordinary = Objective._pairs
 
-    def noted(self: Objective, logps: Any, batch: Any, indices: Any) -> Any:
+    def noted(self: Objective, loss: Any, logps: Any, batch: Any, indices: Any) -> Any:
         rows.update(int(i) for i in indices)
-        return ordinary(self, logps, batch, indices)
+        return ordinary(self, loss, logps, batch, indices)
 
     monkeypatch.setattr(Objective, "_pairs", noted)
     return rows

@@ -1,0 +1,31 @@
+"""Evaluations of a run on its held-out sets, as lines of metrics.jsonl and of trackers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm.training.metrics import MetricsFile, evaluation_line
+
+if TYPE_CHECKING:
+    from llm.training.engine import Engine
+    from llm.training.spec import TrainSpec
+
+
+def evaluate(engine: Engine, spec: TrainSpec, metrics: MetricsFile, step: int, part: str = "") -> None:
+    """Evaluate on every held-out set, unless the file of metrics holds the evaluation already.
+
+    step  number of steps before the evaluation
+    part  put after the names of the sets, if the policy is a part of the result
+    """
+    for name, objectives in spec.held_out.items():
+        shown = name + part
+        if (step, shown) in metrics.evaluated:  # before the process was killed
+            continue
+        sums = {i: engine.evaluate(o, np.arange(len(o), dtype=np.int64)) for i, o in objectives.items()}
+        line = evaluation_line(step, shown, objectives, sums, spec.f_star.get(name, {}))
+        metrics.write(line)
+        if engine.config.log_with:
+            values = {f"{shown}/{k}": v for k, v in line.items() if isinstance(v, float)}
+            engine.accelerator.log(values, step=step)
