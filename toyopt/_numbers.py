@@ -13,7 +13,8 @@ Result = TypeVar("Result")
 # Arguments of the claims' functions that are whole numbers, and that are real ones; all others pass as they are.
 WHOLE = frozenset({"T", "T0", "T_DPO", "T_SFT", "k", "last"})
 REAL = frozenset(
-    "lam alpha alpha0 theta_1 theta_2 theta_ref c p psi g total epsilon first second D C theta theta_prime beta".split()
+    "lam alpha alpha0 theta_1 theta_2 theta_ref c p psi g total epsilon first second D C theta theta_prime beta "
+    "momentum beta1 beta2 weight_decay".split()
 )
 
 

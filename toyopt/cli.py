@@ -61,6 +61,9 @@ class ClaimOptions:
     error: Annotated[Text, _argument("error")] = None
     noise: Annotated[Text, _argument("noise")] = None
     epsilon: Annotated[Text, _argument("epsilon")] = None
+    momentum: Annotated[Text, _argument("momentum")] = None
+    beta1: Annotated[Text, _argument("beta1")] = None
+    beta2: Annotated[Text, _argument("beta2")] = None
     problem: Annotated[Text, _argument("problem")] = None
 
     @property

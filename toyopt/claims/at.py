@@ -48,7 +48,10 @@ ARGUMENTS: dict[str, str] = {
     "k": "MAXRIGHT: steps from one evaluation of all gaps to the next",
     "error": "MAXRIGHT: error of f*_DPO (that of f*_SFT is its negative)",
     "noise": "MAXRIGHT: standard deviation of the errors of the weighted gaps, drawn from a fixed seed",
-    "epsilon": "Remark 4.2: the gap to be reached",
+    "epsilon": "Remark 4.2: the gap to be reached; Adam: ε",
+    "momentum": "heavy ball: μ, in [0, 1)",
+    "beta1": "Adam: β1, in [0, 1)",
+    "beta2": "Adam: β2, in [0, 1), at least β1",
     "problem": f"one of {', '.join(PROBLEMS)} (Tables 2 and 3 are reconstructed)",
 }
 
@@ -188,6 +191,37 @@ def replay(
 def angle(*, lam: Any = 0.5, T: Any = 1000, psi: Any = 0.5, alpha: Any = 1, theta_1: Any = None) -> Records:
     """Compare the gap at the angle ψ with its bounds and with the law of the angle."""
     return th.sequential_angle(psi=psi, lam=weight_of(lam), T_DPO=T, T_SFT=T, alpha=alpha, theta_1=theta_1)
+
+
+def heavy_ball(
+    *,
+    lam: Any = 0.5,
+    T: Any = 10_000,
+    momentum: Any = 0.9,
+    alpha: Any = 0.1,
+    theta_1: Any = None,
+    order: Order = "dpo-first",
+) -> Records:
+    """Compare the gap after T + T steps with momentum with its bounds, and with λ log(c²αT/(1-μ)) plus the constant."""
+    shared: dict[str, Any] = {"alpha": alpha, "theta_1": theta_1, "order": order}
+    return th.sequential_heavy_ball(lam=weight_of(lam), T_DPO=T, T_SFT=T, momentum=momentum, **shared)
+
+
+def adam(
+    *,
+    lam: Any = 0.5,
+    T: Any = 20_000,
+    beta1: Any = 0.9,
+    beta2: Any = 0.999,
+    epsilon: Any = 1e-8,
+    alpha: Any = 0.01,
+    theta_1: Any = None,
+    order: Order = "dpo-first",
+) -> Records:
+    """Compare the gap after T + T steps of Adam with its bounds, and with λ log(c²αT/ε) plus the constant."""
+    shared: dict[str, Any] = {"alpha": alpha, "theta_1": theta_1, "order": order}
+    numbers: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "epsilon": epsilon}
+    return th.sequential_adam(lam=weight_of(lam), T_DPO=T, T_SFT=T, **numbers, **shared)
 
 
 def _setting(lam: Any, T: Any, alpha0: Any, problem: str) -> th.MaxrightSetting:

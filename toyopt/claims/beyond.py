@@ -12,6 +12,7 @@ from toyopt import theorems as th
 from toyopt.algorithms import InverseRootHorizon
 from toyopt.claims import at
 from toyopt.claims.claim import Claim, of_proof, tightest
+from toyopt.claims.optimizers import OPTIMIZERS
 from toyopt.claims.problems import LAMS, WIDE, noisy, problems, settings
 from toyopt.examples import table2
 from toyopt.record import Record
@@ -211,6 +212,7 @@ BEYOND: dict[str, Claim] = {
         short="angle",
         figure="angle",
     ),
+    **OPTIMIZERS,
     "M": Claim(
         "MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)",
         _m,

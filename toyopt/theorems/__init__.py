@@ -58,11 +58,13 @@ from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
 from toyopt.theorems.pareto.remark_43 import optima_once, pareto_optimal
 from toyopt.theorems.pareto.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
 from toyopt.theorems.propositions import prop_a1, prop_a2
+from toyopt.theorems.sequential.adam import sequential_adam, sequential_adamw
 from toyopt.theorems.sequential.angle import critical_angle, sequential_angle
 from toyopt.theorems.sequential.any_steps import (
     sequential_any_steps,
     thm_33_any_steps,
 )
+from toyopt.theorems.sequential.heavy_ball import sequential_heavy_ball
 from toyopt.theorems.sequential.replay import sequential_replay
 from toyopt.theorems.sequential.theorem_33 import Theorem33, theorem_33
 from toyopt.theorems.sequential.thm_33 import certified_33, thm_33
@@ -142,8 +144,11 @@ __all__ = [
     "same_input",
     "same_input_is_worst",
     "scaled_terms",
+    "sequential_adam",
+    "sequential_adamw",
     "sequential_angle",
     "sequential_any_steps",
+    "sequential_heavy_ball",
     "sequential_replay",
     "staleness",
     "theorem_33",

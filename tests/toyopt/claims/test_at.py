@@ -17,7 +17,7 @@ from toyopt.claims.at import ARGUMENTS, PROBLEMS, weight_of
 NAMES = frozenset(
     "problem setting lam lams T T0 T_DPO T_SFT last total g alpha alpha0 alphas alphas_DPO alphas_SFT schedule epsilon "
     "theta theta_prime theta_t theta_1 theta_2 theta_star theta_ref c beta order p psi k estimates bound constants "
-    "options f_star errors stochastic limit phases prec D C eta q".split()
+    "options momentum beta1 beta2 weight_decay f_star errors stochastic limit phases prec D C eta q".split()
 )
 
 
@@ -58,6 +58,8 @@ QUICK = {
     "S-steps": {"lam": "1/4", "T": "20", "alpha": "1/2", "theta_1": "1"},
     "S-replay": {"lam": "1/4", "T": "20", "p": "1/50"},
     "S-angle": {"lam": "1/4", "T": "20", "psi": "3/4"},
+    "S-ball": {"lam": "1/4", "T": "20", "momentum": "1/2", "alpha": "1/2", "theta_1": "1"},
+    "S-adam": {"lam": "1/4", "T": "20", "beta1": "1/2", "beta2": "3/4", "epsilon": "1/8", "alpha": "1/4"},
     "M-stale": {"lam": "1/4", "T": "20", "alpha0": "3/2", "k": "3"},
     "M-opt": {"lam": "1/4", "T": "20", "error": "1/10"},
     "M-noise": {"lam": "1/4", "T": "20", "noise": "1/10"},
@@ -99,6 +101,9 @@ def test_a_wrong_argument_is_named() -> None:
         ("S-steps", {"schedule": "none"}, "schedule: one of constant, .* is needed, got 'none'"),
         ("S", {"psi": 1}, "psi: this claim takes lam, T, alpha, theta_1, order"),
         ("S-angle", {"psi": 4}, r"psi: must be in \(0, π\]"),
+        ("S-ball", {"momentum": 1}, "momentum: must be at least 0 and less than 1, got 1"),
+        ("S-adam", {"beta1": "0.9999"}, r"beta1: must be at most beta2 = 0\.999, got 0\.9999"),
+        ("S-adam", {"alpha": 3}, r"alpha: must keep c alpha <= 1, got c alpha = 1\.5"),
     ):
         with pytest.raises(ValueError, match=f"^{words}"):
             CLAIMS[number].at_setting(**given)

@@ -17,7 +17,7 @@ import pytest
 from toyopt import certify
 from toyopt import theorems as th
 from toyopt.certify import sequential_gap
-from toyopt.claims import CLAIMS, PAGE, Claim, beyond, of_proof, paper, tightest
+from toyopt.claims import CLAIMS, PAGE, Claim, beyond, of_proof, optimizers, paper, tightest
 from toyopt.claims.problems import points, problems
 from toyopt.examples import Figure2, table2
 from toyopt.problem import Problem
@@ -32,6 +32,8 @@ NAMES = [
         "S-steps",
         "S-replay",
         "S-angle",
+        "S-ball",
+        "S-adam",
         "M",
         "M-last",
         "M-stale",
@@ -138,6 +140,7 @@ def asked(claim: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], li
     for module in (paper, beyond):
         monkeypatch.setattr(module, "th", StandIn(th, log))
         monkeypatch.setattr(module, "certify", StandIn(certify, log))
+    monkeypatch.setattr(optimizers, "th", StandIn(th, log))
     monkeypatch.setattr("toyopt.claims.problems.th", StandIn(th, log))
     algebra = tuple(
         Record("x", f"algebra.{part}", "equal", 0.0, 0.0, "source", evidence="symbolic") for part in range(2)
@@ -243,6 +246,17 @@ EVIDENCE: dict[str, list[str]] = {
     "S-angle": [
         "theorems.sequential_angle x9 psi:9 lam:2 T_DPO:2 T_SFT:2 alpha:2 theta_1:2 theta_2:2 054c0441",
         "27 records cfcbdf10",
+    ],
+    "S-ball": [
+        "theorems.sequential_heavy_ball x45 lam:42 T_DPO:42 T_SFT:43 momentum:43 c:40 theta_ref:41 "
+        "alpha:43 theta_1:42 order:2 002bb35e",
+        "12 records 4bb344b5",
+    ],
+    "S-adam": [
+        "theorems.sequential_adam x43 lam:42 T_DPO:43 T_SFT:43 beta1:41 beta2:37 epsilon:42 theta_ref:41 "
+        "alpha:41 theta_1:42 order:2 65c7f55d",
+        "theorems.sequential_adamw x2 T_DPO:2 T_SFT:2 weight_decay:2 a1169bf6",
+        "10 records 9c1466af",
     ],
     "M": [
         "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 1befe75c",
