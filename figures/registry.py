@@ -28,6 +28,7 @@ REGISTRY: Mapping[str, str] = {
     "baselines": "figures.artefacts.baselines",
     "cost": "figures.artefacts.cost",
     "thm33": "figures.artefacts.thm33",
+    "forgetting": "figures.artefacts.forgetting",
     "replay": "figures.artefacts.replay",
     "angle": "figures.artefacts.angle",
     "thm41": "figures.artefacts.thm41",

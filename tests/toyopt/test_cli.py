@@ -27,7 +27,7 @@ def test_a_claim_at_a_setting(capsys, tmp_path: Path) -> None:
         "[arXiv 2410.15483v3, Theorem 3.3]",
         "75 steps of DPO, then 75 of SFT, ends at θ = -4.84976, gap 1.00652",
         "proof: docs/theory.md#s8-any-step-sizes",
-        f"plot: {tmp_path / 'thm33.png'}, made by: python paper_repro.py thm33 --out {tmp_path}",
+        f"plot: {tmp_path / 'forgetting.png'}, made by: python paper_repro.py forgetting --out {tmp_path}",
     ):
         assert part in shown, part
 

@@ -172,7 +172,7 @@ PAPER: dict[str, Claim] = {
         whole=True,
         at=at.theorem_33,
         short="forgetting",
-        figure="thm33",
+        figure="forgetting",
     ),
     "4.1": Claim(
         "ALRIGHT: E G_Mix,λ(θ_T) <= D²/(2α0√T) + (2 + log(T-1)) C² α0/(2√T)",
