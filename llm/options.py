@@ -282,5 +282,8 @@ class RunOptions:
     """Stop if a loss exceeds this multiple of its first value (and 10) on three consecutive steps."""
     log_with: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Trackers beside metrics.jsonl."""
+    push_to_hub: str = ""
+    """Repository of the hub, OWNER/NAME, to which the finished adapter is uploaded; a new one is private. The token is
+    HF_TOKEN's, or that of `hf auth login`."""
     overwrite: bool = False
     """Restart in a folder that holds another run."""

@@ -38,6 +38,7 @@ def single_objective_config(config: TrainConfig, index: int, steps: int) -> Trai
         adapter="",
         out="",
         log_with=(),
+        push_to_hub="",
         keep_every=0,
         keep_best="no",
         patience=0,

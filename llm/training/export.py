@@ -144,7 +144,7 @@ On held-out rows ({", ".join(f"{v} {k}" for k, v in summary["held_out_rows"].ite
 | --- | --- |
 {rows}
 
-`run.json` holds the whole configuration and the versions, `metrics.jsonl` every step.
+In the run's folder, `run.json` holds the whole configuration and the versions, `metrics.jsonl` every step.
 """
 
 

@@ -10,7 +10,7 @@ from llm.common.environment import versions
 from llm.common.processes import stop_requested
 from llm.common.progress import say
 from llm.config import TrainConfig
-from llm.training import export, metrics
+from llm.training import export, hub, metrics
 from llm.training.cached_run import train_in
 from llm.training.inputs import GivenInputs, open_inputs
 from llm.training.objectives import load_objectives, needed_rows
@@ -41,6 +41,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
     diagnosis if a loss explodes.
     """
     config = config or TrainConfig()
+    hub.check_push(config)
     inputs_given = GivenInputs(**given)
     with (
         RunFolder.claim(config) as folder,
@@ -54,6 +55,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
         unfinished = folder.start_or_resume(fingerprint, config, about) if folder.is_main else True
         if not inputs.main_decides(unfinished):
             say(f"{folder.path} is finished; nothing to do (--overwrite begins anew)", active=not inputs.quiet)
+            _push(folder, config, active=not inputs.quiet)
             return Result(folder.path, folder.summary())
         if folder.is_main:
             export.save_tokenizer(inputs, folder.path)
@@ -74,4 +76,11 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
         if config.log_with:
             inputs.accelerator.end_training()
         inputs.accelerator.wait_for_everyone()
+        _push(folder, config, active=not inputs.quiet)
         return Result(folder.path, summary)
+
+
+def _push(folder: RunFolder, config: TrainConfig, *, active: bool) -> None:
+    """Upload the finished adapter if the option `push_to_hub` names a repository, and report its address."""
+    if config.push_to_hub and folder.is_main:
+        say(f"uploaded: {hub.push(folder.path, config.push_to_hub)}", active=active)
