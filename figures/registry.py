@@ -31,6 +31,7 @@ REGISTRY: Mapping[str, str] = {
     "forgetting": "figures.artefacts.forgetting",
     "replay": "figures.artefacts.replay",
     "angle": "figures.artefacts.angle",
+    "optimisers": "figures.artefacts.optimisers",
     "thm41": "figures.artefacts.thm41",
     "price": "figures.artefacts.price",
     "maxright": "figures.artefacts.maxright",

@@ -65,6 +65,7 @@ OPTIMIZERS: dict[str, Claim] = {
         "S11. Heavy ball",
         at=at.heavy_ball,
         short="momentum",
+        figure="optimisers",
     ),
     "S-adam": Claim(
         "Sequential with Adam forgets linearly in T until the gradient is as small as ε, then λ log T plus a constant; "
@@ -73,5 +74,6 @@ OPTIMIZERS: dict[str, Claim] = {
         "S12. Adam",
         at=at.adam,
         short="adam",
+        figure="optimisers",
     ),
 }

@@ -41,4 +41,4 @@ def test_a_name_unlike_all_others_has_no_nearest() -> None:
 def test_the_figures_of_the_claims_exist() -> None:
     figures = {claim.figure for claim in CLAIMS.values()} - {""}
     assert figures <= set(REGISTRY)
-    assert {"thm33", "thm41", "maxright", "pareto", "replay", "angle"} <= figures
+    assert {"thm33", "thm41", "maxright", "pareto", "replay", "angle", "optimisers"} <= figures

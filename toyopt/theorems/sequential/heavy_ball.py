@@ -25,7 +25,7 @@ from toyopt.theorems.sequential.two_phases import Order
 
 _U = 2.0**-53
 _SOURCE = "beyond the paper, docs/theory.md, S11"
-_LONGEST = 4096  # steps of which each is bounded by itself
+_LONGEST = 1024  # steps of which each is bounded by itself
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _upper(steps: _Steps, eta: float, momentum: float, T: int) -> float:
     E, m = eta / (1.0 - momentum), momentum / (1.0 - momentum)
     near = len(steps.v) - 1
     best = float(steps.top[-1]) + E * (T - near) * float(expit(-steps.v[-1]))
-    for s in {0, near, *(2**k for k in range(12))}:
+    for s in {0, near, *(2**k for k in range(10))}:
         if s > near:
             continue
         D = E * float(expit(-steps.v[s]))
