@@ -55,6 +55,8 @@ class Check:
     verdict   of an empirical claim, which no theorem states: seen, mixed or not seen; "" for all others. Such claims
               need not hold, and are counted apart.
     interval  the confidence interval of `attained` that the verdict is read from
+    p_value   of an empirical claim, that of the test of its interval (`figures.analysis.multiple` corrects for many);
+              NaN if unknown
     place     the setting that an empirical claim is about ("SFT first", the name of a grid); "" if there is one only
     claim     of an empirical claim, the statement without its place and without the number of seeds
     """
@@ -70,6 +72,7 @@ class Check:
     interval: tuple[float, float] | None = None
     place: str = ""
     claim: str = ""
+    p_value: float | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in ("", *VERDICTS):
@@ -108,13 +111,14 @@ def empirical(
     *,
     place: str = "",
     seeds: int = 0,
+    p_value: float = math.nan,
 ) -> Check:
     """Return an empirical claim: `value` is at most (upper) or at least (lower) `bound`, judged by its interval.
 
     The verdict is `seen` if the whole interval lies on the claimed side of the bound, `not seen` if the whole interval
     lies on the other side, else `mixed`; `mixed` also where a number is NaN. The statement of the check begins with
-    the place and ends with the number of seeds, where these are given. Raises ValueError for another kind, and for an
-    interval whose ends are in the wrong order.
+    the place and ends with the number of seeds, where these are given. `p_value` stands beside the verdict and does
+    not decide the verdict. Raises ValueError for another kind, and for an interval whose ends are in the wrong order.
     """
     low, high = interval
     if kind not in ("upper", "lower"):
@@ -136,6 +140,7 @@ def empirical(
         interval=(float(low), float(high)),
         place=place,
         claim=statement,
+        p_value=float(p_value),
     )
 
 

@@ -34,6 +34,22 @@ class Mean:
         """Both ends of the confidence interval."""
         return self.low, self.high
 
+    def p_value(self, bound: float) -> float:
+        """Return the p-value of Student's two-sided test that the mean is `bound`; NaN for a single seed.
+
+        It is the test of the interval: p < 1 − `CONFIDENCE` exactly if the interval excludes the bound. Without any
+        spread over seeds it is 0, or 1 for a mean that is the bound.
+        """
+        half = (self.high - self.low) / 2.0
+        if math.isnan(half) or math.isnan(bound):
+            return math.nan
+        if half == 0.0:
+            return float(self.value == bound)
+        from scipy.stats import t
+
+        error = half / _quantile(self.n)
+        return float(2.0 * t.sf(abs(self.value - bound) / error, self.n - 1))
+
 
 def mean(values: Iterable[float]) -> Mean:
     """Return the mean of one value per seed with its 95 % interval (Student's t, which assumes normal values).
@@ -46,10 +62,15 @@ def mean(values: Iterable[float]) -> Mean:
     centre = float(sample.mean())
     if len(sample) < 2:
         return Mean(centre, math.nan, math.nan, 1)
+    half = float(_quantile(len(sample)) * sample.std(ddof=1) / math.sqrt(len(sample)))
+    return Mean(centre, centre - half, centre + half, len(sample))
+
+
+def _quantile(n: int) -> float:
+    """Return the half width of the interval of a mean of n values, in units of its standard error."""
     from scipy.stats import t
 
-    half = float(t.ppf((1.0 + CONFIDENCE) / 2.0, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample)))
-    return Mean(centre, centre - half, centre + half, len(sample))
+    return float(t.ppf((1.0 + CONFIDENCE) / 2.0, n - 1))
 
 
 def results(parameters: Mapping[str, Any]) -> pd.DataFrame:

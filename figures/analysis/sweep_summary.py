@@ -193,8 +193,11 @@ def forgetting_claims(results: pd.DataFrame, names: Mapping[str, str]) -> tuple[
 
 
 def claim(name: str, place: str, statement: str, value: Mean, bound: float, kind: Any) -> Check:
-    """Return an empirical claim about a mean over seeds, made for one setting (`place`)."""
-    return empirical(name, statement, value.value, value.interval, bound, kind, place=place, seeds=value.n)
+    """Return an empirical claim about a mean over seeds, made for one setting (`place`; "": the only one)."""
+    p_value = value.p_value(bound)
+    return empirical(
+        name, statement, value.value, value.interval, bound, kind, place=place, seeds=value.n, p_value=p_value
+    )
 
 
 def key(text: str) -> str:

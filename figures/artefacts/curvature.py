@@ -143,7 +143,9 @@ def _checks(runs: FinishedRuns, measured: pd.DataFrame) -> tuple[Check, ...]:
             f"f_{objective.upper()} is convex in LoRA's weights, as the theorems assume, at the points during training "
             "(share of the points with a negative eigenvalue of the Hessian)"
         )
-        checks.append(empirical(f"convex/{objective}", statement, share.value, share.interval, 0.0, "upper"))
+        p_value = share.p_value(0.0)
+        name = f"convex/{objective}"
+        checks.append(empirical(name, statement, share.value, share.interval, 0.0, "upper", p_value=p_value))
     return tuple(checks)
 
 

@@ -11,7 +11,8 @@ from figures.analysis import recorded_runs, seeds, sweeps
 from figures.analysis.methods import order as method_order
 from figures.analysis.seeds import numeric
 from figures.analysis.small_tables import pack
-from figures.artefact import Artefact, Check, Data, Request, empirical, equal
+from figures.analysis.sweep_summary import claim
+from figures.artefact import Artefact, Check, Data, Request, equal
 from figures.drawing.real import draw
 from figures.pipeline.paths import grid_of
 
@@ -135,9 +136,7 @@ def _claims(ends: pd.DataFrame) -> tuple[Check, ...]:
         difference = seeds.difference(near, far, column)
         name = f"{column.replace('_', '-')}/{ours}-{other.replace(', ', '-').replace(' ', '-')}".lower()
         statement = f"{ours} {what} than {other} (difference of the shares)"
-        claims.append(
-            empirical(name, statement, difference.value, difference.interval, 0.0, "lower", seeds=difference.n)
-        )
+        claims.append(claim(name, "", statement, difference, 0.0, "lower"))
     return tuple(claims)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from figures.analysis import loss_space, seeds, sweep_summary, sweeps
 from figures.analysis.small_tables import pack
-from figures.artefact import Artefact, Check, Data, Request, empirical, lower, upper
+from figures.artefact import Artefact, Check, Data, Request, lower, upper
 from figures.drawing.replay import draw
 
 if TYPE_CHECKING:
@@ -198,17 +198,7 @@ def model_claims(models: pd.DataFrame) -> tuple[Check, ...]:
             ours, theirs = (seeds.select(models, p=p) for p in (more, less))
             change = seeds.difference(ours, theirs, quantity)
             text = f"the gap of {name} with a share of {more:g} is below that with {less:g} (difference)"
-            claims.append(
-                empirical(
-                    f"{quantity}/{more:g}-{less:g}",
-                    text,
-                    change.value,
-                    change.interval,
-                    0.0,
-                    "upper",
-                    seeds=change.n,
-                )
-            )
+            claims.append(sweep_summary.claim(f"{quantity}/{more:g}-{less:g}", "", text, change, 0.0, "upper"))
     return tuple(claims)
 
 

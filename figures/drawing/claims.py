@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from figures.analysis.multiple import MARK
 from figures.drawing import style
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def draw(data: Data) -> Figure:
         weight = "normal" if verdict in ("holds", "seen") else "bold"
         how, checked = str(table["how"][i]), str(table["checked"][i])
         evidence = how if checked in ("", how) else f"{how}; {checked}"
-        cells = (table["claim"][i], "\n".join(lines[i]), MARKS.get(verdict, verdict), evidence)
+        mark = MARK if table["survives"][i] == "yes" else ""
+        cells = (table["claim"][i], "\n".join(lines[i]), MARKS.get(verdict, verdict) + mark, evidence)
         for x, cell in zip(columns, cells, strict=True):
             ax.text(x, y, str(cell), va="top", fontsize=6.2, weight=weight, parse_math=False, linespacing=1.25)
         y += heights[i] + 0.8

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from figures.analysis.multiple import with_adjusted
 from figures.pipeline import keys, paths
 from figures.pipeline.paths import read_record
 from llm.common.environment import versions
@@ -221,7 +222,7 @@ def _write(artefact: Artefact, plan: Plan, computed: Computed, out: Path) -> dic
         "drawn": _now(),
         "seconds": {"compute": computed.made["seconds"], "draw": drawing},
         "facts": plain(computed.data.facts),
-        "checks": [plain(asdict(check)) for check in computed.data.checks],
+        "checks": plain(with_adjusted([asdict(check) for check in computed.data.checks])),
         "beside": {column: plain(values.tolist()) for column, values in computed.data.beside.items()},
         "runs": f"{paths.FOLDER}/{paths.runs_folder(out).name}" if plan.parameters.get("grids") else "",
         "not_finite": NON_FINITE,

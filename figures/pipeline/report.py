@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from figures.analysis.multiple import MARK, survives, survivors, with_adjusted
 from figures.artefact import VERDICTS, Request
 from figures.pipeline.build import LIBRARIES, SOURCE, present
 from figures.pipeline.cache import read_csv, to_json
@@ -42,7 +44,9 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., str]] = {"number": number, "brief": brief, "seconds": seconds, "cell": cell}
+    filters["p_value"] = p_value
     environment.filters |= filters
+    environment.globals["dagger"] = MARK
     return environment.get_template("report.html.jinja")
 
 
@@ -58,6 +62,9 @@ def page(out: Path, registry: Mapping[str, str]) -> str:
         broken=[c | {"of": a["name"]} for a in artefacts for c in a["theory"] if c["must_hold"] and not c["holds"]],
         claims=claims,
         counts={verdict: sum(c["verdict"] == verdict for c in claims) for verdict in VERDICTS},
+        decided=sum(claim["verdict"] != "mixed" for claim in claims),
+        survive=sum(a["tally"]["survive"] for a in artefacts),
+        survive_together=survivors(claims),
         not_made=_not_made(out, {a["name"] for a in artefacts}),
         runs=[_runs(summary, artefacts) for summary in summaries(out)],
         looks={"seen": "good", "mixed": "soft", "not seen": "bad"},
@@ -74,6 +81,12 @@ def number(value: Any) -> str:
         mantissa, _, exponent = f"{value:.6g}".replace("-", "−").partition("e")
         return mantissa + (f"×10{exponent_of(exponent)}" if exponent else "")
     return str(value)
+
+
+def p_value(value: Any) -> str:
+    """Return a p-value with two digits, as text; "" for an unknown one."""
+    p = math.nan if value is None else float(value)
+    return "" if math.isnan(p) else number(float(f"{p:.2g}"))
 
 
 def brief(value: Any) -> str:
@@ -164,7 +177,10 @@ def _runs(summary: Mapping[str, Any], artefacts: Sequence[Mapping[str, Any]]) ->
 
 def _view(out: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Return the template's values of one artefact."""
-    checks = [check | {"id": f"{record['name']}-check-{i}"} for i, check in enumerate(record["checks"], start=1)]
+    checks = [
+        check | {"id": f"{record['name']}-check-{i}", "survives": bool(check["verdict"]) and survives(check)}
+        for i, check in enumerate(with_adjusted(record["checks"]), start=1)
+    ]
     view = record | {
         "tally": tally(record),
         "theory": [check for check in checks if not check["verdict"]],
@@ -211,14 +227,19 @@ def collect(out: Path, order: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def tally(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Count the checks, those that hold, and the empirical claims; list the violated checks that must hold."""
+    """Count the checks, those that hold, the empirical claims, and the verdicts that survive Holm's correction.
+
+    The violated checks that must hold are listed.
+    """
     checks = [check for check in record["checks"] if not check["verdict"]]
-    claims = [check["verdict"] for check in record["checks"] if check["verdict"]]
+    claims = [check for check in record["checks"] if check["verdict"]]
+    found = [check["verdict"] for check in claims]
     return {
         "total": len(checks),
         "hold": sum(bool(check["holds"]) for check in checks),
         "broken": [check["name"] for check in checks if check["must_hold"] and not check["holds"]],
-        "empirical": {verdict: claims.count(verdict) for verdict in VERDICTS},
+        "empirical": {verdict: found.count(verdict) for verdict in VERDICTS},
+        "survive": survivors(claims),
     }
 
 

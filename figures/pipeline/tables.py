@@ -49,12 +49,19 @@ def _table(*columns: str) -> Table:
 
 
 def verdicts(outcomes: Sequence[Built]) -> str:
-    """Return `theory: 50 of 50 hold; empirical: seen 5, mixed 1, not seen 2`; the second part only if not empty."""
+    """Return `theory: 50 of 50 hold; empirical: seen 5, mixed 1, not seen 2 (6 of 7 survive Holm's correction)`.
+
+    The parts about empirical claims only if there are any, and verdicts other than mixed.
+    """
     from figures.pipeline.report import tally
 
     count = tally({"checks": [check for outcome in outcomes for check in outcome.checks]})
     empirical = _in_words(count["empirical"])
-    return f"theory: {count['hold']} of {count['total']} hold" + (f"; empirical: {empirical}" if empirical else "")
+    decided = sum(number for verdict, number in count["empirical"].items() if verdict != "mixed")
+    survive = sum(tally({"checks": outcome.checks})["survive"] for outcome in outcomes)
+    corrected = f" ({survive} of {decided} survive Holm's correction)" if decided else ""
+    text = f"theory: {count['hold']} of {count['total']} hold"
+    return f"{text}; empirical: {empirical}{corrected}" if empirical else text
 
 
 def _in_words(empirical: Mapping[str, int]) -> str:

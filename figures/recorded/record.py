@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from figures.analysis.multiple import survivors
 from llm.common.environment import git_state
 
 Record = dict[str, Any]
@@ -40,9 +41,27 @@ def artefact(out: Path, name: str) -> Record:
 
 
 def verdicts(values: Record) -> list[Record]:
-    """Return the checks of an artefact that were judged by an interval."""
-    kept = ("name", "statement", "kind", "bound", "attained", "interval", "verdict")
-    return [{key: check[key] for key in kept} for check in values["checks"] if check["verdict"]]
+    """Return the checks of an artefact that were judged by an interval; with their p-values, if these are known."""
+    kept = ("name", "statement", "kind", "bound", "attained", "interval", "verdict", "p_value")
+    return [{key: check[key] for key in kept if key in check} for check in values["checks"] if check["verdict"]]
+
+
+def correction(artefacts: Mapping[str, Record]) -> dict[str, int] | None:
+    """Return how many of all artefacts' verdicts are not mixed, and how many survive Holm's correction.
+
+    Each artefact's claims are a family in `survive`, and all claims are one in `survive_together`. None if a claim has
+    no p-value, as in artefacts that were made before there were any.
+    """
+    families = [verdicts(values) for values in artefacts.values()]
+    claims = [claim for family in families for claim in family]
+    if any(claim.get("p_value") is None for claim in claims):
+        return None
+    return {
+        "claims": len(claims),
+        "decided": sum(claim["verdict"] != "mixed" for claim in claims),
+        "survive": sum(map(survivors, families)),
+        "survive_together": survivors(claims),
+    }
 
 
 def seed_means(path: Path, by: str, columns: Sequence[str]) -> list[Record]:
@@ -90,6 +109,7 @@ def reproduction(out: Path) -> Record:
         "settings": made["baselines"]["facts"]["scale"],
         "artefacts": len(made),
         "verdicts": {name: verdicts(made[name]) for name in EMPIRICAL},
+        "correction": correction(made),
         "baselines": seed_means(out / "baselines.csv", "baseline", BASELINE_COLUMNS),
         "cost": made["cost"]["facts"],
     }

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from figures.analysis.multiple import MARK, marked, survivors, with_adjusted
+
 Record = Mapping[str, Any]
 
 METHODS = {
@@ -43,9 +45,9 @@ def number(value: float) -> str:
 
 
 def judged(check: Record) -> str:
-    """Format a claim as verdict, mean and 95 % interval."""
-    low, high = check["interval"]
-    verdict = f"**{check['verdict']}**" if check["verdict"] == "not seen" else check["verdict"]
+    """Format a claim that has `p_holm` as verdict, mean and 95 % interval."""
+    low, high = map(float, check["interval"])
+    verdict = f"**{marked(check)}**" if check["verdict"] == "not seen" else marked(check)
     return f"{verdict}: {number(check['attained'])} [{number(low)}, {number(high)}]"
 
 
@@ -83,9 +85,29 @@ def counts(checks: Sequence[Record]) -> str:
     return ", ".join(f"{verdicts.count(v)} {v}" for v in ("seen", "mixed", "not seen"))
 
 
+def corrected(record: Record, name: str) -> str:
+    """Return how many verdicts of an artefact survive Holm's correction; "" if no p-values are recorded."""
+    if not record.get("correction"):
+        return ""
+    claims = record["verdicts"][name]
+    decided = sum(claim["verdict"] != "mixed" for claim in claims)
+    return f" {survivors(claims)} of the {decided} that are not mixed survive Holm's correction."
+
+
+def families(record: Record) -> str:
+    """Return how many of all verdicts survive within their artefacts and as one family; "" if that is not recorded."""
+    known = record.get("correction")
+    if not known:
+        return ""
+    return (
+        f" {MARK}: survives within its artefact. Of all {known['claims']} claims of this run {known['decided']} are "
+        f"not mixed; {known['survive']} survive within their artefacts, {known['survive_together']} as one family."
+    )
+
+
 def claims(records: Mapping[str, Record]) -> str:
     """Return the table of the paper's empirical claims: a row a claim, a column a place."""
-    checks = records["reproduce"]["verdicts"]["claims"]
+    checks = with_adjusted(records["reproduce"]["verdicts"]["claims"])
     rows: dict[str, dict[str, str]] = {}
     for check in checks:
         family, place, *rest = check["name"].split("/")
@@ -93,7 +115,8 @@ def claims(records: Mapping[str, Record]) -> str:
     order = [*CLAIMS, *(name for name in rows if name not in CLAIMS)]
     body = [[CLAIMS.get(name, name), *(rows[name].get(p, "") for p in PLACES)] for name in order if name in rows]
     heads = ["quantity", *PLACES.values()]
-    return f"Of {len(checks)} verdicts {counts(checks)}.\n\n{table(heads, body)}"
+    more = corrected(records["reproduce"], "claims") + families(records["reproduce"])
+    return f"Of {len(checks)} verdicts {counts(checks)}.{more}\n\n{table(heads, body)}"
 
 
 def by_setting(name: str, shown: Mapping[str, str]) -> Callable[[Mapping[str, Record]], str]:
@@ -101,7 +124,7 @@ def by_setting(name: str, shown: Mapping[str, str]) -> Callable[[Mapping[str, Re
 
     def made(records: Mapping[str, Record]) -> str:
         rows: dict[str, dict[str, str]] = {}
-        for check in records["reproduce"]["verdicts"][name]:
+        for check in with_adjusted(records["reproduce"]["verdicts"][name]):
             kind, setting, *pair = check["name"].split("/")
             rows.setdefault(setting, {})["/".join([kind, *pair])] = judged(check)
         body = [[key.replace("-", " "), *(cells.get(kind, "") for kind in shown)] for key, cells in rows.items()]
@@ -153,7 +176,7 @@ def summary(records: Mapping[str, Record]) -> str:
     verdicts = record["verdicts"]["claims"]
     return (
         f"{table(head, rows)}\n\nOf the paper's {len(verdicts)} empirical claims, judged in this small world: "
-        f"{counts(verdicts)}. {provenance(records)}"
+        f"{counts(verdicts)}.{corrected(record, 'claims')} {provenance(records)}"
     )
 
 

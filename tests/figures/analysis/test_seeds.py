@@ -62,3 +62,26 @@ def test_columns_are_texts_integers_or_floats_with_nan_for_the_unknown() -> None
     assert table["k"].dtype == table["none"].dtype == table["absent"].dtype == np.float64
     assert table["k"][0] == 10.0
     assert np.isnan([table["k"][1], *table["none"], *table["absent"]]).all()
+
+
+def test_the_p_value_is_students_and_below_a_twentieth_exactly_if_the_interval_excludes_the_bound() -> None:
+    generator = np.random.default_rng(7)
+    verdicts = set()
+    for n in (2, 3, 5, 30):
+        for bound in generator.normal(scale=1.5, size=50):
+            values = generator.normal(size=n)
+            mean = seeds.mean(values)
+            p = mean.p_value(bound)
+            # The half width is a difference of the interval's ends, which cancel by at most 3 digits here.
+            assert p == pytest.approx(ttest_1samp(values, bound).pvalue, rel=1e-10)
+            excluded = not mean.low <= bound <= mean.high
+            assert (p < 0.05) == excluded
+            verdicts.add(excluded)
+    assert verdicts == {True, False}
+
+
+def test_the_p_value_without_spread_and_of_one_seed() -> None:
+    even = seeds.mean([0.5, 0.5, 0.5])
+    assert (even.p_value(0.5), even.p_value(0.4)) == (1.0, 0.0)
+    assert math.isnan(even.p_value(math.nan))
+    assert math.isnan(seeds.mean([2.0]).p_value(0.0))

@@ -50,6 +50,7 @@ def test_four_files_and_the_content_of_the_json(tmp_path: Path, monkeypatch: pyt
             "interval": None,
             "place": "",
             "claim": "",
+            "p_value": None,
         }
     ]
     assert record["versions"].keys() == {"python", "numpy", "scipy", "numba", "matplotlib"}
@@ -174,6 +175,7 @@ def test_a_failing_check_is_status_1(cli: Cli, capsys: pytest.CaptureFixture[str
         "hold": 0,
         "broken": ["small"],
         "empirical": {"seen": 0, "mixed": 0, "not seen": 0},
+        "survive": 0,
     }
 
 

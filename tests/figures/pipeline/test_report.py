@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,8 +29,8 @@ def claiming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """A command line whose one artefact has three empirical claims and a row beside the paper's."""
     found = cli_in_process(tmp_path, monkeypatch, pictures=True)
     found.change("a", "import Artefact,", "import Artefact, empirical,")
-    claims = [("one", 0.5, (0.4, 0.6)), ("two", 1.5, (1.4, 1.6)), ("three", 1.0, (0.4, 1.6))]
-    text = ", ".join(f"empirical('{n}', 'claim {n}', {v}, {i}, 1.0, 'upper')" for n, v, i in claims)
+    claims = [("one", 0.5, (0.4, 0.6), 0.01), ("two", 1.5, (1.4, 1.6), 0.03), ("three", 1.0, (0.4, 1.6), 1.0)]
+    text = ", ".join(f"empirical('{n}', 'claim {n}', {v}, {i}, 1.0, 'upper', p_value={p})" for n, v, i, p in claims)
     found.change("a", "checks=(", f"checks=({text}, ")
     found.change("a", "extra={", "beside={'quantity': np.array(['gap']), 'ours': np.array([0.5])}, extra={")
     return found
@@ -143,10 +144,36 @@ def test_what_is_the_same_in_every_row_stands_above_them() -> None:
 
 
 @pytest.mark.slow
+def test_the_family_of_the_page_is_larger_than_that_of_an_artefact(claiming: Cli) -> None:
+    """Two artefacts with p = 0.01, 0.03, 1 each: 3 · 0.01 survives in each, 6 · 0.01 does not on the page."""
+    claiming.add("b")
+    claiming.change("b", "import Artefact,", "import Artefact, empirical,")
+    text = "".join(f"empirical('{p}', 's', 0.5, (0.4, 0.6), 1.0, 'upper', p_value={p}), " for p in (0.01, 0.03, 1.0))
+    claiming.change("b", "checks=(", f"checks=({text}")
+    assert run(claiming) == 0
+    words = " ".join((claiming.out / "index.html").read_text().split())
+    assert "2 survive within their artefacts, and 0 over all 6 claims of this page as one family" in words
+
+
+@pytest.mark.slow
+def test_claims_of_an_older_record_have_no_mark(claiming: Cli) -> None:
+    assert run(claiming) == 0
+    path = claiming.out / "a.json"
+    record = strict(path)
+    for check in record["checks"]:
+        check.pop("p_value", None)
+        check.pop("p_holm", None)
+    path.write_text(json.dumps(record), encoding="utf-8")
+    page = report.page(claiming.out, claiming.registry)
+    assert "seen†" not in page
+    assert "0 survive within their artefacts" in " ".join(page.split())
+
+
+@pytest.mark.slow
 def test_claims_are_counted_apart_and_need_not_be_seen(claiming: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(claiming) == 0
     said = capsys.readouterr().out
-    assert "theory: 1 of 1 hold; empirical: seen 1, mixed 1, not seen 1" in said
+    assert "theory: 1 of 1 hold; empirical: seen 1, mixed 1, not seen 1 (1 of 2 survive Holm's correction)" in said
     assert "a  not seen: claim two: 1.5 in [1.4, 1.6] <= 1" in said
     assert "a  mixed: claim three: 1 in [0.4, 1.6] <= 1" in said
     assert "claim one" not in said
@@ -155,15 +182,23 @@ def test_claims_are_counted_apart_and_need_not_be_seen(claiming: Cli, capsys: py
         "hold": 1,
         "broken": [],
         "empirical": {"seen": 1, "mixed": 1, "not seen": 1},
+        "survive": 1,
     }
     record = strict(claiming.out / "a.json")
     assert record["beside"] == {"quantity": ["gap"], "ours": [0.5]}
     assert record["checks"][0]["interval"] == [0.4, 0.6]
+    assert [check.get("p_holm") for check in record["checks"]] == [0.03, 0.06, 1.0, None]
     page = (claiming.out / "index.html").read_text()
     for position, word in ((1, "seen"), (2, "not seen"), (3, "mixed")):
         assert f'<a href="#a-check-{position}">claim' in page
         assert f'<tr id="a-check-{position}"><td class="verdict' in page.replace(">\n", ">")
         assert f"<strong>1</strong> {word}" in page
+    assert page.count("seen†") == 2  # above, and beside its numbers
+    assert "not seen†" not in page
+    words = " ".join(page.split())
+    assert "Of 2 verdicts that are seen or not seen, 1 survive within their artefacts" in words
+    assert "1 over all 3 claims of this page as one family" in words
+    assert '<td class="n wide">0.01</td><td class="n wide">0.03</td>' in page
     assert run(claiming, "--verify") == 0
 
 

@@ -52,6 +52,18 @@ def test_a_run_of_all_artefacts_is_recorded_with_its_conditions(out: Path) -> No
     assert [(r["baseline"], r["seeds"], r["f_dpo"]) for r in recorded["baselines"]] == [("A", 2, 2.0), ("B", 1, 5.0)]
 
 
+def test_verdicts_are_recorded_with_the_correction_over_artefacts_and_over_all(out: Path) -> None:
+    """5 artefacts with one claim of p = 0.02 each: it survives alone, 5 · 0.02 does not; the p-values are kept."""
+    assert record.reproduction(out)["correction"] is None  # an artefact of before
+    for name in (*record.EMPIRICAL, "baselines", "cost"):
+        judged = {**JUDGED, "verdict": "not seen", "holds": False, "p_value": 0.02}
+        checks = [judged] if name in record.EMPIRICAL else []
+        (out / f"{name}.json").write_text(json.dumps(artefact(name, checks=checks)), encoding="utf-8")
+    recorded = record.reproduction(out)
+    assert recorded["verdicts"]["claims"] == [{**JUDGED, "verdict": "not seen", "p_value": 0.02}]
+    assert recorded["correction"] == {"claims": 5, "decided": 5, "survive": 5, "survive_together": 0}
+
+
 def test_a_missing_artefact_is_named_with_the_command_that_makes_it(
     out: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -36,6 +36,24 @@ def test_a_claim_stands_in_its_row_and_in_the_column_of_its_place() -> None:
     ]
 
 
+def test_claims_that_survive_are_marked_and_counted() -> None:
+    claims = [
+        {**check("distance/dpo-first/maxright-mix", 1.0, "seen"), "p_value": 0.01},
+        {**check("cost/dpo-first/mix", 1.0, "not seen"), "p_value": 0.02},
+        {**check("cost/dpo-first/alright", 1.0, "seen"), "p_value": 0.04},
+        {**check("cost/dpo-first/maxright", 1.0, "mixed"), "p_value": "nan"},  # as JSON has it
+    ]
+    together = {"claims": 9, "decided": 5, "survive": 4, "survive_together": 2}
+    text = tables.claims({"reproduce": {"verdicts": {"claims": claims}, "correction": together}})
+    first = text.splitlines()[0]
+    assert "3 of the 3 that are not mixed survive" in first  # 3 · 0.01, 2 · 0.02, 0.04
+    assert "Of all 9 claims of this run 5 are not mixed; 4 survive within their artefacts, 2 as one family." in first
+    assert "| seen†: 1.00 [0.50, 1.50] |" in text
+    assert "| **not seen†**: 1.00 [0.50, 1.50] |" in text
+    old = tables.claims({"reproduce": {"verdicts": {"claims": claims}, "correction": None}})
+    assert "survive" not in old
+
+
 def test_a_setting_has_one_row_with_all_its_verdicts() -> None:
     checks = [check("forgetting/conflict-1", 2.0, "seen"), check("distance/conflict-1/a-b", 3.0, "mixed")]
     made = tables.by_setting("conflict", {"forgetting": "rise", "distance/a-b": "a less b"})
