@@ -23,7 +23,11 @@ CASES: dict[str, dict[str, Any]] = {
     "mix": {"method": "mix", "lam": 0.3, "mix_one_graph": True},
     "alright": {"method": "alright", "micro_tokens": 100, "sft_mean": "step"},
     "maxright": {"method": "maxright", "k": 1, "f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 4.2},
-}
+    "pissa": {
+        "method": "mix", "keep_best": "mix", "eval_every": 2, "reference": "sft", "reference_steps": 2,
+        "lora": ["init_lora_weights=pissa"],
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +92,17 @@ def test_two_processes_train_as_one(tmp_path: Path, runs: Runs) -> None:
     for case in cases:
         folder = tmp_path / "two" / case
         assert_alike(folder, runs.one(case))
+        assert_same_update(folder, runs.one(case))
         assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["processes"] == 2
 
 
 @pytest.mark.slow
 def test_two_processes_that_share_the_weights_train_as_one(tmp_path: Path, runs: Runs) -> None:
-    cases = ("sequential", "maxright")
+    cases = ("sequential", "maxright", "pissa")
     job = runs.all(tmp_path / "two", cases, world=2, **worker.FSDP)
     for case in cases:
         assert_alike(tmp_path / "two" / case, runs.one(case))
+        assert_same_update(tmp_path / "two" / case, runs.one(case))
     # two layers of a model that is sharded; each case opens its own
     assert job.said.count("sharded: GPTNeoXLayer") >= 2 * len(cases)
 
@@ -148,3 +154,16 @@ def assert_alike(folder: Path, other: Path, *, close: float = CLOSE) -> None:
         assert {k: v for k, v in line.items() if k not in numbers} == {
             k: v for k, v in expected.items() if k not in numbers
         }
+
+
+def assert_same_update(folder: Path, other: Path) -> None:
+    """The results are adapters with the same updates BA, within the rounding of all steps."""
+    import torch
+    from safetensors.torch import load_file
+
+    ours, theirs = (load_file(path / "adapter_model.safetensors") for path in (folder, other))
+    assert ours.keys() == theirs.keys()
+    for name in (name for name in ours if "lora_A" in name):
+        (first, second) = (w[name.replace("lora_A", "lora_B")].double() @ w[name].double() for w in (ours, theirs))
+        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)
+        assert float(second.abs().max()) > 1e-3
