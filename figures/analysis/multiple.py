@@ -56,7 +56,7 @@ def survives(claim: Claim) -> bool:
 
 def marked(claim: Claim) -> str:
     """Return the verdict of a claim that has `p_holm`, with `MARK` if it survives the correction."""
-    return claim["verdict"] + (MARK if survives(claim) else "")
+    return f"{claim['verdict']}{MARK if survives(claim) else ''}"
 
 
 def survivors(claims: Sequence[Claim]) -> int:

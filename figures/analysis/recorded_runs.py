@@ -50,6 +50,18 @@ def described(folder: Path = FOLDER) -> dict[str, Any]:
     return values
 
 
+def sets(parameters: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the name of each set of runs that were made on this machine, and the SHA-256 of a set in a file."""
+    base = grid_of(next(iter(parameters["grids"].values()))).base
+    found: dict[str, dict[str, str]] = {}
+    for role in ("sft", "preference"):
+        path = Path(str(getattr(base, role)))
+        found[role] = {"name": path.name if path.exists() else str(path)}
+        if path.is_file():
+            found[role]["sha256"] = sha256(path)
+    return found
+
+
 def about(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts about runs that were made on this machine: model, sets, settings.
 

@@ -71,7 +71,7 @@ def _evaluations(parameters: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per evaluation of the finished runs, by label and seed; `RUN` is filled on the last rows."""
     results = seeds.results(parameters)
     paths = seeds.paths(parameters).rename(columns={"rewards/accuracies": "accuracy"})
-    results = results.assign(label=[_label(*key) for key in zip(results["grid"], results["method"], strict=True)])
+    results = results.assign(label=[label_of(*key) for key in zip(results["grid"], results["method"], strict=True)])
     names = results.set_index(["grid", "run"])["label"]
     known = [(grid, run) in names.index for grid, run in zip(paths["grid"], paths["run"], strict=True)]
     paths = paths[known]
@@ -87,7 +87,7 @@ def _evaluations(parameters: Mapping[str, Any]) -> pd.DataFrame:
     return rows.loc[keys.index].reset_index(drop=True)
 
 
-def _label(grid: str, method: str) -> str:
+def label_of(grid: str, method: str) -> str:
     """Return the printed name of a run: the name of its grid, or of its method where a grid has several."""
     return method if grid == "joint" else grid
 

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
     parser.add_argument(
         "--real",
         type=Path,
-        help="record the finished runs of the real model in this folder, made by paper_repro.py real --scale real",
+        help="record the finished runs of the real model in this folder, made by paper_repro.py real --scale real: "
+        "the OUT of that command, or one of its folders OUT/runs/CODE if several training codes made runs there",
     )
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     recorded = root / "docs" / "recorded"
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
         if options.runs is not None:
             _write(recorded / "embedded.json", record.study(options.runs))
         if options.real is not None:
-            real.write(root / "results" / "real", options.real)
+            print(f"recorded: {real.write(root / 'results' / 'real', options.real)}")
     except (FileNotFoundError, ValueError) as error:
         print(f"recorded: {error}", file=sys.stderr)
         return 2

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from figures.analysis import sweeps
-from figures.analysis.recorded_runs import ABOUT, TABLE, about
+from figures.analysis.methods import NAMES
+from figures.analysis.recorded_runs import ABOUT, TABLE, about, sets
+from figures.analysis.seeds import results
 from figures.analysis.sweeps import FIRST_SEED
 from figures.artefact import Request
+from figures.pipeline.paths import FOLDER, grid_of
 from figures.recorded.record import machine
 from llm.common.environment import git_state
 from llm.common.files import write_bytes, write_text
@@ -28,61 +32,141 @@ SHOWN = {
 }
 
 
-def write(folder: Path, out: Path) -> None:
-    """Write the table of the real model's finished runs in `out`, and its description, to `folder`.
+@dataclass(frozen=True)
+class Runs:
+    """The runs of the figure `real` in one folder of runs of one training code.
 
-    Runs of the grid that are not finished are left out, so that results can be recorded before all are there. The
-    machine is the one that this function runs on. Raises FileNotFoundError if no run of the real model is finished.
+    root        the folder; its name is the first digits of the digest of the training code
+    parameters  grids of the figure and root, as `figures.artefacts.real.table_of` reads them
+    request     the request for these runs, with the sets that they name
+    seeds       those of which a run was begun
+    finished    names of the finished runs
+    missing     label -> seeds whose run is not finished; labels without are left out
+    """
+
+    root: Path
+    parameters: Mapping[str, Any]
+    request: Request
+    seeds: tuple[int, ...]
+    finished: tuple[str, ...]
+    missing: Mapping[str, Sequence[int]]
+
+    @property
+    def line(self) -> str:
+        """The number of finished runs, and all that is missing of the grid of these seeds, in one line."""
+        total = len(self.finished) + sum(map(len, self.missing.values()))
+        gaps = ", ".join(f"{label} ({_seeds(seeds)})" for label, seeds in self.missing.items())
+        return f"{len(self.finished)} of {total} runs of {_seeds(self.seeds)}" + (f"; missing: {gaps}" if gaps else "")
+
+
+def write(folder: Path, out: Path) -> str:
+    """Write the table of the real model's finished runs, and its description, to `folder`; return a line about them.
+
+    Runs of the grid that are not finished are left out and named in the line, so that results can be recorded before
+    all are there. The machine is the one that this function runs on.
+
+    out  a folder of runs of one training code, or the folder OUT of paper_repro.py that has one such folder
+
+    Raises FileNotFoundError if no run of the real model is finished, and ValueError if there are several such folders,
+    if their runs are of several sets, or if this training code would give other runs.
     """
     from figures.artefacts.real import table_of
     from figures.pipeline.cache import to_csv
 
-    root, configs, summary = _finished(out)
-    seeds = sorted({config["seed"] for config in configs})
-    first = FIRST_SEED["real"]
-    request = Request(
-        scale="real", seeds=seeds[-1] - first + 1, sft=configs[0]["sft"], preference=configs[0]["preference"]
-    )
-    parameters = {"grids": sweeps.real(request), "root": str(root)}
-    table = table_of(parameters)
-    facts = about(parameters)
-    number = len(seeds)
+    runs = find_runs(out)
+    table = table_of(runs.parameters)
+    facts = about(runs.parameters)
+    number, first = len(runs.seeds), FIRST_SEED["real"]
     facts["scale"] = f"{facts['scale'].rpartition(', ')[0]}, {number} seed{'s' * (number > 1)}"
     now, git = datetime.now(UTC).date().isoformat(), git_state()
     there = machine()
     made = f"{now}, commit {(git['commit'] or 'unknown')[:10]}, {there['processor']}, {there['cores']} cores"
+    summary = json.loads((runs.root / runs.finished[0] / "summary.json").read_text(encoding="utf-8"))
     described = {
-        "command": f"python paper_repro.py real --scale real --seeds {request.seeds} --preference FILE",
+        "command": f"python paper_repro.py real --scale real --seeds {runs.seeds[-1] - first + 1} --preference FILE",
         "date": now,
         "machine": there,
         "versions": summary["versions"],
         "git": git,
-        "training_code": root.name,  # the first digits of its digest
+        "training_code": runs.root.name,  # the first digits of its digest
         "facts": {**facts, "made": made},
-        "seeds": seeds,
-        "runs": len({str(name) for name in table["run"] if name}),
+        "sets": sets(runs.parameters),
+        "seeds": list(runs.seeds),
+        "runs": len(runs.finished),
+        "missing": {label: list(seeds) for label, seeds in runs.missing.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / TABLE, to_csv(table))
     write_text(folder / ABOUT, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    return runs.line
 
 
-def _finished(out: Path) -> tuple[Path, list[dict[str, Any]], Record]:
-    """Return the folder of the real model's finished runs in `out`, their configurations, and one summary."""
-    for root in sorted((out / "runs").glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True):
-        finished = [path for path in sorted(root.glob("*/summary.json")) if "smollm2" in _config(path)["model"].lower()]
-        if finished:
-            return root, [_config(path) for path in finished], json.loads(finished[0].read_text(encoding="utf-8"))
-    raise FileNotFoundError(
-        f"real: {out} has no finished run of the real model; make them with: python paper_repro.py real --scale real "
-        f"--out {out}"
-    )
+def find_runs(out: Path) -> Runs:
+    """Return the real model's runs in `out`; parameters, results and errors as for `write`."""
+    begun = {root: own for root in _roots(out) if (own := _begun(root))}
+    if not begun:
+        raise FileNotFoundError(
+            f"real: {out} has no finished run of the real model; make them with: python paper_repro.py real "
+            f"--scale real --out {out}"
+        )
+    if len(begun) > 1:
+        names = ", ".join(map(str, begun))
+        raise ValueError(f"real: {out} has runs of {len(begun)} training codes; give one of these folders: {names}")
+    [(root, configs)] = begun.items()
+    chosen = sorted({(config["sft"], config["preference"]) for config in configs})
+    if len(chosen) > 1:
+        texts = "; ".join(f"{sft} and {Path(preference).name}" for sft, preference in chosen)
+        raise ValueError(f"real: the runs in {root} are of several sets, {texts}; keep those of one pair in a folder")
+    [(sft, preference)] = chosen
+    seeds = tuple(sorted({config["seed"] for config in configs}))
+    request = Request(scale="real", sft=sft, preference=preference)
+    grids = {name: {**spec, "seeds": list(seeds)} for name, spec in sweeps.real(request).items()}
+    return _compared(root, {"grids": grids, "root": str(root)}, request)
 
 
-def _config(summary: Path) -> dict[str, Any]:
-    """Return the configuration of the run that a summary belongs to."""
-    config: dict[str, Any] = json.loads((summary.parent / "run.json").read_text(encoding="utf-8"))["config"]
-    return config
+def _compared(root: Path, parameters: Mapping[str, Any], request: Request) -> Runs:
+    """Return the runs of the grids that are finished, and those that are missing, for every seed with a begun run."""
+    from figures.artefacts.real import label_of
+
+    rows = results(parameters)
+    done = set(map(str, rows["run"])) if len(rows) else set()
+    runs = [
+        (label_of(name, NAMES[run.config.method]), run)
+        for name, spec in parameters["grids"].items()
+        for run in grid_of(spec).runs()
+    ]
+    seeds = tuple(sorted({run.config.seed for _, run in runs if (run.folder(root) / "run.json").is_file()}))
+    finished = tuple(run.name for _, run in runs if run.name in done)
+    if not seeds:
+        raise ValueError(
+            f"real: the runs in {root} are not those of this code, of other options or of a set that was moved since; "
+            "record them with the code that made them"
+        )
+    if not finished:
+        raise FileNotFoundError(f"real: no run in {root} is finished; the command that began them resumes")
+    missing: dict[str, list[int]] = {}
+    for label, run in runs:
+        if run.config.seed in seeds and run.name not in done:
+            missing.setdefault(label, []).append(run.config.seed)
+    grids = {name: {**spec, "seeds": list(seeds)} for name, spec in parameters["grids"].items()}
+    return Runs(root, {**parameters, "grids": grids}, request, seeds, finished, missing)
+
+
+def _roots(out: Path) -> list[Path]:
+    """Return the folders of runs of one training code each that `out` is or holds."""
+    return [out] if any(out.glob("*/run.json")) else sorted((out / FOLDER).glob("*/"))
+
+
+def _begun(root: Path) -> list[dict[str, Any]]:
+    """Return the configurations of the real model's runs in a folder that were begun."""
+    paths = sorted(root.glob("*/run.json"))
+    configs = [json.loads(path.read_text(encoding="utf-8"))["config"] for path in paths]
+    return [config for config in configs if "smollm2" in config["model"].lower()]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Return seeds as text: `seed 2`, `seeds 2, 3`."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -214,17 +214,30 @@ def real(records: Mapping[str, Record]) -> str:
     """Return the table of the real model's runs at λ = ½: means over seeds, a row a method."""
     from figures.recorded.real import SHOWN
 
-    record = records["real"]
-    shown = {name: head for name, head in SHOWN.items() if any(name in row for row in record["rows"])}
-    body = [[row["label"], *(number(row[name]) if name in row else "" for name in shown)] for row in record["rows"]]
+    record, rows = records["real"], records["real"]["rows"]
+    shown = {name: head for name, head in SHOWN.items() if any(name in row for row in rows)}
+    whole = len(record["seeds"])
+    labels = [f"{r['label']} ({r['seeds']} of {whole} seeds)" if r["seeds"] < whole else r["label"] for r in rows]
+    body = [
+        [label, *(number(row[name]) if name in row else "" for name in shown)]
+        for label, row in zip(labels, rows, strict=True)
+    ]
     facts, seeds = record["facts"], record["seeds"]
     commit = (record["git"]["commit"] or "unknown")[:10]
     listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     return (
         f"{table(['λ = ½', *shown.values()], body)}\n\n{facts['scale']} ({listed}); SFT set `{facts['sft']}`, "
         f"preferences `{facts['preference']}`. Recorded on {record['date']} at commit `{commit}` by "
-        f"`{record['command']}`: {on_machine(record)}."
+        f"`{record['command']}`: {on_machine(record)}.{_missing(record)}"
     )
+
+
+def _missing(record: Record) -> str:
+    """Return which runs of the grid were not finished when the results were recorded, as a sentence; "" if none."""
+    gaps = [
+        f"{label} (seed{'s' * (len(s) > 1)} {', '.join(map(str, s))})" for label, s in record.get("missing", {}).items()
+    ]
+    return f" Not finished: {', '.join(gaps)}." if gaps else ""
 
 
 DISTANCES = {

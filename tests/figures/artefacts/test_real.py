@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from figures.artefacts import real
 from figures.drawing.real import draw
 from figures.pipeline.paths import grid_of
 from figures.recorded import real as record
+from figures.recorded import tables
 from figures.recorded.real import ends, rows_of
 from llm.study.measures import _code as code_of
 
@@ -91,9 +93,12 @@ def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> N
     data = made(out / "runs" / "0123456789ab")
     for path in (out / "runs").glob("*/mix-*/summary.json"):
         path.unlink()
-    record.write(folder, out)
+    line = record.write(folder, out)
+    assert line == "14 of 16 runs of seeds 2, 3; missing: Mix (seeds 2, 3)"
     described = recorded_runs.described(folder)
     assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 14, "0123456789ab")
+    assert described["missing"] == {"Mix": [2, 3]}
+    assert described["sets"] == {"sft": {"name": "skill"}, "preference": {"name": "Dahoas/rm-hh-rlhf"}}
     rows, facts = recorded_runs.read(folder)
     assert facts["scale"] == "SmolLM2-135M-Instruct, 120 steps, 2 seeds"
     assert set(rows["label"]) == set(data.table["label"]) - {"Mix"}
@@ -101,6 +106,77 @@ def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> N
     assert found["ALRIGHT"] == pytest.approx(0.625)
     with pytest.raises(FileNotFoundError, match="no finished run of the real model"):
         record.write(folder, tmp_path / "empty")
+
+
+@pytest.mark.slow
+def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: Path) -> None:
+    """Of seed 3 MAXRIGHT is begun only, Replay 1% has no measure of its skill, and ALRIGHT is not there at all."""
+    root, folder = tmp_path / "runs" / "0123456789ab", tmp_path / "results"
+    made(root)
+    next(root.glob("maxright-*-seed3-*/summary.json")).unlink()
+    begun = next(root.glob("maxright-*-seed3-*/metrics.jsonl"))
+    begun.write_text("".join(begun.read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8")
+    shares = {json.loads(p.read_text())["config"]["replay"]: p.parent for p in root.glob("replay-*-seed3-*/run.json")}
+    (shares[0.01] / "measures/skill.json").unlink()
+    shutil.rmtree(next(root.glob("alright-*-seed3-*")))
+    line = record.write(folder, root)  # the folder of one training code itself
+    assert line == (
+        "13 of 16 runs of seeds 2, 3; missing: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)"
+    )
+    rows = rows_of(folder / recorded_runs.TABLE)
+    assert {row["seed"] for row in rows if row["label"] == "ALRIGHT"} == {"2"}
+    found = {row["label"]: row for row in ends(rows)}
+    assert (found["ALRIGHT"]["seeds"], found["Mix"]["seeds"]) == (1, 2)
+    assert found["ALRIGHT"]["skill_exact_match"] == pytest.approx(0.6 + 0.02)
+    assert found["Mix"]["skill_exact_match"] == pytest.approx(0.9 + 0.025)
+    text = tables.real({"real": {**recorded_runs.described(folder), "rows": ends(rows)}})
+    assert "| ALRIGHT (1 of 2 seeds) | 0.62 |" in text
+    assert "| Mix | 0.93 |" in text
+    assert "Not finished: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)." in text
+
+
+@pytest.mark.slow
+def test_the_figure_of_unfinished_seeds_has_the_claims_of_the_shared_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, folder = tmp_path / "0123456789ab", tmp_path / "results"
+    made(root)
+    shutil.rmtree(next(root.glob("alright-*-seed3-*")))
+    record.write(folder, root)
+    monkeypatch.setattr(recorded_runs.read, "__defaults__", (folder,))
+    monkeypatch.setattr(recorded_runs.described, "__defaults__", (folder,))
+    data = real.compute({"recorded": recorded_runs.digests(folder)})
+    assert all(check.holds for check in data.checks if check.must_hold)
+    claims = {check.name: check for check in data.checks if check.verdict}
+    one, two = (claims[f"skill-exact-match/{m}-sequential-sft-first"] for m in ("alright", "maxright"))
+    assert (one.verdict, two.verdict) == ("mixed", "seen")
+    assert "[1 seeds]" in one.statement
+    assert two.attained == pytest.approx(0.6)
+    draw(data)
+
+
+@pytest.mark.slow
+def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path: Path) -> None:
+    made(tmp_path / "runs" / "aaaaaaaaaaaa")
+    made(tmp_path / "runs" / "bbbbbbbbbbbb")
+    with pytest.raises(ValueError, match=r"has runs of 2 training codes; give one of these folders: .*aaa.*bbb"):
+        record.find_runs(tmp_path)
+    root = tmp_path / "runs" / "aaaaaaaaaaaa"
+    assert record.find_runs(root).line == "16 of 16 runs of seeds 2, 3"
+    path = next(root.glob("mix-*/run.json"))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("Dahoas/rm-hh-rlhf", "pairs.jsonl"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"are of several sets, skill and .*; skill and"):
+        record.find_runs(root)
+    path.write_text(text, encoding="utf-8")
+    for run in list(root.glob("*/run.json")):
+        run.parent.rename(run.parent.with_name(f"{run.parent.name}0"))  # as if options had been added since
+    with pytest.raises(ValueError, match="are not those of this code"):
+        record.find_runs(root)
+    for path in (tmp_path / "runs" / "bbbbbbbbbbbb").glob("*/summary.json"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="is finished; the command that began them resumes"):
+        record.find_runs(tmp_path / "runs" / "bbbbbbbbbbbb")
 
 
 @pytest.mark.slow
