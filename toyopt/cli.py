@@ -119,7 +119,8 @@ def _claim(options: ClaimOptions) -> int:
         evidence = f"{entry.verdict} by {entry.evidence}; {held} of {len(records)} records hold{more}"
     print(f"{number} ({claim.short}): {claim.statement}\n  {evidence}\n")
     print("\n".join(map(str, shown)))
-    print(f"\nproof: {claim.link}\nplot: {_plot(claim, options.out)}")
+    where = "conjecture, not proven" if all(record.evidence == "numerical" for record in records) else "proof"
+    print(f"\n{where}: {claim.link}\nplot: {_plot(claim, options.out)}")
     return 1 if any(record.verdict == "fails" for record in records) else 0
 
 

@@ -48,8 +48,11 @@ class Entry:
 
     @property
     def evidence(self) -> Evidence:
-        """The evidence for the whole statement: the strongest record's if it is of that, else the proof."""
-        return self.checked if self.whole or not self.proof else "proof"
+        """The evidence for the whole statement: the strongest record's if it is of that, else the proof.
+
+        A conjecture has no proof: its records are all "numerical", and `proof` is the link to its statement.
+        """
+        return self.checked if self.whole or not self.proof or self.checked == "numerical" else "proof"
 
 
 def ledger(claims: Iterable[str] | None = None) -> Iterator[Entry]:

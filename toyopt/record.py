@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["upper", "lower", "equal"]
-Evidence = Literal["symbolic", "certified", "proof", "enumerated", "property", "statistical"]
+Evidence = Literal["symbolic", "certified", "proof", "enumerated", "property", "statistical", "numerical"]
 Verdict = Literal["holds", "fails", "open"]
 
 # Strongest first: proven by algebra, by balls, on the page (docs/theory.md); summed over all paths, on many problems,
-# by a confidence interval.
-EVIDENCE: tuple[Evidence, ...] = ("symbolic", "certified", "proof", "enumerated", "property", "statistical")
+# by a confidence interval; a conjecture, by the numbers of some runs.
+EVIDENCE: tuple[Evidence, ...] = (
+    *("symbolic", "certified", "proof", "enumerated", "property", "statistical", "numerical"),
+)
 
 # A tolerance above this part of the numbers that are compared could hold a difference that matters: within such a
 # tolerance a record is open. Rounding alone is some 1e-13 of them.
@@ -73,7 +75,8 @@ class Record:
         The claim fails if no value of the interval (without one: `attained`) meets it within the tolerance. It holds
         if every value does, where the tolerance is at most `RESOLUTION` of the numbers compared; under a larger
         tolerance it holds only if every value is on the claimed side by the tolerance at least, so that an equality is
-        open. It is open, too, if a side is NaN or `attained` is outside its own interval.
+        open. It is open, too, if a side is NaN, if `attained` is outside its own interval, and if the evidence is
+        "numerical".
         """
         low, high = (self.attained, self.attained) if self.interval is None else self.interval
         if math.isnan(self.bound) or not low - self.tolerance <= self.attained <= high + self.tolerance:
@@ -87,6 +90,8 @@ class Record:
             least, most = self.bound - high, self.bound - low
         if least > self.tolerance:
             return "fails"
+        if self.evidence == "numerical":
+            return "open"
         size = max(abs(self.bound), abs(self.attained), self.scale)
         return (
             "holds" if most <= (self.tolerance if self.tolerance <= RESOLUTION * size else -self.tolerance) else "open"

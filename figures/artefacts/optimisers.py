@@ -105,22 +105,15 @@ def _law(numbers: dict[str, float], T: int, parameters: dict[str, Any]) -> float
 
 
 def _rest(parameters: dict[str, Any]) -> float:
-    """Return the gap at the θ where AdamW's step on f_SFT and its decay cancel: γ|θ| = s/(s + ε/c), s = σ(cθ)."""
-    from scipy.optimize import brentq
-    from scipy.special import expit
-
+    """Return the gap where AdamW's step on f_SFT and its decay cancel."""
     from toyopt import minimise
     from toyopt.examples import LowerBound
+    from toyopt.theorems.sequential.conjectures import resting_margin
 
-    family, numbers = LowerBound(parameters["c"], parameters["theta_ref"]), parameters["runs"]["AdamW"]
-
-    def excess(theta: float) -> float:
-        s = expit(family.c * theta)
-        return float(-numbers["weight_decay"] * theta - s / (s + numbers["epsilon"] / family.c))
-
-    theta = brentq(excess, -2.0 / numbers["weight_decay"], 0.0)
-    problem = family.problem()
-    return float(problem.f_mix([theta], parameters["lam"])) - minimise(problem, parameters["lam"]).value
+    numbers, c, lam = parameters["runs"]["AdamW"], parameters["c"], parameters["lam"]
+    problem = LowerBound(c, parameters["theta_ref"]).problem()
+    theta = -resting_margin(c, numbers["weight_decay"], numbers["epsilon"]) / c
+    return float(problem.f_mix([theta], lam)) - minimise(problem, lam).value
 
 
 def _last(table: dict[str, np.ndarray], name: str, axis: str, n: int = 2) -> tuple[np.ndarray, np.ndarray]:

@@ -35,6 +35,13 @@ def test_the_strongest_evidence_counts():
     assert Entry("A.6", "", tuple(kinds[:4]), 0.0, "docs/theory.md#a", whole=True).evidence == "certified"
 
 
+def test_a_conjecture_has_no_proof_and_is_open():
+    agrees = _record(1, 1, "equal", "numerical")
+    entry = Entry("A.6", "", (agrees,), 0.0, "docs/theory.md#a")
+    assert (entry.evidence, entry.verdict) == ("numerical", "open")
+    assert Entry("A.6", "", (agrees, _record(1, 2, "equal", "numerical")), 0.0).verdict == "fails"
+
+
 def test_an_unknown_claim_is_refused_before_anything_is_judged():
     with pytest.raises(ValueError, match=r"claims: one of A\.1.*got 'B\.1'"):
         next(ledger(["B.1"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,26 @@ def _adam() -> Iterator[Record]:
         yield th.sequential_adamw(lam=0.5, T_DPO=steps, T_SFT=steps, weight_decay=gamma)
 
 
+def _wave() -> Iterator[Record]:
+    for beta1, beta2, alpha, T in (
+        (0.9, 0.95, 0.01, 20_000),
+        (0.9, 0.95, 0.1, 10_000),
+        (0.8, 0.9, 0.05, 10_000),
+        (0.9, 0.999, 0.01, 100_000),
+    ):
+        yield th.adam_speed(beta1=beta1, beta2=beta2, alpha=alpha, T=T)
+    for gamma, T in ((0.1, 50_000), (0.01, 200_000)):
+        yield th.adamw_rest(weight_decay=gamma, T=T)
+
+
+def _wave_at(
+    *, lam: Any = 0.5, T: Any = 50_000, beta1: Any = 0.9, beta2: Any = 0.95, alpha: Any = 0.01
+) -> tuple[Record, ...]:
+    """Compare Adam's speed, and where AdamW with weight decay 0.1 ends, with the conjectures."""
+    numbers: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "alpha": alpha, "T": T}
+    return th.adam_speed(**numbers), th.adamw_rest(lam=at.weight_of(lam), **numbers)
+
+
 OPTIMIZERS: dict[str, Claim] = {
     "S-ball": Claim(
         "Sequential with momentum μ forgets λ log T plus a constant, as with the step α/(1-μ) and no momentum",
@@ -74,6 +95,15 @@ OPTIMIZERS: dict[str, Claim] = {
         "S12. Adam",
         at=at.adam,
         short="adam",
+        figure="optimisers",
+    ),
+    "S-wave": Claim(
+        "conjectures: without ε Adam's margin ends at the speed of a wave; AdamW comes to rest where step and decay "
+        "cancel",
+        _wave,
+        "S13. Two conjectures on Adam",
+        at=_wave_at,
+        short="adam-conjectures",
         figure="optimisers",
     ),
 }

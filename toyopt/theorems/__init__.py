@@ -64,6 +64,7 @@ from toyopt.theorems.sequential.any_steps import (
     sequential_any_steps,
     thm_33_any_steps,
 )
+from toyopt.theorems.sequential.conjectures import adam_speed, adamw_rest
 from toyopt.theorems.sequential.heavy_ball import sequential_heavy_ball
 from toyopt.theorems.sequential.replay import sequential_replay
 from toyopt.theorems.sequential.theorem_33 import Theorem33, theorem_33
@@ -83,6 +84,8 @@ __all__ = [
     "Theorem33",
     "TwoPhases",
     "Verdict",
+    "adam_speed",
+    "adamw_rest",
     "alright_even",
     "alright_exact",
     "alright_linear_decay",

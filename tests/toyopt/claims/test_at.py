@@ -43,7 +43,8 @@ def test_arguments_of_the_claims_are_those_that_are_explained() -> None:
 def test_every_claim_holds_at_its_own_setting_and_its_records_have_its_name(number: str) -> None:
     records = CLAIMS[number].at_setting()
     assert records
-    assert {record.verdict for record in records} == {"holds"}, [str(r) for r in records if r.verdict != "holds"]
+    verdict = "open" if number == "S-wave" else "holds"  # conjectures
+    assert {record.verdict for record in records} == {verdict}, [str(r) for r in records if r.verdict != verdict]
     assert records[0].claim == number
 
 
@@ -59,6 +60,7 @@ QUICK = {
     "S-replay": {"lam": "1/4", "T": "20", "p": "1/50"},
     "S-angle": {"lam": "1/4", "T": "20", "psi": "3/4"},
     "S-ball": {"lam": "1/4", "T": "20", "momentum": "1/2", "alpha": "1/2", "theta_1": "1"},
+    "S-wave": {"lam": "1/4", "T": "20", "beta1": "1/2", "beta2": "3/4", "alpha": "1/4"},
     "S-adam": {"lam": "1/4", "T": "20", "beta1": "1/2", "beta2": "3/4", "epsilon": "1/8", "alpha": "1/4"},
     "M-stale": {"lam": "1/4", "T": "20", "alpha0": "3/2", "k": "3"},
     "M-opt": {"lam": "1/4", "T": "20", "error": "1/10"},

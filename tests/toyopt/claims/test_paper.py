@@ -34,6 +34,7 @@ NAMES = [
         "S-angle",
         "S-ball",
         "S-adam",
+        "S-wave",
         "M",
         "M-last",
         "M-stale",
@@ -257,6 +258,11 @@ EVIDENCE: dict[str, list[str]] = {
         "alpha:41 theta_1:42 order:2 65c7f55d",
         "theorems.sequential_adamw x2 T_DPO:2 T_SFT:2 weight_decay:2 a1169bf6",
         "10 records 9c1466af",
+    ],
+    "S-wave": [
+        "theorems.adam_speed x4 T:3 beta1:2 beta2:3 alpha:3 3ce14000",
+        "theorems.adamw_rest x2 T:2 weight_decay:2 99d83b8b",
+        "6 records 3c849693",
     ],
     "M": [
         "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 1befe75c",

@@ -41,23 +41,6 @@ def speed(a: float, beta2: float) -> float:
     return float(brentq(excess, 0.0, top, xtol=1e-300, rtol=4 * 2.0**-52)) if excess(top) > 0.0 else top
 
 
-def wave_speed(a: float, beta1: float, beta2: float) -> float:
-    """Compute the root of ρ = a (1-β1)/(1-β1 e^ρ) sqrt((1 - β2 e^{2ρ})/(1 - β2)), at which s falls by e^{-ρ} each step.
-
-    That v_T/T tends to it for ε = 0 is a conjecture (docs/theory.md, S12): proven is that v_T/T ends between `speed` of
-    a and of a (1-β1)/(1-β1 e^a). Arguments: a > 0; 0 <= beta1 <= beta2 < 1.
-    """
-    if beta2 == 0.0:
-        return a
-    top = -0.5 * math.log(beta2)  # at most -log β1
-
-    def excess(rho: float) -> float:
-        slowed = math.sqrt(max(1.0 - beta2 * math.expm1(2.0 * rho) / (1.0 - beta2), 0.0))
-        return rho - a * (1.0 - beta1) / (1.0 - beta1 * math.exp(rho)) * slowed
-
-    return float(brentq(excess, 0.0, top, xtol=1e-300, rtol=4 * 2.0**-52))
-
-
 def lower(v0: float, a: float, beta2: float, e: float, T: int) -> float:
     """Compute a lower bound of v_T, (S.16) of docs/theory.md.
 
@@ -145,7 +128,7 @@ def sequential_adam(
     """
     run, optimizer = memory.family(c, theta_ref, theta_1, order), Adam(beta1, beta2, epsilon)
     a, e = c * _check.real("alpha", alpha, above=0.0), epsilon / c
-    _check_numbers(a, beta1, beta2)
+    check_numbers(a, beta1, beta2)
     T_1, T_2 = memory.lengths(T_DPO, T_SFT, order)
     start = run.start
     lowest, highest = memory.turned(run, lower(start, a, beta2, e, T_1), upper(start, a, beta1, beta2, e, T_1))
@@ -158,7 +141,7 @@ def sequential_adam(
     return memory.records("S-adam", _SOURCE, run, lam, low, high, w, rounding, log_y, law, note)
 
 
-def _check_numbers(a: float, beta1: float, beta2: float) -> None:
+def check_numbers(a: float, beta1: float, beta2: float) -> None:
     """Raise ValueError unless the theorem's conditions hold."""
     if a > 1.0:
         raise ValueError(f"alpha: must keep c alpha <= 1, got c alpha = {a!r}")
@@ -166,6 +149,16 @@ def _check_numbers(a: float, beta1: float, beta2: float) -> None:
         raise ValueError(f"beta1: must be at most beta2 = {beta2!r}, got {beta1!r}")
     if not beta1 * math.exp(a) < 1.0:
         raise ValueError(f"beta1: must keep beta1 e^(c alpha) < 1, got {beta1!r} with c alpha = {a!r}")
+
+
+def check_decay(weight_decay: float, alpha: float, beta1: float, beta2: float) -> float:
+    """Return γ; raise ValueError unless |theta| is bounded by it."""
+    gamma = _check.real("weight_decay", weight_decay, above=0.0)
+    if not _check.real("alpha", alpha, above=0.0) * gamma <= 1.0:
+        raise ValueError(f"weight_decay: must keep alpha weight_decay <= 1, got {gamma!r} with alpha = {alpha!r}")
+    if not beta1**2 < beta2:
+        raise ValueError(f"beta1: must keep beta1² < beta2 = {beta2!r}, got {beta1!r}")
+    return gamma
 
 
 def largest_ratio(beta1: float, beta2: float) -> float:
@@ -209,11 +202,7 @@ def sequential_adamw(
     Arguments: weight_decay > 0, γ; the others as in `sequential_adam`. Returns: a Record. Raises: as usual.
     """
     run, optimizer = memory.family(c, theta_ref, theta_1, order), AdamW(beta1, beta2, epsilon)
-    gamma = _check.real("weight_decay", weight_decay, above=0.0)
-    if not _check.real("alpha", alpha, above=0.0) * gamma <= 1.0:
-        raise ValueError(f"weight_decay: must keep alpha weight_decay <= 1, got {gamma!r} with alpha = {alpha!r}")
-    if not beta1**2 < beta2:
-        raise ValueError(f"beta1: must keep beta1² < beta2 = {beta2!r}, got {beta1!r}")
+    gamma = check_decay(weight_decay, alpha, beta1, beta2)
     T_1, T_2 = memory.lengths(T_DPO, T_SFT, order)
     start = theta_ref if theta_1 is None else theta_1
     most = max(abs(start), largest_ratio(beta1, beta2) / gamma) * (1 + 64 * _U)
