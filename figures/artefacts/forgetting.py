@@ -67,7 +67,7 @@ def _gaps(family: Any, parameters: dict[str, Any], lengths: list[int]) -> dict[s
         schedule = Constant(float(parameters["alpha0"]) / math.sqrt(2 * T))
         rules = (Sequential((T, T)), Mix(lam), Alright(lam), Maxright(lam, (0.0, 0.0)))  # both infima are 0
         for name, rule in zip(METHODS, rules, strict=True):
-            own = {"seeds": seeds} if name == "ALRIGHT" else {}
+            own: dict[str, Any] = {"seeds": seeds} if name == "ALRIGHT" else {}
             gaps = problem.f_mix(simulate(problem, rule, schedule, **shared, **own).last, lam) - best
             out[name].append(float(gaps.mean()))
             if own:

@@ -25,7 +25,7 @@ def draw(data: Data) -> Figure:
     proven = int(facts["proven_from"])
     if proven > 0:
         ax.fill_between([proven, T[-1]], 0.0, float(facts["level"]), zorder=0.5, **_PROVEN)
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         where = ((proven * float(T[-1])) ** 0.5, 0.55 * float(facts["level"]))
         ax.annotate("proven: Sequential never ends here", where, ha="center", va="center", fontsize=8, bbox=box)
     ax.fill_between(
@@ -34,7 +34,7 @@ def draw(data: Data) -> Figure:
     for name in ("Sequential", *JOINT):
         ax.plot(T, data.table[name], **style.METHODS[name].kwargs(markersize=3.5))
     middle = len(T) * 2 // 3
-    above = {"xytext": (-8, 6), "textcoords": "offset points", "ha": "right", "fontsize": 9}
+    above: dict[str, Any] = {"xytext": (-8, 6), "textcoords": "offset points", "ha": "right", "fontsize": 9}
     where = (float(T[middle]), float(data.table["Sequential"][middle]))
     ax.annotate("Sequential", where, color=style.METHODS["Sequential"].colour, **above)
     for j, name in enumerate(JOINT):
