@@ -51,15 +51,27 @@ def described(folder: Path = FOLDER) -> dict[str, Any]:
 
 
 def sets(parameters: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return the name of each set of runs that were made on this machine, and the SHA-256 of a set in a file."""
+    """Return the name of the model and of each set of runs that were made on this machine, and a file's SHA-256."""
     base = grid_of(next(iter(parameters["grids"].values()))).base
     found: dict[str, dict[str, str]] = {}
-    for role in ("sft", "preference"):
+    for role in ("model", "sft", "preference"):
         path = Path(str(getattr(base, role)))
         found[role] = {"name": path.name if path.exists() else str(path)}
         if path.is_file():
             found[role]["sha256"] = sha256(path)
     return found
+
+
+def recorded_set(about: Mapping[str, Any], role: str) -> tuple[str, str]:
+    """Return the name of a recorded set, and its SHA-256 or the first digits of it; "" for a set that is no file.
+
+    about  the description of the recorded results
+    role   sft or preference
+    """
+    if "sets" in about:
+        return about["sets"][role]["name"], about["sets"][role].get("sha256", "")
+    name, _, digest = about["facts"][role].partition(" (SHA-256 ")  # recorded before there were `sets`
+    return name, digest.rstrip(")")
 
 
 def about(parameters: Mapping[str, Any]) -> dict[str, Any]:

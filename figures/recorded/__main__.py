@@ -1,6 +1,7 @@
 """Write the tables of results in README and docs: `python -m figures.recorded [--out DIR] [--runs DIR] [--real DIR]`.
 
-Without a folder only the pages are written anew.
+Without a folder only the pages are written anew. `--verify DIR [--preference FILE]` writes none of them: it trains one
+recorded run of the real model again and compares.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from figures.recorded import pages, real, record
+from figures.recorded import pages, real, record, verify
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int:
-    """Record results if folders are given, write the pages, and return the exit status: 2 if a folder lacks a file."""
+    """Record results if folders are given, write the pages, and return the exit status.
+
+    0: all is well; 1: `--verify` found a difference, or its run failed; 2: a file is missing, or an option is wrong.
+    """
     parser = argparse.ArgumentParser(prog="python -m figures.recorded", description=__doc__)
     parser.add_argument("--out", type=Path, help="record the artefacts in this folder, made on this machine")
     parser.add_argument("--runs", type=Path, help="record the runs below this folder, made on this machine")
@@ -26,7 +30,18 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
         help="record the finished runs of the real model in this folder, made by paper_repro.py real --scale real: "
         "the OUT of that command, or one of its folders OUT/runs/CODE if several training codes made runs there",
     )
+    parser.add_argument(
+        "--verify",
+        type=Path,
+        metavar="OUT",
+        help="train the cheapest recorded run of the real model again, in OUT/runs (unless it is there), and compare",
+    )
+    parser.add_argument("--preference", default="", metavar="FILE", help="with --verify: the recorded preference set")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    if options.verify is not None:
+        if options.out or options.runs or options.real:
+            parser.error("--verify excludes --out, --runs and --real: it records nothing")
+        return _verify(options.verify, options.preference, root)
     recorded = root / "docs" / "recorded"
     try:
         if options.out is not None:
@@ -41,6 +56,21 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
     for name in pages.write_pages(root):
         print(f"written: {name}")
     return 0
+
+
+def _verify(out: Path, preference: str, root: Path) -> int:
+    """Train a recorded run again, print the comparison and return the exit status."""
+    try:
+        compared = verify.verify(out, preference, root / "results" / "real")
+    except (OSError, ValueError) as error:
+        print(f"recorded: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"recorded: {error}", file=sys.stderr)
+        return 1
+    for line in compared.lines:
+        print(line)
+    return 0 if compared.same else 1
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

@@ -98,7 +98,9 @@ def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> N
     described = recorded_runs.described(folder)
     assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 14, "0123456789ab")
     assert described["missing"] == {"Mix": [2, 3]}
-    assert described["sets"] == {"sft": {"name": "skill"}, "preference": {"name": "Dahoas/rm-hh-rlhf"}}
+    assert {role: described["sets"][role] for role in ("sft", "preference")} == {
+        "sft": {"name": "skill"}, "preference": {"name": "Dahoas/rm-hh-rlhf"},
+    }  # fmt: skip
     rows, facts = recorded_runs.read(folder)
     assert facts["scale"] == "SmolLM2-135M-Instruct, 120 steps, 2 seeds"
     assert set(rows["label"]) == set(data.table["label"]) - {"Mix"}
