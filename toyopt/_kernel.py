@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
-from numba import njit, typeof
+from numba import njit, typeof, types
 
 from toyopt import _kernel_optimizer, _kernel_types
 from toyopt._check import Array
@@ -369,12 +369,12 @@ run: Any = _build(SOURCE_DIGEST)
 def prepare(*arguments: Any) -> None:
     """Compile the loop for these arguments, or read it from disk; one process at a time, so that only one compiles.
 
-    There are two kinds of arguments: without an optimizer (M is None), so that nothing of one is compiled, and with.
+    There are two kinds of arguments: without an optimizer (M, the last, is None), so that nothing of one is compiled,
+    and with. Only the kind is looked up: to find the types of all arguments takes as long as thousands of steps.
     """
     known = getattr(run, "signatures", None)
     if known is None:  # numba is switched off
         return
-    types = tuple(map(typeof, arguments))
-    if types not in known:
+    if not any((kinds[-1] is types.none) == (arguments[-1] is None) for kinds in known):
         with FileLock(Path(run.stats.cache_path) / f"{__name__}.lock"):
-            run.compile(types)
+            run.compile(tuple(map(typeof, arguments)))
