@@ -36,6 +36,22 @@ def digests(folder: Path = FOLDER) -> dict[str, str]:
     return {name: sha256(folder / name) for name in (TABLE, ABOUT)}
 
 
+def digests_if_there(folder: Path = FOLDER) -> dict[str, str]:
+    """Return `digests`, or {} if nothing is recorded: for figures that show the recorded runs beside others."""
+    return digests(folder) if all((folder / name).is_file() for name in (TABLE, ABOUT)) else {}
+
+
+def ends(folder: Path = FOLDER) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the last evaluation of every recorded run, and the facts about the runs."""
+    rows, facts = read(folder)
+    return rows[rows["step"] == rows["steps"]].reset_index(drop=True), facts
+
+
+def origin(facts: Mapping[str, Any]) -> str:
+    """Return model, steps, seeds, date, commit and machine of recorded runs as one phrase."""
+    return f"{facts['scale']}; {facts['made']}"
+
+
 def read(folder: Path = FOLDER) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the recorded evaluations, and the facts about them for the JSON of the figure."""
     import pandas as pd

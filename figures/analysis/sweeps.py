@@ -182,15 +182,20 @@ def real(request: Request) -> dict[str, Spec]:
     common: Spec = {"lams": [0.5], "measures": measures_of(request), "f_star": "estimate"}
     first, second = ["sft-dpo"], ["dpo-sft"]
     replay = {
-        f"Replay {share:.0%}, SFT first": grid(request, ["replay"], orders=first, replay=share, **common)
+        replay_label(share): grid(request, ["replay"], orders=first, replay=share, **common)
         for share in REPLAY_SHARES[request.scale]
     }
     return {
-        "Sequential, SFT first": grid(request, ["sequential"], orders=first, **common),
+        replay_label(0.0): grid(request, ["sequential"], orders=first, **common),
         "Sequential, DPO first": grid(request, ["sequential"], orders=second, **common),
         **replay,
         "joint": grid(request, ["mix", "alright", "maxright"], orders=second, **common),
     }
+
+
+def replay_label(share: float) -> str:
+    """Return the printed name of the real model's runs with a share of replay in the second stage, SFT first."""
+    return f"Replay {share:.0%}, SFT first" if share else "Sequential, SFT first"
 
 
 def measures_of(request: Request) -> list[str]:

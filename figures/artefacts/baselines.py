@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from figures.analysis import loss_space, seeds, sweeps
+from figures.analysis import loss_space, recorded_runs, seeds, sweeps
 from figures.analysis.seeds import numeric, select
 from figures.analysis.small_tables import pack
 from figures.artefact import Artefact, Check, Data, Request, equal
@@ -28,6 +28,7 @@ NAMES = {
     ("orpo", "Sequential"): "ORPO on the pairs",
 }
 MEASURED = ("f_dpo", "f_sft", "ideal_distance", "scale_free_distance", "answers_win_rate", "questions_accuracy")
+SHARED = ("f_dpo", "f_sft")  # with the real model, which has no f*, judge or questions, and other costs
 TIMES = ("cpu_seconds", "seconds")
 ABOUT = ("baseline", "method", "order", "lam", "seed", "steps", "steps_dpo", "steps_sft", "device", "run")
 # time of computations that all runs of a seed share, not part of a run's own time
@@ -35,12 +36,16 @@ PREPARED = ("log_probs_cpu_seconds", "optima_cpu_seconds")
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """Return the runs of the four methods with λ = 1/2 and of the baselines."""
-    return {"grids": sweeps.others(request)}
+    """Return the runs of the four methods with λ = 1/2 and of the baselines, and the recorded ones of the real model.
+
+    The recorded ones stand beside the embedded world's, not beside those of a larger model.
+    """
+    recorded = recorded_runs.digests_if_there() if request.scale in ("smoke", "embedded") else {}
+    return {"grids": sweeps.others(request), "recorded": recorded}
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """Return one row per run, and the mean over seeds of every quantity of each baseline."""
+    """Return one row per run, the mean over seeds of every quantity of each baseline, and the recorded values."""
     results = seeds.results(parameters)
     names = [NAMES.get(key, "") for key in zip(results["grid"], results["method"], strict=True)]
     results = results.assign(baseline=names)
@@ -52,12 +57,28 @@ def compute(parameters: dict[str, Any]) -> Data:
     quantities = {name: numeric(results, name) for name in ("steps_dpo", "steps_sft", *MEASURED, time)}
     values = results[["baseline", "seed"]].assign(**quantities).melt(["baseline", "seed"], var_name="quantity")
     means = seeds.summarize(values, ["baseline", "quantity"]).drop(columns="n")
+    recorded, origin = _recorded(parameters)
     return Data(
         table=seeds.columns(results, (*ABOUT, *MEASURED, *TIMES, *PREPARED)),
-        extra=pack("mean", means),
-        facts={"scale": loss_space.scale(parameters, results), "time": time},
+        extra=pack("mean", means) | pack("recorded", recorded),
+        facts={"scale": loss_space.scale(parameters, results), "time": time, **origin},
         checks=_checks(parameters, results),
     )
+
+
+def _recorded(parameters: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return baseline, seed, quantity and value of the recorded runs that are also a baseline here, and their origin.
+
+    The quantities are `SHARED`. Replay is left out: it repeats the pairs here and the SFT set there.
+    """
+    import pandas as pd
+
+    if not parameters["recorded"]:
+        return pd.DataFrame(columns=["baseline", "seed", "quantity", "value"]), {}
+    ends, facts = recorded_runs.ends()
+    own = ends[ends["label"].isin([name for name in NAMES.values() if name != "Replay"])]
+    rows = own.rename(columns={"label": "baseline"})[["baseline", "seed", *SHARED]]
+    return rows.melt(["baseline", "seed"], var_name="quantity"), {"recorded": recorded_runs.origin(facts)}
 
 
 def _checks(parameters: Mapping[str, Any], results: pd.DataFrame) -> tuple[Check, ...]:
@@ -98,7 +119,9 @@ ARTEFACT = Artefact(
         "the pairs. Time is that of the training steps, without the reference's log-probabilities and f*, which are "
         "computed once for all runs (in the data). Marks are means over seeds, white dots the seeds, lines 95 % "
         "intervals; a line that ends at the frame continues beyond it. The settings were chosen for the four methods "
-        "and not tuned for the others."
+        "and not tuned for the others. Grey diamonds: the losses of recorded runs of a real model "
+        "(SmolLM2-135M-Instruct, `results/real`), where it was trained by the same method; only their order from "
+        "method to method compares with the small world's, as model, sets and number of steps are others."
     ),
     parameters=parameters,
     compute=compute,

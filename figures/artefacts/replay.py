@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from figures.analysis import loss_space, seeds, sweep_summary, sweeps
+from figures.analysis import loss_space, recorded_runs, seeds, sweep_summary, sweeps
 from figures.analysis.small_tables import pack
 from figures.artefact import Artefact, Check, Data, Request, lower, upper
 from figures.drawing.replay import draw
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PROVEN_FOR = (("1/1000", "1/300"), ("1/300", "1/100"), ("1/100", "1/30"), ("1/30", "1/10"), ("1/10", "1/3"))
 LENGTHS = {"smoke": [100, 1000], "embedded": [100, 1000, 10_000], "paper": [100, 1000, 10_000]}
 SEEDS = {"smoke": 20, "embedded": 100, "paper": 100}
 GAPS = ("gap_mix", "gap_dpo", "gap_sft")
+KEPT = ("skill_exact_match", "accuracy")  # of the recorded runs: shares of exact answers and of preferences
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """Return the problem, the shares and steps of the simulated runs, and the runs of models."""
+    """Return the problem, the shares and steps of the simulated runs, the runs of models, and the recorded ones."""
     return {
+        "recorded": recorded_runs.digests_if_there(),
         "grids": sweeps.replayed(request),
         "lam": "1/2",
         "alpha": 1.0,
@@ -36,25 +36,27 @@ def parameters(request: Request) -> dict[str, Any]:
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """Return the gaps of theory and simulator by share and length, the proven intervals, and the gaps of models."""
+    """Return the gaps of theory and simulator by share and length, the proven intervals, and the results of models."""
     toy, boxes = _toy(parameters), _proven(parameters)
     runs = sweep_summary.read_grids(parameters)
     models = _models(sweep_summary.all_results(runs))
     means = models.melt(["p", "seed"], list(GAPS), "quantity").pipe(seeds.summarize, ["p", "quantity"])
     table = {name: toy[name] for name in ("p", "T", "gap", "low", "high", "mean", "mean_low", "mean_high", "limit")}
-    size = len(table["p"])
-    rows = {name: np.concatenate([np.full(size, np.nan), models[name].to_numpy(float)]) for name in GAPS}
-    padded = {name: np.concatenate([column, np.full(len(models), np.nan)]) for name, column in table.items()}
-    padded["p"] = np.concatenate([table["p"], models["p"].to_numpy(float)])
-    kind = np.array(["theory and simulator"] * size + ["model"] * len(models))
-    seed = np.concatenate([np.full(size, np.nan), models["seed"].to_numpy(float)])
+    kept, kept_facts = _recorded(parameters)
+    kept_means = kept.melt(["p", "seed"], list(KEPT), "quantity").pipe(seeds.summarize, ["p", "quantity"])
+    columns = ("kind", *table, "seed", *GAPS, *KEPT)
+    kinds = {"theory and simulator": pd.DataFrame(table), "model": models, "real model, recorded": kept}
+    rows = pd.concat([frame.assign(kind=kind).reindex(columns=columns) for kind, frame in kinds.items()])
     return Data(
-        table={"kind": kind, **padded, "seed": seed, **rows},
+        table=seeds.columns(rows, columns),
         extra={f"toy_{name}": values for name, values in toy.items()}
         | boxes
         | pack("model", models)
-        | pack("mean", means),
-        facts={
+        | pack("mean", means)
+        | pack("real", kept)
+        | pack("kept", kept_means),
+        facts=kept_facts
+        | {
             "scale": loss_space.scale(parameters, sweep_summary.all_results(runs)),
             "lam": 0.5,
             "coins": int(parameters["seeds"]),
@@ -66,6 +68,21 @@ def compute(parameters: dict[str, Any]) -> Data:
             *model_claims(models),
         ),
     )
+
+
+def _recorded(parameters: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return share, seed and the shares of `KEPT` of every recorded run of the real model, and their origin.
+
+    The first stage is SFT here, so that the skill is what replay keeps. No rows and no facts if nothing is recorded.
+    """
+    if not parameters["recorded"]:
+        return pd.DataFrame(columns=["p", "seed", *KEPT], dtype=float), {}
+    ends, facts = recorded_runs.ends()
+    shares = {sweeps.replay_label(share): share for share in (0.0, *sweeps.REPLAY_SHARES["real"])}
+    own = ends[ends["label"].isin(shares)]
+    values = {name: seeds.numeric(own, name) for name in KEPT}
+    rows = own[["seed"]].assign(p=own["label"].map(shares), **values)[["p", "seed", *KEPT]]
+    return rows.sort_values(["p", "seed"], ignore_index=True), {"recorded": recorded_runs.origin(facts)}
 
 
 def _toy(parameters: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -217,8 +234,11 @@ ARTEFACT = Artefact(
         "a share p acts as if Sequential had been stopped at ηT = 1/p. (b) Models of the embedded world, whose "
         "second stage has half of the steps: the gap to f* on held-out rows of λf_DPO + (1−λ)f_SFT and of its two "
         "parts against p, with Sequential at p = 0. Marks are means over seeds, pale dots the seeds, vertical lines "
-        "95 % intervals, which may end at the frame. f* is that of runs on each objective alone. No theorem is "
-        "about these models."
+        "95 % intervals, which may end at the frame. f* is that of runs on each objective alone. (c) Recorded "
+        "runs of a real model, SmolLM2-135M-Instruct, with SFT first, so that replay keeps the skill: the share of "
+        "exact answers at the end, and the accuracy on preferences (0.5: prefers neither), against the share of the "
+        "second stage's steps that repeat SFT; `results/real` and the figure `real` have them. No theorem is about "
+        "these models."
     ),
     parameters=parameters,
     compute=compute,

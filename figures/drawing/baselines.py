@@ -34,14 +34,23 @@ BASELINES = {
     "ORPO on the pairs": ("d", style.INK, style.INK),
 }
 METHOD_OF = {"Sequential, DPO first": "Sequential"}
+RECORDED: dict[str, Any] = {
+    "marker": "D", "markerfacecolor": "none", "markeredgecolor": style.QUIET, "markeredgewidth": 0.8,
+    "markersize": 3.6, "linestyle": "", "zorder": 4,
+}  # fmt: skip
+BELOW = 0.38  # of the marks of recorded runs, in rows
 NEAR = 0.1
 WIDE = 12.0  # ratio of largest to smallest value above which an axis is logarithmic
 SPREAD = 0.4  # an interval is drawn up to this share of the range of all values beyond that range
 
 
 def draw(data: Data) -> Figure:
-    """Draw one row per baseline: its steps on each set, and means, intervals and seeds of every quantity."""
+    """Draw one row per baseline: its steps on each set, and means, intervals and seeds of every quantity.
+
+    Below these stand the recorded runs of the real model, for its quantities.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     means = unpack(data.extra, "mean")
     names = list(dict.fromkeys(map(str, means["baseline"])))
@@ -58,7 +67,11 @@ def draw(data: Data) -> Figure:
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     for ax in axes[len(known) + 1 :]:
         ax.set_axis_off()
-    figure.supxlabel(str(data.facts["scale"]), fontsize=7.0, color=style.QUIET)
+    recorded = ""
+    if unpack(data.extra, "recorded"):
+        style.legend_above(figure, [Line2D([], [], **RECORDED)], ["a real model, recorded runs (a mark a seed)"])
+        recorded = f"\nrecorded results: {data.facts['recorded']}"
+    figure.supxlabel(f"{data.facts['scale']}{recorded}", fontsize=7.0, color=style.QUIET)
     return figure
 
 
@@ -89,16 +102,20 @@ def _draw_panel(ax: Axes, data: Data, quantity: str, names: Sequence[str]) -> No
         ax.hlines(y, mean["low"], mean["high"], color=style.INK, linewidth=0.8, zorder=3)
         ax.plot(mean["value"], [y], **_looks(name))
         if len(dots) > 1:
-            pale: dict[str, Any] = {
-                "color": "white",
-                "markeredgecolor": style.INK,
-                "markeredgewidth": 0.5,
-                "markersize": 2.4,
-            }
-            ax.plot(dots, np.full(len(dots), y), linestyle="", marker="o", zorder=6, **pale)
+            style.draw_seeds(ax, dots, np.full(len(dots), y))
         values += [*mean["value"], *dots]
         ends += [*mean["low"], *mean["high"]]
+        values += _draw_recorded(ax, data, name, quantity, y + BELOW)
     _draw_limits(ax, np.array(values), np.array(ends))
+
+
+def _draw_recorded(ax: Axes, data: Data, name: str, quantity: str, y: float) -> list[float]:
+    """Draw the recorded runs of the real model with this baseline's name, if there are any; return their values."""
+    recorded = unpack(data.extra, "recorded", baseline=name, quantity=quantity)
+    if not recorded or not len(recorded["value"]):
+        return []
+    ax.plot(recorded["value"], np.full(len(recorded["value"]), y), **RECORDED)
+    return list(map(float, recorded["value"]))
 
 
 def _looks(name: str) -> dict[str, Any]:

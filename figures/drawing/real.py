@@ -84,12 +84,6 @@ def _draw_ends(ax: Axes, data: Data, name: str, labels: Sequence[str]) -> None:
         )
         ax.plot(mean["value"], [y], **_looks(label) | {"linestyle": "", "markersize": 6.5}, clip_on=False)
         if len(values) > 1:
-            dots: dict[str, Any] = {
-                "color": "white",
-                "markeredgecolor": style.INK,
-                "markeredgewidth": 0.5,
-                "markersize": 2.4,
-            }
-            ax.plot(values, np.full(len(values), y), linestyle="", marker="o", zorder=6, clip_on=False, **dots)
+            style.draw_seeds(ax, values, np.full(len(values), y), clip_on=False)
     ax.set_xlim(0.0, 1.0)
     ax.set_title(SHARES[name])

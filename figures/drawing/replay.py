@@ -26,17 +26,26 @@ PARTS = {
     "gap_dpo": (r"$f_{\mathrm{DPO}}$", style.OPTIMA["dpo"]["color"], "v", (0, (5.0, 1.6))),
     "gap_sft": (r"$f_{\mathrm{SFT}}$", style.OPTIMA["sft"]["color"], "<", (0, (1.0, 1.3))),
 }
+KEPT: dict[str, dict[str, Any]] = {
+    "skill_exact_match": {"label": "skill, exact answers", "color": REPLAY.colour, "marker": "o", "linestyle": "-"},
+    "accuracy": {"label": "preferences", "color": style.OPTIMA["dpo"]["color"], "marker": "v", "linestyle": ":"},
+}
 
 
 def draw(data: Data) -> Figure:
-    """Draw (a) the lower-bound example and (b) models."""
+    """Draw (a) the lower-bound example, (b) models, and (c) recorded runs of a real model, if there are any."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(style.PAGE, 3.3))
-    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1.0))
-    _draw_toy(left, data)
-    _draw_models(right, data)
-    draw_scale(figure, data, more=f" in (b), λ = {data.facts['lam']:g}")
+    kept = unpack(data.extra, "kept")
+    ratios = (1.15, 1.05, 0.8) if kept else (1.15, 1.0)
+    axes = figure.subplots(1, len(ratios), width_ratios=ratios)
+    _draw_toy(axes[0], data)
+    _draw_models(axes[1], data)
+    if kept:
+        _draw_recorded(axes[2], data)
+    recorded = f"\nin (c) recorded results: {data.facts['recorded']}" if kept else ""
+    draw_scale(figure, data, more=f" in (b), λ = {data.facts['lam']:g}{recorded}")
     return figure
 
 
@@ -67,6 +76,28 @@ def _draw_toy(ax: Axes, data: Data) -> None:
     ax.legend(loc="upper right", handlelength=1.8, labelspacing=0.3, borderaxespad=0.2)
 
 
+def _draw_recorded(ax: Axes, data: Data) -> None:
+    """Draw the shares of kept skill and preferences of the recorded runs against the share, at equal distances."""
+    shares = np.unique(unpack(data.extra, "kept")["p"])
+    dots = unpack(data.extra, "real")
+    ax.axhline(0.5, color=style.QUIET, linewidth=0.6, zorder=1.0)
+    for k, (quantity, looks) in enumerate(KEPT.items()):
+        mean = unpack(data.extra, "kept", quantity=quantity)
+        x = np.searchsorted(shares, mean["p"]) + 0.08 * (k - 0.5)
+        ax.vlines(x, np.maximum(mean["low"], 0.0), np.minimum(mean["high"], 1.0), color=looks["color"], linewidth=0.8)
+        ax.plot(x, mean["value"], markersize=5.5, markeredgecolor="white", markeredgewidth=0.5, **looks)
+        if np.nanmax(mean["n"]) > 1:
+            style.draw_seeds(ax, np.searchsorted(shares, dots["p"]) + 0.08 * (k - 0.5), dots[quantity])
+    ax.set_xticks(range(len(shares)), [f"{share:g}" for share in shares])
+    ax.set_xlim(-0.4, len(shares) - 0.6)
+    ax.set_ylim(0.0, 1.25)  # room for the legend
+    ax.set_yticks(np.linspace(0.0, 1.0, 5))
+    ax.set_xlabel(r"share of replay $p$")
+    ax.set_ylabel("share at the end")
+    ax.set_title("(c) real model, recorded")
+    ax.legend(loc="upper center", handlelength=2.2, labelspacing=0.2, borderaxespad=0.1)
+
+
 def _draw_models(ax: Axes, data: Data) -> None:
     """Draw the gaps of models against the share, at equal distances."""
     means = unpack(data.extra, "mean")
@@ -88,8 +119,8 @@ def _draw_models(ax: Axes, data: Data) -> None:
     values = np.concatenate([dots[quantity] for quantity in PARTS])
     ends = np.clip(means["high"], None, 1.1 * values.max())
     top = float(np.nanmax(np.append(values, ends)))
-    ax.set_ylim(min(0.0, 1.1 * float(values.min())) - 0.04 * top, 1.22 * top)  # room for the legend
+    ax.set_ylim(min(0.0, 1.1 * float(values.min())) - 0.04 * top, 1.3 * top)  # room for the legend
     ax.set_xlabel(r"share of replay $p$ (0: Sequential)")
     ax.set_ylabel(r"gap to $f^*$, held-out rows")
     ax.set_title("(b) models")
-    ax.legend(loc="upper center", ncols=3, handlelength=2.2, columnspacing=1.0, borderaxespad=0.1)
+    ax.legend(loc="upper center", ncols=2, handlelength=2.0, columnspacing=0.8, labelspacing=0.2, borderaxespad=0.1)

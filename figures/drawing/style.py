@@ -14,8 +14,10 @@ from figures.analysis.methods import NAMES
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+    from numpy.typing import ArrayLike
 
 COLUMN = 3.4  # width of one column of a paper, in inches
 PAGE = 7.0  # width of the text across both
@@ -73,6 +75,19 @@ OPTIMA: dict[str, dict[str, Any]] = {
     "sft": {"marker": "<", "color": "#8c3b62", "markersize": 6, "markeredgecolor": "white"},
     "mix": {"marker": "X", "color": INK, "markersize": 6, "markeredgecolor": "white"},
 }
+
+
+def draw_seeds(ax: Axes, x: ArrayLike, y: ArrayLike, **changes: Any) -> None:
+    """Draw the values of single seeds as small white dots, above the marks of their mean.
+
+    x, y     one number per seed
+    changes  keyword arguments of `Axes.plot` that override or add
+    """
+    dots: dict[str, Any] = {
+        "linestyle": "", "marker": "o", "color": "white", "markeredgecolor": INK, "markeredgewidth": 0.5,
+        "markersize": 2.4, "zorder": 6,
+    }  # fmt: skip
+    ax.plot(x, y, **(dots | changes))
 
 
 def rc() -> dict[str, Any]:

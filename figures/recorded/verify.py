@@ -37,7 +37,7 @@ from llm.common.cache import sha256
 # by 2e-5 (f_DPO) and 2e-4 (f_SFT) for Sequential, by 2e-3 (f_DPO) for MAXRIGHT. Another method or order changes f_SFT
 # by factors.
 FORWARD = 1e-4
-TRAINED = 0.05
+TRAINED = 0.02
 COUNTS = ("steps", "steps_dpo", "steps_sft", "tokens", "skill_n")
 LOSSES = ("f_dpo", "f_sft")
 SKILL = "skill_exact_match"

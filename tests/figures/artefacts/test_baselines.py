@@ -9,8 +9,11 @@ import pytest
 from scipy.stats import t
 from support.run_folders import SMOKE, computed, row_of, write, write_runs
 
+from figures.analysis import recorded_runs
+from figures.artefact import Request
 from figures.artefacts import baselines
 from figures.drawing.baselines import draw
+from figures.recorded.real import rows_of
 
 
 @pytest.mark.slow
@@ -45,6 +48,36 @@ def test_each_measured_quantity_has_a_panel(tmp_path: Path) -> None:
     titles = [ax.get_title() for ax in figure.axes if ax.axison]
     assert len(titles) == 6
     assert not any("win rate" in title for title in titles)
+
+
+@pytest.mark.slow
+def test_recorded_runs_of_the_real_model_stand_in_the_rows_of_their_methods(tmp_path: Path) -> None:
+    data = computed(baselines.ARTEFACT, tmp_path)
+    ends = [row for row in rows_of(recorded_runs.FOLDER / recorded_runs.TABLE) if row["step"] == row["steps"]]
+    names = {"Sequential, DPO first", "Sequential, SFT first", "Mix", "ALRIGHT", "MAXRIGHT"}
+    wanted = {
+        (row["label"], int(row["seed"]), loss): float(row[loss])
+        for row in ends
+        for loss in ("f_dpo", "f_sft")
+        if row["label"] in names
+    }
+    columns = (data.extra[f"recorded_{name}"].tolist() for name in ("baseline", "seed", "quantity", "value"))
+    assert {(b, s, q): v for b, s, q, v in zip(*columns, strict=True)} == wanted
+    assert len(wanted) >= 8
+    figure = draw(data)
+    diamonds = [
+        float(x) for line in figure.axes[2].lines if line.get_marker() == "D" and line.get_markerfacecolor() == "none"
+        for x in line.get_xdata()
+    ]  # fmt: skip
+    assert sorted(diamonds) == sorted(v for (_, _, loss), v in wanted.items() if loss == "f_sft")
+    assert "recorded results: SmolLM2-135M-Instruct" in figure.get_supxlabel()
+    assert [text.get_text() for text in figure.legends[0].texts] == ["a real model, recorded runs (a mark a seed)"]
+
+
+def test_at_the_scale_of_a_real_model_no_recorded_ones_are_beside() -> None:
+    assert baselines.parameters(Request(scale="real"))["recorded"] == {}
+    assert baselines.parameters(Request(scale="embedded"))["recorded"] == recorded_runs.digests()
+    assert baselines._recorded({"recorded": {}})[1] == {}
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from support.grid_runs import data_of, install
 
+from figures.analysis import recorded_runs
 from figures.analysis.small_tables import unpack
 from figures.artefact import Request
 from figures.artefacts import baselines, replay
 from figures.drawing.render import render
 from figures.drawing.replay import draw
 from figures.pipeline.paths import grid_of
+from figures.recorded.real import rows_of
 
 
 def by_share(run: Any, row: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +73,38 @@ def test_the_gaps_of_models_are_weighted_by_lam(data) -> None:
     kind = data.table["kind"]
     assert np.isnan(data.table["gap_mix"][kind != "model"]).all()
     assert np.isnan(data.table["gap"][kind == "model"]).all()
+
+
+@pytest.mark.slow
+def test_recorded_runs_of_the_real_model_stand_beside_them(data) -> None:
+    """The points are the rows of results/real, read here by hand; the shares are those of the labels."""
+    shares = {"Sequential, SFT first": 0.0, "Replay 1%, SFT first": 0.01, "Replay 5%, SFT first": 0.05,
+              "Replay 20%, SFT first": 0.2}  # fmt: skip
+    ends = [row for row in rows_of(recorded_runs.FOLDER / recorded_runs.TABLE) if row["step"] == row["steps"]]
+    wanted = {
+        (shares[row["label"]], float(row["seed"])): (float(row["skill_exact_match"]), float(row["accuracy"]))
+        for row in ends
+        if row["label"] in shares
+    }
+    points = unpack(data.extra, "real")
+    found = zip(*(points[name].tolist() for name in ("p", "seed", "skill_exact_match", "accuracy")), strict=True)
+    assert {(p, seed): (skill, accuracy) for p, seed, skill, accuracy in found} == wanted
+    assert len(wanted) >= 3
+    kinds = data.table["kind"].tolist()
+    assert kinds.count("real model, recorded") == len(wanted)
+    first = kinds.index("real model, recorded")
+    assert np.isnan([data.table[name][first] for name in ("gap_mix", "gap", "T")]).all()
+    figure = draw(data)
+    assert [ax.get_title() for ax in figure.axes][2] == "(c) real model, recorded"
+    assert "in (c) recorded results: SmolLM2-135M-Instruct" in figure.get_supxlabel()
+
+
+@pytest.mark.slow
+def test_without_recorded_runs_there_are_two_panels(data) -> None:
+    extra = {name: values for name, values in data.extra.items() if not name.startswith(("kept_", "real_"))}
+    assert len(draw(dataclasses.replace(data, extra=extra)).axes) == 2
+    rows, facts = replay._recorded({"recorded": {}})
+    assert (len(rows), facts) == (0, {})
 
 
 def failing(checks: tuple[Any, ...]) -> set[str]:

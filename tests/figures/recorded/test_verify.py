@@ -156,8 +156,8 @@ def row(**values: str) -> dict[str, str]:
     ("now", "wanted"),
     [
         ({}, ""),
-        ({"f_sft": "0.209"}, ""),  # 4.5 %
-        ({"f_sft": "0.211"}, "f_sft at step 4 is 0.211 now, 0.2 then"),
+        ({"f_sft": "0.2038"}, ""),  # 1.9 %
+        ({"f_sft": "0.2042"}, "f_sft at step 4 is 0.2042 now, 0.2 then"),
         ({"f_dpo": "nan"}, "f_dpo at step 4"),
         ({"tokens": "91.0"}, "tokens is 91.0 now, 90.0 then"),
         ({"steps_dpo": "3.0"}, "steps_dpo is 3.0 now"),
