@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,17 +16,19 @@ from llm.rule_options import Method
 from llm.study.eta import Progress
 from llm.study.measures import MEASURES, MeasureError, merged, missing, take
 from llm.study.scheduler import Outcome, run_study
-from llm.study.status import commands, status
+from llm.study.slurm.queue import read_jobs
+from llm.study.status import commands, failures, status
 from llm.study.sweep import AXES, METHODS, Grid
 from llm.study.table import fronts, paths, table, write_csv
 
 USAGE = """usage: python -m llm study COMMAND [OPTIONS]
 
-  run        carry out the runs that are missing, --jobs at a time
+  run        carry out the runs that are missing, --jobs at a time; or submit them, --executor slurm
   status     every run's state
   commands   a shell command for every run that is not finished, for any scheduler
   table      results as CSV
   one        one run from the file of its configuration, with its measures
+  prepare    the computations that such a run shares with others, without the run
 
 The grid is --methods x --lams x --orders x --ks x --seeds; all other options are those of `python -m llm train`.
 Both may stand in a TOML or YAML file: --config FILE. What comes later counts: preset, file, command line.
@@ -58,10 +60,16 @@ class _Options:
 
 @dataclass(frozen=True)
 class _RunOptions(_Options):
+    executor: Literal["local", "slurm"] | None = None
+    """Carry the runs out here (local, the default), or submit them to a Slurm cluster (needs the extra `slurm`)."""
+    slurm: tuple[str, ...] = ()
+    """Slurm: options of sbatch as KEY=VALUE, such as partition=long account=me time=8:00:00 gpus-per-node=1."""
+    launcher: str | None = None
+    """Slurm: the command before `-m llm train`, such as "accelerate launch --multi_gpu --num_processes 2"."""
     jobs: int | None = None
-    """Runs at a time (1). They share the cores, and the devices that CUDA_VISIBLE_DEVICES names."""
+    """Local: runs at a time (1). They share the cores, and the devices that CUDA_VISIBLE_DEVICES names."""
     isolate: bool | None = None
-    """Import everything anew for every run; None: where there is a GPU."""
+    """Local: import everything anew for every run; None: where there is a GPU."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ def study(argv: Sequence[str]) -> int:
     """
     carry_out: dict[str, Callable[[list[str]], int]] = {
         "run": _run, "status": _status, "commands": _commands, "table": _table, "one": _one,
+        "prepare": _prepare,
     }  # fmt: skip
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -120,6 +129,11 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
 
 def _run(argv: list[str]) -> int:
     grid, root, options = _parse(_RunOptions, argv, "run", "Carry out the runs of a grid that are missing.")
+    _check_executor(options)
+    if options.get("executor") == "slurm":
+        from llm.study.slurm.report import submitted
+
+        return submitted(grid, root, options.get("slurm", ()), options.get("launcher", ""))
     ended = (0, 0)
 
     def show(progress: Progress) -> None:
@@ -131,6 +145,38 @@ def _run(argv: list[str]) -> int:
     with Display() as display:
         outcome = run_study(grid, root, jobs=options.get("jobs", 1), isolate=options.get("isolate"), report=show)
     return _tell(outcome, root)
+
+
+def _check_executor(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for options that the executor does not use."""
+    unused = {"local": ("slurm", "launcher"), "slurm": ("jobs", "isolate")}
+    executor = options.get("executor", "local")
+    if executor not in unused:
+        raise ValueError(f"executor: must be one of {', '.join(unused)}, got {executor}")
+    other = next(name for name in unused if name != executor)
+    for name in unused[executor]:
+        if options.get(name):
+            raise ValueError(f"{name}: has no meaning with --executor {executor}; leave it out, or use {other}")
+
+
+def _prepare(argv: list[str]) -> int:
+    """Make the shared computations of a run."""
+    from llm.common.arguments import take_option
+    from llm.training.prepare import prepare
+
+    file, argv = take_option(argv, "--config")
+    part, argv = take_option(argv, "--part")
+    if argv[:1] in (["-h"], ["--help"]):
+        print("usage: python -m llm study prepare --config FILE [--part base | reference | optima]")
+        return 0
+    if not file:
+        raise ValueError("config: is missing; use --config FILE with a file that `study commands` wrote")
+    if argv:
+        raise ValueError(f"study prepare: {argv[0]} is no option; there are --config FILE and --part PART")
+    calm()
+    prepare(TrainConfig(**configure("", read(file), file)), part or "optima")
+    print(f"{part or 'optima'}: finished")
+    return 0
 
 
 def _one(argv: list[str]) -> int:
@@ -198,6 +244,9 @@ def _status(argv: list[str]) -> int:
     console.print(shown)
     counts = {name: sum(s.state == name for s in states) for name in dict.fromkeys(s.state for s in states)}
     console.print(f"{root}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    preparations = [name for name in read_jobs(root) if name.partition("-")[0] not in METHODS]
+    for line in failures(root, [*preparations, *(s.run.name for s in states if s.state == "failed")]):
+        console.print(line, soft_wrap=True)
     return 0
 
 

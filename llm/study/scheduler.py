@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llm.common.files import BusyError, ensure_writable, lock, write_json
 from llm.common.processes import Child, ForkServer, Start, cores, start_process, stop_requested
@@ -15,10 +14,18 @@ from llm.common.scheduler import Scheduler
 from llm.study.dependencies import NOTHING, prerequisites
 from llm.study.eta import Forecast, Progress
 from llm.study.preload import preload
-from llm.study.status import command, failure_file, has_base, has_begun, is_finished, is_trained, last_step
+from llm.study.status import (
+    command,
+    failure_file,
+    has_base,
+    has_begun,
+    is_finished,
+    is_trained,
+    last_lines,
+    last_step,
+    log_file,
+)  # fmt: skip
 from llm.study.sweep import Grids, StudyRun, union
-
-LAST_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -135,13 +142,13 @@ class RunJob:
         """Start the process that trains and measures the run."""
         root = self._study.root
         self.before = float(last_step(self.run.folder(root))["seconds"])
-        failure_file(self.run, root).unlink(missing_ok=True)
+        failure_file(self.name, root).unlink(missing_ok=True)
         return self._study.start(command(self.run, root), self.log, environment(self._study.at_a_time, slot))
 
     @property
     def log(self) -> Path:
         """The file that both output streams of the process are appended to."""
-        return self._study.root / "logs" / f"{self.name}.log"
+        return log_file(self.name, self._study.root)
 
     def expected_seconds(self) -> float:
         """Return about how long the run takes; units of work as long as no duration is known."""
@@ -157,9 +164,9 @@ class RunJob:
         if is_finished(self.run, study.root):
             study.forecast.finished(self.run, self.before, seconds, prepared)
         elif not study.scheduler.stopping:
-            failure = Failure(self.name, status, _last(self.log), self.log)
+            failure = Failure(self.name, status, last_lines(self.log), self.log)
             study.failed.append(failure)
-            write_json(failure_file(self.run, study.root), {"status": status, "last": list(failure.last)})
+            write_json(failure_file(self.name, study.root), {"status": status, "last": list(failure.last)})
 
 
 def shown(run: StudyRun, root: Path) -> frozenset[str]:
@@ -186,9 +193,3 @@ def _has_gpu(runs: Sequence[StudyRun]) -> bool:
     """Return whether runs may be on a GPU, judged from device files, since torch takes seconds to import."""
     present = Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or not hasattr(os, "fork")
     return present and any(run.config.device != "cpu" for run in runs)
-
-
-def _last(log: Path) -> tuple[str, ...]:
-    """Return the last lines of a log that are not blank."""
-    text: Any = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-LAST_LINES:]

@@ -5,38 +5,60 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llm.common.files import is_locked, write_text
+from llm.common.files import is_locked, read_json, write_text
 from llm.study.measures import lock_of, missing
+from llm.study.slurm.queue import WAITING, Queue
 from llm.study.sweep import Grids, StudyRun, union
 
 _TAIL = 32_768  # bytes; a line of metrics.jsonl has less than 2000
+_LAST_LINES = 5
 
 
 @dataclass(frozen=True)
 class State:
     """State of a run.
 
-    missing: not begun; prepares: shared computations are under way; running; measured: measures are under way; stopped:
-    the same command resumes; failed; finished.
+    missing: not begun; queued: waits in Slurm's queue; prepares: shared computations are under way; running; measured:
+    measures are under way; stopped: the same command resumes; failed; finished.
 
     step, of  optimiser steps done and to be done
-    note      the last words of a failed run
+    note      the last words of a failed run; the job of a queued run, or of an unfinished run whose job has ended
     """
 
     run: StudyRun
-    state: Literal["missing", "prepares", "running", "measured", "stopped", "failed", "finished"]
+    state: Literal["missing", "queued", "prepares", "running", "measured", "stopped", "failed", "finished"]
     step: int
     of: int
     note: str = ""
 
 
 def status(grids: Grids, root: str | Path) -> tuple[State, ...]:
-    """Return the state of every run, whichever process carries the run out."""
-    return tuple(_state(run, Path(root)) for run in union(grids))
+    """Return the state of every run, whichever process carries the run out, on this machine or on a cluster's nodes.
+
+    Runs that were submitted to Slurm are looked up with squeue; where there is none, the files of the study decide.
+    """
+    queue = Queue.read(Path(root))
+    return tuple(_state(run, Path(root), queue) for run in union(grids))
+
+
+def failures(root: str | Path, names: Iterable[str]) -> tuple[str, ...]:
+    """Return one line, with exit status, last words and log file, for each of these names that failed.
+
+    names  of runs or of a cluster's preparations
+    """
+    lines = []
+    for name in names:
+        file = failure_file(name, Path(root))
+        if file.is_file():
+            saved = read_json(file)
+            words = saved["last"][-1] if saved["last"] else "no words"
+            lines.append(f"{name} failed (exit status {saved['status']}): {words}; log: {log_file(name, Path(root))}")
+    return tuple(lines)
 
 
 def commands(grids: Grids, root: str | Path) -> tuple[str, ...]:
@@ -90,9 +112,20 @@ def has_begun(run: StudyRun, root: Path) -> bool:
     return (run.folder(root) / "metrics.jsonl").is_file()
 
 
-def failure_file(run: StudyRun, root: Path) -> Path:
+def failure_file(name: str, root: Path) -> Path:
     """Return the file of a failed run's exit status and last lines, removed when the run starts again."""
-    return root / "logs" / f"{run.name}.failed.json"
+    return root / "logs" / f"{name}.failed.json"
+
+
+def log_file(name: str, root: Path) -> Path:
+    """Return the file that both output streams of a run are appended to."""
+    return root / "logs" / f"{name}.log"
+
+
+def last_lines(log: Path) -> tuple[str, ...]:
+    """Return the last lines of a log that are not blank."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-_LAST_LINES:]
 
 
 def last_step(folder: Path) -> dict[str, Any]:
@@ -112,7 +145,7 @@ def last_step(folder: Path) -> dict[str, Any]:
     return {"step": 0, "seconds": 0.0}
 
 
-def _state(run: StudyRun, root: Path) -> State:
+def _state(run: StudyRun, root: Path, queue: Queue) -> State:
     folder, of = run.folder(root), run.config.steps
     if is_finished(run, root):
         return State(run, "finished", of, of)
@@ -121,8 +154,15 @@ def _state(run: StudyRun, root: Path) -> State:
         return State(run, "running" if has_begun(run, root) else "prepares", step, of)
     if is_locked(lock_of(folder)):
         return State(run, "measured", step, of)
-    failed = failure_file(run, root)
+    job, state, begun = queue.jobs.get(run.name, ""), queue.state(run.name), (folder / "run.json").is_file()
+    if state in WAITING or (job and queue.states is None and not begun and not failure_file(run.name, root).is_file()):
+        return State(run, "queued", step, of, f"job {job}")
+    if state:  # another node, whose locks are not seen here
+        active = "measured" if is_trained(run, root) else "running" if has_begun(run, root) else "prepares"
+        return State(run, active, step, of)
+    failed = failure_file(run.name, root)
     if failed.is_file():
-        lines = json.loads(failed.read_text(encoding="utf-8"))["last"]
+        lines = read_json(failed)["last"]
         return State(run, "failed", step, of, lines[-1] if lines else "")
-    return State(run, "stopped" if (folder / "run.json").is_file() else "missing", step, of)
+    ended = f"job {job} has ended" if job and queue.states is not None else ""
+    return State(run, "stopped" if begun else "missing", step, of, ended)

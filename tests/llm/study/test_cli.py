@@ -122,12 +122,24 @@ def test_without_a_model_it_is_the_embedded_setting(tmp_path: Path, world: made.
         (["run", "--config", "{h}/typo.yaml"], ValueError, "{h}/typo.yaml: lamms is no option", "did you mean lam"),
         (["run", "--config", "{h}/root.yaml"], TypeError, "root: must be a text", "5"),
         (["run", "--config", "{h}/methods.yaml"], ValueError, "method: must be one of", "best"),
+        (["run", "--config", "{h}/executor.yaml"], ValueError, "executor: must be one of local, slurm", "sge"),
+        (["run", "--slurm", "qos=low"], ValueError, "slurm: has no meaning with --executor local", "use slurm"),
+        (["run", "--launcher", "torchrun"], ValueError, "launcher: has no meaning with --executor local", "use slurm"),
+        (["run", "--executor", "slurm", "--jobs", "2"], ValueError, "jobs: has no meaning with --executor", "local"),
+        (["prepare"], ValueError, "config: is missing", "study commands"),
+        (
+            ["prepare", "--config", "{h}/methods.yaml", "--all"],
+            ValueError,
+            "study prepare: --all is no option",
+            "--part",
+        ),
     ],
 )
 def test_wrong_input(
     tmp_path: Path, world: made.World, arguments: list[str], error: type[Exception], argument: str, value: str
 ) -> None:
     files = {"seed": "seed: 5", "typo": "lamms: [1]", "root": "root: 5", "methods": "methods: best"}
+    files["executor"] = "executor: sge"
     for name, text in files.items():
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "file").touch()
