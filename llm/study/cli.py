@@ -235,7 +235,7 @@ def _status(argv: list[str]) -> int:
     for name in ("run", "state", "step", "of"):
         shown.add_column(name, no_wrap=True, justify="right" if name in ("step", "of") else "left")
     if any(s.note for s in states):
-        shown.add_column("last words", no_wrap=True)
+        shown.add_column("note", no_wrap=True)
     for s in states:
         shown.add_row(s.run.name, s.state, str(s.step), str(s.of), *([s.note] if s.note else []))
     console = Console(markup=False, highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from support import pipeline_runs, slurm_cluster
 from support import run_worker as worker
 
 from llm.cli import main
+from llm.study.slurm.job import Job
 from llm.study.slurm.queue import read_jobs
 
 ROOT = Path(__file__).parents[2]
@@ -111,3 +113,40 @@ def test_a_study_on_slurm_is_that_of_one_machine_also_after_a_preemption(
 def reports(root: Path, job: str) -> str:
     """What submitit reports of a job."""
     return (root / "slurm" / f"{job}_0_log.out").read_text(encoding="utf-8")
+
+
+# A command that counts its starts in a file, saves on SIGTERM as a run does, and succeeds when it starts again.
+WORK = """
+import signal, sys, time
+from pathlib import Path
+starts = Path("starts")
+def save(*_):
+    print("saved", flush=True)
+    sys.exit(130)
+signal.signal(signal.SIGTERM, save)
+starts.open("a").write("x")
+if starts.read_text() == "x":
+    time.sleep(600)
+"""
+
+
+def test_a_job_that_another_partition_preempts_saves_and_starts_again(
+    tmp_path: Path, login: slurm_cluster.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").mkdir()
+    executor = submitit.AutoExecutor(tmp_path / "slurm", cluster="slurm")
+    executor.update_parameters(
+        cpus_per_task=2, slurm_partition="study", slurm_mem="1G", slurm_time=60,
+        slurm_additional_parameters={"requeue": True},
+    )  # fmt: skip
+    job = executor.submit(Job("one", str(tmp_path), ((sys.executable, "-c", WORK),), str(tmp_path / "made"))).job_id
+    wait("the job", login, (tmp_path / "starts").exists)
+    urgent = login("sbatch", "--parsable", "--partition=urgent", "--cpus-per-task=2", "--mem=1G", "--wrap=sleep 1")
+    wait("the urgent job", login, lambda: urgent not in login.states())
+    wait("the job's second end", login, lambda: not login.states())
+    assert (tmp_path / "logs" / "one.log").read_text(encoding="utf-8") == "saved\n"
+    assert (tmp_path / "starts").read_text(encoding="utf-8") == "xx"
+    assert (tmp_path / "made").is_file()
+    assert "DUE TO PREEMPTION" in (tmp_path / "slurm" / f"{job}_0_log.err").read_text(encoding="utf-8")
+    assert "Requeued" not in reports(tmp_path, job)  # Slurm did it, not submitit
