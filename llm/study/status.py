@@ -19,6 +19,9 @@ _TAIL = 32_768  # bytes; a line of metrics.jsonl has less than 2000
 _LAST_LINES = 5
 
 
+StateName = Literal["missing", "queued", "prepares", "running", "measured", "stopped", "failed", "finished"]
+
+
 @dataclass(frozen=True)
 class State:
     """State of a run.
@@ -31,7 +34,7 @@ class State:
     """
 
     run: StudyRun
-    state: Literal["missing", "queued", "prepares", "running", "measured", "stopped", "failed", "finished"]
+    state: StateName
     step: int
     of: int
     note: str = ""
@@ -158,7 +161,8 @@ def _state(run: StudyRun, root: Path, queue: Queue) -> State:
     if state in WAITING or (job and queue.states is None and not begun and not failure_file(run.name, root).is_file()):
         return State(run, "queued", step, of, f"job {job}")
     if state:  # another node, whose locks are not seen here
-        active = "measured" if is_trained(run, root) else "running" if has_begun(run, root) else "prepares"
+        begins: StateName = "running" if has_begun(run, root) else "prepares"
+        active: StateName = "measured" if is_trained(run, root) else begins
         return State(run, active, step, of)
     failed = failure_file(run.name, root)
     if failed.is_file():

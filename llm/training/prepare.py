@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from llm.common.files import ensure_writable
 from llm.common.processes import stop_requested
@@ -13,11 +13,10 @@ from llm.training.optima import starting_optima
 if TYPE_CHECKING:
     from llm.config import TrainConfig
 
-Part = Literal["base", "reference", "optima"]
-PARTS: tuple[Part, ...] = get_args(Part)
+PARTS = ("base", "reference", "optima")  # each needs the ones before
 
 
-def prepare(config: TrainConfig, part: Part, *, quiet: bool = False) -> None:
+def prepare(config: TrainConfig, part: str, *, quiet: bool = False) -> None:
     """Make the shared computations of a run up to and including `part`, unless they are in the cache.
 
     part  base: the embedded world's data and base model, and the token ids; reference: the reference's adapter and

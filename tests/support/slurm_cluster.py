@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,9 +151,9 @@ class _Daemon:
             self.process.wait()
 
 
-def _wait(made: Cluster, daemons: list[_Daemon], ready: object) -> None:
+def _wait(made: Cluster, daemons: list[_Daemon], ready: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
-    while not ready():  # type: ignore[operator]
+    while not ready():
         if time.monotonic() > end or any(d.process.poll() is not None for d in daemons):
             raise UnstartableError(made.logs())
         time.sleep(0.1)

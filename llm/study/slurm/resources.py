@@ -85,7 +85,7 @@ def requested(runs: Iterable[StudyRun], rates: Rates, given: Mapping[str, str]) 
     Raises ValueError if a run's time cannot be estimated and is not given.
     """
     runs = list(runs)
-    gpu = any(run.config.device == "cuda" or wants_gpu(run.config) for run in runs)
+    gpu = any(wants_gpu(run.config) for run in runs)
     values = dict(given)
     if gpu and not values.keys() & {"gpus", "gpus-per-node", "gpus-per-task", "gres"}:
         values["gpus-per-node"] = "1"
@@ -139,7 +139,7 @@ def _minutes(run: StudyRun, rates: Rates, cores: int) -> int:
     config, rate = run.config, rates.of(run)
     if config.model == "embedded" or len(rates):
         seconds = rate * (work(config) + preparation(config, prerequisites(config).all))
-    elif wants_gpu(config) or config.device == "cuda":
+    elif wants_gpu(config):
         seconds = operations([config]) / (PEAK * UTILISATION)
     else:
         seconds = operations([config]) / (CPU_RATE * cores)

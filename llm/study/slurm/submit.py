@@ -100,7 +100,8 @@ def submit_study(grids: Grids, root: str | Path, *, slurm: Sequence[str] = (), l
         raise ValueError(
             f"root: another study is running in {root}; wait for it, or give another folder with --root"
         ) from error
-    return Submission(finished, tuple(run.name for run in runs if run.name in queued), submitted, before)
+    still = tuple(run.name for run in runs if run.name in queued and run.name not in finished)
+    return Submission(finished, still, submitted, before)
 
 
 def plan(
@@ -113,23 +114,23 @@ def plan(
     """
     preparations: dict[str, list[Task]] = {part: [] for part in PARTS}
     planned: set[str] = set(queued)
-    trainings = []
-    for run in runs:
-        lacking = [] if is_trained(run, root) else _lacking(run, root, made)
-        for i, name in enumerate(lacking):
+    lacking = {run.name: () if is_trained(run, root) else _lacking(run, root, made) for run in runs}
+    # A rule that reads the optima needs all of them, with that of another loss on pairs.
+    for run in sorted(runs, key=lambda run: not run.config.rule().needs_optima):
+        for i, name in enumerate(lacking[run.name]):
             if name not in planned:
                 planned.add(name)
                 part = name.partition("-")[0]
-                preparations[part].append(Task(_preparation(name, part, run, root), run, tuple(lacking[:i])))
-        trainings.append(Task(_training(run, root, launcher), run, tuple(lacking)))
+                preparations[part].append(Task(_preparation(name, part, run, root), run, lacking[run.name][:i]))
+    trainings = [Task(_training(run, root, launcher), run, lacking[run.name]) for run in runs]
     return [*itertools.chain.from_iterable(preparations.values()), *trainings]
 
 
-def _lacking(run: StudyRun, root: Path, made: Collection[str]) -> list[str]:
+def _lacking(run: StudyRun, root: Path, made: Collection[str]) -> tuple[str, ...]:
     """Return the tasks' names of a run's preparations that do not exist yet, in the order of their computation."""
     names = sorted(prerequisites(run.config).all.difference(made), key=lambda name: PARTS.index(_part(name)))
     names = [name.replace(" ", "-") for name in names]
-    return [name for name in names if not _done_file(name, root).is_file()]
+    return tuple(name for name in names if not _done_file(name, root).is_file())
 
 
 def _part(name: str) -> Any:
@@ -167,7 +168,7 @@ def _submit(
     arrays = [(array, requested([task.run for task in array], rates, given)) for array in _arrays(tasks)]
     for array, parameters in arrays:
         executor = submitit.AutoExecutor(root.resolve() / "slurm", cluster="slurm", slurm_max_num_timeout=timeouts)
-        after = [(queued | ids)[name] for name in array[0].after]
+        after = [{**queued, **ids}[name] for name in array[0].after]
         if after:
             parameters["slurm_dependency"] = "afterok:" + ":".join(after)
         parameters.setdefault("slurm_job_name", root.resolve().name)

@@ -45,4 +45,4 @@ def test_a_run_finds_all_that_was_prepared(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_a_part_that_is_none() -> None:
-    fails(lambda: prepare(TrainConfig(), "all"), ValueError, "part: must be one of base, reference", "all")  # type: ignore[arg-type]
+    fails(lambda: prepare(TrainConfig(), "all"), ValueError, "part: must be one of base, reference", "all")

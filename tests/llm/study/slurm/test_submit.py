@@ -188,6 +188,17 @@ def test_a_trained_run_is_only_measured(root: Path, slurm: Slurm) -> None:
     assert [argv[3:5] for argv in pickled(root, "11").commands] == [("study", "one")]
 
 
+@pytest.mark.slow
+@pytest.mark.process
+def test_optima_are_prepared_for_the_rule_that_reads_all_of_them(root: Path, slurm: Slurm) -> None:
+    grid = Grid(dataclasses.replace(COMPUTED, preference_loss="ipo"), methods=("mix", "maxright"), lams=(0.5,))
+    submit_study(grid, root)
+    (argv,) = pickled(root, "13").commands
+    assert Path(argv[6]).stem.startswith("maxright")
+    assert [pickled(root, f"14_{i}").name.partition("-")[0] for i in range(2)] == ["mix", "maxright"]
+    assert len(slurm.submitted()) == 4
+
+
 def test_arrays_are_no_longer_than_slurm_accepts() -> None:
     from llm.study.slurm.submit import Task, _arrays
 
