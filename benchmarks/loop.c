@@ -146,7 +146,9 @@ static inline int64_t choose_maxright(const Problem *p, const Rule *rule, const 
         for (int64_t i = 0; i < p->n_obj; i++)
             w->gaps[i] = objective(p, i, theta, w->z, 1.0, NULL, 1) - rule->f_star[i];
     for (int64_t i = 1; i < p->n_obj; i++)
-        if (rule->weights[i] * w->gaps[i] > rule->weights[chosen] * w->gaps[chosen]) chosen = i;
+        if (rule->weights[i] > 0.0 &&
+            (rule->weights[chosen] == 0.0 || rule->weights[i] * w->gaps[i] > rule->weights[chosen] * w->gaps[chosen]))
+            chosen = i;
     return chosen;
 }
 

@@ -29,10 +29,13 @@ def even_draw(t: int) -> float:
 
 
 def largest_weighted_gap(weights: Sequence[float], gaps: Sequence[float]) -> int:
-    """Return MAXRIGHT's choice, eq. (16), (17): the largest weighted gap; a tie goes to the first, which is DPO."""
+    """Return MAXRIGHT's choice, eq. (16), (17): the largest weighted gap; a tie goes to the first, which is DPO.
+
+    An objective of weight 0 is chosen only if no other has a weight, also where all other gaps are negative.
+    """
     chosen = 0
     for i in range(1, len(weights)):
-        if weights[i] * gaps[i] > weights[chosen] * gaps[chosen]:
+        if weights[i] > 0.0 and (weights[chosen] == 0.0 or weights[i] * gaps[i] > weights[chosen] * gaps[chosen]):
             chosen = i
     return chosen
 

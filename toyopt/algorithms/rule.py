@@ -48,8 +48,10 @@ class Rule:
 
     @classmethod
     def from_options(cls, options: Any, f_star: tuple[float, ...]) -> Rule:
-        """Return the rule for two objectives from options by name: lam, steps, order, k, replay, ...
+        """Return the rule from options by name: lam, steps, order, k, replay, ...
 
+        lam     λ of two objectives, or the weights of n
+        order   dpo-sft, sft-dpo, or the indices of the objectives
         f_star  optima at the start, for a rule that needs them
         """
         raise NotImplementedError

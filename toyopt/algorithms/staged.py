@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ class Sequential(Rule):
 
     @classmethod
     def from_options(cls, options: Any, f_star: tuple[float, ...]) -> Sequential:  # noqa: ARG003
-        """Return two stages by `lam` (DPO's share of the steps), `steps` and `order` (dpo-sft or sft-dpo)."""
-        return cls(*_two_stages(options))
+        """Return one stage an objective by `lam` (shares of the steps), `steps` and `order`."""
+        return cls(*_one_stage_each(options))
 
     @property
     def stages(self) -> tuple[tuple[int, int], ...]:
@@ -104,8 +105,8 @@ class Replay(Rule):
 
     @classmethod
     def from_options(cls, options: Any, f_star: tuple[float, ...]) -> Replay:  # noqa: ARG003
-        """Return Sequential's two stages with p = `options.replay`."""
-        return cls(*_two_stages(options), options.replay)
+        """Return Sequential's stages with p = `options.replay`."""
+        return cls(*_one_stage_each(options), options.replay)
 
     @property
     def stages(self) -> tuple[tuple[int, int], ...]:
@@ -149,11 +150,18 @@ class Replay(Rule):
         return {"weights": (0.0,) * n, "order": self.order, "budgets": self.steps, "replay": float(self.p)}
 
 
-def _two_stages(options: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return (steps, order) of two stages: λ is DPO's share of the steps."""
-    first = round(options.lam * options.steps)
-    steps, order = (first, options.steps - first), (DPO, SFT)
-    return (steps[::-1], order[::-1]) if options.order == "sft-dpo" else (steps, order)
+def _one_stage_each(options: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return (steps, order) of one stage an objective; λ is DPO's share of the steps, weights are each objective's.
+
+    The steps of all objectives but the last are rounded together, so that they sum to `options.steps`, and an
+    objective of weight 0 has none.
+    """
+    lam: Any = options.lam
+    weights = tuple(lam) if isinstance(lam, tuple | list) else (lam, 1.0 - lam)
+    ends = [round(math.fsum(weights[:i]) * options.steps) for i in range(len(weights))]
+    counts = [end - begin for begin, end in itertools.pairwise([*ends, options.steps])]
+    order = {"dpo-sft": (DPO, SFT), "sft-dpo": (SFT, DPO)}.get(options.order, options.order)
+    return tuple(counts[i] for i in order), tuple(order)
 
 
 def _stage_shares(stages: tuple[tuple[int, int], ...], n: int) -> tuple[float, ...]:

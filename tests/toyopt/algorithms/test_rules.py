@@ -103,6 +103,9 @@ def test_draw_never_takes_an_objective_of_no_weight(u: float, raw: list[float]) 
         ((1.0, 0.0), (0.0, 9.0), DPO),
         ((0.0, 1.0), (9.0, 0.5), SFT),
         ((0.5, 0.5), (-3.0, -1.0), SFT),  # estimates of f* may lie above f
+        ((1.0, 0.0), (-3.0, 9.0), DPO),  # an objective of weight 0 is not trained for that
+        ((0.0, 0.4, 0.6), (5.0, -3.0, -1.0), 2),
+        ((0.4, 0.0, 0.6), (-1.0, 5.0, -3.0), 0),
     ],
 )
 def test_lagging(weights: tuple[float, ...], gaps: tuple[float, ...], chosen: int) -> None:
@@ -289,6 +292,12 @@ def test_every_rule_is_made_from_options_by_its_key() -> None:
     reverse = SimpleNamespace(**{**vars(OPTIONS), "order": "sft-dpo"})
     assert Sequential.from_options(reverse, ()) == Sequential((7, 3), (SFT, DPO))
     assert Replay.from_options(reverse, ()) == Replay((7, 3), (SFT, DPO), 0.2)
+
+
+def test_stages_of_several_objectives_share_all_steps() -> None:
+    options = SimpleNamespace(lam=(0.25, 0.0, 0.75), steps=10, order=(2, 0, 1), replay=0.2)
+    assert Sequential.from_options(options, ()) == Sequential((8, 2, 0), (2, 0, 1))
+    assert Replay.from_options(options, ()) == Replay((8, 2, 0), (2, 0, 1), 0.2)
     assert [rule.needs_optima for rule in RULES.values()] == [key == "maxright" for key in RULES]
     assert [rule.stages for rule in MADE.values()] == [((0, 3), (1, 7)), (), (), (), ((0, 3), (1, 7))]
 
