@@ -16,12 +16,12 @@ from llm.training.errors import InterruptedRunError, StoppedRunError
 
 USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
 
-  train      one adapter from an SFT set and a preference set
-  evaluate   f_DPO, f_SFT and gaps of a finished run, or of any adapter, on held-out rows
+  train      one adapter from an SFT set and a preference set, or from any number of sets
+  evaluate   losses and gaps of a finished run, or of any adapter, on held-out rows
   generate   answers to prompts
   judge      win rate of a model's answers against references, or its refusal rate
   check      the trainer's numbers on a model beside those of transformers, PEFT and the tokenizer
-  optima     f_DPO* and f_SFT*, by a run on each objective alone (cached)
+  optima     each objective's optimum, by a run on it alone (cached)
   benchmark  scores of lm-evaluation-harness: mmlu, hellaswag, ..., or the embedded world's questions
   curvature  eigenvalues of the objectives' Hessians at the adapters kept by a run
   skill      share of held-out prompts that a model answers by the convention of the set `skill`, exactly
@@ -90,7 +90,7 @@ def _fail(message: Any, status: int) -> int:
 
 
 def _train(argv: list[str]) -> None:
-    config = config_from(argv, "train", "Train one adapter on an SFT set and a preference set.")
+    config = config_from(argv, "train", "Train one adapter on an SFT set and a preference set, or on any number.")
     from llm.training.run import train
 
     result = train(config)
@@ -100,7 +100,7 @@ def _train(argv: list[str]) -> None:
 
 
 def _optima(argv: list[str]) -> None:
-    config = config_from(argv, "optima", "f_DPO* and f_SFT*, by a run on each objective alone.")
+    config = config_from(argv, "optima", "The optimum of each objective, by a run on it alone.")
     from llm.training.optima import optima
 
     for where, values in optima(config).items():

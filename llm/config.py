@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from llm import options, rule_options
@@ -15,17 +17,19 @@ from llm.common.arguments import (
     annotations_of,
     check_fields,
     check_type,
+    gather_option,
     normalize,
     parse,
     reads_numbers,
     take_option,
 )
-from llm.data.chat import parse_date
-from llm.data.templates import parse_kwargs
+from llm.data import set_options
+from llm.data.objective_options import canonical
+from llm.data.objective_settings import ObjectiveSettings, settings_of
 from llm.losses import PREFERENCE_LOSSES, PreferenceLoss
-from llm.models.lora_settings import check_settings
 from llm.models.packaged import located
 from llm.presets import EMBEDDED_TARGETS, PRESETS
+from llm.training.combinations import check_combinations, check_objectives
 from toyopt.algorithms import RULES, Rule
 
 
@@ -43,6 +47,7 @@ class TrainConfig(
     options.WorldOptions,
     options.ReferenceOptions,
     options.LossOptions,
+    rule_options.TwoOptimaOptions,
     rule_options.OptimaOptions,
     rule_options.MixOptions,
     rule_options.MaxrightOptions,
@@ -51,8 +56,11 @@ class TrainConfig(
     rule_options.SequentialOptions,
     rule_options.StageOptions,
     rule_options.AlgorithmOptions,
+    rule_options.WeightOptions,
     options.TrainingOptions,
     options.DataOptions,
+    set_options.ObjectivesOptions,
+    set_options.TwoSetsOptions,
     options.ModelOptions,
 ):
     """Configuration of one run. The defaults train on the embedded world, which needs no network.
@@ -63,9 +71,12 @@ class TrainConfig(
     def __post_init__(self) -> None:
         normalize(self)
         object.__setattr__(self, "model", located(self.model, self.cache_folder))
+        object.__setattr__(self, "objective", canonical(self.objective))
         self._fit_targets()
         check_fields(self)
-        _check_combinations(self)
+        object.__setattr__(self, "order", self.order or "-".join(self.names))
+        check_objectives(self, SHORT_FORM)
+        check_combinations(self)
 
     def _fit_targets(self) -> None:
         """Replace the embedded preset's layer names by those of the chosen family."""
@@ -82,28 +93,58 @@ class TrainConfig(
     def folder(self) -> Path:
         """The folder of the run."""
         name = Path(self.model).name
-        return Path(self.out or f"runs/{name}-{self.method}-lam{self.lam:g}-seed{self.seed}")
+        return Path(self.out or f"runs/{name}-{self.method}-{self.shown_weights}-seed{self.seed}")
 
     @property
     def cache_folder(self) -> Path:
         """The folder of cached computations."""
         return Path(self.cache).expanduser() if self.cache else Path("~/.cache/forget-neither").expanduser()
 
+    @functools.cached_property
+    def objectives(self) -> tuple[ObjectiveSettings, ...]:
+        """The objectives: DPO and SFT in the short form, else those of `objective`, in order."""
+        return settings_of(self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the objectives."""
+        return tuple(o.name for o in self.objectives)
+
+    @property
+    def sft_first(self) -> list[ObjectiveSettings]:
+        """The objectives by kind, SFT sets first: the order in which sets are read and named in messages."""
+        return sorted(self.objectives, key=lambda own: own.is_pairs)
+
+    @property
+    def shown_weights(self) -> str:
+        """The weights in the name of a folder: `lam0.5`, or the names with their weights, at most 80 characters."""
+        if not self.objective:
+            return f"lam{self.lam:g}"
+        return "-".join(f"{o.name}{o.weight:g}" for o in self.objectives)[:80]
+
     @property
     def loss(self) -> PreferenceLoss:
-        """The loss on pairs of the training set."""
+        """The loss on pairs of the short form."""
         return PREFERENCE_LOSSES[self.preference_loss].from_options(self)
 
     @property
     def reference_kind(self) -> str:
         """base, chosen, sft, or an adapter's folder; `paper` is resolved to the first objective's training set."""
         if self.reference == "paper":
-            return "chosen" if self.order == "dpo-sft" else "sft"
+            first = self.objectives[self.names.index(self.order.partition("-")[0])]
+            return "chosen" if first.is_pairs else "sft"
         return self.reference
 
-    def rule(self, f_star: tuple[float, float] = (0.0, 0.0)) -> Rule:
-        """Return the decision rule of toyopt.algorithms; λ weighs DPO, and is its share of steps in stages."""
-        return RULES[self.method].from_options(self, f_star)
+    def rule(self, f_star: tuple[float, ...] = ()) -> Rule:
+        """Return the decision rule of toyopt.algorithms; weights are shares of the steps in stages.
+
+        f_star  optima at the start, one an objective; () for 0
+        """
+        weights = tuple(o.weight for o in self.objectives)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["lam"] = weights[0] if len(weights) == 2 else weights
+        values["order"] = tuple(self.names.index(name) for name in self.order.split("-"))
+        return RULES[self.method].from_options(SimpleNamespace(**values), f_star or (0.0,) * len(weights))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, in the order of the fields."""
@@ -129,7 +170,20 @@ SINGLE_OBJECTIVE: tuple[type, ...] = (
     options.EvaluationOptions,
 )
 # Groups that decide the rows and the base's weights.
-INPUTS: tuple[type, ...] = (options.ModelOptions, options.DataOptions, options.WorldOptions)
+INPUTS: tuple[type, ...] = (
+    options.ModelOptions,
+    set_options.TwoSetsOptions,
+    set_options.ObjectivesOptions,
+    options.DataOptions,
+    options.WorldOptions,
+)
+# Options that have no meaning beside `objective`, with their defaults.
+SHORT_FORM: dict[str, Any] = {
+    field.name: field.default_factory() if callable(field.default_factory) else field.default
+    for group in GROUPS
+    if getattr(group, "short_form", False)
+    for field in dataclasses.fields(group)
+}
 
 
 def unused_options(method: str) -> dict[str, Any]:
@@ -174,7 +228,11 @@ def configure(preset: str, values: dict[str, Any], origin: str) -> dict[str, Any
     """
     if preset and preset not in PRESETS:
         raise ValueError(f"preset: must be one of {', '.join(PRESETS)}, got {preset}")
-    return {**(PRESETS[preset] if preset else {}), **_known(values, origin)}
+    known = _known(values, origin)
+    base = PRESETS[preset] if preset else {}
+    if known.get("objective"):  # takes the place of the preset's two sets
+        base = {name: value for name, value in base.items() if name not in (*SHORT_FORM, "order")}
+    return {**base, **known}
 
 
 def config_from(argv: list[str], command: str, description: str, kind: type[TrainConfig] = TrainConfig) -> TrainConfig:
@@ -184,7 +242,7 @@ def config_from(argv: list[str], command: str, description: str, kind: type[Trai
     """
     preset, argv = take_option(argv, "--preset")
     file, argv = take_option(argv, "--config")
-    values = read(file) if file else {}
+    values, argv = with_objectives(read(file) if file else {}, argv)
     own = str(values.pop("preset", ""))
     preset = preset or own
     if not preset and "model" not in values and not any(a.partition("=")[0] == "--model" for a in argv):
@@ -196,12 +254,29 @@ def config_from(argv: list[str], command: str, description: str, kind: type[Trai
     return parse(kind, argv, command, text, default=default)  # type: ignore[no-any-return]
 
 
+def with_objectives(values: dict[str, Any], argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of a file and the arguments, with the objectives of all `--objective` in the values.
+
+    Objectives of the command line take the place of the file's.
+    """
+    argv = gather_option(argv, "--objective")
+    if "--objective" not in argv:
+        return values, argv
+    at = argv.index("--objective")
+    rest = {name: value for name, value in values.items() if name not in ("objective", "objectives")}
+    return {**rest, "objective": argv[at + 1 :]}, argv[:at]
+
+
 def _known(values: dict[str, Any], origin: str) -> dict[str, Any]:
     """Return values under the names of options; ValueError for an unknown name, TypeError for a wrong type."""
     annotations = annotations_of(TrainConfig)
     known: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
+        if name == "objectives":  # tables of a file
+            name = "objective"
+        if name == "objective" and isinstance(value, list | tuple):
+            value = canonical(value)
         if name not in annotations:
             close = ["lam"] if name == "lambda" else difflib.get_close_matches(name, annotations, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(annotations)}"
@@ -212,56 +287,3 @@ def _known(values: dict[str, Any], origin: str) -> dict[str, Any]:
         known[name] = tuple(value) if isinstance(value, list) else value
         check_type(name, known[name], annotations[name])
     return known
-
-
-def _check_combinations(c: TrainConfig) -> None:
-    """Raise ValueError, naming the option, for values that exclude each other or cannot be read."""
-    parse_kwargs(c.template_kwargs)
-    joined = "stack" if c.stack else "average" if c.average else ""
-    check_settings(c.lora, rank=c.lora_rank, adapter=c.adapter, joined=joined, precision=c.precision)
-    if c.template_date:
-        parse_date(c.template_date)
-    if c.f_star == "given" and (c.f_dpo_star is None or c.f_sft_star is None):
-        raise ValueError("f_star: given needs both --f-dpo-star and --f-sft-star")
-    if c.neftune_alpha and c.compile:
-        raise ValueError("neftune_alpha: not with compile, whose code would leave out the noise; use one of the two")
-    if c.warmup and c.schedule == "constant":
-        raise ValueError(f"warmup: the schedule constant has none, got {c.warmup}; use --schedule constant_with_warmup")
-    for name in ("stack", "average"):
-        if not getattr(c, name):
-            continue
-        if c.method not in rule_options.SequentialOptions.rules or c.lora_rank == 0:
-            raise ValueError(f"{name}: is for the sequential method with LoRA, got {c.method}, rank {c.lora_rank}")
-        if not c.stage_reset:
-            raise ValueError(f"{name}: the second stage's adapter is a new one and begins afresh; leave stage_reset")
-    _check_keeping(c)
-    if c.stack and c.average:
-        raise ValueError("average: stack joins the stages' adapters in another way; use one of the two")
-    if c.label_smoothing and "label_smoothing" not in c.loss.numbers():
-        raise ValueError(
-            f"label_smoothing: {c.preference_loss} has none, got {c.label_smoothing}; "
-            "use --preference-loss cdpo or robust"
-        )
-    if c.preference_loss != "dpo" and RULES[c.method].needs_optima and c.f_star == "given":
-        loss = f"f_{c.preference_loss}"
-        raise ValueError(
-            f"f_star: given is f_DPO*, and {c.method} needs the optimum of {loss}; use compute or estimate"
-        )
-    if c.adapter and c.lora_rank == 0:
-        raise ValueError("adapter: cannot be trained on with lora_rank 0, which trains all weights")
-    if c.lora_rank == 0 and c.reference != "base":
-        raise ValueError(f"reference: with lora_rank 0, which trains all weights, it must be base, got {c.reference}")
-
-
-def _check_keeping(c: TrainConfig) -> None:
-    """Raise ValueError, naming the option, for a choice of kept adapters that a run cannot have."""
-    which = "stack" if c.stack else "average"
-    for name, value, none in (("keep_every", c.keep_every, 0), ("keep_best", c.keep_best, "no")):
-        if value != none and (c.stack or c.average):
-            raise ValueError(f"{name}: with {which} a stage's adapter is not the model, got {value}; use {none}")
-    if c.keep_best != "no" and c.eval_every == 0:
-        raise ValueError(f"keep_best: {c.keep_best} is measured by evaluations on the way; give --eval-every")
-    if c.keep_best in ("worst_gap", "ideal_distance") and c.f_star not in ("compute", "given"):
-        raise ValueError(f"keep_best: {c.keep_best} is measured from optima; use --f-star compute or given, or mix")
-    if c.patience and c.keep_best == "no":
-        raise ValueError(f"patience: counts evaluations without a better one, got {c.patience}; give --keep-best")

@@ -1,13 +1,14 @@
 """The trainer's options, one field each: meaning, default, and range, in groups by role.
 
 A group is a role: the dependencies of a result or of a cached computation are lists of groups (`llm.config.RESULT`,
-`llm.config.SINGLE_OBJECTIVE`), never in names of options. The options of the decision rules are in `llm.rule_options`.
-`llm.config.TrainConfig` joins all groups into one flat configuration.
+`llm.config.SINGLE_OBJECTIVE`), never in names of options. The options of the decision rules are in `llm.rule_options`,
+those that name data sets in `llm.data.set_options`. `llm.config.TrainConfig` joins all groups into one flat
+configuration.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from llm.common.arguments import AT_LEAST_1, BELOW_1, BELOW_HALF, NOT_NEGATIVE, POSITIVE, SHARE, Range
@@ -34,38 +35,14 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The two data sets and how rows become token ids."""
+    """How rows become token ids, and which of them are held out."""
 
-    sft: str = "embedded"
-    """SFT set: a hub name, a .jsonl/.json/.parquet file, a folder, `embedded`, or `skill` (or `skill:SEED`)."""
-    preference: str = "embedded"
-    """Preference set: a hub name, a .jsonl/.json/.parquet file, a folder, or `embedded`."""
-    sft_split: str = "train"
-    """Split of the SFT set."""
-    preference_split: str = "train"
-    """Split of the preference set."""
-    sft_format: str = "auto"
-    """Format of the SFT set's columns: auto, prompt-completion, messages, sharegpt, instruction."""
-    preference_format: str = "auto"
-    """Format of the preference set's columns: auto, explicit, sharegpt, instruction, implicit."""
-    sft_columns: dict[str, str] = field(default_factory=dict)
-    """Our column names to those of the SFT set, for example prompt question completion answer."""
-    preference_columns: dict[str, str] = field(default_factory=dict)
-    """Our column names to those of the preference set, for example chosen better rejected worse."""
     ignore_input: bool = False
     """Instruction sets: leave out the input column."""
     bad_rows: Literal["error", "drop"] = "error"
     """Treatment of unusable rows."""
-    sft_rows: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of SFT rows to use, from the first; 0: all, of `skill` 2000."""
-    preference_rows: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of preference rows to use, from the first; 0: all."""
     template: str = "auto"
     """auto: the chat template, else `User: {prompt}\\nAssistant: `; none: plain texts; or a text with {prompt}."""
-    sft_template: str = ""
-    """Template of the SFT set; empty: `template`."""
-    preference_template: str = ""
-    """Template of the preference set; empty: `template`."""
     template_kwargs: str = ""
     """Arguments of the chat template as a JSON object, for example {"enable_thinking": false}; a row's own column
     chat_template_kwargs goes before them."""
@@ -83,10 +60,6 @@ class DataOptions:
     """End-of-text token, for a tokenizer without one."""
     held_out: Annotated[float, BELOW_1] = 0.03
     """Share of each set, by prompts, that is held out for evaluation."""
-    sft_held_out: str = ""
-    """Evaluation set for SFT, in place of a share; training rows with the same prompts are removed."""
-    preference_held_out: str = ""
-    """Evaluation set for preferences, in place of a share; training rows with the same prompts are removed."""
     eval_on_train: bool = False
     """Evaluate on the first `held_out` share of the training rows, and train on these as well."""
 
@@ -251,9 +224,9 @@ class KeepOptions:
 
     keep_every: Annotated[int, NOT_NEGATIVE] = 0
     """Number of steps between adapters kept in OUT/kept, with the first and the last; 0: none."""
-    keep_best: Literal["no", "f_dpo", "f_sft", "mix", "worst_gap", "ideal_distance"] = "no"
-    """Result of the run: the last adapter (no), or that of the evaluation with the least held-out f_dpo, f_sft, mix
-    (λ f_DPO + (1-λ) f_SFT), worst_gap (the larger weighted gap) or ideal_distance."""
+    keep_best: str = "no"
+    """Result of the run: the last adapter (no), or that of the evaluation with the least held-out f_dpo, f_sft (f_NAME
+    of any objective), mix (the weighted sum), worst_gap (the largest weighted gap) or ideal_distance."""
     patience: Annotated[int, NOT_NEGATIVE] = 0
     """Stop after this many evaluations in a row without a better one by `keep_best`; 0: train all steps."""
 

@@ -1,6 +1,7 @@
 """The options of the decision rules: the rule, and one group for the options that only some rules read.
 
-A group whose options only some decision rules read names these in `rules`.
+A group whose options only some decision rules read names these in `rules`. A group of the short form for two objectives
+has `short_form`: its options have no meaning beside `objective`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,19 @@ class AlgorithmOptions:
     method: Method = "alright"
     """sequential (one objective after the other), mix (weighted sum), alright (random alternation), maxright (largest
     weighted gap), replay (sequential with rehearsal)."""
+    order: str = ""
+    """Sequential, replay, and the reference `paper`: order of the objectives, their names joined by -, such as sft-dpo;
+    empty: dpo-sft, or the order in which the objectives are given."""
+
+
+@dataclass(frozen=True)
+class WeightOptions:
+    """The weight of the short form."""
+
+    short_form: ClassVar[bool] = True
+
     lam: Annotated[float, SHARE] = 0.5
     """λ, the weight of DPO; for sequential and replay, DPO's share of the steps."""
-    order: Literal["dpo-sft", "sft-dpo"] = "dpo-sft"
-    """Sequential, replay, and the reference `paper`: order of the objectives."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class StageOptions:
     rules: ClassVar[tuple[str, ...]] = ("sequential", "replay")
 
     stage_reset: bool = True
-    """Sequential, replay: start the second stage with a new optimizer and schedule, as a second run would."""
+    """Sequential, replay: start every later stage with a new optimizer and schedule, as a second run would."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class SequentialOptions:
     """Sequential: train a second adapter on top of the first in the second stage; the result joins both."""
     average: bool = False
     """Sequential: train one adapter on the base in each stage; the result is their mean with weights λ (DPO) and
-    1-λ (SFT)."""
+    1-λ (SFT), or those of the objectives."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class ReplayOptions:
     rules: ClassVar[tuple[str, ...]] = ("replay",)
 
     replay: Annotated[float, SHARE] = 0.05
-    """Replay: probability, at each step of the second stage, of a step on the first objective."""
+    """Replay: probability, at each step of a later stage, of a step on an earlier objective."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +92,12 @@ class MaxrightOptions:
     rules: ClassVar[tuple[str, ...]] = ("maxright",)
 
     k: Annotated[int, AT_LEAST_1] = 10
-    """MAXRIGHT: evaluate both objectives every k steps; in between, use the stored gap of the untrained objective."""
+    """MAXRIGHT: evaluate all objectives every k steps; in between, use the stored gaps of the untrained ones."""
     gap_rows: Annotated[int, NOT_NEGATIVE] = 0
     """MAXRIGHT: number of rows of a gap evaluation; 0: a whole batch, shared with the step if the choice is as
     expected, or with estimated optima k/20 of a batch, at most half."""
     draw_both: bool = False
-    """MAXRIGHT: advance both data sets at every step, also the set that is not trained on."""
+    """MAXRIGHT: advance all data sets at every step, also those that are not trained on."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ class MixOptions:
     rules: ClassVar[tuple[str, ...]] = ("mix",)
 
     mix_one_graph: bool = False
-    """Mix: one backward pass of the sum (faster, more memory) instead of two."""
+    """Mix: one backward pass of the sum (faster, more memory) instead of one an objective."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +118,17 @@ class OptimaOptions:
     """Optima that MAXRIGHT subtracts: estimated during the run from comparable values, with a bonus for what was
     trained little (estimate) or as the lowest batch values so far (lowest); computed by one run on each objective
     (cached), or given. With computed or given optima every method reports its gaps."""
+    optima_steps: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of steps of each run that computes an optimum; 0: as many as `steps`."""
+
+
+@dataclass(frozen=True)
+class TwoOptimaOptions:
+    """The given optima of the short form."""
+
+    short_form: ClassVar[bool] = True
+
     f_dpo_star: Annotated[float | None, NOT_NEGATIVE] = None
     """f_DPO*, if given."""
     f_sft_star: Annotated[float | None, NOT_NEGATIVE] = None
     """f_SFT*, if given."""
-    optima_steps: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of steps of each run that computes an optimum; 0: as many as `steps`."""

@@ -73,11 +73,15 @@ def normalize(options: Any) -> None:
 def check_fields(options: Any) -> None:
     """Raise ValueError or TypeError, naming the option and its value, unless every field fits its annotation."""
     for name, annotation in annotations_of(options.__class__).items():
-        value = getattr(options, name)
-        check_type(name, value, annotation)
-        for bounds in (m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Range)):
-            if value is not None and value not in bounds:
-                raise ValueError(f"{name}: must be {bounds}, got {value}")
+        check_field(name, getattr(options, name), annotation)
+
+
+def check_field(name: str, value: Any, annotation: Any) -> None:
+    """Raise ValueError or TypeError, naming the option and its value, unless a value fits an annotation."""
+    check_type(name, value, annotation)
+    for bounds in (m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Range)):
+        if value is not None and value not in bounds:
+            raise ValueError(f"{name}: must be {bounds}, got {value}")
 
 
 def check_type(name: str, value: Any, annotation: Any) -> None:
@@ -120,6 +124,18 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
 def reads_numbers(annotation: Any) -> bool:
     """Return whether an option is a real number: YAML reads `5e-5` as a text, and `5.0e-5` as a number."""
     return float in _kinds(annotation)
+
+
+def value_of_text(name: str, text: str, annotation: Any) -> Any:
+    """Return the number that a text stands for, if the annotation is a number's, else the text; ValueError if none."""
+    kinds = _kinds(annotation)
+    if not {int, float} & set(kinds):
+        return text
+    try:
+        return float(text) if float in kinds else int(text)
+    except ValueError as error:
+        wanted = "a number" if float in kinds else "a whole number"
+        raise ValueError(f"{name}: must be {wanted}, got {text!r}") from error
 
 
 def parse(kind: Any, argv: list[str], command: str, description: str, default: Values | None = None) -> Any:
@@ -174,6 +190,21 @@ def take_option(argv: list[str], name: str) -> tuple[str, list[str]]:
             rest.append(argv[i])
             i += 1
     return value, rest
+
+
+def gather_option(argv: list[str], name: str) -> list[str]:
+    """Return the arguments with all occurrences of a repeatable option `name VALUE ...` in one, at the end."""
+    values: list[str] = []
+    rest: list[str] = []
+    inside = False
+    for argument in argv:
+        if argument == name or argument.startswith(name + "="):
+            inside = True
+            values += [argument.partition("=")[2]] if argument != name else []
+        else:
+            inside = inside and not argument.startswith("--")
+            (values if inside else rest).append(argument)
+    return [*rest, name, *values] if values or rest != argv else argv
 
 
 def _plain(annotation: Any) -> Any:

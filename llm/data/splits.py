@@ -1,9 +1,11 @@
-"""Training and held-out rows of a configuration: no prompt is on both sides, also across the two data sets."""
+"""Training and held-out rows of a configuration: no prompt is on both sides, also across the data sets."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from llm.config import TrainConfig
 from llm.data.formats import load
+from llm.data.objective_settings import ObjectiveSettings
 from llm.data.rows import Dataset
 from llm.data.templates import TemplateOptions
 from llm.data.token_cache import cached_tokens
@@ -21,30 +24,34 @@ from toyopt import _check
 
 @dataclass(frozen=True)
 class Datasets:
-    """Training and held-out rows of both kinds; a held-out set is None if nothing is held out.
+    """Training and held-out rows of all objectives, by the names of their sets.
 
-    notes  one line for each kind of rows that were truncated, dropped or removed
+    held_out  lacks the sets of which nothing is held out
+    notes     one line for each kind of rows that were truncated, dropped or removed
     """
 
-    sft: TokenizedDataset
-    preference: TokenizedDataset
-    sft_held_out: TokenizedDataset | None
-    preference_held_out: TokenizedDataset | None
-    notes: tuple[str, ...]
+    train: Mapping[str, TokenizedDataset]
+    held_out: Mapping[str, TokenizedDataset]
+    notes: tuple[str, ...] = ()
 
     @property
-    def pairs(self) -> list[TokenizedDataset]:
-        """The sets of pairs, training rows first."""
-        return [t for t in (self.preference, self.preference_held_out) if t is not None]
+    def for_layout(self) -> list[TokenizedDataset]:
+        """The sets on whose rows the forward path is selected: those of pairs if there are any, training rows first."""
+        sets = [*self.train.values(), *self.held_out.values()]
+        return [tokens for tokens in sets if tokens.kind == "preference"] or sets
+
+    @property
+    def shown(self) -> dict[str, TokenizedDataset]:
+        """All sets by name; a held-out set's is that of the set with `_held_out`."""
+        return {**self.train, **{f"{name}_held_out": tokens for name, tokens in self.held_out.items()}}
 
     @property
     def digests(self) -> dict[str, str]:
         """First 16 hex digits of each set's digest, by name."""
-        sets = {k: getattr(self, k) for k in ("sft", "preference", "sft_held_out", "preference_held_out")}
-        return {k: v.digest[:16] for k, v in sets.items() if v is not None}
+        return {name: tokens.digest[:16] for name, tokens in self.shown.items()}
 
 
-def load_datasets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *, encoder: bool = False) -> Datasets:
+def load_datasets(config: TrainConfig, tokenizer: Any, given: Mapping[str, Any], *, encoder: bool = False) -> Datasets:
     """Return the sets that a configuration names, or those `given` in memory; errors name the set.
 
     given    name of a set -> rows in memory
@@ -52,62 +59,94 @@ def load_datasets(config: TrainConfig, tokenizer: Any, given: dict[str, Any], *,
     """
     notes: list[str] = []
     train, held = {}, {}
-    for kind in ("sft", "preference"):
-        tokens = _tokens(config, tokenizer, kind, _source(config, given, kind), notes, encoder=encoder)
-        own = _held_out_source(config, given, kind)
-        train[kind], held[kind] = _split(config, tokenizer, kind, tokens, own, notes, encoder=encoder)
+    for own in config.sft_first:
+        reading = _Reading(config, own, tokenizer, notes, encoder=encoder)
+        tokens = reading.tokens(_given(given, own.set_name, own.source))
+        train[own.set_name], rows = reading.split(tokens, _held_out_source(config, own, given))
+        if rows is not None:
+            held[own.set_name] = rows
     if not config.eval_on_train:
-        for kind, other in (("sft", "preference"), ("preference", "sft")):
-            note = f"{kind}: %d training rows left out, whose prompts are held out of the {other} set"
-            train[kind] = _apart(train[kind], held[other], note, notes)
-    return Datasets(train["sft"], train["preference"], held["sft"], held["preference"], tuple(notes))
+        for name, other in itertools.permutations(train, 2):
+            note = f"{name}: %d training rows left out, whose prompts are held out of the {other} set"
+            train[name] = _apart(train[name], held.get(other), note, notes)
+    return Datasets(train, held, tuple(notes))
 
 
 def load_held_out(
-    config: TrainConfig, tokenizer: Any, kind: str, source: Any, *, encoder: bool = False
+    config: TrainConfig, tokenizer: Any, set_name: str, source: Any, *, encoder: bool = False
 ) -> TokenizedDataset:
-    """Return another set to evaluate on, read and tokenized as configured."""
-    return _tokens(config, tokenizer, kind, source, [], held_out=True, encoder=encoder)
+    """Return another set to evaluate on in place of a set's held-out rows, read and tokenized as configured."""
+    own = next(o for o in config.objectives if o.set_name == set_name)
+    return _Reading(config, own, tokenizer, [], encoder=encoder).tokens(source, held_out=True)
 
 
-def _source(config: TrainConfig, given: dict[str, Any], name: str) -> Any:
+def _given(given: Mapping[str, Any], name: str, source: Any) -> Any:
     """Return the rows given in memory, also if they are empty, else the configured source."""
-    return getattr(config, name) if given.get(name) is None else given[name]
+    return source if given.get(name) is None else given[name]
 
 
-def _held_out_source(config: TrainConfig, given: dict[str, Any], kind: str) -> Any:
+def _held_out_source(config: TrainConfig, own: ObjectiveSettings, given: Mapping[str, Any]) -> Any:
     """Return the source of a set's held-out rows; "": a share of its training rows.
 
     A set that is made, the skill, has held-out rows of its own.
     """
-    own, source = _source(config, given, f"{kind}_held_out"), _source(config, given, kind)
-    none_named = isinstance(own, str) and not own
-    if none_named and skill.seed_of(source) is not None and config.held_out and not config.eval_on_train:
+    source = _given(given, own.set_name, own.source)
+    held_out = _given(given, f"{own.set_name}_held_out", own.evaluation)
+    none_named = isinstance(held_out, str) and not held_out
+    if none_named and skill.seed_of(source) is not None and own.held_out and not config.eval_on_train:
         return source
-    return own
+    return held_out
 
 
-def _split(
-    config: TrainConfig,
-    tokenizer: Any,
-    kind: str,
-    tokens: TokenizedDataset,
-    own: Any,
-    notes: list[str],
-    *,
-    encoder: bool,
-) -> tuple[TokenizedDataset, TokenizedDataset | None]:
-    if not isinstance(own, str) or own:
-        held = _tokens(config, tokenizer, kind, own, notes, held_out=True, encoder=encoder)
-        return _apart(tokens, held, f"{kind}: %d training rows left out, whose prompts are held out", notes), held
-    if config.held_out == 0.0:
-        return tokens, None
-    if config.eval_on_train:
-        return tokens, tokens.select(np.arange(max(1, int(config.held_out * len(tokens)))))
-    try:
-        return hold_out(tokens, config.held_out, seed=config.seed)
-    except ValueError as error:
-        raise ValueError(f"{kind}: {str(error).replace('share:', 'held_out:', 1)}") from error
+@dataclass(frozen=True)
+class _Reading:
+    """How the rows of one objective are read and tokenized; `notes` takes the lines about them."""
+
+    config: TrainConfig
+    own: ObjectiveSettings
+    tokenizer: Any
+    notes: list[str]
+    encoder: bool
+
+    def split(self, tokens: TokenizedDataset, held_out: Any) -> tuple[TokenizedDataset, TokenizedDataset | None]:
+        """Return training and held-out rows; None if nothing is held out."""
+        name, share = self.own.set_name, self.own.held_out
+        if not isinstance(held_out, str) or held_out:
+            held = self.tokens(held_out, held_out=True)
+            note = f"{name}: %d training rows left out, whose prompts are held out"
+            return _apart(tokens, held, note, self.notes), held
+        if share == 0.0:
+            return tokens, None
+        if self.config.eval_on_train:
+            return tokens, tokens.select(np.arange(max(1, int(share * len(tokens)))))
+        try:
+            return hold_out(tokens, share, seed=self.config.seed)
+        except ValueError as error:
+            raise ValueError(f"{name}: {str(error).replace('share:', 'held_out:', 1)}") from error
+
+    def tokens(self, source: Any, *, held_out: bool = False) -> TokenizedDataset:
+        """Return the token ids of the rows of a source."""
+        own, config = self.own, self.config
+        name = f"{own.set_name} (held out)" if held_out else own.set_name
+        reading = read_options(config, own)
+        if held_out:
+            reading |= {"split": _held_out_split(source), "limit": None}
+        tokenizing = tokenize_options(config, own) | {"encoder": self.encoder}
+
+        def compute() -> tuple[TokenizedDataset, list[str]]:
+            rows = load(source, **reading)
+            tokens = tokenize(rows, self.tokenizer, **tokenizing)
+            return tokens, _notes(rows, tokens, config.max_length)
+
+        options = {**reading, **tokenizing, "template": dataclasses.asdict(tokenizing["template"])}
+        try:
+            tokens, lines = cached_tokens(config.cache_folder, source, self.tokenizer, options, compute)
+        except (ValueError, TypeError, FileNotFoundError) as error:
+            if str(error).startswith(("eos:", "template", "max_length:", "sft_turns:")):  # not about this set
+                raise
+            raise type(error)(f"{name}: {error}") from error
+        self.notes.extend(f"{name}: {line}" for line in lines)
+        return tokens
 
 
 def _apart(tokens: TokenizedDataset, held: TokenizedDataset | None, note: str, notes: list[str]) -> TokenizedDataset:
@@ -118,44 +157,6 @@ def _apart(tokens: TokenizedDataset, held: TokenizedDataset | None, note: str, n
     if len(rest) < len(tokens):
         notes.append(note % (len(tokens) - len(rest)))
     return rest
-
-
-def _tokens(
-    config: TrainConfig,
-    tokenizer: Any,
-    kind: str,
-    source: Any,
-    notes: list[str],
-    *,
-    held_out: bool = False,
-    encoder: bool,
-) -> TokenizedDataset:
-    name = f"{kind} (held out)" if held_out else kind
-    reading: dict[str, Any] = {
-        "kind": kind,
-        "split": _held_out_split(source) if held_out else getattr(config, f"{kind}_split"),
-        "columns": getattr(config, f"{kind}_columns"),
-        "format": getattr(config, f"{kind}_format"),
-        "limit": None if held_out else getattr(config, f"{kind}_rows") or None,
-        "ignore_input": config.ignore_input,
-        "bad_rows": config.bad_rows,
-    }
-    tokenizing = tokenize_options(config, kind) | {"encoder": encoder}
-
-    def compute() -> tuple[TokenizedDataset, list[str]]:
-        rows = load(source, **reading)
-        tokens = tokenize(rows, tokenizer, **tokenizing)
-        return tokens, _notes(rows, tokens, config.max_length)
-
-    options = {**reading, **tokenizing, "template": dataclasses.asdict(tokenizing["template"])}
-    try:
-        tokens, lines = cached_tokens(config.cache_folder, source, tokenizer, options, compute)
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        if str(error).startswith(("eos:", "template", "max_length:", "sft_turns:")):  # not about this set
-            raise
-        raise type(error)(f"{name}: {error}") from error
-    notes.extend(f"{name}: {line}" for line in lines)
-    return tokens
 
 
 def _held_out_split(source: Any) -> str | None:
@@ -181,15 +182,28 @@ def _notes(rows: Dataset, tokens: TokenizedDataset, limit: int) -> list[str]:
     return [*lines, *tokens.notes]
 
 
-def tokenize_options(config: TrainConfig, kind: str) -> dict[str, Any]:
-    """Return the arguments of `tokenize` that a configuration names for its "sft" or its "preference" set."""
+def read_options(config: TrainConfig, own: ObjectiveSettings) -> dict[str, Any]:
+    """Return the arguments of `load` that a configuration names for the training rows of an objective."""
     return {
-        "template": TemplateOptions.of(config.as_dict(), kind),
+        "kind": own.kind,
+        "split": own.split,
+        "columns": own.columns,
+        "format": own.format,
+        "limit": own.rows,
+        "ignore_input": config.ignore_input,
+        "bad_rows": config.bad_rows,
+    }
+
+
+def tokenize_options(config: TrainConfig, own: ObjectiveSettings) -> dict[str, Any]:
+    """Return the arguments of `tokenize` that a configuration names for the set of an objective."""
+    return {
+        "template": TemplateOptions.named(config.as_dict(), own.template),
         "max_length": config.max_length,
         "overflow": config.overflow,
         "eos": config.eos or None,
         "keep_prompt": config.keep_prompt,
-        "turns": config.sft_turns,
+        "turns": own.turns,
     }
 
 

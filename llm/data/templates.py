@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from llm.data.chat import ChatTemplate, parse_date, writes_date
 from llm.data.messages import Message, as_messages, text_of, thought_of
+from llm.data.objective_options import parse_objectives
 from llm.data.rows import Row, in_turns
 
 PLAIN = "User: {prompt}\nAssistant: "  # the paper's template, for tokenizers without one of their own
@@ -34,16 +35,27 @@ class TemplateOptions:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], kind: str) -> TemplateOptions:
-        """Return the template that a run's options name for its "sft" or its "preference" set."""
-        name = options.get(f"{kind}_template") or options.get("template") or "auto"
-        return cls(str(name), parse_kwargs(str(options.get("template_kwargs") or "")), options.get("template_date", ""))
+        """Return the template that a run's options name for its first "sft" or "preference" set."""
+        own = options.get(f"{kind}_template")
+        if objectives := parse_objectives(options.get("objective") or ()):
+            own = next((table for table in objectives if table.kind == kind), objectives[0]).template
+        return cls.named(options, str(own or options.get("template") or "auto"))
+
+    @classmethod
+    def named(cls, options: Mapping[str, Any], name: str) -> TemplateOptions:
+        """Return a template with the arguments and the date of a run's options."""
+        return cls(name, parse_kwargs(str(options.get("template_kwargs") or "")), options.get("template_date", ""))
 
 
-def needs_date(options: Mapping[str, Any], tokenizer: Any) -> bool:
-    """Return whether token ids depend on today's date: a set's chat template may write it, and no option names it."""
-    if options.get("template_date") or not writes_date(getattr(tokenizer, "chat_template", None) or ""):
+def needs_date(date: str, templates: Iterable[str], tokenizer: Any) -> bool:
+    """Return whether token ids depend on today's date: a set's chat template may write it, and no option names one.
+
+    date       option `template_date`
+    templates  name of each set's template
+    """
+    if date or not writes_date(getattr(tokenizer, "chat_template", None) or ""):
         return False
-    return any(TemplateOptions.of(options, kind).name == "auto" for kind in ("sft", "preference"))
+    return "auto" in templates
 
 
 def parse_kwargs(text: str) -> dict[str, Any]:

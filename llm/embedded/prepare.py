@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.common.cache import ContentCache, digest
+from llm.data.objective_options import parse_objectives
 from llm.embedded import sets
 from llm.embedded.world import VERSION, World
 from toyopt import _check
@@ -204,19 +205,20 @@ def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callabl
 
     The files are made if the cache lacks them. Sets and models given in memory take precedence over names.
     """
-    names = [n for n in ("model", "sft", "preference") if getattr(config, n) == "embedded" and n not in in_memory]
-    if not names:
+    named = [o for o in config.objectives if o.source == "embedded" and o.set_name not in in_memory]
+    of_model = config.model == "embedded" and "model" not in in_memory
+    if not named and not of_model:
         return config
     paths = embedded_paths(config, report=report)
-    places = {"model": paths.base, "sft": paths.sft, "preference": paths.preference}
-    held = {"sft": paths.sft_held_out, "preference": paths.preference_held_out}
-    changes = {n: str(places[n]) for n in names}
-    for n, path in held.items():
-        if (
-            n in names
-            and not getattr(config, f"{n}_held_out")
-            and f"{n}_held_out" not in in_memory
-            and not config.eval_on_train
-        ):
-            changes[f"{n}_held_out"] = str(path)
-    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+    changes: dict[str, Any] = {"model": str(paths.base)} if of_model else {}
+    tables = {table.name: table for table in parse_objectives(config.objective)}
+    for own in named:
+        held_out = own.evaluation or f"{own.set_name}_held_out" in in_memory or config.eval_on_train
+        source, evaluation = str(getattr(paths, own.kind)), str(getattr(paths, f"{own.kind}_held_out"))
+        if tables:
+            evaluation = own.evaluation if held_out else evaluation
+            tables[own.name] = dataclasses.replace(tables[own.name], source=source, evaluation=evaluation)
+        else:
+            changes |= {own.kind: source} | ({} if held_out else {f"{own.kind}_held_out": evaluation})
+    texts = tuple(text for table in tables.values() for text in table.texts())
+    return dataclasses.replace(config, **changes, objective=texts)

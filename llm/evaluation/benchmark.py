@@ -21,8 +21,7 @@ from llm.training.run_folder import load_model, load_run
 if TYPE_CHECKING:
     from llm.evaluation.harness import Model
 
-EMBEDDED = "embedded"  # our own task
-MMLU = "mmlu"  # the task of `measure` for runs on other sets
+EMBEDDED, MMLU = "embedded", "mmlu"  # our own task; the task of `measure` for runs on other sets
 _QUICK = 64  # batch size of `measure`
 
 
@@ -169,9 +168,10 @@ def measure(folder: Path) -> dict[str, Any]:
 def of_world(run: TrainConfig, in_memory: Sequence[str] = ()) -> bool:
     """Return whether a run uses an embedded world, whose questions are then the task of `measure`.
 
-    in_memory  sets and model that were given in memory, so that the configuration's names were not used
+    in_memory  sets and model that were given in memory, so that their names were not used
     """
-    return any(getattr(run, name) == EMBEDDED and name not in in_memory for name in ("model", "sft", "preference"))
+    sources = {"model": run.model, **{own.set_name: own.source for own in run.objectives}}
+    return EMBEDDED in (source for name, source in sources.items() if name not in in_memory)
 
 
 def _mmlu(folder: Path, run: TrainConfig) -> dict[str, Any]:

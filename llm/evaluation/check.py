@@ -62,6 +62,8 @@ def check(config: TrainConfig, *, report: Report | None = None, **given: Any) ->
     """
     from llm.training.inputs import GivenInputs, open_inputs
 
+    if config.objective:
+        raise ValueError("objective: check is for the short form; give a set of each kind by --sft and --preference")
     options = config if isinstance(config, CheckConfig) else CheckConfig(**config.as_dict())
     config = dataclasses.replace(config, held_out=0.0, batch_sft=1, batch_preference=1, steps=1, gap_rows=0)
     given = _with_made_sets(config, given)
@@ -160,6 +162,7 @@ def check_start(inputs: Inputs, subject: Subject, cache: Path, tolerance: float)
     cache      an empty folder, where the reference's log-probabilities are kept and read again
     tolerance  largest difference that is rounding
     """
+    from llm.data.splits import Datasets
     from llm.training.objectives import load_objectives
 
     group, config = "start", inputs.config
@@ -167,10 +170,10 @@ def check_start(inputs: Inputs, subject: Subject, cache: Path, tolerance: float)
         return [stated(group, "f_DPO is ln 2", None, "the policy does not begin as DPO's reference")]
     findings = []
     inputs.config = dataclasses.replace(config, cache=str(cache))
-    inputs.datasets = dataclasses.replace(inputs.datasets, preference=subject.pairs, sft=subject.sft)
+    inputs.datasets = Datasets({"sft": subject.sft, "preference": subject.pairs}, {})
     rows = np.arange(len(subject.pairs))
     for age in ("fresh", "used"):
-        objective = load_objectives(inputs, trained=rows).train[DPO]
+        objective = load_objectives(inputs, trained={DPO: rows}).train[DPO]
         engine = inputs.base.open_for_training(inputs.config, 1)
         objective = dataclasses.replace(objective, share_prompt=engine.raw.share_prompt)
         evaluated = objective.value(engine.evaluate(objective, rows))
@@ -241,7 +244,7 @@ def _subject(inputs: Inputs, count: int) -> Subject:
     from llm.evaluation.conformance.rows import LENGTH, longest_length, spread
 
     wanted = max(LENGTH, longest_length(inputs.base.model.config, inputs.config.max_length))
-    pairs, sft = (spread(tokens, count, wanted) for tokens in (inputs.datasets.preference, inputs.datasets.sft))
+    pairs, sft = (spread(inputs.datasets.train[kind], count, wanted) for kind in ("preference", "sft"))
     inputs.base.set_rows([pairs])  # the forward path is selected on rows that are checked
     return Subject(inputs.base, inputs.config, pairs, sft)
 

@@ -90,6 +90,8 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
     finished, trained no adapter, or if its rows or its base have changed since.
     """
     past, steps = load_run(config.run), kept_steps(config.run)
+    if past.config.objective:
+        raise ValueError("run: curvature is of runs in the short form, with --sft and --preference; give one of these")
     if past.config.lora_rank == 0:
         raise ValueError("run: it trained all weights, and curvature is measured on an adapter's; give a run with LoRA")
     if not steps:
@@ -131,7 +133,7 @@ def _measured(
     from llm.training.checkpoint import kept_folder
 
     _check_unchanged(inputs, past)
-    most = min(len(inputs.datasets.sft), len(inputs.datasets.preference))
+    most = min(map(len, inputs.datasets.train.values()))
     if config.rows > most:
         raise ValueError(f"rows: the run has {most} training rows in its smaller set, got {config.rows}")
     tasks = _draw(inputs, config)
@@ -159,9 +161,10 @@ def _draw(inputs: Inputs, config: CurvatureConfig) -> dict[str, Objective]:
     from llm.training.objectives import load_objectives
 
     rows = {}
-    for i, tokens in ((DPO, inputs.datasets.preference), (SFT, inputs.datasets.sft)):
+    for i, name in ((DPO, "preference"), (SFT, "sft")):
+        tokens = inputs.datasets.train[name]
         rows[i] = np.sort(np.random.default_rng([config.seed, i]).choice(len(tokens), config.rows, replace=False))
-    whole = load_objectives(inputs, trained=rows[DPO]).train
+    whole = load_objectives(inputs, trained=rows).train
     return {"dpo": whole[DPO].select(rows[DPO]), "sft": whole[SFT].select(rows[SFT])}
 
 

@@ -129,10 +129,10 @@ def template_of(folder: str, name: str = "", kind: str = "sft") -> TemplateOptio
     """Return the template `name`, else that of a run's set, with the run's template arguments and date.
 
     folder  of a run, of an adapter or of a model, or a hub name; without a run in it, the template is "auto"
-    kind    "sft" or "preference"
+    kind    "sft" or "preference"; of several objectives of a kind the first counts
     """
     options = _run_options(folder)
-    return TemplateOptions.of({**options, f"{kind}_template": name} if name else options, kind)
+    return TemplateOptions.named(options, name) if name else TemplateOptions.of(options, kind)
 
 
 def answer(

@@ -12,11 +12,12 @@ import numpy as np
 
 from llm.common.files import ensure_writable, write_json
 from llm.common.processes import stop_requested
+from llm.data.objective_settings import only
 from llm.data.splits import load_held_out
 from llm.training.run_folder import FinishedRun, load_run
-from toyopt.algorithms import DPO, SFT
 
 if TYPE_CHECKING:
+    from llm.data.objective_options import Kind
     from llm.training.inputs import Inputs
 
 
@@ -29,9 +30,9 @@ class EvaluateConfig:
     adapter: str = ""
     """Another adapter on the same base, or `base` for the bare one; empty: the run's own."""
     sft: str = ""
-    """Another SFT set to evaluate on."""
+    """Another set to evaluate the SFT objective on, if there is one."""
     preference: str = ""
-    """Another preference set to evaluate on."""
+    """Another set to evaluate the preference objective on, if there is one."""
     rows: int = 0
     """Maximum number of rows of each set; 0: as many as in the run's evaluations."""
     out: str = ""
@@ -47,11 +48,14 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> dict[str, float]:
     """Return f_dpo, f_sft, rewards under TRL's names, and with known optima gap_dpo, gap_sft and ideal_distance.
 
+    For a run of several objectives the keys have their names.
+
     `given` takes model, tokenizer and sets, as `train` does, that the run had in memory. Raises ValueError if the run
     is not finished, held no rows out, or its rows or base have changed; FileNotFoundError for an absent adapter.
     """
     past = load_run(config.run)
-    absent = [name for name in past.in_memory if given.get(name) is None]
+    known = {**given, **given.get("rows", {})}
+    absent = [name for name in past.in_memory if known.get(name) is None]
     if absent:
         raise ValueError(
             f"run: its {absent[0]} was given in memory and no name leads to it; give it once more, by "
@@ -66,11 +70,12 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
     with stop_requested() as stop, open_inputs(past.config, GivenInputs(**given), quiet=quiet, stop=stop) as inputs:
         result = _measured(inputs, past, config)
     optima = past.summary.get("f_star") or {}
-    for name in ("dpo", "sft"):
+    for name in past.config.names:
         if optima.get(name) is not None and past.config.f_star not in ("estimate", "lowest"):
             result[f"gap_{name}"] = result[f"f_{name}"] - optima[name]
-    if "gap_dpo" in result and "gap_sft" in result:
-        result["ideal_distance"] = math.hypot(result["gap_dpo"], result["gap_sft"])
+    gaps = [result.get(f"gap_{name}", math.nan) for name in past.config.names]
+    if not any(map(math.isnan, gaps)):
+        result["ideal_distance"] = math.hypot(*gaps)
     if config.out:
         write_json(Path(config.out), result)
     return result
@@ -87,22 +92,23 @@ def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict
             raise ValueError(f"run: its {name} set has changed since; restore it, or train again on the present one")
     if inputs.base.fingerprint != past.base:
         raise ValueError("run: its base model has changed since; restore it, or train again on the present one")
-    named = {"sft": config.sft, "preference": config.preference}
-    others: dict[str, Any] = {
-        f"{k}_held_out": load_held_out(inputs.config, inputs.tokenizer, k, v, encoder=inputs.is_encoder_decoder)
-        for k, v in named.items()
-        if v
-    }
-    inputs.datasets = dataclasses.replace(inputs.datasets, **others)
-    inputs.base.set_rows(inputs.datasets.pairs)
+    named: dict[Kind, str] = {"sft": config.sft, "preference": config.preference}
+    others = {}
+    for kind, source in named.items():
+        if source:
+            own = only(inputs.config.objectives, kind, kind).set_name
+            encoder = inputs.is_encoder_decoder
+            others[own] = load_held_out(inputs.config, inputs.tokenizer, own, source, encoder=encoder)
+    inputs.datasets = dataclasses.replace(inputs.datasets, held_out={**inputs.datasets.held_out, **others})
+    inputs.base.set_rows(inputs.datasets.for_layout)
     check_fits(inputs.datasets, inputs.base.model, inputs.config)
-    evals = load_objectives(inputs, config.rows, trained=np.empty(0, dtype=np.int64)).held_out
-    if len(evals) < 2:
+    evals = load_objectives(inputs, config.rows, trained={}).held_out
+    if len(evals) < len(inputs.config.names):
         raise ValueError("run: it held no rows out; give --sft and --preference to evaluate on")
     adapter = None if config.adapter == "base" else Path(config.adapter or past.folder)
     engine = inputs.base.open_for_evaluation(inputs.config, adapter)
     result: dict[str, float] = {}
-    for i, name in ((DPO, "dpo"), (SFT, "sft")):
+    for i, name in enumerate(inputs.config.names):
         task = dataclasses.replace(evals[i], share_prompt=engine.raw.share_prompt)
         sums = engine.evaluate(task, np.arange(len(task), dtype=np.int64))
         result |= {f"f_{name}": task.value(sums), **task.metrics(sums)}

@@ -93,6 +93,7 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
 
     Raises ValueError if the run held none out, or its set was given in memory.
     """
+    from llm.data.objective_settings import only
     from llm.data.splits import hold_out, tokenize_options
     from llm.data.token_rows import prompt_key
     from llm.data.tokenization import tokenize
@@ -106,23 +107,25 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
     if not (Path(folder) / "run.json").is_file():
         raise ValueError(f"file: {folder} is no run, which would have held rows out; give the prompts by --file")
     past = load_run(folder)
-    own = bool(past.config.preference_held_out) or "preference_held_out" in past.in_memory
-    if {"preference_held_out" if own else "preference"} & set(past.in_memory):
+    name = only(past.config.objectives, "preference", "file: a run without --file").set_name
+    separate = f"{name}_held_out" in past.in_memory
+    if separate or (name in past.in_memory and not only(past.config.objectives, "preference", "file").evaluation):
         raise ValueError("file: the run's preference set was given in memory and no name leads to it; give --file")
     config = with_embedded(past.config, past.in_memory, report)
-    reading: dict[str, Any] = {"columns": config.preference_columns, "format": config.preference_format}
+    own = only(config.objectives, "preference", "file")
+    reading: dict[str, Any] = {"columns": own.columns, "format": own.format}
     reading |= {"kind": "preference", "bad_rows": config.bad_rows}
-    if config.preference_held_out:
-        rows = load(config.preference_held_out, **reading)
+    if own.evaluation:
+        rows = load(own.evaluation, **reading)
         return of_rows(rows.rows[: limit or None], reference)
-    if config.held_out == 0.0:
+    if own.held_out == 0.0:
         raise ValueError("file: the run held no rows out; give --file")
-    rows = load(config.preference, split=config.preference_split, limit=config.preference_rows or None, **reading)
-    tokens = tokenize(rows, _tokenizer(folder, config), **tokenize_options(config, "preference"))
+    rows = load(own.source, split=own.split, limit=own.rows, **reading)
+    tokens = tokenize(rows, _tokenizer(folder, config), **tokenize_options(config, own))
     if config.eval_on_train:
-        held = set(tokens.keys[: max(1, int(config.held_out * len(tokens)))])
+        held = set(tokens.keys[: max(1, int(own.held_out * len(tokens)))])
     else:
-        held = set(hold_out(tokens, config.held_out, seed=config.seed)[1].keys)
+        held = set(hold_out(tokens, own.held_out, seed=config.seed)[1].keys)
     return of_rows([row for row in rows.rows if prompt_key(row.prompt) in held][: limit or None], reference)
 
 

@@ -186,9 +186,13 @@ def endpoint() -> Endpoint:
 
 def _other_sets(run: FinishedRun) -> str:
     """Return the reason why a run is not on an embedded world's sets; "" for a run that is."""
-    sources = {name: getattr(run.config, name) for name in ("sft", "preference")}
-    reasons = [f"its {name} set is {source}" for name, source in sources.items() if source != "embedded"]
-    reasons += [f"its {name} set was in memory" for name in sources if name in run.in_memory]
+    reasons = []
+    for kind in ("sft", "preference"):
+        named = {own.set_name: own.source for own in run.config.objectives if own.kind == kind}
+        of_world = [name for name, source in named.items() if source == "embedded"]
+        if not of_world:
+            reasons += [f"its {name} set is {source}" for name, source in named.items()] or [f"it has no {kind} set"]
+        reasons += [f"its {name} set was in memory" for name in of_world if name in run.in_memory]
     return reasons[0] if reasons else ""
 
 

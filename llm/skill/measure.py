@@ -164,4 +164,5 @@ def _set_of(model: str) -> str:
     if not (Path(model) / "run.json").is_file():
         return NAME
     run = load_run(model)
-    return run.config.sft if "sft" not in run.in_memory and seed_of(run.config.sft) is not None else NAME
+    named = [own.source for own in run.config.objectives if own.set_name not in run.in_memory]
+    return next((source for source in named if seed_of(source) is not None), NAME)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm.common.progress import Display, calm, duration
-from llm.config import TrainConfig, configure, read
+from llm.config import TrainConfig, configure, read, with_objectives
 from llm.rule_options import Method
 from llm.study.eta import Progress
 from llm.study.measures import MEASURES, MeasureError, merged, missing, take
@@ -30,7 +30,8 @@ USAGE = """usage: python -m llm study COMMAND [OPTIONS]
   one        one run from the file of its configuration, with its measures
   prepare    the computations that such a run shares with others, without the run
 
-The grid is --methods x --lams x --orders x --ks x --seeds; all other options are those of `python -m llm train`.
+The grid is --methods x --lams (of objectives: --weights) x --orders x --ks x --seeds; all other options are those of
+`python -m llm train`.
 Both may stand in a TOML or YAML file: --config FILE. What comes later counts: preset, file, command line.
 """
 ROOT = "runs/study"
@@ -48,8 +49,11 @@ class _Options:
     """Empty: all."""
     lams: tuple[float, ...] = ()
     """Each λ; empty: the setting's."""
-    orders: tuple[Literal["dpo-sft", "sft-dpo"], ...] = ()
-    """For Sequential, and for all with the reference `paper`; empty: the setting's."""
+    weights: tuple[str, ...] = ()
+    """With objectives, in place of λ: W1,W2,... for each run, in the order of the objectives; empty: the setting's."""
+    orders: tuple[str, ...] = ()
+    """For Sequential, and for all with the reference `paper`: dpo-sft, sft-dpo, or objectives' names joined by -;
+    empty: the setting's."""
     ks: tuple[int, ...] = ()
     """For MAXRIGHT; empty: the setting's."""
     seeds: tuple[int, ...] = ()
@@ -106,7 +110,8 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
     text = f"{description}\n\nAll options of `python -m llm train` may stand here as well, for every run."
     own, rest = tyro.cli(kind, args=argv, prog=f"python -m llm study {command}", description=text,
                          return_unknown_args=True)  # fmt: skip
-    values = {k.replace("-", "_"): v for k, v in (read(own.config) if own.config else {}).items()}
+    values, rest = with_objectives(read(own.config) if own.config else {}, rest)
+    values = {k.replace("-", "_"): v for k, v in values.items()}
     names = {f.name for f in dataclasses.fields(_RunOptions)} - {"config"}
     said = {name: values.pop(name) for name in names & set(values)}
     said |= {k: v for k, v in dataclasses.asdict(own).items() if v not in (None, ())}
@@ -116,7 +121,7 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
             raise ValueError(f"{name}: a study takes several; use {axis}, as in --{axis} A B")
     if "preset" not in said and "model" not in given | set(values):
         said["preset"] = "embedded"  # as for a single run
-    axes = {axis: said[axis] for axis in (*AXES, "measures") if axis in said}
+    axes = {axis: said[axis] for axis in (*AXES, "measures", "weights") if axis in said}
     default = configure(str(said.get("preset", "")), values, str(own.config))
     if "sequential" in axes.get("methods", METHODS):
         default["method"] = "sequential"  # the one method that all options can stand with

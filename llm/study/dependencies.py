@@ -9,6 +9,7 @@ from typing import Any
 
 from llm.common.cache import digest
 from llm.config import INPUTS, SINGLE_OBJECTIVE, TrainConfig
+from llm.data.objective_options import without_weights
 from llm.study.sweep import StudyRun
 
 # The work of evaluating an objective beside that of a step on it.
@@ -43,7 +44,7 @@ NOTHING = Prerequisites(frozenset(), frozenset())
 
 def prerequisites(config: TrainConfig) -> Prerequisites:
     """Return the computations that a run shares with others, which may take most of a run's time."""
-    data = config.values_of(*INPUTS)
+    data = config.values_of(*INPUTS) | {"objective": without_weights(config.objective)}
     world = {k: v for k, v in data.items() if k.startswith("world_")}
     base = {f"base {digest(world)}"} if config.model == "embedded" else set()
     # The rows that are held out depend on the seed, and so does everything that is computed on the others.
@@ -79,7 +80,7 @@ def preparation(config: TrainConfig, wanted: Iterable[str]) -> float:
         if kind == "base":
             units += _PRETRAINING * _size(config)
         elif kind == "optima":
-            units += 2.0 * (config.optima_steps or config.steps) * _size(config)
+            units += len(config.objectives) * (config.optima_steps or config.steps) * _size(config)
         elif config.reference_kind in ("chosen", "sft"):
             units += (config.reference_steps or config.steps) * _size(config)
     return units
@@ -134,7 +135,8 @@ class Rates:
 def _step_work(config: TrainConfig) -> float:
     """Return the mean work of a step, in units of a step on one objective."""
     rule = config.rule()
-    return sum(rule.training_shares(2)) + _EVALUATION * sum(rule.evaluation_shares(2))
+    n = len(config.objectives)
+    return sum(rule.training_shares(n)) + _EVALUATION * sum(rule.evaluation_shares(n))
 
 
 def _size(config: TrainConfig) -> float:
@@ -143,7 +145,7 @@ def _size(config: TrainConfig) -> float:
 
 def _shape(config: TrainConfig) -> tuple[Any, ...]:
     model = config.model, config.world_size, config.world_family
-    return *model, config.batch_sft, config.batch_preference, config.max_length, config.precision
+    return *model, *(own.batch for own in config.objectives), config.max_length, config.precision
 
 
 def _kind(config: TrainConfig) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from llm.common.processes import cores
 from llm.config import TrainConfig
+from llm.data.objective_settings import ObjectiveSettings, reference_source
 from llm.models.packaged import PACKAGED
 from llm.skill.rows import seed_of
 from llm.study import Grid, StudyRun
@@ -73,7 +74,7 @@ def requirements(grids: Sequence[Grid], root: str | Path) -> tuple[Requirement, 
     if open_runs:
         required += [_gpu(open_runs), *_cpu(open_runs)]
         models = dict.fromkeys(run.config.model for run in open_runs)
-        sets = dict.fromkeys(name for run in open_runs for name in (run.config.sft, run.config.preference))
+        sets = dict.fromkeys(own.source for run in open_runs for own in run.config.sft_first)
         required += [_from_hub("model", name) for name in models if name != "embedded"]
         required += [_from_hub("dataset", name) for name in sets if name != "embedded" and seed_of(name) is None]
         required += _measures(open_runs, Path(root))
@@ -112,15 +113,14 @@ def cpu_hours(runs: Sequence[StudyRun]) -> float:
 
 def operations(configs: Sequence[TrainConfig]) -> float:
     """Return the operations of runs; nan if a model's size is unknown. Shared computations count once."""
-    operations = 0.0
-    counted: set[str] = set()
+    operations, counted = 0.0, set[str]()
     for config in configs:
-        pair, row = _row_tokens(config)
-        tokens = [float(pair * config.batch_preference), float(row * config.batch_sft)]
+        rows = [_row_tokens(own, config.max_length) for own in config.objectives]
+        tokens = [float(row * own.batch) for row, own in zip(rows, config.objectives, strict=True)]
         step = CHECKPOINTED if config.gradient_checkpointing else STEP
         units = config.steps * step * _per_step(config, tokens)
         evaluations = config.steps / config.eval_every if config.eval_every else 1.0
-        units += FORWARD * evaluations * config.eval_rows * (pair + row)
+        units += FORWARD * evaluations * config.eval_rows * sum(rows)
         for name in prerequisites(config).rest - counted:
             units += _shared(config, name, tokens, step)
             counted.add(name)
@@ -128,30 +128,30 @@ def operations(configs: Sequence[TrainConfig]) -> float:
     return operations
 
 
-def _row_tokens(config: TrainConfig) -> tuple[int, int]:
-    """Return the mean numbers of tokens of a pair and of an SFT row, limited by `max_length`."""
-    skill = seed_of(config.sft) is not None
-    return min(TOKENS_PAIR, 2 * config.max_length), min(TOKENS_SKILL if skill else TOKENS_SFT, config.max_length)
+def _row_tokens(own: ObjectiveSettings, max_length: int) -> int:
+    """Return the mean number of tokens of a pair or of an SFT row, limited by `max_length`."""
+    row = TOKENS_SKILL if seed_of(own.source) is not None else TOKENS_SFT
+    return min(TOKENS_PAIR, 2 * max_length) if own.is_pairs else min(row, max_length)
 
 
 def _per_step(config: TrainConfig, tokens: Sequence[float]) -> float:
     """Return the mean number of tokens that a step trains on; evaluated tokens count by their share of operations."""
-    rule = config.rule()
-    shares = zip(rule.training_shares(2), rule.evaluation_shares(2), tokens, strict=True)
+    rule, n = config.rule(), len(tokens)
+    shares = zip(rule.training_shares(n), rule.evaluation_shares(n), tokens, strict=True)
     return sum((trained + FORWARD / STEP * evaluated) * count for trained, evaluated, count in shares)
 
 
 def _shared(config: TrainConfig, name: str, tokens: Sequence[float], step: int) -> float:
     """Return the operations a weight of a shared computation.
 
-    Shared are both optima, or the reference's adapter with its log-probabilities.
+    Shared are all optima, or the reference's adapter with its log-probabilities.
     """
-    dpo, sft = tokens
     if name.startswith("optima"):
-        return (config.optima_steps or config.steps) * step * (dpo + sft)
-    trained = config.reference_steps or config.steps if config.reference_kind in ("chosen", "sft") else 0
-    batch = dpo / 2 if config.reference_kind == "chosen" else sft
-    return trained * step * batch + FORWARD * config.preference_rows * TOKENS_PAIR
+        return (config.optima_steps or config.steps) * step * sum(tokens)
+    own = reference_source(config)
+    batch = 0.0 if own is None else tokens[config.objectives.index(own)] / (2 if own.is_pairs else 1)
+    pairs = sum(own.rows or 0 for own in config.objectives if own.is_pairs)
+    return (config.reference_steps or config.steps) * step * batch + FORWARD * pairs * TOKENS_PAIR
 
 
 def _gpu(runs: Sequence[StudyRun]) -> Requirement:
@@ -237,7 +237,7 @@ def _measures(runs: Sequence[StudyRun], root: Path) -> list[Requirement]:
 
     open_measures = [(run.config, not_measured(run.folder(root), run.measures)) for run in runs]
     asked = [c for c, names in open_measures if "questions" in names and not of_world(c)]
-    judged = [c for c, names in open_measures if "answers" in names and {c.sft, c.preference} != {"embedded"}]
+    judged = [c for c, m in open_measures if "answers" in m and {o.source for o in c.objectives} != {"embedded"}]
     return [*(_questions(len(asked)) if asked else ()), *([_judge(len(judged))] if judged else ())]
 
 

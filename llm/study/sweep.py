@@ -13,6 +13,7 @@ from typing import Any
 
 from llm.common.cache import digest
 from llm.config import RESULT, TrainConfig, unused_options
+from llm.data.objective_options import with_weights
 from llm.rule_options import MaxrightOptions
 from llm.skill.rows import seed_of
 from llm.study.measures import merged, name_of
@@ -20,7 +21,6 @@ from toyopt.algorithms import RULES
 
 METHODS: tuple[str, ...] = tuple(RULES)
 AXES = {"methods": "method", "lams": "lam", "orders": "order", "ks": "k", "seeds": "seed"}
-_DATA_OR_WEIGHTS = ("sft", "preference", "sft_held_out", "preference_held_out", "model", "adapter", "reference")
 _WORDS = frozenset(
     ("", "embedded", "base", "chosen", "sft", "paper")
 )  # values that are no files, also if the folder has files of these names
@@ -45,20 +45,25 @@ class StudyRun:
 
     @property
     def about(self) -> dict[str, Any]:
-        """method, lam, order, k, seed; None for a value that the run does not depend on."""
+        """method, lam, order, k, seed; None for a value that the run does not depend on.
+
+        With objectives also weights, a text; lam is then None.
+        """
         c = self.config
         order = c.order if _ordered(c) else None
+        weights = {"weights": ",".join(f"{own.weight:g}" for own in c.objectives)} if c.objective else {}
         return {
-            "method": c.method, "lam": c.lam, "order": order, "k": c.k if c.method in MaxrightOptions.rules else None,
-            "seed": c.seed,
+            "method": c.method, "lam": None if c.objective else c.lam, **weights, "order": order,
+            "k": c.k if c.method in MaxrightOptions.rules else None, "seed": c.seed,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Grid:
-    """methods x lams x orders x ks x seeds on top of one configuration.
+    """methods x lams x orders x ks x seeds on top of one configuration; with objectives, weights in place of lams.
 
     base      every other option; its method, lam, order, k and seed stand where an axis is empty (but for methods)
+    weights   each one a number an objective, as numbers or as a text `0.5,0.3,0.2`
     ks        multiply MAXRIGHT only; orders multiply only rules in stages, and all rules with the reference `paper`
     measures  computations on every trained run: names of `llm.study.measures`, or NAME=MODULE:FUNCTION
 
@@ -72,6 +77,7 @@ class Grid:
     ks: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     measures: tuple[str, ...] = ()
+    weights: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, TrainConfig):
@@ -86,6 +92,7 @@ class Grid:
             if axis == "methods" and not value:
                 raise ValueError(f"methods: give at least one of {', '.join(METHODS)}, got none")
             object.__setattr__(self, axis, value or (getattr(self.base, name),))
+        self._read_weights()
         for k in self.ks:  # also where no method reads it
             dataclasses.replace(self.base, k=k)
         measures = self.measures if isinstance(self.measures, list | tuple) else (self.measures,)
@@ -94,7 +101,9 @@ class Grid:
 
     def runs(self) -> tuple[StudyRun, ...]:
         """Return every run once, those of the first seed first. Reads the files that the configuration names."""
-        values = (getattr(self.base, name) for name in _DATA_OR_WEIGHTS)
+        objectives = self.base.objectives
+        values = [self.base.model, self.base.adapter, self.base.reference]
+        values += [value for own in objectives for value in (own.source, own.evaluation)]
         paths = [value for value in values if value not in _WORDS and seed_of(value) is None]
         files = {path: content for path in paths if (content := _contents(Path(path)))}
         named = (_named(config, files) for config in self._configs)
@@ -105,12 +114,28 @@ class Grid:
     def _configs(self) -> list[TrainConfig]:
         """Return the configuration of every combination of the axes."""
         configs = []
-        for seed, order, method, k, lam in itertools.product(self.seeds, self.orders, self.methods, self.ks, self.lams):
-            values: dict[str, Any] = {"method": method, "lam": lam, "order": order, "k": k, "seed": seed}
+        weighings: list[dict[str, Any]] = [{"lam": lam} for lam in self.lams]
+        if self.weights:
+            weighings = [{"objective": with_weights(self.base.objective, own)} for own in self.weights]
+        axes = itertools.product(self.seeds, self.orders, self.methods, self.ks, weighings)
+        for seed, order, method, k, weighing in axes:
+            values: dict[str, Any] = {"method": method, **weighing, "order": order, "k": k, "seed": seed}
             values |= unused_options(method)
             config = dataclasses.replace(self.base, **values)
             configs.append(config if _ordered(config) else dataclasses.replace(config, order=_default("order")))
         return configs
+
+    def _read_weights(self) -> None:
+        """Replace texts of weights by numbers; ValueError for weights of the short form, or a λ of objectives."""
+        if self.weights and not self.base.objective:
+            raise ValueError(f"weights: are for objectives, got {self.weights[0]}; with two sets use lams")
+        if self.base.objective and self.lams != (self.base.lam,):
+            raise ValueError(f"lams: weigh the two sets of the short form, got {self.lams[0]:g}; use weights")
+        try:
+            read = [w.split(",") if isinstance(w, str) else w for w in self.weights]
+            object.__setattr__(self, "weights", tuple(tuple(map(float, w)) for w in read))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"weights: each must be numbers such as 0.5,0.3,0.2, got {self.weights}") from error
 
 
 Grids = Grid | Sequence[Grid]
@@ -149,6 +174,7 @@ def describe(grid: Grid) -> dict[str, Any]:
     skip = set(AXES.values())
     return {
         **{axis: list(getattr(grid, axis)) for axis in AXES},
+        **({"weights": [list(own) for own in grid.weights]} if grid.weights else {}),
         "measures": [name_of(m) for m in grid.measures],
         "runs": len(grid.runs()),
         "options": {k: v for k, v in values.items() if k not in skip and v != plain[k]},
@@ -168,7 +194,7 @@ def _named(config: TrainConfig, files: dict[str, str]) -> StudyRun:
     options = config.values_of(*RESULT)
     k = f"-k{config.k}" if config.method in MaxrightOptions.rules else ""
     order = f"-{config.order}" if _ordered(config) else ""
-    readable = f"{config.method}-lam{config.lam:g}{k}{order}-seed{config.seed}"
+    readable = f"{config.method}-{config.shown_weights}{k}{order}-seed{config.seed}"
     return StudyRun(f"{readable}-{digest({'options': options, 'files': files})[:10]}", config)
 
 

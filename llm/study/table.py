@@ -21,7 +21,6 @@ from llm.training.metrics import PREPARATIONS, read_metrics
 if TYPE_CHECKING:
     import pandas as pd
 
-NAMES = ("dpo", "sft")
 COSTS = ("seconds", "cpu_seconds", "tokens", "forward_tokens")
 Row = dict[str, Any]
 
@@ -31,9 +30,9 @@ def table(grids: Grids, root: str | Path) -> pd.DataFrame:
 
     Scalars of measures are columns NAME_key. With several grids, the options in which the grids differ are columns too.
 
-    scale_free_distance  hypot of (f_i - f_i*) / (f_i(start) - f_i*): 0 at the ideal point, sqrt(2) at the start
-    hypervolume          area between the start and (f_DPO, f_SFT); 0 unless both objectives improved
-    hypervolume_share    that area as a share of the area between the start and the ideal point
+    scale_free_distance  hypot of (f_i - f_i*) / (f_i(start) - f_i*): 0 at the ideal point, sqrt(n) at the start
+    hypervolume          area (volume of n objectives) between the start and (f_DPO, f_SFT); 0 unless all improved
+    hypervolume_share    as a share of the area or volume between the start and the ideal point
     seconds, cpu_seconds, tokens, forward_tokens  of the run's own steps: wall-clock time, CPU time of all threads,
                          tokens trained on, and tokens that passed through the model (with MAXRIGHT's evaluations)
     utilisation          of the GPU in %: median over the steps, where the device reports it
@@ -78,35 +77,48 @@ def measure(grids: Grids, root: str | Path, name: str) -> list[tuple[Row, dict[s
 def fronts(grids: Grids, root: str | Path) -> pd.DataFrame:
     """Return one row per front: the hypervolume, from the start, of the points of all λ of a method.
 
-    A front is all finished runs of a method with the same order, k and seed (and options in which the grids differ).
+    A front is all finished runs of a method, of all λ or weights, with the same order, k and seed (and options in which
+    the grids differ).
     """
     runs = table(grids, root)
     if runs.empty:
         return runs
+    names = {run.name: run.config.names for run in union(grids)}
     axes = ["method", "order", "k", "seed", *varied(grids)]
     areas = [
-        {**rows[axes].iloc[0].to_dict(), **_front(rows.to_dict("records"))}
+        {**rows[axes].iloc[0].to_dict(), **_front(rows.to_dict("records"), names[rows["run"].iloc[0]])}
         for _, rows in runs.groupby(axes, sort=False, dropna=False)
     ]
     return _frame(areas)
 
 
 def hypervolume(points: Iterable[Sequence[float]], reference: Sequence[float]) -> float:
-    """Return the area that the points dominate, up to the reference point, for two objectives to be minimised.
+    """Return the area or volume that the points dominate, up to the reference point, for objectives to be minimised.
 
-    A place is dominated if some point is not above the place in either coordinate. Raises ValueError if a number is
-    not finite.
+    A place is dominated if some point is not above the place in any coordinate. Raises ValueError if a number is not
+    finite. Exact: of more than two objectives by slices along the last one, in the number of points to the power n - 1.
     """
-    pairs = [(float(x), float(y)) for x, y in points]
-    right, top = (float(v) for v in reference)
-    if not all(map(math.isfinite, (right, top, *(v for pair in pairs for v in pair)))):
-        raise ValueError(f"points: must be finite, got {pairs} and the reference point {(right, top)}")
-    area = 0.0
-    for x, y in sorted(pairs):
-        if x < right and y < top:
-            area += (right - x) * (top - y)
-            top = y
-    return area
+    made = [tuple(map(float, point)) for point in points]
+    corner = tuple(map(float, reference))
+    if not all(math.isfinite(v) for point in (corner, *made) for v in point):
+        raise ValueError(f"points: must be finite, got {made} and the reference point {corner}")
+    return _dominated(made, corner)
+
+
+def _dominated(points: Sequence[tuple[float, ...]], corner: tuple[float, ...]) -> float:
+    """Return the volume that finite points dominate."""
+    if len(corner) == 2:
+        area, (right, top) = 0.0, corner
+        for x, y in sorted(points):
+            if x < right and y < top:
+                area += (right - x) * (top - y)
+                top = y
+        return area
+    inside = sorted((point for point in points if point[-1] < corner[-1]), key=lambda point: point[-1])
+    ends = [*(point[-1] for point in inside[1:]), corner[-1]][: len(inside)]
+    flat = [point[:-1] for point in inside]
+    slices = ((end - point[-1], flat[: i + 1]) for i, (point, end) in enumerate(zip(inside, ends, strict=True)))
+    return math.fsum(height * _dominated(below, corner[:-1]) for height, below in slices if height > 0.0)
 
 
 def scale_free_distance(gaps: Sequence[float], start: Sequence[float], star: Sequence[float]) -> float:
@@ -155,12 +167,13 @@ def _result(run: StudyRun, folder: Path, options: Sequence[str]) -> Row:
     last = dict(summary["evaluation"])
     first = lines[0] if lines and lines[0]["step"] == 0 else {}
     row: Row = {**_about(run, options), "steps": run.config.steps}
-    row |= {f"steps_{n}": summary["steps_by_objective"][n] for n in NAMES}
+    names = run.config.names
+    row |= {f"steps_{n}": summary["steps_by_objective"][n] for n in names}
     row |= last
-    row |= {f"f_{n}_start": first.get(f"f_{n}") for n in NAMES}
+    row |= {f"f_{n}_start": first.get(f"f_{n}") for n in names}
     # The optima on these rows. Those in the summary may be MAXRIGHT's estimates, on other rows.
-    row |= {f"f_{n}_star": last[f"f_{n}"] - last[f"gap_{n}"] if f"gap_{n}" in last else None for n in NAMES}
-    end, start, star = (_pair(row, name) for name in ("f_{}", "f_{}_start", "f_{}_star"))
+    row |= {f"f_{n}_star": last[f"f_{n}"] - last[f"gap_{n}"] if f"gap_{n}" in last else None for n in names}
+    end, start, star = (_point(row, name, names) for name in ("f_{}", "f_{}_start", "f_{}_star"))
     row |= {"scale_free_distance": None, "hypervolume": None, "hypervolume_share": None}
     if end and start:
         row["hypervolume"] = hypervolume([end], start)
@@ -188,19 +201,18 @@ def _evaluations(folder: Path) -> list[Row]:
     return evaluations
 
 
-def _front(rows: Sequence[Mapping[str, Any]]) -> Row:
-    """Return the number of points of a front and their hypervolume, absolute and as a share."""
-    points = [pair for row in rows if (pair := _pair(row, "f_{}"))]
-    start, star = _pair(rows[0], "f_{}_start"), _pair(rows[0], "f_{}_star")
+def _front(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Row:
+    """Return the number of points of a front of the named objectives and their hypervolume, absolute and as a share."""
+    points = [point for row in rows if (point := _point(row, "f_{}", names))]
+    start, star = _point(rows[0], "f_{}_start", names), _point(rows[0], "f_{}_star", names)
     area = hypervolume(points, start) if start else None
     whole = hypervolume([star], start) if start and star else 0.0
     share = area / whole if area is not None and whole > 0.0 else None
     return {"points": len(points), "hypervolume": area, "hypervolume_share": share}
 
 
-def _pair(row: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """Return DPO's and SFT's number of a pattern such as f_{}_start, if both are known and finite."""
-    dpo, sft = (row.get(name.format(n)) for n in NAMES)
-    if dpo is None or sft is None or not (math.isfinite(dpo) and math.isfinite(sft)):
-        return None
-    return dpo, sft
+def _point(row: Mapping[str, Any], name: str, names: Sequence[str]) -> tuple[float, ...] | None:
+    """Return each objective's number of a pattern such as f_{}_start, if all are known and finite."""
+    values = [row.get(name.format(n)) for n in names]
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return tuple(known) if len(known) == len(values) else None

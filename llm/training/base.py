@@ -33,7 +33,7 @@ class BaseModel:
 
     config  names the model, if none is given in memory, and its precision
     model   a model in memory, or None
-    pairs   sets of preference rows, the training rows first, on which the forward path of each policy is selected
+    sets    sets of rows, training rows first, on which the forward path of each policy is selected
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class BaseModel:
         accelerator: Accelerator,
         config: TrainConfig,
         model: Any,
-        pairs: Sequence[TokenizedDataset],
+        sets: Sequence[TokenizedDataset],
         *,
         quiet: bool,
     ) -> None:
         self.accelerator, self.config, self.quiet = accelerator, config, quiet
-        self.set_rows(pairs)
+        self.set_rows(sets)
         self._given, self._model = model is not None, model
         self._wrapped: Any = None  # PEFT's model around the base, while there is one
         self._fingerprint: str | None = None
@@ -57,11 +57,11 @@ class BaseModel:
         """Whether this process writes the files."""
         return bool(self.accelerator.is_main_process)
 
-    def set_rows(self, pairs: Sequence[TokenizedDataset]) -> None:
+    def set_rows(self, sets: Sequence[TokenizedDataset]) -> None:
         """Set the rows on which the forward path of the next policies is selected: two short ones and the longest."""
-        rows = np.argsort(pairs[0].lengths()[:64], kind="stable")[:2]
-        self._shortest: list[Row] = [(pairs[0].prompts[i], pairs[0].responses[i]) for i in rows]
-        self._longest = max(map(longest_row, pairs), key=lambda row: len(row[0]) + sum(map(len, row[1])))
+        rows = np.argsort(sets[0].lengths()[:64], kind="stable")[:2]
+        self._shortest: list[Row] = [(sets[0].prompts[i], sets[0].responses[i]) for i in rows]
+        self._longest = max(map(longest_row, sets), key=lambda row: len(row[0]) + sum(map(len, row[1])))
 
     @property
     def model(self) -> Any:

@@ -1,8 +1,8 @@
 """The step whose adapter is the result of a run with `keep_best`, found from the run's own evaluations.
 
 Two objectives need a measure of both: the least f_DPO alone is attained where f_SFT is forgotten most, and vice versa.
-`worst_gap` is the larger weighted gap, max(λ (f_DPO - f_DPO*), (1-λ)(f_SFT - f_SFT*)), which MAXRIGHT minimises;
-`mix` is λ f_DPO + (1-λ) f_SFT, which Mix and ALRIGHT minimise and which needs no optima.
+`worst_gap` is the largest weighted gap, max(λ (f_DPO - f_DPO*), (1-λ)(f_SFT - f_SFT*)), which MAXRIGHT minimises;
+`mix` is λ f_DPO + (1-λ) f_SFT, which Mix and ALRIGHT minimise and which needs no optima. Both are over all objectives.
 
 Nothing of this is in a checkpoint: metrics.jsonl has every evaluation, and a resumed run reads those up to its step.
 """
@@ -40,7 +40,7 @@ class Best:
 
 def measure(config: TrainConfig, line: Mapping[str, Any]) -> float:
     """Return the measure `keep_best` of a line of an evaluation; less is better, NaN if a value is missing."""
-    weights = {"dpo": config.lam, "sft": 1.0 - config.lam}
+    weights = {own.name: own.weight for own in config.objectives}
     if config.keep_best == "mix":
         return math.fsum(weight * line.get(f"f_{name}", math.nan) for name, weight in weights.items())
     if config.keep_best == "worst_gap":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,34 +15,11 @@ from llm.training import metrics
 from llm.training.run_folder import RunFolder
 from llm.training.spec import TrainSpec
 from llm.training.trainer import Trainer
-from toyopt.algorithms import DPO, Sequential
+from toyopt.algorithms import Sequential
 
 if TYPE_CHECKING:
     from llm.training.inputs import Inputs
     from llm.training.objective import Objective
-
-
-def single_objective_config(config: TrainConfig, index: int, steps: int) -> TrainConfig:
-    """Return the configuration of a run on one objective: equal but for the method.
-
-    index  DPO or SFT
-    """
-    return dataclasses.replace(
-        config,
-        method="sequential",
-        lam=1.0 if index == DPO else 0.0,
-        steps=steps,
-        stack=False,
-        average=False,
-        adapter="",
-        out="",
-        log_with=(),
-        push_to_hub="",
-        keep_every=0,
-        keep_best="no",
-        patience=0,
-        overwrite=False,
-    )
 
 
 def key_values(config: TrainConfig) -> dict[str, Any]:
@@ -54,20 +30,20 @@ def key_values(config: TrainConfig) -> dict[str, Any]:
 def run_once(
     inputs: Inputs,
     kind: str,
-    index: int,
     objective: Objective,
     config: TrainConfig,
     *,
     title: str,
-    held_out: Mapping[str, Mapping[int, Objective]],
+    held_out: Mapping[str, Objective],
     key: Mapping[str, Any],
 ) -> Path:
     """Train on one objective, unless that has been done; return the folder in the cache.
 
-    kind      the kind of computation: a folder in the cache
-    index     DPO or SFT
-    held_out  objectives to evaluate, by the name of the set and by objective
-    key       further values that decide the result
+    kind       the kind of computation: a folder in the cache
+    objective  any name; runs with other names share the folder
+    config     the result of `single_objective_config`
+    held_out   the objective on sets to evaluate, by the name of the set
+    key        further values that decide the result
 
     Processes that ask for the same run wait for each other.
     """
@@ -76,8 +52,9 @@ def run_once(
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path / ".lock", wait=True) if folder.is_main else nullcontext():
         if not inputs.main_decides((folder.path / "summary.json").exists()):
-            rule = Sequential((config.steps,), (index,))
-            spec = TrainSpec(rule, {index: objective}, held_out, config.steps, {})
+            own, index = objective.alone(), config.names.index(objective.alone().name)
+            evaluated = {name: {index: o.alone()} for name, o in held_out.items()}
+            spec = TrainSpec(Sequential((config.steps,), (index,)), {index: own}, evaluated, config.steps, {})
             train_in(inputs, spec, config, folder, title)
             if folder.is_main:
                 write_json(folder.path / "summary.json", {"config": config.as_dict(), "versions": versions()})

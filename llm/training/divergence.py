@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.training import checkpoint
-from llm.training.metrics import NAMES
 
 if TYPE_CHECKING:
     from llm.training.engine import ForwardResult
@@ -44,7 +43,7 @@ def diagnosis(step: int, reason: str, trained: Mapping[int, ForwardResult], lr: 
     folder   folder of the run
     """
     values = ", ".join(f"f_{r.objective.label.upper()} = {r.value:.4g}" for r in trained.values())
-    rows = "; ".join(f"{NAMES[i]} rows {', '.join(map(str, r.rows[:4]))}, ..." for i, r in trained.items())
+    rows = "; ".join(f"{r.objective.name} rows {', '.join(map(str, r.rows[:4]))}, ..." for r in trained.values())
     last = checkpoint.newest(folder)
     saved = f"the last good state is {last.path}" if last else "no state had been saved yet"
     return (

@@ -142,7 +142,7 @@ class Engine:
 
     def has_noise(self, objective: Objective) -> bool:
         """Return whether steps on an objective have NEFTune's noise: SFT's, with the option `neftune_alpha`."""
-        return objective.name == "sft" and self.config.neftune_alpha > 0.0
+        return not objective.is_pairs and self.config.neftune_alpha > 0.0
 
     def forward(self, objective: Objective, rows: Indices, *, graph: bool, noise: bool = False) -> ForwardResult:
         """Return the objective on a batch; with `graph`, ready for a backward pass (if the batch is one part).

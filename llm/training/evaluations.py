@@ -24,7 +24,8 @@ def evaluate(engine: Engine, spec: TrainSpec, metrics: MetricsFile, step: int, p
         if (step, shown) in metrics.evaluated:  # before the process was killed
             continue
         sums = {i: engine.evaluate(o, np.arange(len(o), dtype=np.int64)) for i, o in objectives.items()}
-        line = evaluation_line(step, shown, objectives, sums, spec.f_star.get(name, {}))
+        count = len(engine.config.objectives)
+        line = evaluation_line(step, shown, objectives, sums, spec.f_star.get(name, {}), count)
         metrics.write(line)
         if engine.config.log_with:
             values = {f"{shown}/{k}": v for k, v in line.items() if isinstance(v, float)}

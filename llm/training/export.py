@@ -18,7 +18,7 @@ from llm.data.templates import TemplateOptions
 from llm.models.dropout import own_noise
 from llm.models.lora import join_adapters, load_adapter, save_by_peft, unload
 from llm.training.best import find_best
-from llm.training.metrics import NAMES, read_metrics
+from llm.training.metrics import read_metrics
 from llm.training.stages import stages_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def save_tokenizer(inputs: Inputs, folder: Path) -> None:
     """Write a run's tokenizer, and generation settings that end a response where training taught it to end."""
     inputs.tokenizer.save_pretrained(folder)
     options = inputs.config.as_dict()
-    templates = [TemplateOptions.of(options, kind) for kind in ("sft", "preference")]
+    templates = [TemplateOptions.named(options, own.template) for own in inputs.config.sft_first]
     settings = generation_settings(inputs.base.model, inputs.tokenizer, templates, inputs.config.eos or None)
     settings.save_pretrained(folder)
 
@@ -109,9 +109,10 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     trained = trained if config.lora_rank else "all weights"
     method = f"{config.method}, averaged" if config.average else config.method
     if config.average:
-        trained = f"two adapters, each {trained}; this is their mean, weighted λ and 1-λ"
-    other_loss = config.preference_loss != "dpo"
-    pairs = f"| loss on pairs | {config.loss.describe()}; f_dpo is only evaluated |\n" if other_loss else ""
+        several, by = ("an adapter a stage", "as below") if config.objective else ("two adapters", "λ and 1-λ")
+        trained = f"{several}, each {trained}; this is their mean, weighted {by}"
+    title = f"on {', '.join(config.names)}" if config.objective else "by SFT and DPO"
+    weights = "weights as below" if config.objective else f"λ = {config.lam:g} (weight of DPO)"
     best = summary.get("best")
     kept = f" This is the adapter of step {best['step']}, with the least {best['measure']}." if best else ""
     header = "\n".join(
@@ -125,15 +126,13 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     )
     return f"""{header}
 
-# {Path(summary["base_model"]).name}, post-trained jointly by SFT and DPO
+# {Path(summary["base_model"]).name}, post-trained jointly {title}
 
-Method: **{method}**, λ = {config.lam:g} (weight of DPO), arXiv 2410.15483. {summary["steps"]} steps: {steps}.{kept}
+Method: **{method}**, {weights}, arXiv 2410.15483. {summary["steps"]} steps: {steps}.{kept}
 
 | | |
 | --- | --- |
-| SFT set | `{config.sft}`, {summary["rows"]["sft"]} rows |
-| preference set | `{config.preference}`, {summary["rows"]["preference"]} pairs |
-{pairs}| reference of DPO | {summary["reference"]}, β = {config.beta:g} |
+{_sets(config, summary["rows"], summary["reference"])}
 | trained | {trained} |
 | learning rate | {config.lr:g} ({config.optimizer}, {config.schedule}) |
 | tokens, seconds | {summary["tokens"]:,}, {summary["seconds"]:.0f} |
@@ -146,6 +145,29 @@ On held-out rows ({", ".join(f"{v} {k}" for k, v in summary["held_out_rows"].ite
 
 In the run's folder, `run.json` holds the whole configuration and the versions, `metrics.jsonl` every step.
 """
+
+
+def _sets(config: TrainConfig, rows: Mapping[str, int], reference: str) -> str:
+    """Return the rows of the card's table that name sets, losses and weights.
+
+    rows       numbers of training rows by the names of the sets
+    reference  summary's name of the reference
+    """
+    if not config.objective:
+        lines = [f"SFT set | `{config.sft}`, {rows['sft']} rows"]
+        lines.append(f"preference set | `{config.preference}`, {rows['preference']} pairs")
+        if config.preference_loss != "dpo":
+            lines.append(f"loss on pairs | {config.loss.describe()}; f_dpo is only evaluated")
+        lines.append(f"reference of DPO | {reference}, β = {config.beta:g}")
+    else:
+        lines = []
+        for own in config.objectives:
+            loss = "SFT" if own.loss is None else own.loss.describe()
+            unit = "rows" if own.loss is None else "pairs"
+            lines.append(f"{own.name} | {loss} on `{own.source}`, {rows[own.set_name]} {unit}; weight {own.weight:g}")
+        if any(own.loss is not None and own.loss.needs_reference for own in config.objectives):
+            lines.append(f"reference | {reference}")
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def device_name() -> str:
@@ -172,21 +194,22 @@ def summarize(
     best = None if config.keep_best == "no" else find_best(config, lines, begin, last["step"])
     if best is not None:  # the result is the adapter of that step
         evaluations = [line for line in evaluations if line["step"] == best.step]
-    held_out = {"SFT": datasets.sft_held_out, "preference": datasets.preference_held_out}
+    shown = {"sft": "SFT"} if not config.objective else {}
     described = folder / "adapter_config.json"
     own = f"f_{config.preference_loss}_star"  # the estimated optimum of a loss in DPO's place
-    known = {config.preference_loss: last[own]} if own in last else {}
+    known = {config.preference_loss: last[own]} if own in last and not config.objective else {}
+    weights = {"weights": {o.name: o.weight for o in config.objectives}} if config.objective else {"lam": config.lam}
     return {
         "method": config.method,
-        "lam": config.lam,
+        **weights,
         "base_model": config.model,
         "reference": config.reference_kind,
-        "rows": {"sft": len(datasets.sft), "preference": len(datasets.preference)},
-        "held_out_rows": {k: len(t) for k, t in held_out.items() if t is not None},
+        "rows": {name: len(tokens) for name, tokens in datasets.train.items()},
+        "held_out_rows": {shown.get(name, name): len(tokens) for name, tokens in datasets.held_out.items()},
         "targets": ", ".join(sorted(read_json(described)["target_modules"])) if described.exists() else "all weights",
         "steps": last["step"],
-        "steps_by_objective": steps_by_objective(lines),
-        "f_star": known | {n: optima.get(i, last.get(f"f_{n}_star")) for i, n in NAMES.items()},
+        "steps_by_objective": steps_by_objective(lines, config.names),
+        "f_star": known | {n: optima.get(i, last.get(f"f_{n}_star")) for i, n in enumerate(config.names)},
         "evaluation": {k: v for k, v in evaluations[-1].items() if isinstance(v, float)} if evaluations else {},
         "best": None if best is None else {"measure": config.keep_best, "step": best.step, "value": best.value},
         "tokens": last["tokens"],
@@ -201,9 +224,9 @@ def summarize(
     }
 
 
-def steps_by_objective(lines: list[dict[str, Any]]) -> dict[str, int]:
-    """Return the number of steps on each objective; a step of Mix counts for both."""
-    counts = dict.fromkeys(NAMES.values(), 0)
+def steps_by_objective(lines: list[dict[str, Any]], names: Sequence[str]) -> dict[str, int]:
+    """Return the number of steps on each of the named objectives; a step of Mix counts for all that it trains."""
+    counts = dict.fromkeys(names, 0)
     for name in (name for line in lines for name in line.get("objective", "").split("+") if name):
         counts[name] += 1
     return counts

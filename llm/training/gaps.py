@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from llm.data.sampler import BatchSampler, Indices
 from llm.training.engine import ForwardResult
 from llm.training.errors import StoppedRunError
-from llm.training.metrics import NAMES
 from llm.training.streams import comparable_gaps, gap_batches, gap_sampler
 from toyopt.estimates import BestSoFar, Optimistic, RecentMean
 
@@ -49,9 +48,10 @@ class BatchGaps:
         config: TrainConfig,
     ) -> None:  # fmt: skip
         self.config, self.samplers = config, samplers
+        self.names = {i: o.name for i, o in objectives.items()}
         self.compares = control.rule.needs_optima
         estimates = control.rule.needs_optima and config.f_star in ("estimate", "lowest")
-        self.estimator = BestSoFar(2) if estimates else None
+        self.estimator = BestSoFar(control.n) if estimates else None
         own = {i: gap_sampler(config, control.rule, o) for i, o in objectives.items()}
         self.own_samplers = {i: sampler for i, sampler in own.items() if sampler is not None}
 
@@ -84,15 +84,15 @@ class BatchGaps:
 
     def state(self) -> dict[str, Any]:
         """Return the values of a checkpoint."""
-        samplers = {NAMES[i]: s.state() for i, s in self.own_samplers.items()}
+        samplers = {self.names[i]: s.state() for i, s in self.own_samplers.items()}
         return {"optima": self.estimator.state() if self.estimator else {}, "gap_samplers": samplers}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the values of a checkpoint."""
         if self.estimator:
-            self.estimator = type(self.estimator)(2, **state["optima"])
+            self.estimator = type(self.estimator)(self.estimator.n, **state["optima"])
         for i, sampler in self.own_samplers.items():
-            sampler.restore(state["gap_samplers"][NAMES[i]])
+            sampler.restore(state["gap_samplers"][self.names[i]])
 
     def _estimate(self, control: Controller, values: Mapping[int, float]) -> None:
         """Update the rule's optima by new values, where they are estimated."""
@@ -106,8 +106,8 @@ class BatchGaps:
     def _rows(self, i: int, expected: int | None) -> Indices:
         """Return the rows of an objective's gap evaluation: its next batch, if that is expected to be trained on.
 
-        The next batch of the other objective would stay the same until it is chosen, so that one batch's luck would
-        decide for long; that objective is evaluated on rows of a separate sampler. With `gap_rows` both are.
+        The next batch of another objective would stay the same until it is chosen, so that one batch's luck would
+        decide for long; such an objective is evaluated on rows of a separate sampler. With `gap_rows` all are.
         """
         if i not in self.own_samplers or (not self.config.gap_rows and expected in (None, i)):
             return self.samplers[i].peek()
@@ -122,7 +122,7 @@ class ComparableGaps(BatchGaps):
     How difficult rows are is no part of these. Where all rows begin at the same value, as f_DPO does at ln 2, that is
     so for any rows: the values of the training batches come at no cost, a mean over the last steps takes away most of
     the noise, and what noise is left has a known error. Such an objective is evaluated only when the last step was on
-    the other one, on a few small batches in turn. Any other objective is evaluated on one small batch that stays the
+    another one, on a few small batches in turn. Any other objective is evaluated on one small batch that stays the
     same. See `toyopt.estimates.RecentMean` and `toyopt.estimates.Optimistic`.
     """
 
@@ -133,8 +133,8 @@ class ComparableGaps(BatchGaps):
         config: TrainConfig,
     ) -> None:  # fmt: skip
         super().__init__(control, objectives, samplers, config)
-        self.estimator = Optimistic(2)
-        self.mean = RecentMean(2, max(MEMORY, config.k))  # of the objectives with the same start, in nats
+        self.estimator = Optimistic(control.n)
+        self.mean = RecentMean(control.n, max(MEMORY, config.k))  # of the objectives with the same start, in nats
         self.first: dict[int, float] = {}  # values before the first step, in nats
         self.same_start: set[int] = set()  # objectives whose rows all had one value then
         self.last: set[int] = set()  # those of the last step
@@ -146,7 +146,7 @@ class ComparableGaps(BatchGaps):
         for i, sampler in self.own_samplers.items():
             rows = gap_batches(sampler)[:2]
             values = [objectives[i].value(engine.evaluate(objectives[i], batch)) for batch in rows]
-            _check_finite(i, *values)
+            _check_finite(self.names[i], *values)
             self.first[i] = values[0]
             if len(values) > 1 and max(values) - min(values) < SAME_START:
                 self.same_start.add(i)
@@ -173,7 +173,7 @@ class ComparableGaps(BatchGaps):
         for i in trained:
             self.estimator.count(i)
         for i, value in told.items():
-            _check_finite(i, value)
+            _check_finite(self.names[i], value)
             self._see(i, value, control.t, self.samplers[i].batch)
         self._estimate(control, {})
         return {i: self.estimator.values[i] for i in told}
@@ -186,7 +186,7 @@ class ComparableGaps(BatchGaps):
     def state(self) -> dict[str, Any]:
         """Return the values of a checkpoint."""
         own = {
-            "first": {NAMES[i]: value for i, value in self.first.items()},
+            "first": {self.names[i]: value for i, value in self.first.items()},
             "mean": self.mean.state(),
             "same_start": sorted(self.same_start),
             "last": sorted(self.last),
@@ -197,8 +197,8 @@ class ComparableGaps(BatchGaps):
         """Continue from the values of a checkpoint."""
         super().restore(state)
         own = state["comparable_gaps"]
-        self.first = {i: own["first"][name] for i, name in NAMES.items() if name in own["first"]}
-        self.mean = RecentMean(2, self.mean.memory, **own["mean"])
+        self.first = {i: own["first"][name] for i, name in self.names.items() if name in own["first"]}
+        self.mean = RecentMean(self.mean.n, self.mean.memory, **own["mean"])
         self.same_start, self.last = set(own["same_start"]), set(own["last"])
 
     def _evaluate_one(self, engine: Engine, objective: Objective, i: int, step: int) -> ForwardResult:
@@ -206,7 +206,7 @@ class ComparableGaps(BatchGaps):
         sampler = self.own_samplers[i]
         rows = sampler.peek()
         result = ForwardResult(objective, rows, engine.evaluate(objective, rows), None)
-        _check_finite(i, result.value)
+        _check_finite(self.names[i], result.value)
         self._see(i, result.value, step, len(rows))
         if i in self.same_start:
             sampler.advance()
@@ -221,8 +221,8 @@ class ComparableGaps(BatchGaps):
         self.estimator.see(i, self.mean.value(i), self.mean.error(i))
 
 
-def _check_finite(i: int, *values: float) -> None:
+def _check_finite(name: str, *values: float) -> None:
     """Raise StoppedRunError if a value is not finite: a comparison with it would choose the same objective for ever."""
     for value in values:
         if not math.isfinite(value):
-            raise StoppedRunError(f"a gap evaluation of f_{NAMES[i].upper()} gives {value}; a smaller --lr may help")
+            raise StoppedRunError(f"a gap evaluation of f_{name.upper()} gives {value}; a smaller --lr may help")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,8 @@ class GivenInputs:
 
     model      a language model of transformers; training gives it back without adapters
     tokenizer  its tokenizer
-    sft, preference, sft_held_out, preference_held_out  lists of dicts or `datasets.Dataset`s
+    sft, preference, sft_held_out, preference_held_out  lists of dicts or `datasets.Dataset`s, of the short form
+    rows       the same for the objectives of `objective`, by name; by NAME_held_out for evaluations
     """
 
     model: Any = None
@@ -42,6 +43,7 @@ class GivenInputs:
     preference: Any = None
     sft_held_out: Any = None
     preference_held_out: Any = None
+    rows: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.model is None) != (self.tokenizer is None):
@@ -50,17 +52,29 @@ class GivenInputs:
             raise TypeError(
                 "model: has adapters of PEFT; give its base model, and a saved adapter's folder as the option adapter"
             )
+        if not isinstance(self.rows, Mapping):
+            raise TypeError(f"rows: must be sets by the names of objectives, got {type(self.rows).__name__}")
 
     @property
     def sets(self) -> dict[str, Any]:
-        """The four sets by name."""
+        """The sets in memory, by name."""
         names = ("sft", "preference", "sft_held_out", "preference_held_out")
-        return {name: getattr(self, name) for name in names}
+        short = {name: getattr(self, name) for name in names}
+        return {name: rows for name, rows in {**short, **self.rows}.items() if rows is not None}
 
     @property
     def names(self) -> list[str]:
         """The names of the inputs that are given."""
-        return [k for k, v in {"model": self.model, **self.sets}.items() if v is not None]
+        return [*(["model"] if self.model is not None else []), *self.sets]
+
+    def check_names(self, set_names: Sequence[str]) -> None:
+        """Raise TypeError for a set in memory that belongs to no objective.
+
+        set_names  the names of the objectives' sets
+        """
+        known = {name + end for name in set_names for end in ("", "_held_out")}
+        for name in self.sets.keys() - known:
+            raise TypeError(f"{name}: is given in memory, and the objectives' sets are {', '.join(set_names)}")
 
 
 @dataclass
@@ -122,6 +136,7 @@ def open_inputs(
     config: TrainConfig, given: GivenInputs, *, quiet: bool = False, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Inputs]:
     """Load a run's inputs; a model given in memory, and torch's state, are afterwards as before."""
+    given.check_names([o.set_name for o in config.objectives])
     with preserve_torch_state(given.model):
         accelerator = make_accelerator(config)
         quiet = quiet or not accelerator.is_main_process
@@ -133,13 +148,16 @@ def open_inputs(
         tokenizer = tokenizer or loading.load_tokenizer(named.model, named)
         described = loading.load_config(named.model, named) if given.model is None else given.model
         encoder = is_encoder_decoder(described)
-        if needs_date(named.as_dict(), tokenizer):  # the same on the days on which the run resumes or is evaluated
+        templates = [o.template for o in named.objectives]
+        if needs_date(
+            named.template_date, templates, tokenizer
+        ):  # the same on the days on which the run resumes or is evaluated
             date = from_main(accelerator, today())
             config, named = (dataclasses.replace(c, template_date=date) for c in (config, named))
         datasets = load_datasets(named, tokenizer, given.sets, encoder=encoder)
         for note in datasets.notes:
             say(note, active=not quiet)
-        base = BaseModel(accelerator, named, given.model, datasets.pairs, quiet=quiet)
+        base = BaseModel(accelerator, named, given.model, datasets.for_layout, quiet=quiet)
         try:
             yield Inputs(config, named, given, tokenizer, datasets, base, encoder, quiet, stop)
         finally:
@@ -157,9 +175,9 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
     if apart and config.reference_prompts:
         raise ValueError("reference_prompts: not with an encoder-decoder model, which never writes a prompt")
     most = max_positions(model)
-    for name in ("sft", "preference", "sft_held_out", "preference_held_out"):
-        tokens, shown = getattr(sets, name), name.replace("_held_out", " (held out)")
-        for prompt, responses in () if tokens is None else zip(tokens.prompts, tokens.responses, strict=True):
+    for name, tokens in sets.shown.items():
+        shown = name.replace("_held_out", " (held out)")
+        for prompt, responses in zip(tokens.prompts, tokens.responses, strict=True):
             largest = max(int(ids.max()) for ids in (prompt, *responses))
             if largest >= vocabulary:
                 raise ValueError(
@@ -172,22 +190,24 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
                 raise ValueError(
                     f"{shown}: a row has {length} tokens, and the model takes {most}; use --max-length {most}"
                 )
-    held_out = {"f_sft": sets.sft_held_out, "f_dpo": sets.preference_held_out}
-    for name, tokens in held_out.items() if config.keep_best != "no" else ():
-        if tokens is None and config.keep_best in (name, "mix", "worst_gap", "ideal_distance"):
-            kind = "SFT" if name == "f_sft" else "preference"
-            raise ValueError(f"keep_best: {config.keep_best} needs held-out {kind} rows; give --held-out, or a set")
-    for kind in ("sft", "preference"):
-        rows, batch = len(getattr(sets, kind)), getattr(config, f"batch_{kind}")
+    for own in config.sft_first if config.keep_best != "no" else ():
+        measured = config.keep_best in (f"f_{own.name}", "mix", "worst_gap", "ideal_distance")
+        if measured and own.set_name not in sets.held_out:
+            name = "SFT" if own.set_name == "sft" else own.set_name
+            raise ValueError(f"keep_best: {config.keep_best} needs held-out {name} rows; give --held-out, or a set")
+    for own in config.sft_first:
+        rows, batch = len(sets.train[own.set_name]), own.batch
+        name = f"objective {own.name}: batch" if config.objective else f"batch_{own.kind}"
+        remedy = f"batch={rows}" if config.objective else f"--batch-{own.kind} {rows}"
         if batch > rows:
             raise ValueError(
-                f"batch_{kind}: must be at most the number of training rows, {rows}, got {batch}; "
-                f"use --batch-{kind} {rows} or less, or give more rows"
+                f"{name}: must be at most the number of training rows, {rows}, got {batch}; "
+                f"use {remedy} or less, or give more rows"
             )
         if batch % world:
-            raise ValueError(f"batch_{kind}: must be a multiple of the number of processes, {world}, got {batch}")
+            raise ValueError(f"{name}: must be a multiple of the number of processes, {world}, got {batch}")
         if config.gap_rows % world or config.gap_rows > rows:
             raise ValueError(
                 f"gap_rows: must be a multiple of the number of processes, {world}, and at most {rows}, the number of "
-                f"{kind} rows, got {config.gap_rows}"
+                f"{own.set_name} rows, got {config.gap_rows}"
             )

@@ -7,18 +7,17 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.common.files import write_text
-from toyopt.algorithms import DPO, SFT, Controller
 
 if TYPE_CHECKING:
     from llm.training.engine import ForwardResult
     from llm.training.objective import Objective
+    from toyopt.algorithms import Controller
 
-NAMES = {DPO: "dpo", SFT: "sft"}
 KINDS = ("seconds", "cpu_seconds")
 # Cached computations that a run reuses, with wall-clock and CPU seconds, in summary.json and in tables.
 PREPARATIONS = tuple(f"{name}_{kind}" for name in ("reference", "log_probs", "optima") for kind in KINDS)
@@ -78,15 +77,18 @@ def step_line(
     control: Controller,
     trained: Mapping[int, ForwardResult],
     evaluated: Mapping[int, ForwardResult],
-    labels: Mapping[int, str] = NAMES,
+    names: Sequence[str],
+    labels: Mapping[int, str],
 ) -> dict[str, Any]:
     """Return one step's values: the objectives, rewards under TRL's names, and MAXRIGHT's gaps with their ages.
 
     trained    forward results of the training batches
     evaluated  forward results of the gap evaluations; an objective with another training batch reports both values
-    labels     suffixes of the values' names; "objective" is `dpo` for any loss on pairs
+    names      of all objectives; in the short form `dpo` for any loss on pairs
+    labels     suffixes of the values' keys, where these are not the names
     """
-    line: dict[str, Any] = {"step": control.t, "objective": "+".join(NAMES[i] for i in trained)}
+    labels = dict(enumerate(names)) | dict(labels)
+    line: dict[str, Any] = {"step": control.t, "objective": "+".join(names[i] for i in trained)}
     for i, result in {**evaluated, **trained}.items():
         line[f"f_{labels[i]}"] = result.value
         if i in evaluated and evaluated[i] is not result:
@@ -105,8 +107,12 @@ def evaluation_line(
     objectives: Mapping[int, Objective],
     sums: Mapping[int, dict[str, float]],
     optima: Mapping[int, float],
+    count: int,
 ) -> dict[str, Any]:
-    """Return the objectives' values on the set `name`, with gaps and ideal distance where optima are known."""
+    """Return the objectives' values on the set `name`, with gaps and ideal distance where optima are known.
+
+    count  number of objectives of the run; without the gaps of all there is no ideal distance
+    """
     line: dict[str, Any] = {"step": step, "evaluation": name}
     for i, objective in objectives.items():
         label = objective.label
@@ -114,8 +120,8 @@ def evaluation_line(
         line |= objective.metrics(sums[i])
         if i in optima:
             line[f"gap_{label}"] = line[f"f_{label}"] - optima[i]
-    gaps = [line[f"gap_{label}"] for label in NAMES.values() if f"gap_{label}" in line]
-    if len(gaps) == len(NAMES):
+    gaps = [line[f"gap_{objectives[i].label}"] for i in sorted(objectives) if i in optima]
+    if len(gaps) == count > 1:
         line["ideal_distance"] = math.hypot(*gaps)
     return line
 

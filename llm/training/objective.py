@@ -28,15 +28,17 @@ SUMS = (
 
 @dataclass(frozen=True)
 class Objective:
-    """f_DPO, another loss on pairs, or f_SFT on a set of rows.
+    """A loss on pairs, or f_SFT, on a set of rows.
 
-    name       "dpo" (any loss on pairs) or "sft"
-    tokens     the rows
-    loss       "dpo" only: the loss on pairs; None where only log-probabilities are wanted
+    name       name of the objective; in the short form "dpo" (any loss on pairs) or "sft"
+    tokens     the rows, whose kind decides
+    loss       the loss on pairs; None for an SFT set, and where only log-probabilities are wanted
     reference  (n, 2) float32, log-probabilities of chosen and rejected under the reference; None if not needed
     share_prompt  compute a pair's prompt once
     mean_by_part  the value is the mean of micro-batches' means, not of all units (the paper's authors' f_SFT)
-    beside     "dpo" only: a second loss that `metrics` reports
+    beside     pairs only: a second loss that `metrics` reports
+    by_name    whether values are reported under `name`; else a loss on pairs under the loss's name
+    suffix     end of the keys of rewards, where several objectives have some
     """
 
     name: str
@@ -46,10 +48,12 @@ class Objective:
     share_prompt: bool = False
     mean_by_part: bool = False
     beside: PreferenceLoss | None = None
+    by_name: bool = False
+    suffix: str = ""
     lengths: Indices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.share_prompt or self.name == "sft":
+        if self.share_prompt or not self.is_pairs:
             lengths = self.tokens.lengths()
         else:  # two sequences a row, padded to the longer one
             pairs = zip(self.tokens.prompts, self.tokens.responses, strict=True)
@@ -60,15 +64,24 @@ class Objective:
         return len(self.tokens)
 
     @property
+    def is_pairs(self) -> bool:
+        """Whether the rows are pairs."""
+        return self.tokens.kind == "preference"
+
+    @property
     def label(self) -> str:
-        """The suffix of the value's name in metrics: the loss on pairs, or sft."""
-        return self.name if self.loss is None else self.loss.name
+        """The suffix of the value's name in metrics: the objective's name, or that of its loss on pairs."""
+        return self.name if self.loss is None or self.by_name else self.loss.name
+
+    def alone(self) -> Objective:
+        """Return the objective as the only one of a run: equal for equal rows and losses, whatever its name."""
+        return dataclasses.replace(self, name="dpo" if self.is_pairs else "sft", by_name=False, suffix="")
 
     def describe(self) -> dict[str, Any]:
         """Return the plain values that decide the objective, for a cache key."""
-        loss = {} if self.loss is None else {"loss": self.label, **self.loss.numbers()}
-        mean = {"mean_by_part": self.mean_by_part} if self.name == "sft" else {}
-        return {"objective": self.label, "rows": self.tokens.digest, **loss, **mean}
+        loss = {} if self.loss is None else {"loss": self.loss.name, **self.loss.numbers()}
+        mean = {} if self.is_pairs else {"mean_by_part": self.mean_by_part}
+        return {"objective": self.alone().label, "rows": self.tokens.digest, **loss, **mean}
 
     def select(self, rows: Indices) -> Objective:
         """Return the objective on some of its rows."""
@@ -85,8 +98,8 @@ class Objective:
         )
 
     def units(self, rows: Indices) -> int:
-        """Return the number of units of the mean: response tokens (SFT) or pairs (DPO)."""
-        if self.name == "dpo":
+        """Return the number of units of the mean: response tokens (SFT) or pairs."""
+        if self.is_pairs:
             return len(rows)
         return sum(self.tokens.trained_tokens(int(i)) for i in rows)
 
@@ -101,7 +114,7 @@ class Objective:
         mask = torch.ones(len(rows), dtype=torch.bool) if keep is None else torch.tensor(list(keep), dtype=torch.bool)
         mask = mask.to(logps.device)
         extra = torch.zeros(6, dtype=torch.float64, device=logps.device)
-        if self.name == "dpo":
+        if self.is_pairs:
             pairs = self._pairs(self.loss, logps, batch, rows)
             beside = torch.zeros_like(mask)
             if self.beside is not None:
@@ -143,20 +156,20 @@ class Objective:
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:
         """Return DPO's rewards and log-probabilities under TRL's names, the loss beside, and routers' loss."""
         router = {f"router_loss_{self.name}": sums["router"] / sums["parts"]} if sums["router"] else {}
-        if self.name != "dpo" or sums["units"] == 0:
+        if not self.is_pairs or sums["units"] == 0:
             return router
-        n = sums["units"]
+        n, end = sums["units"], self.suffix
         beside = {f"f_{self.beside.name}": sums["beside"] / n} if self.beside else {}
         return (
             router
             | beside
             | {
-                "rewards/chosen": sums["chosen"] / n,
-                "rewards/rejected": sums["rejected"] / n,
-                "rewards/margins": (sums["chosen"] - sums["rejected"]) / n,
-                "rewards/accuracies": sums["correct"] / n,
-                "logps/chosen": sums["logp_chosen"] / n,
-                "logps/rejected": sums["logp_rejected"] / n,
+                f"rewards/chosen{end}": sums["chosen"] / n,
+                f"rewards/rejected{end}": sums["rejected"] / n,
+                f"rewards/margins{end}": (sums["chosen"] - sums["rejected"]) / n,
+                f"rewards/accuracies{end}": sums["correct"] / n,
+                f"logps/chosen{end}": sums["logp_chosen"] / n,
+                f"logps/rejected{end}": sums["logp_rejected"] / n,
             }
         )
 

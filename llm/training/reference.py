@@ -22,14 +22,15 @@ from llm.common.cache import ContentCache, digest
 from llm.common.environment import versions
 from llm.common.files import read_json, write_json
 from llm.common.progress import say
+from llm.data.objective_settings import reference_source
 from llm.models.fingerprints import adapter_fingerprint
-from llm.training.cached_run import run_once, single_objective_config
+from llm.training.cached_run import run_once
 from llm.training.engine import any_process
 from llm.training.errors import InterruptedRunError
 from llm.training.metrics import Stopwatch
 from llm.training.objective import Objective, chosen_only, unmasked
 from llm.training.reference_store import RowStore, Seconds, row_keys
-from toyopt.algorithms import SFT
+from llm.training.single import single_objective_config
 
 if TYPE_CHECKING:
     from llm.common.progress import Line
@@ -60,7 +61,7 @@ def reference_logps(inputs: Inputs, needed: Sequence[Needed]) -> list[torch.Tens
     adapter = _adapter(inputs)
     key = _key(inputs, adapter)
     with _LazyEngine(inputs, adapter) as engine:
-        return [_logps(inputs, engine, Objective("dpo", tokens), rows, key) for tokens, rows in needed]
+        return [_logps(inputs, engine, Objective("pairs", tokens), rows, key) for tokens, rows in needed]
 
 
 def reference_key(inputs: Inputs) -> str:
@@ -192,13 +193,15 @@ def _adapter(inputs: Inputs) -> Path | None:
         return None
     if kind not in ("chosen", "sft"):
         return Path(kind)
-    config, datasets = inputs.config, inputs.datasets
-    tokens = chosen_only(datasets.preference) if kind == "chosen" else datasets.sft
+    config, own = inputs.config, reference_source(inputs.config)
+    assert own is not None
+    tokens = inputs.datasets.train[own.set_name]
+    tokens = chosen_only(tokens) if kind == "chosen" else tokens
     tokens = unmasked(tokens) if config.reference_prompts else tokens
-    alone = single_objective_config(config, SFT, config.reference_steps or config.steps)
+    alone = single_objective_config(config, config.objectives.index(own), config.reference_steps or config.steps)
     # Nothing is evaluated, so that the options of evaluations need not be equal.
-    alone = dataclasses.replace(alone, eval_every=0, eval_rows=1)
+    alone = dataclasses.replace(alone, lam=0.0, eval_every=0, eval_rows=1)
     if kind == "chosen":
-        alone = dataclasses.replace(alone, batch_sft=config.batch_preference)
+        alone = dataclasses.replace(alone, batch_sft=own.batch)
     objective = Objective("sft", tokens, mean_by_part=config.sft_mean == "batch")
-    return run_once(inputs, "adapters", SFT, objective, alone, title=f"reference ({kind})", held_out={}, key={})
+    return run_once(inputs, "adapters", objective, alone, title=f"reference ({kind})", held_out={}, key={})

@@ -28,13 +28,14 @@ class Result:
 
 
 def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: Any) -> Result:
-    """Train one adapter on an SFT set and a preference set.
+    """Train one adapter on an SFT set and a preference set, or on any number of objectives.
 
     config  the options
     quiet   hide progress
     given   inputs in memory, in place of the inputs that the options name: model (a causal or encoder-decoder model
             of transformers; returned without adapters) with its tokenizer, sft, preference, sft_held_out,
-            preference_held_out (lists of dicts or `datasets.Dataset`s)
+            preference_held_out (lists of dicts or `datasets.Dataset`s); with the option `objective`, rows: sets by the
+            names of the objectives, and by NAME_held_out
 
     A folder with the same run resumes from its last checkpoint; a finished run is returned. Raises ValueError,
     TypeError or FileNotFoundError, in one line, for wrong input, and `llm.training.errors.StoppedRunError` with a
@@ -59,7 +60,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
             return Result(folder.path, folder.summary())
         if folder.is_main:
             export.save_tokenizer(inputs, folder.path)
-        objectives = load_objectives(inputs, trained=needed_rows(inputs))  # DPO's reference log-probabilities: cached
+        objectives = load_objectives(inputs, trained=needed_rows(inputs))  # the reference's log-probabilities: cached
         optima = starting_optima(inputs, objectives)  # cached, if the option `f_star` asks for them
         if config.log_with:
             trackers = {name: str(value) for name, value in config.as_dict().items()}

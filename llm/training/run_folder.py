@@ -26,9 +26,9 @@ from llm.models.packaged import located
 
 # Files of a run; any other file in the folder is the user's, and stays when a run restarts.
 FILES = (
-    "run.json summary.json metrics.jsonl README.md checkpoints kept best measures stage[0-9] adapter adapter_* "
-    "tokenizer* special_tokens* added_tokens* chat_template* vocab* merges* config.json generation_config.json "
-    "model*.safetensors* *.unfinished"
+    "run.json summary.json metrics.jsonl README.md checkpoints kept best measures stage[0-9] stage[0-9][0-9] "
+    "adapter adapter_* tokenizer* special_tokens* added_tokens* chat_template* vocab* merges* config.json "
+    "generation_config.json model*.safetensors* *.unfinished"
 ).split()
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm.data.sampler import BatchSampler, Indices
-from toyopt.algorithms import DPO, SFT, Controller, Sequential
+from llm.training.single import single_objective_config
+from toyopt.algorithms import Controller, Sequential
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -26,7 +27,7 @@ GAP_STEPS = 20  # such an evaluation every k steps has k/20 of a batch's rows, h
 
 def batch_size(config: TrainConfig, objective: Objective) -> int:
     """Return the number of rows a step of an objective."""
-    return config.batch_preference if objective.name == "dpo" else config.batch_sft
+    return next(o.batch for o in config.objectives if o.name == objective.name)
 
 
 def training_sampler(config: TrainConfig, objective: Objective) -> BatchSampler:
@@ -61,20 +62,21 @@ def rule_generator(config: TrainConfig) -> Generator:
 
 
 def rows_of_run(config: TrainConfig, objective: Objective) -> Indices:
-    """Return the indices of all preference rows that a run's steps and gap evaluations can need, sorted and distinct.
+    """Return the indices of all rows of an objective that a run's steps and gap evaluations can need, sorted.
 
-    objective  the preference objective on the training rows
+    objective  on the training rows, under its name
 
     Only these rows need log-probabilities under the reference, however large the set is. Where losses decide
-    (MAXRIGHT), every step counts as one on preferences: an upper bound.
+    (MAXRIGHT), every step counts as one on the objective: an upper bound.
     """
-    return _distinct(_preference_batches(config, config.rule(), objective, config.steps))
+    return _distinct(_batches(config, config.rule(), objective, config.steps))
 
 
 def rows_of_optima(config: TrainConfig, objective: Objective) -> Indices:
-    """Return the indices of all preference rows that the computation of optima needs, sorted and distinct."""
+    """Return the indices of all rows of an objective that the computation of its optimum needs, sorted and distinct."""
     steps = config.optima_steps or config.steps
-    batches = _preference_batches(config, Sequential((steps,), (DPO,)), objective, steps)
+    alone, own = single_objective_config(config, config.names.index(objective.name), steps), objective.alone()
+    batches = _batches(alone, Sequential((steps,), (alone.names.index(own.name),)), own, steps)
     return _distinct([*batches, np.arange(min(len(objective), config.eval_rows), dtype=np.int64)])
 
 
@@ -83,25 +85,26 @@ def _distinct(batches: Sequence[Indices]) -> Indices:
     return np.unique(np.concatenate(batches)) if batches else np.empty(0, dtype=np.int64)
 
 
-def _preference_batches(config: TrainConfig, rule: Rule, objective: Objective, steps: int) -> list[Indices]:
-    """Return the batches of preference rows that `steps` steps of a rule take, and those of its gap evaluations."""
+def _batches(config: TrainConfig, rule: Rule, objective: Objective, steps: int) -> list[Indices]:
+    """Return the batches of an objective that `steps` steps of a rule take, and those of its gap evaluations."""
+    own = config.names.index(objective.name)
     sampler, gaps = training_sampler(config, objective), gap_sampler(config, rule, objective)
-    control, generator = Controller(rule, 2), rule_generator(config)
+    control, generator = Controller(rule, len(config.names)), rule_generator(config)
     batches = gap_batches(gaps) if gaps is not None and gaps.cycle else []
     for _ in range(steps):
         needed = control.needs()
-        if DPO in needed and gaps is not None and not gaps.cycle:
+        if own in needed and gaps is not None and not gaps.cycle:
             batches.append(gaps.peek())
             gaps.advance()
-        # A rule that compares values never chooses DPO with these, and so evaluates DPO as often as it can.
-        values = {i: v for i, v in ((DPO, -1e9), (SFT, 1e9)) if i in needed}
+        # A rule that compares values does not choose the objective with these, and evaluates it as often as it can.
+        values = {i: -1e9 if i == own else 1e9 for i in needed}
         decision = control.decide(values, control.uniform(generator))
         if decision is None:
             break
         trained = {i for i, coefficient in enumerate(decision.coefficients) if coefficient > 0.0}
         control.record(dict.fromkeys(trained, 1000000000.0))
-        if DPO in trained or rule.needs_optima:
+        if own in trained or rule.needs_optima:
             batches.append(sampler.peek())
-        if DPO in trained or rule.needs_optima or config.draw_both:
+        if own in trained or rule.needs_optima or config.draw_both:
             sampler.advance()
     return batches

@@ -1,7 +1,7 @@
 """The one training loop of all methods. `toyopt.algorithms` decides the objective of a step; this loop carries it out.
 
 A step: evaluate the objectives that the rule asks for, let the rule decide, train on the next batch of the chosen
-objective, advance that objective's sampler; the sampler of the other objective stays where it is.
+objective, advance that objective's sampler; the samplers of the other objectives stay where they are.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from llm.training.engine import Engine, ForwardResult, any_process, from_main, s
 from llm.training.errors import InterruptedRunError, StoppedRunError
 from llm.training.evaluations import evaluate
 from llm.training.gaps import gap_evaluator
-from llm.training.metrics import NAMES, Costs, MetricsFile, Stopwatch, step_line
+from llm.training.metrics import Costs, MetricsFile, Stopwatch, step_line
 from llm.training.spec import TrainSpec
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
 from llm.training.step import accumulate_gradients, without_noise
 from llm.training.streams import rule_generator, training_sampler
-from toyopt.algorithms import DPO, SFT, Controller
+from toyopt.algorithms import Controller
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -55,7 +55,8 @@ class Trainer:
         self.base, self.spec, self.config, self.folder = base, spec, config, folder
         self.report, self.stop = report, stop
         self.stages = stages_of(spec.rule, spec.steps)
-        self.control = Controller(spec.rule, 2)
+        self.names = config.names
+        self.control = Controller(spec.rule, len(self.names))
         self.coin = rule_generator(config)
         self.samplers = {i: training_sampler(config, o) for i, o in spec.objectives.items()}
         self.gaps = gap_evaluator(self.control, spec.objectives, self.samplers, config)
@@ -113,8 +114,8 @@ class Trainer:
         self.engine.close()
         if self.base.is_main:
             parts = stage_adapters(self.folder, self.stages)
-            by_objective = {DPO: self.config.lam, SFT: 1.0 - self.config.lam} if self.config.average else {}
-            weights = [by_objective.get(self.spec.rule.stages[index][0], 1.0) for index in parts]
+            by_objective = [own.weight if self.config.average else 1.0 for own in self.config.objectives]
+            weights = [by_objective[self.spec.rule.stages[index][0]] for index in parts]
             export.join_stages(self.base.model, list(parts.values()), result, weights)
         self.base.accelerator.wait_for_everyone()
         if self.config.average:
@@ -160,7 +161,7 @@ class Trainer:
         except FloatingPointError as error:
             raise StoppedRunError(self._diagnosis(trained, str(error))) from error
         values = {i: result.value for i, result in trained.items()}
-        if self.divergence.detect({NAMES[i]: value for i, value in values.items()}):
+        if self.divergence.detect({self.names[i]: value for i, value in values.items()}):
             raise StoppedRunError(self._diagnosis(trained, "the loss explodes"))
         values |= {i: result.value for i, result in clean.items()}
         control.record(self.gaps.after_step(control, values, evaluated=bool(evaluated)))
@@ -216,9 +217,9 @@ class Trainer:
     def _record(self, trained: dict[int, ForwardResult], evaluated: dict[int, ForwardResult], norm: float) -> None:
         """Write the step's line and report it."""
         labels = {i: o.label for i, o in self.spec.objectives.items()}
-        line = step_line(self.control, trained, evaluated, NAMES | labels)
+        line = step_line(self.control, trained, evaluated, self.names, labels)
         line |= {"grad_norm": norm, "lr": self.engine.scheduler.get_last_lr()[0]}
-        line |= {f"epochs_{NAMES[i]}": s.epochs for i, s in self.samplers.items()}
+        line |= {f"epochs_{self.names[i]}": s.epochs for i, s in self.samplers.items()}
         line |= self.costs.line(self.engine.accelerator.device.type)
         self.metrics.write(line)
         if self.config.log_with:
@@ -267,7 +268,7 @@ class Trainer:
             "control": self.control.state(),
             "f_star": self.control.f_star,
             "coin": self.coin.bit_generator.state,
-            "samplers": {NAMES[i]: s.state() for i, s in self.samplers.items()},
+            "samplers": {self.names[i]: s.state() for i, s in self.samplers.items()},
             **self.gaps.state(),
             "divergence": self.divergence.state(),
             **self.costs.state(),
@@ -283,10 +284,10 @@ class Trainer:
         rule = self.spec.rule
         if state["f_star"] is not None:
             rule = rule.with_f_star(tuple(state["f_star"]))
-        self.control = Controller(rule, 2, **state["control"])
+        self.control = Controller(rule, len(self.names), **state["control"])
         self.coin.bit_generator.state = state["coin"]
         for i, sampler in self.samplers.items():
-            sampler.restore(state["samplers"][NAMES[i]])
+            sampler.restore(state["samplers"][self.names[i]])
         self.gaps.restore(state)
         self.divergence = DivergenceDetector(self.config.max_loss_ratio, **state["divergence"])
         self.costs.restore(state)

@@ -25,7 +25,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from llm import TrainConfig, train
 from llm.training import streams, trainer
-from toyopt.algorithms import Alright, Constant, Maxright, Mix, Rule, Sequential, draw
+from toyopt.algorithms import Alright, Constant, Maxright, Mix, Replay, Rule, Sequential, draw
 from toyopt.problem import Problem
 from toyopt.simulate import simulate
 
@@ -145,32 +145,42 @@ def simulated(problem: Problem, rule: Rule, theta0: np.ndarray, seed: int = 0) -
     return simulate(problem, rule, Constant(LR), theta0=theta0, steps=STEPS, seeds=seed, record=1, choices=True)
 
 
-def trained(world: World, folder: Path, **options: Any) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Theta in the end, and the lines of metrics.jsonl."""
+def trained(
+    world: World, folder: Path, rows: dict[str, Any] | None = None, **options: Any
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Theta in the end, and the lines of metrics.jsonl; `rows` are sets of several objectives by name."""
     tokenizer = tiny.tokenizer()
+    short = {"sft": "rows", "preference": "rows", "lam": LAM} if rows is None else {}
     config = TrainConfig(
-        model="toy", sft="rows", preference="rows", out=str(folder / "run"), cache=str(folder / "cache"),
-        steps=STEPS, lam=LAM, beta=BETA, lr=LR,
+        model="toy", out=str(folder / "run"), cache=str(folder / "cache"), steps=STEPS, beta=BETA, lr=LR,
         optimizer="sgd", lora_rank=0, clip=0.0, template="none", max_length=2, held_out=0.0, save_every=10**6,
-        batch_sft=len(world.demonstrations), batch_preference=len(world.pairs), seed=5, device="cpu", **options,
+        batch_sft=len(world.demonstrations), batch_preference=len(world.pairs), seed=5, device="cpu",
+        **{**short, **options},
     )  # fmt: skip
-    train(
-        config, model=world.model(tokenizer), tokenizer=tokenizer, sft=world.sft_rows, preference=world.preference_rows,
-        quiet=True,
-    )  # fmt: skip
+    given = {"sft": world.sft_rows, "preference": world.preference_rows} if rows is None else {"rows": rows}
+    train(config, model=world.model(tokenizer), tokenizer=tokenizer, quiet=True, **given)
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     return load_file(folder / "run" / "model.safetensors")["theta"].double().numpy(), lines
 
 
-def assert_follows(world: World, theta: np.ndarray, lines: list[dict[str, Any]], path: Any) -> None:
+def assert_follows(
+    world: World,
+    theta: np.ndarray,
+    lines: list[dict[str, Any]],
+    path: Any,
+    problem: Problem | None = None,
+    names: tuple[str, ...] = ("dpo", "sft"),
+) -> None:
     """The same theta in the end, and the same values at every step at which the trainer looked."""
-    close = tolerance(world.problem, path)
-    assert max(o.smoothness for o in world.problem.objectives) * LR <= 2.0
+    problem = problem or world.problem
+    close = tolerance(problem, path)
+    assert max(o.smoothness for o in problem.objectives) * LR <= 2.0
     assert np.linalg.norm(theta - path.theta[-1]) <= close
     assert np.linalg.norm(path.theta[-1] - world.theta) > 1e3 * close  # it went somewhere
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     for line, values in zip(lines, path.values[:-1], strict=True):
-        for name, value, c in zip(("dpo", "sft"), values, (world.problem.C1, world.problem.C2), strict=True):
+        constants = [o.grad_bound for o in problem.objectives]
+        for name, value, c in zip(names, values, constants, strict=True):
             if f"f_{name}" in line:  # at the theta before the step: C-Lipschitz, and its own rounding
                 assert abs(line[f"f_{name}"] - value) <= c * close + 64 * U32 * max(1.0, value), (line["step"], name)
 
@@ -203,13 +213,14 @@ def test_the_trainer_follows_the_simulator(name: str, world: World, tmp_path: Pa
 
 def assert_no_tie(problem: Problem, rule: Maxright, run: Any) -> None:
     """The simulator's choices are decided by more than rounding, so that the trainer's must be the same."""
-    values, stored = run.path().values, [0.0, 0.0]
-    weights = (rule.lam, 1.0 - rule.lam)  # type: ignore[operator]
+    values, stored = run.path().values, [0.0] * len(problem.objectives)
+    weights = rule.weights(len(stored))
+    bound = max(o.grad_bound for o in problem.objectives)
     for t, chosen in enumerate(run.choices[0]):
         if t % rule.k == 0:
             stored = list(values[t])
-        gap = [w * (f - star) for w, f, star in zip(weights, stored, rule.f_star, strict=True)]
-        assert abs(gap[0] - gap[1]) > 2 * (max(problem.C1, problem.C2) * tolerance(problem, run.path()) + 1e-5), t
+        gap = sorted(w * (f - star) for w, f, star in zip(weights, stored, rule.f_star, strict=True))
+        assert gap[-1] - gap[-2] > 2 * (bound * tolerance(problem, run.path()) + 1e-5), t
         stored[chosen] = values[t, chosen]
 
 
@@ -257,3 +268,50 @@ def test_optima_that_are_computed_do_not_move_the_start(world: World, tmp_path: 
     """Runs on one objective come first; the run itself begins at the base weights all the same."""
     theta, lines = trained(world, tmp_path, method="mix", f_star="compute")
     assert_follows(world, theta, lines, simulated(world.problem, Mix(LAM), world.theta).path())
+
+
+# Three objectives: demonstrations, and two sets of pairs that disagree with them and with each other.
+
+NAMES = ("safe", "chat", "warm")
+OTHER_PAIRS = tuple((x, (x + 2) % ANSWERS, (x + 1) % ANSWERS) for x in range(PROMPTS))
+WEIGHTS, F_STAR = (0.3, 0.3, 0.4), (0.25, 1.02, 0.3)
+OF_THREE = {
+    "sequential": ({"order": "warm-safe-chat"}, Sequential((16, 12, 12), (2, 0, 1))),
+    "mix": ({}, Mix(WEIGHTS)),
+    "mix, one graph": ({"method": "mix", "mix_one_graph": True}, Mix(WEIGHTS)),
+    "alright": ({}, Alright(WEIGHTS)),
+    "alright, even": ({"method": "alright", "alternation": "even"}, Alright(WEIGHTS, "even")),
+    "maxright": ({"k": 1}, Maxright(WEIGHTS, F_STAR, 1)),
+    "maxright, k = 3": ({"method": "maxright", "k": 3}, Maxright(WEIGHTS, F_STAR, 3)),
+    "replay": ({"replay": 0.3}, Replay((12, 12, 16), (0, 1, 2), 0.3)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_THREE)
+def test_the_trainer_follows_the_simulator_on_three_objectives(
+    name: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (streams, trainer):  # the planned rows, the steps and the simulator have one coin
+        monkeypatch.setattr(module, "rule_generator", lambda _: np.random.default_rng(8))
+    options, rule = OF_THREE[name]
+    other = replace(world, pairs=OTHER_PAIRS)
+    third = replace(other.problem.objectives[0], name="third")
+    problem = Problem((*world.problem.objectives, third))
+    sources = ("preference:rows", "sft:rows", "preference:rows")
+    sizes = (len(world.pairs), len(world.demonstrations), len(OTHER_PAIRS))
+    objective = [
+        text
+        for own in zip(NAMES, sources, WEIGHTS, sizes, F_STAR, strict=True)
+        for text in (f"{own[0]}={own[1]}", f"weight={own[2]}", f"batch={own[3]}", f"f_star={own[4]}")
+    ]
+    rows = dict(zip(NAMES, (world.preference_rows, world.sft_rows, other.preference_rows), strict=True))
+    settings = {"method": rule.key, "f_star": "given", "objective": objective, **options}
+    theta, lines = trained(world, tmp_path, rows, **settings)
+    run = simulated(problem, rule, world.theta, seed=8)
+    assert_follows(world, theta, lines, run.path(), problem, NAMES)
+    chosen = dict(enumerate(NAMES)) | {-1: "+".join(NAMES)}
+    assert [line["objective"] for line in lines] == [chosen[int(c)] for c in run.choices[0]]
+    assert rule.key == "mix" or all(count > 3 for count in run.counts[0])  # all three are trained
+    if isinstance(rule, Maxright):
+        assert_no_tie(problem, rule, run)

@@ -200,7 +200,7 @@ def test_sets(place: Path, tmp_path: Path, seed: int) -> None:
         assert message.startswith(f"{kind}: "), f"seed {seed}, {change}: {message}"
         assert 20 < len(message) < 1200, f"seed {seed}, {change}: {message}"
     else:
-        for tokens in (sets.sft, sets.preference):
+        for tokens in (sets.train["sft"], sets.train["preference"]):
             assert all(len(p) for p in tokens.prompts), f"seed {seed}, {change}"
             assert all(len(r) for row in tokens.responses for r in row), f"seed {seed}, {change}"
     assert path.read_bytes() == before

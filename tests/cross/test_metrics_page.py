@@ -19,6 +19,7 @@ from toyopt.algorithms import RULES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 ON_A_GPU = {"utilisation"}
+THREE = ("a=sft:memory", "b=preference:memory", "c=preference:memory")
 # Every method, losses with and without a reference in DPO's place, and the options that add keys.
 RUNS: dict[str, dict[str, Any]] = {
     **{method: {"method": method} for method in RULES},
@@ -27,13 +28,14 @@ RUNS: dict[str, dict[str, Any]] = {
     "ipo": {"method": "maxright", "preference_loss": "ipo", "lam": 0.99},
     "average": {"method": "sequential", "average": True},
     "experts": {"method": "mix"},
+    "three": {"method": "maxright", "f_star": "compute", "objective": THREE},
 }
 
 
 def general(key: str) -> str:
-    """Return a key with NAME in place of the name of a loss in DPO's place."""
-    names = "|".join(name for name in PREFERENCE_LOSSES if name != "dpo")
-    return re.sub(rf"_({names})(?=_star$|$)", "_NAME", key)
+    """Return a key with NAME in place of the name of a loss in DPO's place, or of an objective."""
+    names = "|".join(["a", "b", "c", *(name for name in PREFERENCE_LOSSES if name != "dpo")])
+    return re.sub(rf"([_/])({names})(?=_star$|$)", r"\1NAME", key)
 
 
 def documented(section: str) -> set[str]:
@@ -56,7 +58,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         )  # fmt: skip
         experts = name == "experts"
         model = build("Mixtral", num_local_experts=2, num_experts_per_tok=1) if experts else tiny_models.model()
-        folder = train(config, quiet=True, model=model, tokenizer=tiny_models.tokenizer(), **rows).folder
+        of_three = {"a": rows["sft"], "b": rows["preference"], "c": rows["preference"]}
+        given: dict[str, Any] = {"rows": of_three} if config.objective else rows
+        folder = train(config, quiet=True, model=model, tokenizer=tiny_models.tokenizer(), **given).folder
         for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             values = json.loads(line)
             keys["Steps" if "objective" in values else "Evaluations"] |= set(map(general, values))

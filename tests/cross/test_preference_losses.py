@@ -23,10 +23,11 @@ from llm.evaluation.held_out import EvaluateConfig, evaluate
 from llm.losses import ORPOLoss, SimPOLoss
 from llm.models.policy import Policy
 from llm.training import cached_run, objectives
-from llm.training.cached_run import key_values, single_objective_config
+from llm.training.cached_run import key_values
 from llm.training.metrics import read_metrics
 from llm.training.objective import Objective
 from llm.training.optima import optima
+from llm.training.single import single_objective_config
 
 MODEL, TOKENIZER = tiny.model(), tiny.tokenizer()
 ROWS: dict[str, Any] = {"sft": tiny.sft_rows(20), "preference": tiny.preference_rows(20)}

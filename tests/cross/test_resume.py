@@ -39,6 +39,35 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, int]]]] = {
         },
         [("checkpoints/step-00000006", 1), ("cut/kept/", 9)],
     ),
+    "three objectives": (
+        {
+            "method": "maxright",
+            "k": 2,
+            "lora_dropout": 0.2,
+            "sft": None,
+            "preference": None,
+            "objective": [
+                "chat=sft:{sft}",
+                "safe=preference:{preference}",
+                "brief=preference:{preference}",
+                "loss=simpo",
+                "weight=0.5",
+                "batch=3",
+            ],
+        },
+        [("cut/metrics.jsonl", 9), ("checkpoints/step-00000006", 1)],
+    ),
+    "three stages": (
+        {
+            "method": "sequential",
+            "average": True,
+            "sft": None,
+            "preference": None,
+            "order": "brief-chat-safe",
+            "objective": ["chat=sft:{sft}", "safe=preference:{preference}", "brief=preference:{preference}"],
+        },
+        [("stage2", 1), ("checkpoints/step-00000009", 1)],
+    ),
     "estimate": (
         {"method": "maxright", "k": 2, "schedule": "cosine", "optimizer": "sgd"},
         [("checkpoints/step-00000003", 2), ("cut/adapter_model", 1), ("cut/summary.json", 1)],
@@ -76,6 +105,8 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_kills_before_changes_of_files_leave_no_trace(tmp_path: Path, common: dict[str, Any], case: str) -> None:
     own, kills = CASES[case]
     options, server = {**common, **own}, worker.server()
+    options["objective"] = [text.format(**common) for text in options.get("objective", [])]
+    options = {name: value for name, value in options.items() if value is not None}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     once = worker.command(whole, **options, cache=str(tmp_path / "cache_whole"))
     again = worker.command(cut, **options, cache=str(tmp_path / "cache_cut"))

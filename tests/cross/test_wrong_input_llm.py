@@ -211,7 +211,7 @@ def test_processes_must_share_a_batch_evenly() -> None:
     tokenizer, model = tiny.tokenizer(), tiny.model()
     sft = tokenize(load(tiny.sft_rows(), kind="sft"), tokenizer)
     pairs = tokenize(load(tiny.preference_rows(), kind="preference"), tokenizer)
-    sets, config = Datasets(sft, pairs, None, None, ()), TrainConfig(batch_sft=8, batch_preference=6)
+    sets, config = Datasets({"sft": sft, "preference": pairs}, {}), TrainConfig(batch_sft=8, batch_preference=6)
     check_fits(sets, model, config, world=2)
     with pytest.raises(
         ValueError, match=r"^batch_preference: must be a multiple of the number of processes, 4, got 6$"

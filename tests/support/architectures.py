@@ -277,9 +277,9 @@ SFT = ((5, (4,)), (CONTEXT - 6, (WINDOW + 3,)), (9, (CONTEXT,)))
 
 @cache
 def rows(kind: str) -> TokenizedDataset:
-    """Return random rows, "dpo" or "sft", of the lengths PAIRS or SFT."""
+    """Return random rows, "preference" or "sft", of the lengths PAIRS or SFT."""
     draw = np.random.default_rng(7)
-    lengths = PAIRS if kind == "dpo" else SFT
+    lengths = PAIRS if kind == "preference" else SFT
 
     def ids(n: int) -> Any:
         return draw.integers(3, VOCABULARY, n).astype(np.int32)
@@ -303,5 +303,5 @@ def subject(name: str, *, quiet: bool = True, **options: Any) -> Subject:
         }
         | options
     )
-    base = BaseModel(make_accelerator(config), config, build(name), [rows("dpo")], quiet=quiet)
-    return Subject(base, config, rows("dpo"), rows("sft"))
+    base = BaseModel(make_accelerator(config), config, build(name), [rows("preference")], quiet=quiet)
+    return Subject(base, config, rows("preference"), rows("sft"))

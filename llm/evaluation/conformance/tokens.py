@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from llm.data.chat import writes_date
 from llm.data.formats import load
 from llm.data.messages import as_messages, text_of
+from llm.data.objective_settings import only
 from llm.data.rows import Dataset, Kind, Row, in_turns
-from llm.data.splits import tokenize_options
+from llm.data.splits import read_options, tokenize_options
 from llm.data.stops import stop_ids
 from llm.data.templates import PLAIN, Template, TemplateOptions
 from llm.data.tokenization import tokenize, tokenize_prompts
@@ -30,19 +31,11 @@ def check_tokens(kind: Kind, source: Any, tokenizer: Any, config: TrainConfig, *
     source   a name, or rows in memory, as `llm.data.formats.load` takes them
     encoder  the model is an encoder-decoder one
     """
-    rows = load(
-        source,
-        kind=kind,
-        split=getattr(config, f"{kind}_split"),
-        columns=getattr(config, f"{kind}_columns"),
-        format=getattr(config, f"{kind}_format"),
-        limit=ROWS,
-        ignore_input=config.ignore_input,
-        bad_rows="drop",
-    )
+    own = only(config.objectives, kind, kind)
+    rows = load(source, **{**read_options(config, own), "limit": ROWS, "bad_rows": "drop"})
     options = TemplateOptions.of(config.as_dict(), kind)
     oracle = Oracle(tokenizer, options, encoder)
-    settings: dict[str, Any] = {**tokenize_options(config, kind), "max_length": NO_LIMIT, "turns": "last"}
+    settings: dict[str, Any] = {**tokenize_options(config, own), "max_length": NO_LIMIT, "turns": "last"}
     ends = stop_ids(tokenizer, options, config.eos or None)
     counts: dict[str, list[int]] = {claim: [] for claim in CLAIMS}
     compared = joined = 0

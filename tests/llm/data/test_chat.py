@@ -60,11 +60,11 @@ def test_only_templates_with_a_date_that_are_used_need_one() -> None:
     dated, plain = byte_level("", DATED), byte_level("", CHATML)
     assert writes_date(DATED)
     assert writes_date({"default": CHATML, "tool_use": DATED})
-    assert needs_date({}, dated)
-    assert not needs_date({}, plain)
-    assert not needs_date({"template_date": "2024-07-26"}, dated)
-    assert not needs_date({"template": "none"}, dated)
-    assert needs_date({"template": "none", "sft_template": "auto"}, dated)
+    assert needs_date("", ["auto"], dated)
+    assert not needs_date("", ["auto"], plain)
+    assert not needs_date("2024-07-26", ["auto"], dated)
+    assert not needs_date("", ["none"], dated)
+    assert needs_date("", ["none", "auto"], dated)
     with pytest.raises(ValueError, match=r"^template_date: must be a date YYYY-MM-DD, got 'May'$"):
         tokenize(sft(("q", "a")), dated, template=TemplateOptions(date="May"))
 

@@ -32,9 +32,7 @@ def changed(**options: Any) -> TrainConfig:
 
 
 def held(sets: Datasets) -> tuple[TokenizedDataset, TokenizedDataset]:
-    assert sets.sft_held_out is not None
-    assert sets.preference_held_out is not None
-    return sets.sft_held_out, sets.preference_held_out
+    return sets.held_out["sft"], sets.held_out["preference"]
 
 
 def shared_rows() -> dict[str, list[dict[str, str]]]:
@@ -52,13 +50,16 @@ def shared_rows() -> dict[str, list[dict[str, str]]]:
 def test_no_prompt_on_both_sides_also_across_the_sets(seed: int) -> None:
     rows = shared_rows()
     sets = load(changed(seed=seed), **rows)
-    trained = {*sets.sft.keys, *sets.preference.keys}
+    trained = {*sets.train["sft"].keys, *sets.train["preference"].keys}
     tested = {key for tokens in held(sets) for key in tokens.keys}
     assert trained
     assert not trained & tested
     assert {len(held(sets)[0]), len(held(sets)[1])} == {12, round(0.2 * len(rows["preference"]))}
     # what was held out of one set was taken out of the other, and told
-    away = {"sft": 60 - 12 - len(sets.sft), "preference": 34 - len(held(sets)[1]) - len(sets.preference)}
+    away = {
+        "sft": 60 - 12 - len(sets.train["sft"]),
+        "preference": 34 - len(held(sets)[1]) - len(sets.train["preference"]),
+    }
     for kind, other in (("sft", "preference"), ("preference", "sft")):
         note = f"{kind}: {away[kind]} training rows left out, whose prompts are held out of the {other} set"
         assert (note in sets.notes) == (away[kind] > 0)
@@ -73,8 +74,8 @@ def test_another_seed_holds_others_out() -> None:
 
 def test_sets_that_do_not_meet_lose_nothing() -> None:
     sets = load()
-    assert (len(sets.sft), len(held(sets)[0])) == (32, 8)
-    assert (len(sets.preference), len(held(sets)[1])) == (19, 5)
+    assert (len(sets.train["sft"]), len(held(sets)[0])) == (32, 8)
+    assert (len(sets.train["preference"]), len(held(sets)[1])) == (19, 5)
     assert sets.notes == ()
     assert set(sets.digests) == {"sft", "preference", "sft_held_out", "preference_held_out"}
 
@@ -90,16 +91,16 @@ def test_sets_of_ones_own_to_evaluate_on() -> None:
     )
     assert [len(t) for t in held(sets)] == [3, 4]
     # the first two prompts occur three times each in the SFT set, and the first of them nowhere else
-    assert len(sets.sft) == 54
+    assert len(sets.train["sft"]) == 54
     assert "sft: 6 training rows left out, whose prompts are held out" in sets.notes
-    assert not set(sets.preference.keys) & set(held(sets)[0].keys)
+    assert not set(sets.train["preference"].keys) & set(held(sets)[0].keys)
 
 
 def test_named_sets_to_evaluate_on(tmp_path: Path) -> None:
     mine = door.write(tmp_path / "mine.jsonl", tiny.sft_rows(5, 77))
     sets = load(changed(sft_held_out=mine, sft_rows=10))
     assert len(held(sets)[0]) == 5  # a limit is for training rows
-    assert len(sets.sft) == 10
+    assert len(sets.train["sft"]) == 10
 
 
 @pytest.mark.slow
@@ -111,35 +112,35 @@ def test_the_skill_has_held_out_rows_of_its_own() -> None:
         return load_datasets(config, byte_level(), {"preference": tiny.preference_rows()})
 
     sets, mine = loaded(), held(loaded(sft_held_out="skill:5"))[0]
-    assert len(sets.sft) == 30  # none of them is held out
+    assert len(sets.train["sft"]) == 30  # none of them is held out
     for tokens, seed in ((held(sets)[0], 2), (mine, 5)):
         expected = sft(*(tuple(row.values()) for row in read_skill(seed, "test", 200)))
         assert tokens.keys == tokenize(expected, byte_level()).keys
-    assert len(loaded(eval_on_train=True, held_out=0.1).sft_held_out or ()) == 3
-    assert loaded(held_out=0.0).sft_held_out is None
+    assert len(loaded(eval_on_train=True, held_out=0.1).held_out["sft"]) == 3
+    assert "sft" not in loaded(held_out=0.0).held_out
 
 
 def test_evaluate_on_training_rows() -> None:
     sets = load(changed(eval_on_train=True))
     tested = held(sets)
-    assert (len(sets.sft), len(sets.preference)) == (40, 24)
+    assert (len(sets.train["sft"]), len(sets.train["preference"])) == (40, 24)
     assert [len(t) for t in tested] == [8, 4]
-    assert tested[0].digest == sets.sft.select(range(8)).digest
-    assert tested[1].digest == sets.preference.select(range(4)).digest
+    assert tested[0].digest == sets.train["sft"].select(range(8)).digest
+    assert tested[1].digest == sets.train["preference"].select(range(4)).digest
 
 
 def test_nothing_held_out() -> None:
     sets = load(changed(held_out=0.0))
-    assert (sets.sft_held_out, sets.preference_held_out) == (None, None)
-    assert (len(sets.sft), len(sets.preference)) == (40, 24)
+    assert sets.held_out == {}
+    assert (len(sets.train["sft"]), len(sets.train["preference"])) == (40, 24)
     assert set(sets.digests) == {"sft", "preference"}
 
 
 def test_limits_take_the_first_rows() -> None:
     sets = load(changed(sft_rows=7, preference_rows=5, held_out=0.0))
     whole = load(changed(held_out=0.0))
-    assert sets.sft.digest == whole.sft.select(range(7)).digest
-    assert sets.preference.digest == whole.preference.select(range(5)).digest
+    assert sets.train["sft"].digest == whole.train["sft"].select(range(7)).digest
+    assert sets.train["preference"].digest == whole.train["preference"].select(range(5)).digest
 
 
 @pytest.mark.slow
@@ -147,17 +148,19 @@ def test_notes_tell_what_was_cut_and_dropped() -> None:
     bad = [{"prompt": "", "completion": "bax"}, *tiny.sft_rows()]
     sets = load(changed(bad_rows="drop", max_length=14, held_out=0.0), sft=bad)
     assert "sft: 1 of 41 rows that cannot be used were dropped" in sets.notes
-    lengths = load(changed(held_out=0.0)).sft
+    lengths = load(changed(held_out=0.0)).train["sft"]
     longer = sum(int(n) > 14 for n in lengths.lengths())
     assert 0 < longer < 40
-    cut = sum(len(responses[0]) > 11 for responses in load(changed(held_out=0.0)).sft.responses)  # 3 of 14 stay
+    cut = sum(
+        len(responses[0]) > 11 for responses in load(changed(held_out=0.0)).train["sft"].responses
+    )  # 3 of 14 stay
     assert (
         f"sft: to fit max_length 14, of 41 rows {longer} prompts lost their beginning and {cut} responses their end"
         in sets.notes
     )
     dropped = load(changed(overflow="drop", max_length=14, held_out=0.0))
     assert f"sft: {longer} of 40 rows longer than max_length 14 were dropped" in dropped.notes
-    assert len(dropped.sft) == 40 - longer
+    assert len(dropped.train["sft"]) == 40 - longer
 
 
 def test_an_empty_set_in_memory_is_not_the_named_one() -> None:

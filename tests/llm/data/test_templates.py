@@ -102,8 +102,8 @@ def test_each_set_may_have_a_template_of_its_own() -> None:
     pairs = [{"prompt": f"r{i}", "chosen": "b", "rejected": "c"} for i in range(3)]
     config = TrainConfig(held_out=0.0, template="Q{prompt}A", preference_template="auto")
     sets = load_datasets(config, tokenizer, {"sft": rows, "preference": pairs})
-    assert texts(sets.sft, tokenizer)[0] == ("Qq0A", "a</s>")
-    assert texts(sets.preference, tokenizer)[0][0] == "<|im_start|>user\nr0<|im_end|>\n<|im_start|>assistant\n"
+    assert texts(sets.train["sft"], tokenizer)[0] == ("Qq0A", "a</s>")
+    assert texts(sets.train["preference"], tokenizer)[0][0] == "<|im_start|>user\nr0<|im_end|>\n<|im_start|>assistant\n"
     options = config.as_dict()
     assert [TemplateOptions.of(options, kind).name for kind in ("sft", "preference")] == ["Q{prompt}A", "auto"]
 

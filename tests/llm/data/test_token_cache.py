@@ -58,8 +58,8 @@ def test_the_second_time_nothing_is_tokenized(tmp_path: Path, tokenized: list[st
     whole = load_datasets(config(tmp_path), tiny.tokenizer(), {})
     assert whole.digests == first.digests
     assert whole.notes == first.notes
-    assert whole.sft.keys == first.sft.keys
-    assert {*again.preference.keys, *again.preference_held_out.keys} == set(first.preference.keys)  # type: ignore[union-attr]
+    assert whole.train["sft"].keys == first.train["sft"].keys
+    assert {*again.train["preference"].keys, *again.held_out["preference"].keys} == set(first.train["preference"].keys)
 
 
 def test_masks_and_notes_are_kept(tmp_path: Path, tokenized: list[str]) -> None:
@@ -72,11 +72,13 @@ def test_masks_and_notes_are_kept(tmp_path: Path, tokenized: list[str]) -> None:
     assert tokenized == ["sft", "preference"]
     assert again.notes == first.notes
     assert any("id" in note for note in again.notes)
-    assert first.sft.trained is not None
-    assert again.sft.trained is not None
-    assert [mask.tolist() for mask in again.sft.trained] == [mask.tolist() for mask in first.sft.trained]
-    assert not all(mask.all() for mask in again.sft.trained)
-    assert again.sft.digest == first.sft.digest
+    assert first.train["sft"].trained is not None
+    assert again.train["sft"].trained is not None
+    assert [mask.tolist() for mask in again.train["sft"].trained] == [
+        mask.tolist() for mask in first.train["sft"].trained
+    ]
+    assert not all(mask.all() for mask in again.train["sft"].trained)
+    assert again.train["sft"].digest == first.train["sft"].digest
 
 
 @pytest.mark.slow
@@ -150,5 +152,5 @@ def test_small_files_and_rows_in_memory_are_not_cached(tmp_path: Path, monkeypat
 def test_a_cache_that_cannot_be_written_costs_no_result(tmp_path: Path, tokenized: list[str]) -> None:
     c = config(tmp_path)
     (tmp_path / "cache").write_text("a file where the folder should be", encoding="utf-8")
-    assert len(load_datasets(c, tiny.tokenizer(), {}).sft) == 40
+    assert len(load_datasets(c, tiny.tokenizer(), {}).train["sft"]) == 40
     assert tokenized == ["sft", "preference"]

@@ -222,7 +222,7 @@ def test_clipped_rows_are_short_and_their_responses_still_differ() -> None:
     arrays = ([1, 2, 3], ([5, 6, 7, 8], [5, 6, 9])), ([1], ([5], [5, 6])), ([4], ([7, 8], [9, 8]))
     prompts = tuple(np.array(p) for p, _ in arrays)
     responses = tuple(tuple(np.array(ids) for ids in some) for _, some in arrays)
-    pairs = clipped(TokenizedDataset("dpo", prompts, responses, ("",) * 3, 0, 0, 0), 2)
+    pairs = clipped(TokenizedDataset("preference", prompts, responses, ("",) * 3, 0, 0, 0), 2)
     assert [p.tolist() for p in pairs.prompts] == [[5, 6], [1], [4]]
     assert [[ids.tolist() for ids in some] for some in pairs.responses] == [
         [[7, 8], [9]], [[5], [5, 6]], [[7, 8], [9, 8]],
@@ -310,5 +310,5 @@ def test_chosen_rows_are_from_the_shortest_to_the_first_that_is_long_enough() ->
     assert spread(tokens, 2, 1).lengths().tolist() == [9]
     assert spread(tokens, 2, 10).lengths().tolist() == [9, 41]
     assert len(spread(tokens, 10, 10_000)) == len(tokens)
-    pairs = architectures.rows("dpo")  # a sequence is a prompt with one response: of 9, 7, 25 and 40 tokens
+    pairs = architectures.rows("preference")  # a sequence is a prompt with one response: of 9, 7, 25 and 40 tokens
     assert [len(p) for p in spread(pairs, 3, 25).prompts] == [3, 4, WINDOW + 6]

@@ -40,7 +40,7 @@ def test_a_runs_own_held_out_rows_are_those_of_training(run: Path) -> None:
     from llm.training.run_folder import load_run
 
     config = load_run(run).config
-    held = load_datasets(config, load_tokenizer(str(run), config), {}).preference_held_out
+    held = load_datasets(config, load_tokenizer(str(run), config), {}).held_out["preference"]
     assert held is not None
     for column, place in (("chosen", 0), ("rejected", 1)):
         items = asked.from_run(str(run), reference=column, report=lambda *_: None)

@@ -63,7 +63,7 @@ def held_out(run: Path) -> list[dict[str, str]]:
 
     config = load_run(run).config
     tokenizer = tiny.tokenizer()
-    held = load_datasets(config, tokenizer, {}).preference_held_out
+    held = load_datasets(config, tokenizer, {}).held_out["preference"]
     assert held is not None
     rows = [json.loads(line) for line in Path(config.preference).read_text(encoding="utf-8").splitlines()]
     chosen = {tuple(tokenizer(row["chosen"])["input_ids"]) for row in rows}

@@ -223,10 +223,9 @@ def test_every_method_leaves_a_model_that_loads_by_its_auto_class(
     sets = load_datasets(
         asked, tokenizer(), {"sft": tiny.sft_rows(20), "preference": tiny.preference_rows(16)}, encoder=True
     )
-    assert sets.sft_held_out is not None
-    total = count = 0.0
+    held_out, total, count = sets.held_out["sft"], 0.0, 0
     with torch.no_grad():
-        for prompt, (response,) in zip(sets.sft_held_out.prompts, sets.sft_held_out.responses, strict=True):
+        for prompt, (response,) in zip(held_out.prompts, held_out.responses, strict=True):
             total -= float(plainly(loaded, prompt, response))
             count += len(response)
     assert result.summary["evaluation"]["f_sft"] == pytest.approx(total / count, rel=1e-4)

@@ -101,8 +101,8 @@ def test_a_run_adds_the_loss_and_reports_it(tmp_path: Path) -> None:
     config = TrainConfig(model="tiny", held_out=0.0)
     sets = load_datasets(config, tiny.tokenizer(), {"sft": tiny.sft_rows(8), "preference": tiny.preference_rows(4)})
     with torch.no_grad():
-        whole = float(plainly(model, sets.sft.prompts, sets.sft.responses, 0.0)[1])
-        rows = zip(sets.sft.prompts, sets.sft.responses, strict=True)
+        whole = float(plainly(model, sets.train["sft"].prompts, sets.train["sft"].responses, 0.0)[1])
+        rows = zip(sets.train["sft"].prompts, sets.train["sft"].responses, strict=True)
         alone = float(np.mean([float(plainly(model, [p], [r], 0.0)[1]) for p, r in rows]))
     default, *_ = run(tmp_path, micro_tokens=100_000)
     assert default["router_loss_sft"] == pytest.approx(whole, abs=1e-5)

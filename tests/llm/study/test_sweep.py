@@ -125,3 +125,21 @@ def test_train_reads_the_configuration_that_is_written(tmp_path: Path) -> None:
         assert config_from(["--config", str(path)], "train", "") == run.placed(tmp_path)
         before = path.stat().st_mtime_ns
         assert write_config(run, tmp_path).stat().st_mtime_ns == before
+
+
+def test_weights_are_an_axis_of_objectives() -> None:
+    base = dataclasses.replace(BASE, objective=("a=sft:x", "b=preference:y", "c=sft:z"), order="")
+    grid = Grid(base, methods=("sequential", "mix"), weights=("0.2,0.3,0.5", (0.5, 0.5, 0)), orders=("a-b-c", "c-b-a"))
+    assert names(grid) == [
+        "sequential-a0.2-b0.3-c0.5-a-b-c-seed1", "sequential-a0.5-b0.5-c0-a-b-c-seed1",
+        "mix-a0.2-b0.3-c0.5-seed1", "mix-a0.5-b0.5-c0-seed1",
+        "sequential-a0.2-b0.3-c0.5-c-b-a-seed1", "sequential-a0.5-b0.5-c0-c-b-a-seed1",
+    ]  # fmt: skip
+    assert grid.runs()[0].config.rule().stages == ((0, 1), (1, 1), (2, 2))
+    about = grid.runs()[0].about
+    assert (about["lam"], about["weights"], about["order"]) == (None, "0.2,0.3,0.5", "a-b-c")
+    fails(lambda: Grid(base, weights=("0.5,0.5",)), ValueError, "weights: one for each of a, b, c is needed", "0.5")
+    fails(lambda: Grid(base, weights=("0.5,much,0",)), ValueError, "weights: each must be numbers", "much")
+    fails(lambda: Grid(base, weights=((0.5, 0.5, 0.5),)), ValueError, "objective: the weights sum to", "1.5")
+    fails(lambda: Grid(base, lams=(0.3,)), ValueError, "lams: weigh the two sets of the short form", "0.3")
+    fails(lambda: Grid(BASE, weights=("0.5,0.5",)), ValueError, "weights: are for objectives", "0.5,0.5")

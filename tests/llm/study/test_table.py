@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ pytest.importorskip("torch")
 
 from support import study_fakes as made
 
+from llm import TrainConfig
 from llm.study import Grid, describe, fronts, hypervolume, paths, scale_free_distance, table, write_csv
 
 COORDINATES = st.integers(0, 6).map(float)
@@ -38,6 +41,13 @@ def test_the_hypervolume_of_a_staircase_in_unequal_units() -> None:
     assert hypervolume([], (1.0, 1.0)) == 0.0
     fails(lambda: hypervolume([(0.0, math.nan)], (1.0, 1.0)), ValueError, "points: must be finite", "nan")
     fails(lambda: hypervolume([(0.0, 0.0)], (1.0, math.inf)), ValueError, "points: must be finite", "inf")
+
+
+@given(st.lists(st.tuples(COORDINATES, COORDINATES, COORDINATES), max_size=6))
+def test_the_hypervolume_of_three_objectives_counts_the_dominated_cubes(points: list[tuple[float, ...]]) -> None:
+    cubes = itertools.product(range(5), repeat=3)
+    inside = [c for c in cubes if any(all(p <= i for p, i in zip(point, c, strict=True)) for point in points)]
+    assert hypervolume(points, (5.0, 5.0, 5.0)) == len(inside)
 
 
 def test_the_scale_free_distance_is_independent_of_the_scale() -> None:
@@ -132,3 +142,33 @@ def test_options_in_which_grids_differ_are_columns(tmp_path: Path) -> None:
     said = describe(grids[0])
     assert said["options"] == {"steps": 4, "lr": 1e-3}
     assert (said["methods"], said["lams"], said["runs"], said["measures"]) == (["mix"], [0.25, 0.5], 2, [])
+
+
+def test_a_run_of_three_objectives_has_columns_by_their_names(tmp_path: Path) -> None:
+    """Volumes by hand: the start is (1, 2, 3), the ends of two runs (0.5, 1, 2) and (0.75, 1.5, 1)."""
+    texts = ("chat=sft:x", "safe=preference:y", "warm=preference:z")
+    weights = ((0.2, 0.3, 0.5), (0.5, 0.3, 0.2))
+    base = TrainConfig(model="m", objective=texts, steps=4, seed=1)
+    grid = Grid(base, methods=("mix",), weights=weights)
+    for run, end in zip(grid.runs(), ((0.5, 1.0, 2.0), (0.75, 1.5, 1.0)), strict=True):
+        folder = run.folder(tmp_path)
+        folder.mkdir(parents=True)
+        evaluations = [
+            {"step": step, "evaluation": "held_out", **dict(zip(("f_chat", "f_safe", "f_warm"), values, strict=True))}
+            for step, values in ((0, (1.0, 2.0, 3.0)), (4, end))
+        ]
+        lines = "".join(json.dumps(line) + "\n" for line in evaluations)
+        (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        (folder / "run.json").write_text("{}", encoding="utf-8")
+        steps = {"chat": 4, "safe": 4, "warm": 4}
+        last = {k: v for k, v in evaluations[1].items() if k.startswith("f_")}
+        summary = {"evaluation": last, "steps_by_objective": steps, "device": "abacus", "seconds": 8.0, "tokens": 40}
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    first, second = made.records(table(grid, tmp_path))
+    assert (first["lam"], first["weights"], second["weights"]) == (None, "0.2,0.3,0.5", "0.5,0.3,0.2")
+    assert (first["f_chat"], first["f_warm_start"], first["steps_safe"]) == (0.5, 3.0, 4)
+    assert first["hypervolume"] == pytest.approx(0.5 * 1.0 * 1.0)
+    assert second["hypervolume"] == pytest.approx(0.25 * 0.5 * 2.0)
+    front = made.records(fronts(grid, tmp_path))
+    both = 0.25 * 0.5 * 1.0  # where the two boxes overlap
+    assert [row["hypervolume"] for row in front] == [pytest.approx(0.5 + 0.25 - both)]

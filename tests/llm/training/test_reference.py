@@ -177,14 +177,14 @@ def test_it_is_what_a_plain_forward_pass_gives(base: Path, tmp_path: Path, kind:
     assert len(folders) == (kind != "base")
     for folder in folders:
         model = PeftModel.from_pretrained(model, folder)
-    sets = {0: (tasks[0], inputs.datasets.preference), 1: (evals[0], inputs.datasets.preference_held_out)}
+    sets = {0: (tasks[0], inputs.datasets.train["preference"]), 1: (evals[0], inputs.datasets.held_out["preference"])}
     for task, tokens in sets.values():
         expected = direct(model.eval(), tokens)
         # Sums of some dozen float32 log-probabilities of size 5: 1e-6 each.
         torch.testing.assert_close(task.reference.double(), expected, rtol=1e-6, atol=5e-5)
     if kind != "base":
         with model.disable_adapter():
-            assert (direct(model, inputs.datasets.preference) - tasks[0].reference).abs().max() > 1e-2
+            assert (direct(model, inputs.datasets.train["preference"]) - tasks[0].reference).abs().max() > 1e-2
     if kind == "paper":  # SFT comes first, so it is the SFT set's; chosen's would be another
         _, other, _ = prepared(config(base, tmp_path, reference="sft", **order))
         assert torch.equal(other[0].reference, tasks[0].reference)
@@ -256,7 +256,7 @@ def test_a_large_set_is_computed_where_it_is_needed(base: Path, tmp_path: Path, 
     computed_rows = torch.isfinite(objective.reference).all(dim=1)
     assert by_rows == [10]
     assert int(computed_rows.sum()) == 10
-    expected = direct(AutoModelForCausalLM.from_pretrained(base).eval(), inputs.datasets.preference)
+    expected = direct(AutoModelForCausalLM.from_pretrained(base).eval(), inputs.datasets.train["preference"])
     torch.testing.assert_close(
         objective.reference[computed_rows].double(), expected[computed_rows], rtol=1e-6, atol=5e-5
     )

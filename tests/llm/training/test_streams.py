@@ -52,7 +52,7 @@ def planned(c: TrainConfig) -> set[int]:
     from llm.training.objectives import needed_rows
 
     with open_inputs(c, GivenInputs(sft=tiny.sft_rows(), preference=ROWS), quiet=True) as inputs:
-        return {int(i) for i in needed_rows(inputs)}
+        return {int(i) for i in needed_rows(inputs)[0]}
 
 
 @pytest.mark.slow

@@ -1,0 +1,94 @@
+"""Checks of a configuration: values that exclude each other, and values that do not fit the objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from llm import rule_options
+from llm.data.chat import parse_date
+from llm.data.objective_settings import reference_source
+from llm.data.templates import parse_kwargs
+from llm.models.lora_settings import check_settings
+from toyopt.algorithms import RULES
+
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
+
+
+def check_objectives(c: TrainConfig, short_form: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the option, for values that do not fit the objectives.
+
+    short_form  the options that have no meaning beside `objective`, with their defaults
+    """
+    for name, default in short_form.items() if c.objective else ():
+        if getattr(c, name) != default:
+            raise ValueError(
+                f"{name}: belongs to the short form for two objectives, got {getattr(c, name)} beside objective; "
+                "leave it out, and give the objective the field"
+            )
+    if sorted(c.order.split("-")) != sorted(c.names):
+        both = "dpo-sft, sft-dpo" if not c.objective else f"the names {', '.join(c.names)} joined by -, in any order"
+        raise ValueError(f"order: must be one of {both}, got {c.order}")
+    reference_source(c)
+    absent = [own.name for own in c.objectives if own.f_star is None]
+    if c.f_star == "given" and absent:
+        needed = f"each objective's field f_star, absent from {', '.join(absent)}"
+        raise ValueError(f"f_star: given needs {needed if c.objective else 'both --f-dpo-star and --f-sft-star'}")
+    measures = ("no", *(f"f_{name}" for name in c.names), "mix", "worst_gap", "ideal_distance")
+    if c.keep_best not in measures:
+        raise ValueError(f"keep_best: must be one of {', '.join(measures)}, got {c.keep_best}")
+    if c.stack and len(c.objectives) > 2:
+        raise ValueError(f"stack: joins two adapters, and there are {len(c.objectives)} objectives; use average")
+
+
+def check_combinations(c: TrainConfig) -> None:
+    """Raise ValueError, naming the option, for values that exclude each other or cannot be read."""
+    parse_kwargs(c.template_kwargs)
+    joined = "stack" if c.stack else "average" if c.average else ""
+    check_settings(c.lora, rank=c.lora_rank, adapter=c.adapter, joined=joined, precision=c.precision)
+    if c.template_date:
+        parse_date(c.template_date)
+    if c.neftune_alpha and c.compile:
+        raise ValueError("neftune_alpha: not with compile, whose code would leave out the noise; use one of the two")
+    if c.warmup and c.schedule == "constant":
+        raise ValueError(f"warmup: the schedule constant has none, got {c.warmup}; use --schedule constant_with_warmup")
+    for name in ("stack", "average"):
+        if not getattr(c, name):
+            continue
+        if c.method not in rule_options.SequentialOptions.rules or c.lora_rank == 0:
+            raise ValueError(f"{name}: is for the sequential method with LoRA, got {c.method}, rank {c.lora_rank}")
+        if not c.stage_reset:
+            raise ValueError(f"{name}: the second stage's adapter is a new one and begins afresh; leave stage_reset")
+    _check_keeping(c)
+    if c.stack and c.average:
+        raise ValueError("average: stack joins the stages' adapters in another way; use one of the two")
+    losses = [o.loss for o in c.objectives if o.loss is not None]
+    if c.label_smoothing and not any("label_smoothing" in loss.numbers() for loss in losses):
+        raise ValueError(
+            f"label_smoothing: {c.preference_loss} has none, got {c.label_smoothing}; "
+            "use --preference-loss cdpo or robust"
+        )
+    if not c.objective and c.preference_loss != "dpo" and RULES[c.method].needs_optima and c.f_star == "given":
+        loss = f"f_{c.preference_loss}"
+        raise ValueError(
+            f"f_star: given is f_DPO*, and {c.method} needs the optimum of {loss}; use compute or estimate"
+        )
+    if c.adapter and c.lora_rank == 0:
+        raise ValueError("adapter: cannot be trained on with lora_rank 0, which trains all weights")
+    if c.lora_rank == 0 and c.reference != "base":
+        raise ValueError(f"reference: with lora_rank 0, which trains all weights, it must be base, got {c.reference}")
+
+
+def _check_keeping(c: TrainConfig) -> None:
+    """Raise ValueError, naming the option, for a choice of kept adapters that a run cannot have."""
+    which = "stack" if c.stack else "average"
+    for name, value, none in (("keep_every", c.keep_every, 0), ("keep_best", c.keep_best, "no")):
+        if value != none and (c.stack or c.average):
+            raise ValueError(f"{name}: with {which} a stage's adapter is not the model, got {value}; use {none}")
+    if c.keep_best != "no" and c.eval_every == 0:
+        raise ValueError(f"keep_best: {c.keep_best} is measured by evaluations on the way; give --eval-every")
+    if c.keep_best in ("worst_gap", "ideal_distance") and c.f_star not in ("compute", "given"):
+        raise ValueError(f"keep_best: {c.keep_best} is measured from optima; use --f-star compute or given, or mix")
+    if c.patience and c.keep_best == "no":
+        raise ValueError(f"patience: counts evaluations without a better one, got {c.patience}; give --keep-best")
