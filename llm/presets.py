@@ -34,6 +34,7 @@ _EMBEDDED: dict[str, Any] = {
     "template": "User: {prompt}\nAssistant: ",
 }
 _PAPER: dict[str, Any] = {
+    "alternation": "coin",
     "sft": "vicgalle/alpaca-gpt4",
     "preference": "Dahoas/rm-hh-rlhf",
     "sft_rows": 24000,

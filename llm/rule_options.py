@@ -23,7 +23,7 @@ class AlgorithmOptions:
     """The decision rule and the order of the objectives."""
 
     method: Method = "alright"
-    """sequential (one objective after the other), mix (weighted sum), alright (random alternation), maxright (largest
+    """sequential (one objective after the other), mix (weighted sum), alright (alternation), maxright (largest
     weighted gap), replay (sequential with rehearsal)."""
     order: str = ""
     """Sequential, replay, and the reference `paper`: order of the objectives, their names joined by -, such as sft-dpo;
@@ -79,8 +79,8 @@ class AlrightOptions:
 
     rules: ClassVar[tuple[str, ...]] = ("alright",)
 
-    alternation: Literal["coin", "even"] = "coin"
-    """ALRIGHT: random draws, or an even alternation with the same share and no randomness."""
+    alternation: Literal["coin", "even"] = "even"
+    """ALRIGHT: an even alternation, without randomness, or the paper's random draws with the same shares (coin)."""
     block: Annotated[int, AT_LEAST_1] = 1
     """ALRIGHT: number of consecutive steps that share one draw."""
 

@@ -11,8 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from figures.analysis.seeds import CONFIDENCE
-
+CONFIDENCE = 0.95  # of the interval of a mean over seeds
 LEVEL = round(1.0 - CONFIDENCE, 12)  # of a single test, and of a whole family
 MARK = "†"  # beside a verdict that survives
 

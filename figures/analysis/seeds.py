@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures.analysis.methods import NAMES
+from figures.analysis.multiple import CONFIDENCE
 from figures.pipeline.paths import grid_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)

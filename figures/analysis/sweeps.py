@@ -22,13 +22,14 @@ Spec = dict[str, Any]
 PAPER_METHODS = ["sequential", "mix", "alright", "maxright"]
 SMALL: dict[str, Any] = {
     "world_size": "small", "conflict": 0.5, "overlap": 0.5, "lr": 2e-3, "beta": 1.0, "batch_sft": 8,
-    "batch_preference": 8, "f_star": "compute", "k": 10,
+    "batch_preference": 8, "f_star": "compute", "k": 10, "alternation": "coin",
 }  # fmt: skip
 REAL_PRESET = "smollm2-135m"
 # Rows longer than max_length are left out, so that no response is cut; a tenth of the pairs is held out.
 REAL: dict[str, Any] = {
     "sft": "skill", "sft_rows": 400, "lr": 5e-4, "batch_sft": 4, "batch_preference": 4, "max_length": 128,
     "overflow": "drop", "held_out": 0.1, "eval_rows": 80, "f_star": "compute", "k": 10,
+    "alternation": "coin",
 }  # fmt: skip
 STEPS = {"smoke": 60, "embedded": 150, "real": 120}
 SEEDS = {"smoke": 1, "embedded": 3, "real": 3, "paper": 1}

@@ -227,7 +227,7 @@ def assert_no_tie(problem: Problem, rule: Maxright, run: Any) -> None:
 @pytest.mark.slow
 def test_alright_follows_the_simulator_on_the_steps_of_its_own_coin(world: World, tmp_path: Path) -> None:
     """Its steps are those of stages of one step, in the order that `draw` gives for the run's seed."""
-    theta, lines = trained(world, tmp_path, method="alright")
+    theta, lines = trained(world, tmp_path, method="alright", alternation="coin")
     coin = np.random.default_rng([5, 0xC0])
     order = tuple(draw(coin.random(), (LAM, 1.0 - LAM)) for _ in range(STEPS))
     assert [line["objective"] for line in lines] == [("dpo", "sft")[i] for i in order]
@@ -241,7 +241,7 @@ def test_alright_follows_the_simulators_alright_when_both_have_one_coin(
 ) -> None:
     for module in (streams, trainer):  # the planned rows and the steps have each the same coin
         monkeypatch.setattr(module, "rule_generator", lambda _: np.random.default_rng(8))
-    theta, lines = trained(world, tmp_path, method="alright")
+    theta, lines = trained(world, tmp_path, method="alright", alternation="coin")
     run = simulated(world.problem, Alright(LAM), world.theta, seed=8)
     assert [line["objective"] for line in lines] == [("dpo", "sft")[int(c)] for c in run.choices[0]]
     assert_follows(world, theta, lines, run.path())
@@ -279,7 +279,7 @@ OF_THREE = {
     "sequential": ({"order": "warm-safe-chat"}, Sequential((16, 12, 12), (2, 0, 1))),
     "mix": ({}, Mix(WEIGHTS)),
     "mix, one graph": ({"method": "mix", "mix_one_graph": True}, Mix(WEIGHTS)),
-    "alright": ({}, Alright(WEIGHTS)),
+    "alright": ({"method": "alright", "alternation": "coin"}, Alright(WEIGHTS)),
     "alright, even": ({"method": "alright", "alternation": "even"}, Alright(WEIGHTS, "even")),
     "maxright": ({"k": 1}, Maxright(WEIGHTS, F_STAR, 1)),
     "maxright, k = 3": ({"method": "maxright", "k": 3}, Maxright(WEIGHTS, F_STAR, 3)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_data_of_another_form_are_damaged(tmp_path: Path) -> None:
 
 
 def test_the_cache_gives_them_back(tmp_path: Path) -> None:
-    claim = empirical("n", "s", 0.1, (-math.inf, 0.3), 1.0, "upper")
+    claim = replace(empirical("n", "s", 0.1, (-math.inf, 0.3), 1.0, "upper"), p_value=0.04)
     beside = {"quantity": np.array(["gap"]), "ours": np.array([0.1])}
     data = Data(table={"x": np.arange(3)}, checks=(claim,), beside=beside)
     cache.save(tmp_path, "a", "1" * 16, cache.Computed(data, {}))

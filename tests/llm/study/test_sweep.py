@@ -59,7 +59,7 @@ def test_an_option_of_one_method_makes_no_new_runs_of_the_others() -> None:
     plain = {r.config.method: r.name for r in Grid(BASE).runs()}
     for change, method in (
         ({"method": "sequential", "stack": True}, "sequential"),
-        ({"alternation": "even"}, "alright"),
+        ({"alternation": "coin"}, "alright"),
         ({"k": 3}, "maxright"),
         ({"mix_one_graph": True}, "mix"),
     ):

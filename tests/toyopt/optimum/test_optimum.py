@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from toyopt import Problem, ideal_point, minimise, pareto_front
@@ -65,6 +65,7 @@ def test_attained_means_stationary_and_unbeaten(problem, lam):
 
 
 @pytest.mark.slow
+@settings(suppress_health_check=[HealthCheck.filter_too_much])  # most problems have a minimiser
 @given(problem=problems, lam=lams)
 def test_not_attained_means_a_direction_that_falls_to_the_infimum(problem, lam):
     optimum = minimise(problem, lam)
