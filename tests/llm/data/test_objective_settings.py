@@ -61,7 +61,8 @@ def test_rules_take_any_number_of_objectives() -> None:
         return TrainConfig(objective=texts, method=method, steps=10, **options).rule(f_star)
 
     assert rule("mix") == Mix(weights)
-    assert rule("alright", block=2) == Alright(weights, "coin", 2)
+    assert rule("alright", block=2) == Alright(weights, "even", 2)
+    assert rule("alright", alternation="coin") == Alright(weights)
     assert rule("maxright", k=4) == Maxright(weights, (1.0, 2.0, 3.0), 4)
     assert rule("sequential") == Sequential((2, 3, 5), (0, 1, 2))
     assert rule("sequential", order="c-a-b") == Sequential((5, 2, 3), (2, 0, 1))
