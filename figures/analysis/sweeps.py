@@ -83,7 +83,7 @@ def _sets(request: Request) -> dict[str, Any]:
 
 
 def embedded(request: Request) -> Request:
-    """Return the request with scale `embedded` in place of `real` and `paper`, for what only the embedded world has."""
+    """Return the request at scale `embedded` instead of `real` or `paper`, for artefacts of the embedded world."""
     large = request.scale in ("real", "paper")
     return replace(request, scale="embedded", sft="", preference="") if large else request
 

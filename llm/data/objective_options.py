@@ -115,7 +115,7 @@ FIELDS: dict[str, Any] = {n: a for n, a in annotations_of(ObjectiveTable).items(
 
 
 def parse_objectives(given: Iterable[Any]) -> tuple[ObjectiveTable, ...]:
-    """Return objectives from texts, tables, or both; ValueError or TypeError for what is neither.
+    """Return the objectives that texts or tables describe; raise ValueError or TypeError for anything else.
 
     texts  NAME=KIND:SOURCE begins an objective, FIELD=VALUE and columns.OURS=THEIRS belong to the one before
     """

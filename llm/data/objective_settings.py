@@ -68,7 +68,7 @@ def settings_of(config: TrainConfig) -> tuple[ObjectiveSettings, ...]:
 
 
 def shared_weights(weights: Mapping[str, float | None]) -> tuple[float, ...]:
-    """Return weights that sum to 1: objectives without one share evenly what the others leave.
+    """Return weights that sum to 1; objectives without a weight share the rest evenly.
 
     Raises ValueError, with weights that would do, if those given do not sum to 1, or leave nothing.
     """

@@ -157,6 +157,19 @@ def test_batches_that_begin_at_one_value_tell_the_value() -> None:
     assert len({tuple(result[SFT].rows) for result in results}) == 1  # always the same rows
 
 
+def test_one_small_batch_does_not_tell_whether_rows_begin_at_one_value() -> None:
+    """A set of 400 rows has one small batch of 300."""
+    control = Controller(Maxright(0.5, (0.0, 0.0), 10), 2)
+    gaps: Any = gap_evaluator(control, OBJECTIVES, {}, config(gap_rows=300))
+    gaps.start(same_start(), OBJECTIVES)
+    assert gaps.same_start == set()
+
+
+@pytest.mark.parametrize(("k", "memory"), [(3, 10), (30, 30)])
+def test_a_mean_is_over_the_steps_between_evaluations_at_least(k: int, memory: int) -> None:
+    assert evaluator(World(), k)[0].mean.memory == memory
+
+
 def test_noise_alone_is_no_loss_and_a_loss_beyond_it_is() -> None:
     """Values of training batches with a deviation of 0.1 about 0.6; then their mean rises by 0.3."""
     rng, (gaps, control) = np.random.default_rng(3), evaluator(same_start())
