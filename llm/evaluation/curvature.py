@@ -207,7 +207,7 @@ def _surfaces(
             share_prompt=share,
             longest=longest_row(tasks["dpo"].tokens),
         )
-        policy.skip_prompt_logits = False  # its head's own backward pass cannot be differentiated once more
+        policy.twice_differentiable = True
         surfaces = {}
         for name, task in tasks.items():
             task, rows = (

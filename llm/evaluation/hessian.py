@@ -1,8 +1,8 @@
 """Hessian of an objective on an adapter's weights: exact products with vectors, and both ends of the spectrum.
 
 A product is a gradient of a gradient (B. A. Pearlmutter, "Fast exact multiplication by the Hessian", 1994), so memory
-never holds the (weights)² entries. All operations must be differentiable twice: attention "eager", and the
-model's own forward pass instead of `Policy.skip_prompt_logits`'s head, whose backward pass is written by hand.
+never holds the (weights)² entries. All operations must be differentiable twice: attention "eager", and the head as a
+plain module (`Policy.twice_differentiable`) instead of `FrozenHead`, whose backward pass is written by hand.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONFIDENCE = 0.99  # of `Ends.margin`
 class Surface:
     """An objective on fixed rows as a function of the policy's trainable weights, at their current values.
 
-    policy  with `skip_prompt_logits` false and attention that can be differentiated twice
+    policy  with `twice_differentiable`, and attention that can be differentiated twice
     most    maximum number of padded tokens in one graph; more rows are split into parts, and a product computes each
             part's graph again instead of keeping it
     """

@@ -39,7 +39,7 @@ class FrozenHead(torch.autograd.Function):
 
     At most `rows` rows of logits exist at a time. A row's gradient is (e_target - softmax(logits)) W times a number
     that only the backward pass knows, so the product is computed while the logits exist: the logits are neither kept
-    nor computed twice. The gradient cannot be differentiated once more.
+    nor computed twice. The gradient cannot be differentiated once more: with create_graph, RuntimeError.
     """
 
     @staticmethod
@@ -67,6 +67,8 @@ class FrozenHead(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *above: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradient with respect to the hidden states (N, width), and None for the other arguments."""
+        if torch.is_grad_enabled():  # create_graph: the rows' gradients would count as constants
+            raise RuntimeError("FrozenHead: its gradient has no derivative; set Policy.twice_differentiable")
         (slopes,) = ctx.saved_tensors
         return (-above[0][:, None] * slopes).to(slopes.dtype), None, None, None, None
 

@@ -54,6 +54,7 @@ class Policy(nn.Module):
         self.max_logits = max_logits
         self.skip_prompt_logits = False
         self.share_prompt = False
+        self.twice_differentiable = False  # whether gradients of the log-probabilities can be differentiated once more
         self.windows = True  # whether the mask of a shared prompt has the windows that the configuration names
         self.positions = True  # whether the model is given positions where prompts are not shared
         self.start = decoder_start(self.causal) if is_encoder_decoder(self.causal) else None
@@ -87,6 +88,8 @@ class Policy(nn.Module):
         if not self.skip_prompt_logits:
             return target_logps(output, batch.targets)
         head = causal.get_output_embeddings()
+        if self.twice_differentiable:
+            return target_logps(head(output), batch.targets)
         max_logits = min(self.max_logits, MAX_LOGITS_CPU) if output.device.type == "cpu" else self.max_logits
         return head_logps(head, output, batch.targets, rows=max(1, max_logits // head.weight.shape[0]))
 

@@ -79,6 +79,7 @@ def test_products_and_ends_are_those_of_the_dense_hessian(kind: str, family: str
     rows = np.arange(len(task), dtype=np.int64)
     with eager_attention(policy.causal):
         value, gradient, hessian = dense(policy, task)
+        policy.skip_prompt_logits = policy.twice_differentiable = True  # as `curvature`; the oracle has all logits
         surface = Surface(policy, task, rows, most=10**6)
         parts = Surface(policy, task, rows, most=40)
         products = np.array([surface.product(e) for e in np.eye(surface.size)])
@@ -108,6 +109,9 @@ def test_the_frozen_head_has_the_same_values_but_no_second_derivative() -> None:
     plain = policy(batch)
     policy.skip_prompt_logits = True
     torch.testing.assert_close(policy(batch), plain, rtol=0.0, atol=1e-4)
+    weights = [p for p in policy.parameters() if p.requires_grad]
+    with pytest.raises(RuntimeError, match="twice_differentiable"):
+        torch.autograd.grad(policy(batch).sum(), weights, create_graph=True)
     policy.skip_prompt_logits = False
     before = policy.causal.config._attn_implementation
     with eager_attention(policy.causal):
