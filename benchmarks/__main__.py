@@ -16,7 +16,7 @@ from benchmarks.timing import Row
 
 
 def forgetting() -> Sequence[Agreement]:
-    """Measure (n) what training in stages forgets, and both objectives after each stage, beside TRL."""
+    """Measure (n) the forgetting of training in stages, and both objectives after each stage, beside TRL."""
     from benchmarks.llm_forgetting import forgetting
 
     return forgetting()

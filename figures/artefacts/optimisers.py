@@ -1,4 +1,4 @@
-"""What Sequential forgets by the optimizer: SGD, heavy ball, Adam and AdamW, in theory and in the simulator."""
+"""Forgetting of Sequential by optimizer: SGD, heavy ball, Adam and AdamW, in theory and in the simulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawing of the real model's results: both losses by steps, and what is left at the end by method."""
+"""Drawing of the real model's results: both losses by steps, and the final gaps by method."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _check_model(about: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
 
 
 def _train(grids: Mapping[str, Any], out: Path, about: Mapping[str, Any]) -> None:
-    """Carry out the run in a process of its own, with its progress on the error stream."""
+    """Carry out the run in a separate process, with its progress on the error stream."""
     broken: dict[str, str] = {}
 
     def report(event: Event) -> None:

@@ -46,7 +46,7 @@ class TwoSetsOptions:
 
 @dataclass(frozen=True)
 class ObjectivesOptions:
-    """Any number of objectives, each on a set of its own, in place of the short form for two."""
+    """Any number of objectives, each with its own data set, in place of the short form for two."""
 
     objective: tuple[str, ...] = ()
     """Repeatable: NAME=KIND:SOURCE, KIND sft or preference, SOURCE as for `sft` and `preference`; then fields of the

@@ -60,7 +60,7 @@ def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
 
 
 def check_lora_on_model(model: Any, config: TrainConfig) -> None:
-    """Check on a text of 16 tokens that the option `lora` does what the trainer relies on.
+    """Check on a text of 16 tokens that the option `lora` keeps the guarantees below, on which the trainer relies.
 
     model  the base; it is left as it was, without adapters
 

@@ -1,4 +1,4 @@
-"""An adapter merged into its base model's weights; what is written gives the adapted model's log-probabilities."""
+"""Merging of an adapter into its base model's weights; the written model has the adapted model's log-probabilities."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rounding_tolerance(dtype: torch.dtype) -> float:
 
 
 def _separate_embeddings(base: Any) -> None:
-    """Give the head weights of its own if it shares the embeddings' and an adapter changes one of the two."""
+    """Give the head separate weights if it shares the embeddings' and an adapter changes one of the two."""
     head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
     if head is None or embeddings is None or not (_is_adapted(head) or _is_adapted(embeddings)):
         return

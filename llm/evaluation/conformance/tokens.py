@@ -128,7 +128,7 @@ class Oracle:
         return None if ours == theirs else False
 
     def has_text(self, row: Row, j: int, response: list[int]) -> bool:
-        """Return whether the text of a response is in what its ids decode to, white space apart."""
+        """Return whether the decoded ids contain the text of a response, white space apart."""
         messages = as_messages(in_turns(row).responses[j], "assistant")
         decoded = self._decoded(response)
         return all(self._decoded(self._bare(text_of(message))) in decoded for message in messages)
