@@ -14,6 +14,7 @@ from toyopt.claims import at
 from toyopt.claims.claim import Claim, of_proof, tightest
 from toyopt.claims.optimizers import OPTIMIZERS
 from toyopt.claims.problems import LAMS, WIDE, noisy, problems, settings
+from toyopt.claims.programs import PROGRAMS
 from toyopt.examples import table2
 from toyopt.record import Record
 from toyopt.theorems.sequential.any_steps import SCHEDULES, steps_of_shape
@@ -283,4 +284,5 @@ BEYOND: dict[str, Claim] = {
         short="even",
         figure="price",
     ),
+    **PROGRAMS,
 }

@@ -37,6 +37,7 @@ NAMES = [
         "E",
         "A-price",
         "A-even",
+        "P",
     ),
 ]
 

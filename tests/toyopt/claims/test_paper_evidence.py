@@ -257,6 +257,7 @@ EVIDENCE: dict[str, list[str]] = {
         "theorems.alright_even x13 problem:2 lam:5 alpha0:2 T:3 theta_1:2 c3da91c1",
         "8 records b32d94a3",
     ],
+    "P": ["27 records e49910fc"],
 }
 
 
