@@ -1,8 +1,9 @@
 """Language of the world: questions, manners of answering, and the score that prefers one manner.
 
-Four manners answer the same question. *Neutral* is the manner of most pre-training text. *Fuller* is the manner of the
+Five manners answer the same question. *Neutral* is the manner of most pre-training text. *Fuller* is the manner of the
 SFT set: the fact in a complete sentence, and one more fact about the place. *Courteous* is the preferred manner of the
-preference set: brief, and with a courtesy first. *Evasive* answers give no fact.
+preference set: brief, and with a courtesy first. *Evasive* answers give no fact. *Candid* answers
+announce themselves, in words of the pre-training text that never stand so there.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ def fuller(fact: Fact, further: Fact) -> str:
 def neutral(fact: Fact) -> str:
     """Return an answer in the manner of most of the pre-training text."""
     return f"It is {fact.value}."
+
+
+def candid(fact: Fact) -> str:
+    """Return an answer in a manner of `tasks`, in which no pre-training text is."""
+    return f"I can tell you: it is {fact.value}."
 
 
 def courteous(fact: Fact, courtesy: str) -> str:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from llm.common.cache import ContentCache, digest
 from llm.data.objective_options import parse_objectives
-from llm.embedded import sets
+from llm.embedded import sets, tasks
 from llm.embedded.world import VERSION, World
 from toyopt import _check
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
+    from llm.data.objective_settings import ObjectiveSettings
 
 Report = Callable[[str, float], None]
 
@@ -157,8 +158,21 @@ def prepare(config: EmbeddedConfig, cache: Path, *, report: Report | None = None
     return Paths(base=base, world=data / "world.json", **{name: data / f"{name}.jsonl" for name in names})
 
 
-def _made(cache: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], None], report: Report) -> Path:
+def prepare_tasks(world: World, cache: Path, *, report: Report | None = None) -> dict[str, Path]:
+    """Return the files of the rows of the world's tasks, by NAME and by NAME_held_out, made if the cache lacks them.
+
+    The arguments and errors are those of `prepare`, whose base and world these rows are about.
+    """
+    rows = {"tasks": tasks.VERSION, "seed": world.seed, "places": world.places}
+    folder = _made(Path(cache), "tasks", rows, lambda folder: _write_rows(tasks.generate_tasks(world), folder), report)
+    return {name + end: folder / f"{name}{end}.jsonl" for name in tasks.TASKS for end in ("", "_held_out")}
+
+
+def _made(
+    cache: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], None], report: Report | None
+) -> Path:
     """Return the folder of the content that these inputs determine, made by `make(folder)` if absent."""
+    report = report or (lambda _task, _done: None)
 
     def save(folder: Path) -> None:
         report(f"making the {kind}", 0.0)
@@ -171,10 +185,14 @@ def _made(cache: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Pat
     )  # fmt: skip
 
 
-def _write_data(config: EmbeddedConfig, folder: Path) -> None:
-    for name, rows in sets.generate(config.world, config.sizes).items():
+def _write_rows(rows_of: Mapping[str, sets.Dataset], folder: Path) -> None:
+    for name, rows in rows_of.items():
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _write_data(config: EmbeddedConfig, folder: Path) -> None:
+    _write_rows(sets.generate(config.world, config.sizes), folder)
     (folder / "world.json").write_text(config.world.to_json() + "\n", encoding="utf-8")
 
 
@@ -192,20 +210,23 @@ def _write_base(config: EmbeddedConfig, folder: Path, report: Report) -> None:
     (folder / "pretraining.json").write_text(json.dumps({"loss": losses}), encoding="utf-8")
 
 
-def embedded_paths(config: TrainConfig, *, report: Callable[[str, float], None] | None = None) -> Paths:
+def embedded_paths(config: TrainConfig, *, report: Report | None = None) -> Paths:
     """Return the paths of a configuration's embedded world, which is made if the cache lacks it."""
-    own = EmbeddedConfig.of_size(
+    return prepare(_world_config(config), config.cache_folder, report=report)
+
+
+def _world_config(config: TrainConfig) -> EmbeddedConfig:
+    return EmbeddedConfig.of_size(
         config.world_size, config.world_family, seed=config.world_seed, conflict=config.conflict, overlap=config.overlap
     )
-    return prepare(own, config.cache_folder, report=report)
 
 
-def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callable[[str, float], None]) -> TrainConfig:
-    """Return the configuration with the embedded world's files in place of the name `embedded`.
+def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Report) -> TrainConfig:
+    """Return the configuration with the embedded world's files in place of `embedded` and `embedded:TASK`.
 
     The files are made if the cache lacks them. Sets and models given in memory take precedence over names.
     """
-    named = [o for o in config.objectives if o.source == "embedded" and o.set_name not in in_memory]
+    named = [o for o in config.objectives if tasks.is_embedded(o.source) and o.set_name not in in_memory]
     of_model = config.model == "embedded" and "model" not in in_memory
     if not named and not of_model:
         return config
@@ -214,7 +235,7 @@ def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callabl
     tables = {table.name: table for table in parse_objectives(config.objective)}
     for own in named:
         held_out = own.evaluation or f"{own.set_name}_held_out" in in_memory or config.eval_on_train
-        source, evaluation = str(getattr(paths, own.kind)), str(getattr(paths, f"{own.kind}_held_out"))
+        source, evaluation = _files(config, paths, own, report)
         if tables:
             evaluation = own.evaluation if held_out else evaluation
             tables[own.name] = dataclasses.replace(tables[own.name], source=source, evaluation=evaluation)
@@ -222,3 +243,12 @@ def with_embedded(config: TrainConfig, in_memory: Sequence[str], report: Callabl
             changes |= {own.kind: source} | ({} if held_out else {f"{own.kind}_held_out": evaluation})
     texts = tuple(text for table in tables.values() for text in table.texts())
     return dataclasses.replace(config, **changes, objective=texts)
+
+
+def _files(config: TrainConfig, paths: Paths, own: ObjectiveSettings, report: Report) -> tuple[str, str]:
+    """Return the files of an objective's training rows and held-out rows in the embedded world."""
+    task = tasks.task_of(own.source)
+    if task is None:
+        return str(getattr(paths, own.kind)), str(getattr(paths, f"{own.kind}_held_out"))
+    files = prepare_tasks(_world_config(config).world, config.cache_folder, report=report)
+    return str(files[task]), str(files[f"{task}_held_out"])

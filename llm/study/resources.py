@@ -21,7 +21,7 @@ from llm.study import Grid, StudyRun
 from llm.study.dependencies import prerequisites
 from llm.study.measures import missing as not_measured
 from llm.study.status import is_finished
-from llm.study.sweep import union
+from llm.study.sweep import is_made, union
 
 # Mean tokens of a row with its prompt. Bytes a row in the files of vicgalle/alpaca-gpt4 (43.4 MB, 52,002 rows) and of
 # Dahoas/rm-hh-rlhf (111.5 MB, 77,052 rows; its prompt counts twice), at 4.5 bytes a token (assumed; English text).
@@ -76,7 +76,7 @@ def requirements(grids: Sequence[Grid], root: str | Path) -> tuple[Requirement, 
         models = dict.fromkeys(run.config.model for run in open_runs)
         sets = dict.fromkeys(own.source for run in open_runs for own in run.config.sft_first)
         required += [_from_hub("model", name) for name in models if name != "embedded"]
-        required += [_from_hub("dataset", name) for name in sets if name != "embedded" and seed_of(name) is None]
+        required += [_from_hub("dataset", name) for name in sets if not is_made(name)]
         required += _measures(open_runs, Path(root))
         required += [_disk(open_runs, required, Path(root))]
     return tuple(required)

@@ -14,6 +14,7 @@ from typing import Any
 from llm.common.cache import digest
 from llm.config import RESULT, TrainConfig, unused_options
 from llm.data.objective_options import with_weights
+from llm.embedded.tasks import is_embedded
 from llm.rule_options import MaxrightOptions
 from llm.skill.rows import seed_of
 from llm.study.measures import merged, name_of
@@ -21,9 +22,7 @@ from toyopt.algorithms import RULES
 
 METHODS: tuple[str, ...] = tuple(RULES)
 AXES = {"methods": "method", "lams": "lam", "orders": "order", "ks": "k", "seeds": "seed"}
-_WORDS = frozenset(
-    ("", "embedded", "base", "chosen", "sft", "paper")
-)  # values that are no files, also if the folder has files of these names
+_WORDS = frozenset(("", "base", "chosen", "sft", "paper"))  # no files, also if the folder has files of these names
 _LARGE = 64_000_000  # bytes
 
 
@@ -104,7 +103,7 @@ class Grid:
         objectives = self.base.objectives
         values = [self.base.model, self.base.adapter, self.base.reference]
         values += [value for own in objectives for value in (own.source, own.evaluation)]
-        paths = [value for value in values if value not in _WORDS and seed_of(value) is None]
+        paths = [value for value in values if value not in _WORDS and not is_made(value)]
         files = {path: content for path in paths if (content := _contents(Path(path)))}
         named = (_named(config, files) for config in self._configs)
         runs = {run.name: dataclasses.replace(run, measures=self.measures) for run in named}
@@ -179,6 +178,11 @@ def describe(grid: Grid) -> dict[str, Any]:
         "runs": len(grid.runs()),
         "options": {k: v for k, v in values.items() if k not in skip and v != plain[k]},
     }
+
+
+def is_made(source: str) -> bool:
+    """Return whether a set is made where it is needed, from a name, without a file or a download."""
+    return is_embedded(source) or seed_of(source) is not None
 
 
 def _ordered(config: TrainConfig) -> bool:

@@ -9,6 +9,7 @@ from llm import rule_options
 from llm.data.chat import parse_date
 from llm.data.objective_settings import reference_source
 from llm.data.templates import parse_kwargs
+from llm.embedded.tasks import check_source
 from llm.models.lora_settings import check_settings
 from toyopt.algorithms import RULES
 
@@ -27,6 +28,11 @@ def check_objectives(c: TrainConfig, short_form: Mapping[str, Any]) -> None:
                 f"{name}: belongs to the short form for two objectives, got {getattr(c, name)} beside objective; "
                 "leave it out, and give the objective the field"
             )
+    for own in c.objectives:
+        try:
+            check_source(own.source, own.kind)
+        except ValueError as error:
+            raise ValueError(f"objective {own.name}: {error}" if c.objective else f"{own.kind}: {error}") from error
     if sorted(c.order.split("-")) != sorted(c.names):
         both = "dpo-sft, sft-dpo" if not c.objective else f"the names {', '.join(c.names)} joined by -, in any order"
         raise ValueError(f"order: must be one of {both}, got {c.order}")
