@@ -23,6 +23,7 @@ USAGE = f"""usage: python -m llm COMMAND [OPTIONS]
   check      the trainer's numbers on a model beside those of transformers, PEFT and the tokenizer
   optima     each objective's optimum, by a run on it alone (cached)
   benchmark  scores of lm-evaluation-harness: mmlu, hellaswag, ..., or the embedded world's questions
+  cosine     whether the objectives' gradients conflict, before training or along a run
   curvature  eigenvalues of the objectives' Hessians at the adapters kept by a run
   skill      share of held-out prompts that a model answers by the convention of the set `skill`, exactly
   similarity the closest prompts of an SFT set and a preference set, and the similarity of their responses
@@ -48,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
         "check": _check,
         "optima": _optima,
         "benchmark": _benchmark,
+        "cosine": _cosine,
         "curvature": _curvature,
         "skill": _skill,
         "similarity": _similarity,
@@ -184,6 +186,13 @@ def _fetch(argv: list[str]) -> None:
     print(described(chosen.model, config.cache_folder))
     print(f"converted: {loadable(str(path), config)}")
     print(f"train on it: python -m llm train --preset {chosen.model} --sft FILE --preference FILE")
+
+
+def _cosine(argv: list[str]) -> None:
+    from llm.evaluation.cosine import CosineConfig, cosine, table
+
+    text = "Cosines of the objectives' mean gradients: whether the sets conflict, before training or along a --run."
+    print(table(cosine(config_from(argv, "cosine", text, kind=CosineConfig))))
 
 
 def _curvature(argv: list[str]) -> None:

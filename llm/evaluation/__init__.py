@@ -1,1 +1,1 @@
-"""Measures of trained models: losses, benchmarks, generation, curvature, similarity."""
+"""Measures of trained models: losses, benchmarks, generation, cosines of gradients, curvature, similarity."""

@@ -26,6 +26,7 @@ import numpy as np
 from llm.common.files import ensure_writable, write_json
 from llm.common.processes import stop_requested
 from llm.common.progress import Line
+from llm.evaluation.past_run import check_given, check_unchanged
 from llm.training.run_folder import FinishedRun, load_run
 from toyopt.algorithms import DPO, SFT
 
@@ -99,12 +100,7 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
             f"run: {config.run} kept no adapters along the way; train again with --keep-every "
             f"{max(1, past.config.steps // 5)} and another --out"
         )
-    absent = [name for name in past.in_memory if given.get(name) is None]
-    if absent:
-        raise ValueError(
-            f"run: its {absent[0]} was given in memory and no name leads to it; give it once more, by "
-            f"llm.evaluation.curvature.curvature(CurvatureConfig(...), {absent[0]}=...)"
-        )
+    check_given(past, given, "llm.evaluation.curvature.curvature(CurvatureConfig(...)")
     if config.out:
         ensure_writable("out", Path(config.out).parent)
     from llm.training.inputs import GivenInputs, open_inputs
@@ -132,7 +128,7 @@ def _measured(
     """Return the records of all points, and the numbers of rows and weights."""
     from llm.training.checkpoint import kept_folder
 
-    _check_unchanged(inputs, past)
+    check_unchanged(inputs, past)
     most = min(map(len, inputs.datasets.train.values()))
     if config.rows > most:
         raise ValueError(f"rows: the run has {most} training rows in its smaller set, got {config.rows}")
@@ -146,14 +142,6 @@ def _measured(
                     line(len(rows), len(OBJECTIVES) * len(steps), f"step {step}  f_{name.upper()}")
                 weights = surfaces["dpo"].size
     return rows, {"rows_used": config.rows, "weights": weights}
-
-
-def _check_unchanged(inputs: Inputs, past: FinishedRun) -> None:
-    for name, digest in past.rows.items():
-        if inputs.datasets.digests.get(name) != digest:
-            raise ValueError(f"run: its {name} set has changed since; restore it, or train again on the present one")
-    if inputs.base.fingerprint != past.base:
-        raise ValueError("run: its base model has changed since; restore it, or train again on the present one")
 
 
 def _draw(inputs: Inputs, config: CurvatureConfig) -> dict[str, Objective]:

@@ -14,6 +14,7 @@ from llm.common.files import ensure_writable, write_json
 from llm.common.processes import stop_requested
 from llm.data.objective_settings import only
 from llm.data.splits import load_held_out
+from llm.evaluation.past_run import check_given, check_unchanged
 from llm.training.run_folder import FinishedRun, load_run
 
 if TYPE_CHECKING:
@@ -54,13 +55,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
     is not finished, held no rows out, or its rows or base have changed; FileNotFoundError for an absent adapter.
     """
     past = load_run(config.run)
-    known = {**given, **given.get("rows", {})}
-    absent = [name for name in past.in_memory if known.get(name) is None]
-    if absent:
-        raise ValueError(
-            f"run: its {absent[0]} was given in memory and no name leads to it; give it once more, by "
-            f"llm.evaluation.held_out.evaluate(EvaluateConfig(...), {absent[0]}=...)"
-        )
+    check_given(past, given, "llm.evaluation.held_out.evaluate(EvaluateConfig(...)")
     if config.adapter not in ("", "base") and not (Path(config.adapter) / "adapter_config.json").is_file():
         raise FileNotFoundError(f"adapter: {config.adapter} has no adapter_config.json; give a folder with an adapter")
     if config.out:
@@ -87,11 +82,7 @@ def _measured(inputs: Inputs, past: FinishedRun, config: EvaluateConfig) -> dict
     from llm.training.objectives import load_objectives
 
     # The run's own rows are needed for other sets as well: its reference may have been trained on them.
-    for name, digest in past.rows.items():
-        if inputs.datasets.digests.get(name) != digest:
-            raise ValueError(f"run: its {name} set has changed since; restore it, or train again on the present one")
-    if inputs.base.fingerprint != past.base:
-        raise ValueError("run: its base model has changed since; restore it, or train again on the present one")
+    check_unchanged(inputs, past)
     named: dict[Kind, str] = {"sft": config.sft, "preference": config.preference}
     others = {}
     for kind, source in named.items():

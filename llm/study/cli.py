@@ -59,7 +59,7 @@ class _Options:
     seeds: tuple[int, ...] = ()
     """Empty: the setting's."""
     measures: tuple[str, ...] = ()
-    """What is computed on every trained run: answers, questions, curvature, or NAME=MODULE:FUNCTION."""
+    """What is computed on every trained run: answers, questions, cosine, curvature, skill, or NAME=MODULE:FUNCTION."""
 
 
 @dataclass(frozen=True)

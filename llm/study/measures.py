@@ -19,6 +19,7 @@ from llm.common.files import lock, read_json, write_json
 MEASURES = {
     "answers": "llm.judging.world:measure",
     "questions": "llm.evaluation.benchmark:measure",
+    "cosine": "llm.evaluation.cosine:measure",
     "curvature": "llm.evaluation.curvature:measure",
     "skill": "llm.skill.measure:measure",
 }

@@ -17,8 +17,8 @@ from llm.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
-    "train", "evaluate", "generate", "judge", "check", "optima", "benchmark", "curvature", "skill", "similarity",
-    "merge", "fetch", "study",
+    "train", "evaluate", "generate", "judge", "check", "optima", "benchmark", "cosine", "curvature", "skill",
+    "similarity", "merge", "fetch", "study",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 
