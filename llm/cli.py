@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llm.common.arguments import parse
+from llm.common.arguments import parse, take_option
 from llm.common.processes import INTERRUPTED
 from llm.config import TrainConfig, config_from
 from llm.presets import PRESETS
@@ -111,10 +111,16 @@ def _optima(argv: list[str]) -> None:
 
 def _check(argv: list[str]) -> int:
     from llm.evaluation.check import CheckConfig, check
+    from llm.evaluation.conformance.configuration import config_of_run
     from llm.evaluation.conformance.report import Report
 
     text = "Compare the trainer with transformers, PEFT and the tokenizer on a model."
-    config = config_from(argv, "check", text, kind=CheckConfig)
+    run, argv = take_option(argv, "--run")
+    text += "\n\n--run FOLDER: a finished run; its model, sets, options and adapter, with these options on top."
+    if run:
+        config = parse(CheckConfig, argv, "check", text, default=config_of_run(run))
+    else:
+        config = config_from(argv, "check", text, kind=CheckConfig)
     with Report() as report:
         try:
             check(config, report=report)

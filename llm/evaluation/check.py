@@ -11,24 +11,22 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import math
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import numpy as np
-
 from llm.common.arguments import Range
 from llm.common.processes import stop_requested
 from llm.config import TrainConfig
-from llm.evaluation.conformance.finding import Finding, compared, stated
-from toyopt.algorithms import DPO
+from llm.evaluation.conformance.configuration import checked_config
+from llm.evaluation.conformance.finding import Finding, stated
 
 if TYPE_CHECKING:
-    from llm.data.rows import Kind
-    from llm.evaluation.conformance.forward import Subject
+    from llm.data.objective_settings import ObjectiveSettings
+    from llm.data.tokenization import TokenizedDataset
+    from llm.evaluation.conformance.forward import Checked, Subject
     from llm.evaluation.conformance.report import Report
     from llm.training.inputs import Inputs
 
@@ -53,8 +51,8 @@ class CheckConfig(TrainConfig):
 def check(config: TrainConfig, *, report: Report | None = None, **given: Any) -> list[Finding]:
     """Return findings on log-probabilities, losses, gradients, tokens, adapters and generation.
 
-    config  the options of a run or a `CheckConfig`; sets that it does not name, nor `given` has, are made of the
-            tokenizer's words
+    config  the options of a run, in the short form or with any number of objectives, or a `CheckConfig`; sets that it
+            does not name, nor `given` has, are made of the tokenizer's words
     report  is told every part as it begins, and every finding as it is made
     given   inputs in memory, as `llm.train` takes them
 
@@ -62,10 +60,8 @@ def check(config: TrainConfig, *, report: Report | None = None, **given: Any) ->
     """
     from llm.training.inputs import GivenInputs, open_inputs
 
-    if config.objective:
-        raise ValueError("objective: check is for the short form; give a set of each kind by --sft and --preference")
     options = config if isinstance(config, CheckConfig) else CheckConfig(**config.as_dict())
-    config = dataclasses.replace(config, held_out=0.0, batch_sft=1, batch_preference=1, steps=1, gap_rows=0)
+    config = checked_config(config)
     given = _with_made_sets(config, given)
     findings: list[Finding] = []
     with contextlib.ExitStack() as stack:
@@ -93,28 +89,30 @@ def _extent(name: str, subject: Subject) -> str:
     """Return the numbers and lengths of the rows of a part, as text; empty for parts with rows of their own."""
     if name in ("tokens", "generation", "bf16"):
         return ""
-    sets = {"pairs": subject.pairs, "SFT rows": subject.sft}
     texts = []
-    for kind, tokens in sets.items():
-        lengths = sorted(int(n) for n in tokens.lengths())
-        texts.append(f"{len(lengths)} {kind} of {lengths[0]} to {lengths[-1]} tokens")
+    for title, objectives in (("pairs", subject.pairs), ("SFT rows", subject.sft)):
+        lengths = sorted(int(n) for tokens in _sets(objectives) for n in tokens.lengths())
+        texts += [f"{len(lengths)} {title} of {lengths[0]} to {lengths[-1]} tokens"] if lengths else []
     return f" ({', '.join(texts)})"
 
 
-def _check_texts(inputs: Inputs, subject: Subject) -> Iterable[Finding]:
-    """Yield findings on the token ids of both sets."""
+def _sets(objectives: Iterable[Checked]) -> list[TokenizedDataset]:
+    """Return the sets of objectives, each once."""
+    return list({own.own: own.tokens for own in objectives}.values())
+
+
+def _check_texts(inputs: Inputs) -> Iterable[Finding]:
+    """Yield findings on the token ids of all sets."""
     from llm.evaluation.conformance.tokens import check_tokens
 
-    kinds: tuple[Kind, ...] = ("sft", "preference")
-    for kind in kinds:
-        source, encoder = given_or_named(inputs, kind), inputs.is_encoder_decoder
-        yield from check_tokens(kind, source, inputs.tokenizer, subject.config, encoder=encoder)
+    for own in inputs.config.sft_first:
+        source, encoder = given_or_named(inputs, own), inputs.is_encoder_decoder
+        yield from check_tokens(own, source, inputs.tokenizer, inputs.config, encoder=encoder)
 
 
-def given_or_named(inputs: Inputs, kind: str) -> Any:
-    """Return the rows of a set that is in memory, else its name."""
-    rows = getattr(inputs.given, kind)
-    return getattr(inputs.config, kind) if rows is None else rows
+def given_or_named(inputs: Inputs, own: ObjectiveSettings) -> Any:
+    """Return the rows of an objective's set that is in memory, else its name."""
+    return inputs.given.sets.get(own.set_name, own.source)
 
 
 def _parts(inputs: Inputs, subject: Subject, scratch: Path, spare: Any) -> dict[str, Check]:
@@ -124,6 +122,7 @@ def _parts(inputs: Inputs, subject: Subject, scratch: Path, spare: Any) -> dict[
     """
     from llm.evaluation.conformance.adapters import check_adapter
     from llm.evaluation.conformance.forward import check_layouts, measured_tolerances
+    from llm.evaluation.conformance.start import check_start
 
     made: list[Finding] = []
     measured = functools.cache(lambda: measured_tolerances(subject))
@@ -139,9 +138,9 @@ def _parts(inputs: Inputs, subject: Subject, scratch: Path, spare: Any) -> dict[
 
     logps = "log-probabilities"
     parts: dict[str, Check] = {
-        "tokens": lambda: _check_texts(inputs, subject),
+        "tokens": lambda: _check_texts(inputs),
         "forward": forward,
-        "start": lambda: check_start(inputs, subject, scratch / "cache", tolerance("f_DPO")),
+        "start": lambda: check_start(inputs, subject, scratch / "cache", tolerance),
         "generation": lambda: check_answers(inputs, subject, tolerance(logps)),
     }
     if inputs.config.lora_rank:
@@ -156,61 +155,32 @@ def tolerance_of(findings: Sequence[Finding], claim: str) -> float | None:
     return next((f.tolerance for f in findings if f.claim == claim and f.tolerance is not None), None)
 
 
-def check_start(inputs: Inputs, subject: Subject, cache: Path, tolerance: float) -> list[Finding]:
-    """Return findings on f_DPO of the untrained policy, in evaluation and in training mode: ln 2 by definition.
-
-    cache      an empty folder, where the reference's log-probabilities are kept and read again
-    tolerance  largest difference that is rounding
-    """
-    from llm.data.splits import Datasets
-    from llm.training.objectives import load_objectives
-
-    group, config = "start", inputs.config
-    if config.reference_kind != "base" or config.adapter or config.preference_loss != "dpo":
-        return [stated(group, "f_DPO is ln 2", None, "the policy does not begin as DPO's reference")]
-    findings = []
-    inputs.config = dataclasses.replace(config, cache=str(cache))
-    inputs.datasets = Datasets({"sft": subject.sft, "preference": subject.pairs}, {})
-    rows = np.arange(len(subject.pairs))
-    for age in ("fresh", "used"):
-        objective = load_objectives(inputs, trained={DPO: rows}).train[DPO]
-        engine = inputs.base.open_for_training(inputs.config, 1)
-        objective = dataclasses.replace(objective, share_prompt=engine.raw.share_prompt)
-        evaluated = objective.value(engine.evaluate(objective, rows))
-        engine.policy.train()
-        trained = engine.forward(objective, rows, graph=False).value
-        engine.close()
-        for mode, value in (("evaluation", evaluated), ("training", trained)):
-            claim = f"f_DPO is ln 2 in {mode}, with a {age} cache of the reference"
-            findings.append(compared(group, claim, abs(value - math.log(2.0)), tolerance))
-    inputs.config = config
-    return findings
-
-
 def check_answers(inputs: Inputs, subject: Subject, tolerance: float) -> list[Finding]:
-    """Return findings on greedy answers of the policy, with an adapter that is not the identity, to SFT prompts.
+    """Return findings on greedy answers of the policy, with an adapter that is not the identity.
 
     tolerance  largest difference of log-probabilities that is rounding
+
+    The prompts are those of one set for each template, an SFT set if there is one.
     """
     from llm.data.formats import load
+    from llm.data.splits import read_options
+    from llm.data.templates import TemplateOptions
     from llm.evaluation.conformance.generation import check_generation
 
-    config = subject.config
-    rows = load(
-        given_or_named(inputs, "sft"),
-        kind="sft",
-        split=config.sft_split,
-        columns=config.sft_columns,
-        format=config.sft_format,
-        limit=len(subject.sft),
-        ignore_input=config.ignore_input,
-        bad_rows="drop",
-    ).rows
-    with subject.opened({}) as engine:
-        try:
-            return check_generation(engine.raw.causal.eval(), inputs.tokenizer, rows, config, tolerance)
-        except ValueError as error:  # a prompt that with the answer is longer than the model's positions
-            return [stated("generation", "possible", None, str(error))]
+    config, findings = subject.config, []
+    firsts = {own.template: own for own in reversed(config.sft_first)}
+    for own in reversed(firsts.values()):
+        limit = next(len(each.tokens) for each in subject.objectives if each.own == own.name)
+        reading = {**read_options(config, own), "limit": limit, "bad_rows": "drop"}
+        rows = load(given_or_named(inputs, own), **reading).rows
+        options = TemplateOptions.named(config.as_dict(), own.template)
+        with subject.opened({}) as engine:
+            model = engine.raw.causal.eval()
+            try:
+                findings += check_generation(model, inputs.tokenizer, rows, options, config.eos, tolerance)
+            except ValueError as error:  # a prompt that with the answer is longer than the model's positions
+                findings.append(stated("generation", "possible", None, str(error)))
+    return findings
 
 
 def check_bf16(subject: Subject, model: Any = None) -> Iterable[Finding]:
@@ -230,23 +200,37 @@ def check_bf16(subject: Subject, model: Any = None) -> Iterable[Finding]:
 
     config = dataclasses.replace(subject.config, precision="bf16")
     given = None if model is None else model.to(torch.bfloat16)
-    extreme = (tokens.select(sorted({0, len(tokens) - 1})) for tokens in (subject.pairs, subject.sft))
-    pairs, sft = (clipped(tokens, BF16_TOKENS) for tokens in extreme)
-    base = BaseModel(make_accelerator(config), config, given, [pairs], quiet=True)
-    halved = dataclasses.replace(subject, base=base, config=config, pairs=pairs, sft=sft)
+    objectives = []
+    for own in subject.objectives:
+        extreme = own.tokens.select(sorted({0, len(own.tokens) - 1}))
+        objectives.append(dataclasses.replace(own, tokens=clipped(extreme, BF16_TOKENS)))
+    halved = dataclasses.replace(subject, config=config, objectives=tuple(objectives))
+    base = BaseModel(make_accelerator(config), config, given, [halved.rows], quiet=True)
+    halved = dataclasses.replace(halved, base=base)
     for finding in check_layouts(halved, {"as configured": {}, "separate prompts": {"share_prompt": "no"}}):
         yield dataclasses.replace(finding, group=f"bf16, {finding.group}")
 
 
 def _subject(inputs: Inputs, count: int) -> Subject:
-    """Return the base model of a run with at most `count` rows of each of its sets."""
-    from llm.evaluation.conformance.forward import Subject
-    from llm.evaluation.conformance.rows import LENGTH, longest_length, spread
+    """Return the base model of a run with at most `count` rows of each of its sets.
 
-    wanted = max(LENGTH, longest_length(inputs.base.model.config, inputs.config.max_length))
-    pairs, sft = (spread(inputs.datasets.train[kind], count, wanted) for kind in ("preference", "sft"))
-    inputs.base.set_rows([pairs])  # the forward path is selected on rows that are checked
-    return Subject(inputs.base, inputs.config, pairs, sft)
+    In the short form pairs are measured by f_DPO, and by the loss that is trained in its place as well.
+    """
+    from llm.evaluation.conformance.forward import Checked, Subject
+    from llm.evaluation.conformance.rows import LENGTH, longest_length, spread
+    from llm.training.objectives import held_out_loss
+
+    config, objectives = inputs.config, []
+    wanted = max(LENGTH, longest_length(inputs.base.model.config, config.max_length))
+    for own in config.objectives:
+        tokens = spread(inputs.datasets.train[own.set_name], count, wanted)
+        shown, loss = (own.name, own.loss) if own.by_name else (own.name.upper(), held_out_loss(config, own))
+        objectives.append(Checked(f"f_{shown}", own.name, tokens, loss))
+        if own.loss != loss and own.loss is not None:
+            objectives.append(Checked(f"f_{own.loss.name.upper()}", own.name, tokens, own.loss))
+    subject = Subject(inputs.base, config, tuple(objectives))
+    inputs.base.set_rows(_sets(subject.pairs) or _sets(subject.sft))  # the path is selected on rows that are checked
+    return subject
 
 
 def _with_made_sets(config: TrainConfig, given: dict[str, Any]) -> dict[str, Any]:
@@ -254,11 +238,13 @@ def _with_made_sets(config: TrainConfig, given: dict[str, Any]) -> dict[str, Any
     from llm.evaluation.conformance.rows import longest_length, made_sets
     from llm.models.loading import load_config, load_tokenizer
 
-    absent = [n for n in ("sft", "preference") if getattr(config, n) == "embedded" and given.get(n) is None]
+    known = {**given, **given.get("rows", {})}
+    absent = [o for o in config.objectives if o.source == "embedded" and known.get(o.set_name) is None]
     if config.model == "embedded" or not absent:
         return given
     model, tokenizer = given.get("model"), given.get("tokenizer")
     described = load_config(config.model, config) if model is None else model.config
     tokenizer = tokenizer or load_tokenizer(config.model, config)
     sft, preference = made_sets(tokenizer, longest_length(described, config.max_length))
-    return {**given, **{name: {"sft": sft, "preference": preference}[name] for name in absent}}
+    made = {own.set_name: preference if own.is_pairs else sft for own in absent}
+    return {**given, "rows": {**given.get("rows", {}), **made}} if config.objective else {**given, **made}

@@ -11,7 +11,8 @@ import numpy as np
 
 from llm.config import TrainConfig
 from llm.data.tokenization import TokenizedDataset
-from llm.evaluation.conformance.forward import Subject
+from llm.evaluation.conformance.forward import Checked, Subject
+from llm.losses import DPOLoss
 from llm.training.base import BaseModel
 from llm.training.engine import make_accelerator
 
@@ -304,4 +305,5 @@ def subject(name: str, *, quiet: bool = True, **options: Any) -> Subject:
         | options
     )
     base = BaseModel(make_accelerator(config), config, build(name), [rows("preference")], quiet=quiet)
-    return Subject(base, config, rows("preference"), rows("sft"))
+    pairs = Checked("f_DPO", "dpo", rows("preference"), DPOLoss(config.beta))
+    return Subject(base, config, (pairs, Checked("f_SFT", "sft", rows("sft"))))

@@ -30,7 +30,7 @@ def check_adapter(subject: Subject, folder: Path, tolerance: float) -> list[Find
 
     with subject.opened({}) as engine:
         with torch.no_grad():
-            expected = plain.response_logps(engine.raw.causal.eval(), subject.pairs).cpu()
+            expected = plain.response_logps(engine.raw.causal.eval(), subject.rows).cpu()
         model: Any = engine.raw.model
         model.save_pretrained(folder)
     base = subject.base.model
@@ -56,4 +56,4 @@ def _finding(claim: str, logps: torch.Tensor, expected: torch.Tensor, tolerance:
 
 def _logps(model: Any, subject: Subject) -> torch.Tensor:
     with torch.no_grad():
-        return plain.response_logps(model.eval(), subject.pairs).cpu()
+        return plain.response_logps(model.eval(), subject.rows).cpu()

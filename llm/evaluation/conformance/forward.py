@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,12 @@ import torch
 from llm.common.processes import seeded_torch
 from llm.evaluation.conformance import plain
 from llm.evaluation.conformance.finding import Finding, compared, stated
-from llm.losses import DPOLoss
 from llm.training.objective import Objective
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from llm.config import TrainConfig
     from llm.data.tokenization import TokenizedDataset
+    from llm.losses import PreferenceLoss
     from llm.training.base import BaseModel
     from llm.training.engine import Engine
 
@@ -45,43 +43,88 @@ SAME = "the computation differs from the first layout's"
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """Numbers of one policy on one set of pairs and one SFT set.
+class Measured:
+    """The numbers of one objective under a policy.
 
-    pairs, sft          log-probabilities (n, 2) of pairs and (m, 1) of SFT responses
-    f_dpo, f_sft        the losses
-    grad_dpo, grad_sft  gradients with respect to the adapter, flat
+    logps  log-probabilities (n, 2) of pairs, or (n, 1) of SFT responses
+    value  the loss
+    grad   its gradient with respect to the adapter, flat
     """
 
-    pairs: torch.Tensor
-    sft: torch.Tensor
-    f_dpo: float
-    f_sft: float
-    grad_dpo: torch.Tensor
-    grad_sft: torch.Tensor
+    logps: torch.Tensor
+    value: float
+    grad: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of all objectives under one policy, by the objectives' shown names, such as f_DPO."""
+
+    by_name: Mapping[str, Measured]
 
     def differences(self, other: Numbers) -> dict[str, float]:
         """Return the largest differences of log-probabilities and losses, and the gradients' relative differences."""
+        pairs = {name: (own, other.by_name[name]) for name, own in self.by_name.items()}
         return {
-            "log-probabilities": max(_largest(self.pairs - other.pairs), _largest(self.sft - other.sft)),
-            "f_DPO": abs(self.f_dpo - other.f_dpo),
-            "f_SFT": abs(self.f_sft - other.f_sft),
-            "gradient of f_DPO": _relative(self.grad_dpo, other.grad_dpo),
-            "gradient of f_SFT": _relative(self.grad_sft, other.grad_sft),
+            "log-probabilities": max(_largest(a.logps - b.logps) for a, b in pairs.values()),
+            **{name: abs(a.value - b.value) for name, (a, b) in pairs.items()},
+            **{f"gradient of {name}": _relative(a.grad, b.grad) for name, (a, b) in pairs.items()},
         }
+
+    @property
+    def size(self) -> float:
+        """The largest absolute log-probability."""
+        return max(_largest(own.logps) for own in self.by_name.values())
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An objective of a run on the rows that it is checked on.
+
+    name    shown name, such as f_DPO
+    own     name, set and loss in the configuration
+    tokens  tokenised rows
+    loss    loss on pairs; None for an SFT set
+    """
+
+    name: str
+    own: str
+    tokens: TokenizedDataset
+    loss: PreferenceLoss | None = None
+
+    def objective(self, reference: torch.Tensor | None, *, share_prompt: bool) -> Objective:
+        """Return the trainer's objective on the rows; `reference` (n, 2) are log-probabilities under the reference."""
+        return Objective(self.own, self.tokens, self.loss, reference, share_prompt=share_prompt)
+
+    def value(self, logps: torch.Tensor, reference: torch.Tensor | None) -> torch.Tensor:
+        """Return the loss () of log-probabilities (n, 2) of pairs or (n, 1) of SFT responses, with its graph."""
+        if self.loss is None:
+            return plain.f_sft(logps, self.tokens)
+        return plain.f_pairs(self.loss, logps, reference, self.tokens)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A base model with the rows that it is checked on.
-
-    pairs, sft  tokenised rows
-    """
+    """A base model with the objectives that it is checked on, at least one."""
 
     base: BaseModel
     config: TrainConfig
-    pairs: TokenizedDataset
-    sft: TokenizedDataset
+    objectives: tuple[Checked, ...]
+
+    @property
+    def pairs(self) -> list[Checked]:
+        """The objectives on pairs."""
+        return [own for own in self.objectives if own.loss is not None]
+
+    @property
+    def sft(self) -> list[Checked]:
+        """The objectives on SFT sets."""
+        return [own for own in self.objectives if own.loss is None]
+
+    @property
+    def rows(self) -> TokenizedDataset:
+        """The first set of pairs, or the first set if there are none."""
+        return (self.pairs or list(self.objectives))[0].tokens
 
     @contextmanager
     def opened(self, changes: Mapping[str, Any]) -> Iterator[Engine]:
@@ -120,43 +163,40 @@ def move_adapter(model: Any, seed: int = 1) -> None:
                 parameter.copy_(0.1 * torch.randn(parameter.shape))
 
 
-def plain_numbers(subject: Subject, engine: Engine, reference: torch.Tensor) -> Numbers:
+References = dict[str, torch.Tensor]  # shown name of an objective on pairs -> log-probabilities (n, 2)
+
+
+def plain_numbers(subject: Subject, engine: Engine, references: References) -> Numbers:
     """Return the numbers of plain forward passes through the engine's model, in evaluation mode.
 
-    reference  log-probabilities (n, 2) of the pairs under the reference
+    references  log-probabilities of pairs under the reference
     """
     model = engine.raw.causal.eval()
     parameters = [p for p in engine.raw.parameters() if p.requires_grad]
-    pairs, sft = plain.response_logps(model, subject.pairs), plain.response_logps(model, subject.sft)
-    dpo = plain.f_dpo(pairs, reference, subject.config.beta)
-    mean = plain.f_sft(sft, subject.sft)
-    return Numbers(
-        pairs.detach().cpu(),
-        sft.detach().cpu(),
-        float(dpo.detach()),
-        float(mean.detach()),
-        plain.gradient(dpo, parameters).cpu(),
-        plain.gradient(mean, parameters).cpu(),
-    )
+    numbers = {}
+    for own in subject.objectives:
+        logps = plain.response_logps(model, own.tokens)
+        value = own.value(logps, references.get(own.name))
+        gradient = plain.gradient(value, parameters).cpu()
+        numbers[own.name] = Measured(logps.detach().cpu(), float(value.detach()), gradient)
+    return Numbers(numbers)
 
 
-def trained_numbers(subject: Subject, engine: Engine, reference: torch.Tensor) -> Numbers:
+def trained_numbers(subject: Subject, engine: Engine, references: References) -> Numbers:
     """Return the numbers of the trainer: evaluations, and the gradients that an optimizer step would use."""
-    shared = engine.raw.share_prompt
-    pairs = Objective("dpo", subject.pairs, DPOLoss(subject.config.beta), reference, share_prompt=shared)
-    sft = Objective("sft", subject.sft)
-    values: list[float] = []
-    grads: list[torch.Tensor] = []
-    for objective in (pairs, sft):
+    numbers = {}
+    for own in subject.objectives:
+        objective = own.objective(references.get(own.name), share_prompt=engine.raw.share_prompt)
         rows = np.arange(len(objective))
-        values.append(objective.value(engine.evaluate(objective, rows)))
+        value = objective.value(engine.evaluate(objective, rows))
         engine.policy.train()
         engine.optimizer.zero_grad()
         engine.backward(objective, rows, 1.0)
         parameters = [p for p in engine.raw.parameters() if p.requires_grad]
         zeros = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        grads.append(torch.cat([g.detach().float().flatten() for g in zeros]).cpu())
-    return Numbers(engine.logps(pairs), engine.logps(sft), values[0], values[1], grads[0], grads[1])
+        gradient = torch.cat([g.detach().float().flatten() for g in zeros]).cpu()
+        numbers[own.name] = Measured(engine.logps(objective), value, gradient)
+    return Numbers(numbers)
 
 
 def check_layouts(subject: Subject, layouts: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Finding]:
@@ -168,7 +208,7 @@ def check_layouts(subject: Subject, layouts: Mapping[str, Mapping[str, Any]] | N
     line, if the trainer refuses the first.
     """
     layouts = LAYOUTS if layouts is None else layouts
-    reference = reference_logps(subject)
+    references = reference_logps(subject)
     expected: Numbers | None = None
     tolerances: dict[str, float] = {}
     used: dict[str, Any] = {}
@@ -179,11 +219,11 @@ def check_layouts(subject: Subject, layouts: Mapping[str, Mapping[str, Any]] | N
         try:
             with subject.opened(changes) as engine:
                 if expected is None:
-                    expected = plain_numbers(subject, engine, reference)
-                    tolerances = rounding(subject, engine, reference, expected)
+                    expected = plain_numbers(subject, engine, references)
+                    tolerances = rounding(subject, engine, references, expected)
                     used = used_options(engine)
                     yield check_causality(subject, engine, tolerances["log-probabilities"])
-                differences = trained_numbers(subject, engine, reference).differences(expected)
+                differences = trained_numbers(subject, engine, references).differences(expected)
         except ValueError as error:
             if expected is None:
                 raise
@@ -193,10 +233,11 @@ def check_layouts(subject: Subject, layouts: Mapping[str, Mapping[str, Any]] | N
             yield compared(name, part, value, tolerances[part])
 
 
-def reference_logps(subject: Subject) -> torch.Tensor:
-    """Return the pairs' log-probabilities (n, 2) under the base, by plain forward passes."""
+def reference_logps(subject: Subject) -> References:
+    """Return the log-probabilities of all pairs under the base, by plain forward passes."""
+    model = subject.base.model.eval()
     with torch.no_grad():
-        return plain.response_logps(subject.base.model.eval(), subject.pairs).cpu()
+        return {own.name: plain.response_logps(model, own.tokens).cpu() for own in subject.pairs}
 
 
 def used_options(engine: Engine) -> dict[str, Any]:
@@ -212,27 +253,27 @@ def used_options(engine: Engine) -> dict[str, Any]:
 
 def measured_tolerances(subject: Subject) -> dict[str, float]:
     """Return the tolerance of each number of `Numbers.differences`, where no layout is compared."""
-    reference = reference_logps(subject)
+    references = reference_logps(subject)
     with subject.opened({}) as engine:
-        return rounding(subject, engine, reference, plain_numbers(subject, engine, reference))
+        return rounding(subject, engine, references, plain_numbers(subject, engine, references))
 
 
-def rounding(subject: Subject, engine: Engine, reference: torch.Tensor, expected: Numbers) -> dict[str, float]:
+def rounding(subject: Subject, engine: Engine, references: References, expected: Numbers) -> dict[str, float]:
     """Return the tolerance of each number: a multiple of its change under a random perturbation of all outputs."""
     with plain.perturbed(engine.raw.causal, seed=0):
-        moved = plain_numbers(subject, engine, reference).differences(expected)
+        moved = plain_numbers(subject, engine, references).differences(expected)
     # A sum of float32 numbers is itself rounded, also where no perturbation reaches it.
     eps, factor = torch.finfo(torch.float32).eps, ROUNDING_FACTORS[engine.raw.causal.dtype]
-    size = max(_largest(expected.pairs), _largest(expected.sft), 1.0)
+    size = max(expected.size, 1.0)
     return {n: factor * max(value, eps * (size if n == "log-probabilities" else 1.0)) for n, value in moved.items()}
 
 
 def check_causality(subject: Subject, engine: Engine, tolerance: float) -> Finding:
     """Return the finding that a token's log-probability does not depend on later tokens of the response."""
     model, worst = engine.raw.causal.eval(), 0.0
-    rows = zip(subject.sft.prompts, subject.sft.responses, strict=True)
+    tokens = (subject.sft or list(subject.objectives))[0].tokens
     with torch.no_grad():
-        for prompt, (response,) in rows:
+        for prompt, (response, *_) in zip(tokens.prompts, tokens.responses, strict=True):
             half = (len(response) + 1) // 2
             other = np.concatenate([response[:half], np.roll(response, 1)[half:]])
             first, second = (plain.token_logps(model, prompt, ids)[:half] for ids in (response, other))

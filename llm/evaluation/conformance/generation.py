@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,27 +14,25 @@ from llm.data.tokenization import tokenize_prompts
 from llm.evaluation.conformance.finding import Finding, compared, stated
 from llm.models.architecture import decoder_start, is_encoder_decoder
 
-if TYPE_CHECKING:
-    from llm.config import TrainConfig
-
 GROUP = "generation"
 NEW_TOKENS = 8
 
 
 def check_generation(
-    model: Any, tokenizer: Any, rows: Sequence[Row], config: TrainConfig, tolerance: float
+    model: Any, tokenizer: Any, rows: Sequence[Row], options: TemplateOptions, eos: str, tolerance: float
 ) -> list[Finding]:
-    """Return findings on answers at temperature 0 to the prompts of some SFT rows.
+    """Return findings on answers at temperature 0 to the prompts of some rows.
 
+    eos        token that ends a response, "" for the tokenizer's own
     tolerance  largest difference of log-probabilities that is rounding
     """
     from llm.evaluation.generate import answer
 
-    options, encoder = TemplateOptions.of(config.as_dict(), "sft"), is_encoder_decoder(model)
+    encoder = is_encoder_decoder(model)
     prompts = [ids.tolist() for ids in tokenize_prompts(rows, tokenizer, template=options, encoder=encoder)]
     calls: list[tuple[dict[str, Any], torch.Tensor, list[int]]] = []
     with _recorded(model, calls):
-        list(answer(model, tokenizer, rows, template=options, eos=config.eos, max_new_tokens=NEW_TOKENS))
+        list(answer(model, tokenizer, rows, template=options, eos=eos, max_new_tokens=NEW_TOKENS))
     given: list[list[int]] = []
     worst, late = 0.0, 0
     for inputs, outputs, ends in calls:

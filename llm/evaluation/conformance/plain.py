@@ -9,15 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from llm.common.processes import seeded_torch
+from llm.losses import DPOLoss
 from llm.models.architecture import decoder_start, is_encoder_decoder
 
 if TYPE_CHECKING:
     from llm.data.collate import Ids
     from llm.data.tokenization import TokenizedDataset
+    from llm.losses import PreferenceLoss
 
 
 def token_logps(model: Any, prompt: Ids, response: Ids) -> torch.Tensor:
@@ -46,20 +49,33 @@ def _forget_lengths(model: Any) -> None:
 
 
 def response_logps(model: Any, tokens: TokenizedDataset) -> torch.Tensor:
-    """Return the summed log-probabilities (n, R) of the responses of n rows, float32, with a graph."""
-    rows = zip(tokens.prompts, tokens.responses, strict=True)
-    return torch.stack([torch.stack([token_logps(model, p, r).sum() for r in responses]) for p, responses in rows])
+    """Return the summed log-probabilities (n, R) of the trained tokens of n rows, float32, with a graph."""
+    rows = []
+    for i, (prompt, responses) in enumerate(zip(tokens.prompts, tokens.responses, strict=True)):
+        logps = [token_logps(model, prompt, response) for response in responses]
+        if tokens.trained is not None:
+            logps = [logps[0][torch.from_numpy(tokens.trained[i]).to(logps[0].device)]]
+        rows.append(torch.stack([each.sum() for each in logps]))
+    return torch.stack(rows)
 
 
 def f_sft(logps: torch.Tensor, tokens: TokenizedDataset) -> torch.Tensor:
-    """Return the mean negative log-probability of the response tokens, from log-probabilities (n, 1)."""
-    return -logps.sum() / sum(len(responses[0]) for responses in tokens.responses)
+    """Return the mean negative log-probability of the trained tokens, from log-probabilities (n, 1)."""
+    counted = tokens.trained or [np.ones(len(responses[0]), dtype=bool) for responses in tokens.responses]
+    return -logps.sum() / float(sum(mask.sum() for mask in counted))
 
 
-def f_dpo(logps: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
-    """Return the mean DPO loss of pairs, from log-probabilities (n, 2) under policy and reference."""
-    margins = (logps - reference.to(logps.device)) @ torch.tensor([1.0, -1.0], device=logps.device)
-    return -nn.functional.logsigmoid(beta * margins).mean()
+def f_pairs(
+    loss: PreferenceLoss, logps: torch.Tensor, reference: torch.Tensor | None, tokens: TokenizedDataset
+) -> torch.Tensor:
+    """Return the mean loss of pairs, from log-probabilities (n, 2) under policy and reference; DPO's by eq. (1)."""
+    if isinstance(loss, DPOLoss):
+        assert reference is not None
+        margins = (logps - reference.to(logps.device)) @ torch.tensor([1.0, -1.0], device=logps.device)
+        return -nn.functional.logsigmoid(loss.beta * margins).mean()
+    counts = torch.tensor([len(ids) for responses in tokens.responses for ids in responses], device=logps.device)
+    before = None if reference is None else reference.to(logps.device).flatten()
+    return loss(logps.flatten(), counts, before).losses.mean()
 
 
 def gradient(value: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llm.data.chat import writes_date
 from llm.data.formats import load
 from llm.data.messages import as_messages, text_of
-from llm.data.objective_settings import only
-from llm.data.rows import Dataset, Kind, Row, in_turns
+from llm.data.rows import Dataset, Row, in_turns
 from llm.data.splits import read_options, tokenize_options
 from llm.data.stops import stop_ids
 from llm.data.templates import PLAIN, Template, TemplateOptions
@@ -19,28 +18,29 @@ from llm.evaluation.conformance.finding import Finding, stated
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
+    from llm.data.objective_settings import ObjectiveSettings
 
 ROWS = 32  # rows of each set
 NO_LIMIT = 1 << 30  # tokens: rows are compared as they are before truncation
 
 
-def check_tokens(kind: Kind, source: Any, tokenizer: Any, config: TrainConfig, *, encoder: bool) -> list[Finding]:
-    """Return findings on the token ids of the first rows of a set.
+def check_tokens(
+    own: ObjectiveSettings, source: Any, tokenizer: Any, config: TrainConfig, *, encoder: bool
+) -> list[Finding]:
+    """Return findings on the token ids of the first rows of an objective's set.
 
-    kind     "sft" or "preference"
     source   a name, or rows in memory, as `llm.data.formats.load` takes them
     encoder  the model is an encoder-decoder one
     """
-    own = only(config.objectives, kind, kind)
     rows = load(source, **{**read_options(config, own), "limit": ROWS, "bad_rows": "drop"})
-    options = TemplateOptions.of(config.as_dict(), kind)
+    options = TemplateOptions.named(config.as_dict(), own.template)
     oracle = Oracle(tokenizer, options, encoder)
     settings: dict[str, Any] = {**tokenize_options(config, own), "max_length": NO_LIMIT, "turns": "last"}
     ends = stop_ids(tokenizer, options, config.eos or None)
     counts: dict[str, list[int]] = {claim: [] for claim in CLAIMS}
     compared = joined = 0
     for i, row in enumerate(rows.rows):
-        tokens = tokenize(Dataset(kind, (row,), rows.format, rows.origin), tokenizer, **settings, encoder=encoder)
+        tokens = tokenize(Dataset(own.kind, (row,), rows.format, rows.origin), tokenizer, **settings, encoder=encoder)
         prompt = tokens.prompts[0].tolist()
         given = tokenize_prompts([row], tokenizer, template=options, encoder=encoder)[0].tolist()
         counts["a prompt's ids are those that generation is given"] += [i] * (given != prompt)
@@ -56,7 +56,14 @@ def check_tokens(kind: Kind, source: Any, tokenizer: Any, config: TrainConfig, *
             counts["a response's text is among the trained tokens"] += [i] * (not oracle.has_text(row, j, response))
             counts["a response ends where generation stops"] += [i] * (not is_ended(response, ends, tokenizer))
     note = f"{compared} of {len(rows.rows)} rows" + (f", {joined} with a token across the border" if joined else "")
-    return [_finding(kind, claim, wrong, note) for claim, wrong in counts.items()]
+    if compared:
+        return [_finding(own.set_name, claim, wrong, note) for claim, wrong in counts.items()]
+    given_claim, *others = counts
+    none = f"transformers writes none of the {len(rows.rows)} rows by itself"
+    return [
+        _finding(own.set_name, given_claim, counts[given_claim], f"{len(rows.rows)} rows"),
+        *(stated(f"tokens, {own.set_name}", claim, None, none) for claim in others),
+    ]
 
 
 def is_ended(response: Sequence[int], ends: Sequence[int], tokenizer: Any) -> bool:
@@ -74,11 +81,11 @@ CLAIMS = (
 )
 
 
-def _finding(kind: str, claim: str, wrong: Sequence[int], note: str) -> Finding:
+def _finding(set_name: str, claim: str, wrong: Sequence[int], note: str) -> Finding:
     """Return the finding on a claim, with the rows of which it does not hold."""
     rows = sorted(set(wrong))
     shown = f"not of {len(rows)} rows, the first is row {rows[0]}" if rows else note
-    return stated(f"tokens, {kind}", claim, not rows, shown)
+    return stated(f"tokens, {set_name}", claim, not rows, shown)
 
 
 @dataclasses.dataclass(frozen=True)
