@@ -74,7 +74,7 @@ class TrainConfig(
         object.__setattr__(self, "objective", canonical(self.objective))
         self._fit_targets()
         check_fields(self)
-        object.__setattr__(self, "order", self.order or "-".join(self.names))
+        object.__setattr__(self, "order", self._named_order())
         check_objectives(self, SHORT_FORM)
         check_combinations(self)
 
@@ -83,6 +83,11 @@ class TrainConfig(
         family = self.world_family
         if self.model == "embedded" and family != "neox" and self.lora_targets in EMBEDDED_TARGETS.values():
             object.__setattr__(self, "lora_targets", EMBEDDED_TARGETS.get(family, self.lora_targets))
+
+    def _named_order(self) -> str:
+        """Return the order by the objectives' names; in the short form `dpo` stands for any loss on preferences."""
+        given = self.order.split("-") if self.order else list(self.names)
+        return "-".join(self.names[0] if name == "dpo" and not self.objective else name for name in given)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainConfig:

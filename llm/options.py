@@ -86,10 +86,11 @@ class LossOptions:
     """The losses of both objectives."""
 
     beta: Annotated[float, POSITIVE] = 0.1
-    """β of DPO and of every loss with a reference; τ of IPO."""
+    """β of DPO, KTO and every loss with a reference; τ of IPO."""
     preference_loss: Loss = "dpo"
     """Loss on pairs: dpo, ipo, hinge (SLiC), cdpo (DPO with label smoothing), robust, rpo (DPO with a likelihood term),
-    or simpo or orpo, which need no reference. Held-out rows always report f_DPO."""
+    or simpo or orpo, which need no reference; held-out pairs always report f_DPO. Or kto, on single responses with a
+    label; pairs count as two of these."""
     label_smoothing: Annotated[float, BELOW_HALF] = 0.0
     """ε of cdpo and robust, the probability that a pair's labels are swapped; 0: both are DPO."""
     rpo_alpha: Annotated[float, POSITIVE] = 1.0
@@ -100,6 +101,10 @@ class LossOptions:
     """γ of SimPO, the target margin."""
     orpo_lambda: Annotated[float, POSITIVE] = 0.1
     """λ of ORPO, the weight of the odds ratio."""
+    desirable_weight: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Weight of the losses of desirable responses in KTO."""
+    undesirable_weight: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Weight of the losses of undesirable responses in KTO."""
     sft_mean: Literal["step", "batch"] = "step"
     """f_SFT is a mean over the response tokens of the whole step, or of each micro-batch."""
 
@@ -142,7 +147,7 @@ class BatchOptions:
     batch_sft: Annotated[int, AT_LEAST_1] = 24
     """SFT rows a step, over all processes."""
     batch_preference: Annotated[int, AT_LEAST_1] = 8
-    """Pairs a step, over all processes."""
+    """Pairs a step, over all processes; of KTO responses."""
     micro_tokens: Annotated[int, NOT_NEGATIVE] = 0
     """Maximum number of padded tokens that a process trains on at once; a larger batch is accumulated. 0: 2048 on a
     CPU, 16384 on a GPU. Evaluations, which keep no activations, compute up to eight times as many, at most 16384."""

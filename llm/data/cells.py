@@ -96,6 +96,13 @@ class Cells:
             raise WrongTypeError(f"column '{theirs}' must hold names with values, got {short(self._value(theirs)[0])}")
         return dict(value)
 
+    def label(self) -> bool:
+        """Return the column `label`: whether a completion is desirable."""
+        value, theirs = self._value("label")
+        if not isinstance(value, bool):
+            raise WrongTypeError(f"column '{theirs}' must hold true or false, got {short(value)}")
+        return value
+
     def refuse_undesirable(self) -> None:
         """Raise BadRowError if the column `label` is false: a completion that KTO's sets mark as undesirable."""
         value, theirs = self._value("label")

@@ -8,6 +8,7 @@ entry and its converter, in this file alone. Templates and token ids are made in
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from llm.data.cells import Cells
 from llm.data.messages import ASSISTANT, BadRowError, Message, Text, WrongTypeError, as_messages, text_of
 from llm.data.readers import Table, read
 from llm.data.rows import Dataset, Kind, Row, check_row, make_row, without_repeated_prompts
+from llm.data.unpaired import unpair
 from toyopt import _check
 
 
@@ -43,9 +45,9 @@ def load(
     ignore_input  leave the column `input` of "instruction" out, as the paper's authors do
     bad_rows      "drop" leaves rows with a problem out and counts them in `Dataset.dropped`
 
-    Of "messages" and "sharegpt" the last assistant's turn is the response. Raises, in one line, FileNotFoundError for a
-    source that is absent or not reachable, and ValueError or TypeError for all other problems. Rows are counted from 0,
-    lines from 1.
+    Of "messages" and "sharegpt" the last assistant's turn is the response. As "unpaired", a pair makes two rows.
+    Raises, in one line, FileNotFoundError for a source that is absent or not reachable, and ValueError or TypeError for
+    all other problems. Rows are counted from 0, lines from 1.
     """
     if kind not in FORMATS:
         raise ValueError(f"kind: must be one of {', '.join(FORMATS)}, got {kind!r}")
@@ -72,6 +74,7 @@ def load(
         message = f"row {i} of {table.origin}: {problem} ({len(problems)} of {len(table.rows)} rows are bad{remedy})"
         raise (TypeError if isinstance(problem, WrongTypeError) else ValueError)(message)
     rows, notes = without_repeated_prompts(rows)
+    rows = unpair(rows) if kind == "unpaired" else rows
     used = {names.get(column, column) for column in (*FORMATS[kind][name].columns, *FORMATS[kind][name].optional)}
     if unused := [column for column in table.columns if column not in used]:
         notes.append(f"columns that are not used: {', '.join(unused)}")
@@ -81,13 +84,22 @@ def load(
 # From a row's cells to a prompt and responses.
 
 
-def _prompt_completion(cells: Cells) -> Row:
+def _desirable(cells: Cells) -> Row:
     cells.refuse_undesirable()
+    return _prompt_completion(cells)
+
+
+def _prompt_completion(cells: Cells) -> Row:
     return _row(cells, cells.text("prompt"), (cells.text("completion"),))
 
 
 def _messages(cells: Cells) -> Row:
     return _last_of(cells, cells.conversation("messages"))
+
+
+def _labelled(convert: Callable[[Cells], Row]) -> Callable[[Cells], Row]:
+    """Return the converter of a format with single responses that also reads the column `label`."""
+    return lambda cells: dataclasses.replace(convert(cells), label=cells.label())
 
 
 def _sharegpt(cells: Cells) -> Row:
@@ -193,19 +205,27 @@ class Format(NamedTuple):
 
 _CHAT = ("system", "tools", "chat_template_kwargs")
 _ALPACA = ("input", "history", *_CHAT)
+_PAIRED: dict[str, Format] = {
+    "explicit": Format(("prompt", "chosen", "rejected"), _explicit, _CHAT),
+    "sharegpt": Format(("conversations", "chosen", "rejected"), _ranked_sharegpt, _CHAT),
+    "instruction": Format(("instruction", "chosen", "rejected"), _ranked_instruction, _ALPACA),
+    "implicit": Format(("chosen", "rejected"), _implicit, _CHAT),
+}
 # Kind -> name -> format, in the order in which "auto" tries them.
 FORMATS: dict[str, dict[str, Format]] = {
     "sft": {
-        "prompt-completion": Format(("prompt", "completion"), _prompt_completion, (*_CHAT, "label")),
+        "prompt-completion": Format(("prompt", "completion"), _desirable, (*_CHAT, "label")),
         "messages": Format(("messages",), _messages, _CHAT),
         "sharegpt": Format(("conversations",), _sharegpt, _CHAT),
         "instruction": Format(("instruction", "output"), _instruction, _ALPACA),
     },
-    "preference": {
-        "explicit": Format(("prompt", "chosen", "rejected"), _explicit, _CHAT),
-        "sharegpt": Format(("conversations", "chosen", "rejected"), _ranked_sharegpt, _CHAT),
-        "instruction": Format(("instruction", "chosen", "rejected"), _ranked_instruction, _ALPACA),
-        "implicit": Format(("chosen", "rejected"), _implicit, _CHAT),
+    "preference": _PAIRED,
+    "unpaired": {
+        "labelled": Format(("prompt", "completion", "label"), _labelled(_prompt_completion), _CHAT),
+        "labelled-messages": Format(("messages", "label"), _labelled(_messages), _CHAT),
+        "labelled-sharegpt": Format(("conversations", "label"), _labelled(_sharegpt), _CHAT),
+        "labelled-instruction": Format(("instruction", "output", "label"), _labelled(_instruction), _ALPACA),
+        **_PAIRED,
     },
 }
 
@@ -234,6 +254,8 @@ def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str]) 
         if each.recognises(table, names):
             return name
     wanted = ", or ".join(f"{' + '.join(each.columns)} ({name})" for name, each in formats.items())
-    raise ValueError(
-        f"{table.origin}: missing columns: a {kind} set needs {wanted}; {there}; name by --columns which are which"
-    )
+    article = "an" if kind == "unpaired" else "a"
+    remedy = "name by --columns which are which"
+    if kind == "preference" and any(each.recognises(table, names) for each in FORMATS["unpaired"].values()):
+        remedy = "single responses with a label are for --preference-loss kto (loss=kto)"
+    raise ValueError(f"{table.origin}: missing columns: {article} {kind} set needs {wanted}; {there}; {remedy}")

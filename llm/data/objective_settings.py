@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm.data.objective_options import NUMBERS, Kind, ObjectiveTable, parse_objectives
+from llm.data.rows import Kind as RowKind
 from llm.losses import PREFERENCE_LOSSES, PreferenceLoss
 
 if TYPE_CHECKING:
@@ -51,8 +52,13 @@ class ObjectiveSettings:
 
     @property
     def is_pairs(self) -> bool:
-        """Whether the set has pairs."""
+        """Whether the set has preferences."""
         return self.kind == "preference"
+
+    @property
+    def rows_kind(self) -> RowKind:
+        """The kind of the set's rows: that of the set, or unpaired if its loss is on single responses."""
+        return "unpaired" if self.loss is not None and self.loss.unpaired else self.kind
 
 
 def settings_of(config: TrainConfig) -> tuple[ObjectiveSettings, ...]:
@@ -109,13 +115,15 @@ class _Noted:
 def _of_two(config: TrainConfig, kind: Kind) -> ObjectiveSettings:
     """Return the preference or the SFT objective of the short form."""
     pairs = kind == "preference"
+    loss = config.loss if pairs else None
+    unpaired = loss is not None and loss.unpaired  # f_DPO has no meaning on its rows
     return ObjectiveSettings(
-        name="dpo" if pairs else "sft",
+        name=loss.name if loss is not None and unpaired else "dpo" if pairs else "sft",
         kind=kind,
         set_name=kind,
         source=getattr(config, kind),
         weight=config.lam if pairs else 1.0 - config.lam,
-        loss=config.loss if pairs else None,
+        loss=loss,
         batch=config.batch_preference if pairs else config.batch_sft,
         template=getattr(config, f"{kind}_template") or config.template or "auto",
         held_out=config.held_out,
@@ -125,8 +133,8 @@ def _of_two(config: TrainConfig, kind: Kind) -> ObjectiveSettings:
         columns=getattr(config, f"{kind}_columns"),
         rows=getattr(config, f"{kind}_rows") or None,
         turns=config.sft_turns,
-        f_star=config.f_dpo_star if pairs else config.f_sft_star,
-        by_name=False,
+        f_star=None if unpaired else config.f_dpo_star if pairs else config.f_sft_star,
+        by_name=unpaired,
     )
 
 

@@ -18,19 +18,20 @@ from llm.data.messages import (
     parse_response,
 )
 
-Kind = Literal["sft", "preference"]
+Kind = Literal["sft", "preference", "unpaired"]
 
 LEAST_REPETITION = 10  # mean number of characters of a set's prompts below which repetitions may be chance
 
 
 @dataclass(frozen=True)
 class Row:
-    r"""A prompt with its responses: one for SFT, (chosen, rejected) for preferences.
+    r"""A prompt with its responses: one for SFT and for unpaired preferences, (chosen, rejected) for preferences.
 
     prompt, responses  in a row either all texts are strings or all are conversations; a conversation's responses begin
                        and end with an assistant's message, and the prompt does not end with one
     tools              JSON schemas of the functions that a chat template describes to the model
     template_kwargs    further arguments of the chat template, such as {"enable_thinking": False}
+    label              unpaired preferences: whether the response is desirable; else None
 
     A dialogue in one string (hh-rlhf's "\n\nHuman: ...") is a string here; `in_turns` splits it.
     """
@@ -39,6 +40,7 @@ class Row:
     responses: tuple[Text, ...]
     tools: tuple[dict[str, Any], ...] = ()
     template_kwargs: dict[str, Any] = field(default_factory=dict)
+    label: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ class TwoSetsOptions:
     sft_format: str = "auto"
     """Format of the SFT set's columns: auto, prompt-completion, messages, sharegpt, instruction."""
     preference_format: str = "auto"
-    """Format of the preference set's columns: auto, explicit, sharegpt, instruction, implicit."""
+    """Format of the preference set's columns: auto, explicit, sharegpt, instruction, implicit; with a label, for kto:
+    labelled, labelled-messages, labelled-sharegpt, labelled-instruction."""
     sft_columns: dict[str, str] = field(default_factory=dict)
     """Our column names to those of the SFT set, for example prompt question completion answer."""
     preference_columns: dict[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from llm.data.rows import Dataset
 from llm.data.templates import TemplateOptions
 from llm.data.token_cache import cached_tokens
 from llm.data.tokenization import TokenizedDataset, tokenize
+from llm.data.unpaired import balance_note, with_mismatches
 from llm.skill import rows as skill
 from toyopt import _check
 
@@ -36,9 +37,9 @@ class Datasets:
 
     @property
     def for_layout(self) -> list[TokenizedDataset]:
-        """The sets on whose rows the forward path is selected: those of pairs if there are any, training rows first."""
+        """The sets on whose rows the forward path is selected: those of two responses, if any, training rows first."""
         sets = [*self.train.values(), *self.held_out.values()]
-        return [tokens for tokens in sets if tokens.kind == "preference"] or sets
+        return [tokens for tokens in sets if tokens.kind != "sft"] or sets
 
     @property
     def shown(self) -> dict[str, TokenizedDataset]:
@@ -69,7 +70,23 @@ def load_datasets(config: TrainConfig, tokenizer: Any, given: Mapping[str, Any],
         for name, other in itertools.permutations(train, 2):
             note = f"{name}: %d training rows left out, whose prompts are held out of the {other} set"
             train[name] = _apart(train[name], held.get(other), note, notes)
+    for own in config.sft_first:
+        if own.loss is not None and own.loss.unpaired:
+            numbers = own.loss.numbers()
+            balance = balance_note(train[own.set_name], numbers["desirable_weight"], numbers["undesirable_weight"])
+            notes += [f"{own.set_name}: {balance}"] if balance else []
+            train[own.set_name] = _mismatched(train[own.set_name], own.set_name, config)
+            if own.set_name in held:
+                held[own.set_name] = _mismatched(held[own.set_name], f"{own.set_name} (held out)", config)
     return Datasets(train, held, tuple(notes))
+
+
+def _mismatched(tokens: TokenizedDataset, name: str, config: TrainConfig) -> TokenizedDataset:
+    """Return unpaired rows with mismatched responses; ValueError, which has the set's name, if there can be none."""
+    try:
+        return with_mismatches(tokens, config.max_length)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def load_held_out(
@@ -77,7 +94,8 @@ def load_held_out(
 ) -> TokenizedDataset:
     """Return another set to evaluate on in place of a set's held-out rows, read and tokenized as configured."""
     own = next(o for o in config.objectives if o.set_name == set_name)
-    return _Reading(config, own, tokenizer, [], encoder=encoder).tokens(source, held_out=True)
+    tokens = _Reading(config, own, tokenizer, [], encoder=encoder).tokens(source, held_out=True)
+    return _mismatched(tokens, f"{set_name} (held out)", config) if own.rows_kind == "unpaired" else tokens
 
 
 def _given(given: Mapping[str, Any], name: str, source: Any) -> Any:
@@ -185,7 +203,7 @@ def _notes(rows: Dataset, tokens: TokenizedDataset, limit: int) -> list[str]:
 def read_options(config: TrainConfig, own: ObjectiveSettings) -> dict[str, Any]:
     """Return the arguments of `load` that a configuration names for the training rows of an objective."""
     return {
-        "kind": own.kind,
+        "kind": own.rows_kind,
         "split": own.split,
         "columns": own.columns,
         "format": own.format,

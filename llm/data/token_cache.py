@@ -93,6 +93,8 @@ def _save(tokens: TokenizedDataset, lines: list[str], folder: Path) -> None:
     }
     if tokens.trained is not None:
         arrays["trained"] = np.concatenate(tokens.trained).astype(np.uint8)
+    if tokens.labels is not None:
+        arrays["labels"] = np.array(tokens.labels, dtype=np.uint8)
     save_file(arrays, folder / "ids.safetensors")
     plain = {name: getattr(tokens, name) for name in _PLAIN}
     write_json(folder / "about.json", {**plain, "notes": list(tokens.notes), "lines": lines})
@@ -108,7 +110,7 @@ def _load(folder: Path) -> Tokenized:
 
     arrays, about = load_file(folder / "ids.safetensors"), read_json(folder / "about.json")
     parts = _split(arrays["ids"], arrays["sizes"])
-    each = {"sft": 2, "preference": 3}[about["kind"]]
+    each = {"sft": 2, "preference": 3, "unpaired": 2}[about["kind"]]
     responses = tuple(tuple(parts[i + 1 : i + each]) for i in range(0, len(parts), each))
     text = arrays["keys"].tobytes().decode()
     n = len(responses)
@@ -121,6 +123,7 @@ def _load(folder: Path) -> Tokenized:
         responses=responses,
         keys=tuple(text[i * digits : (i + 1) * digits] for i in range(n)),
         trained=trained,
+        labels=tuple(map(bool, arrays["labels"])) if "labels" in arrays else None,
         notes=tuple(about["notes"]),
         **{name: about[name] for name in _PLAIN},
     )

@@ -57,6 +57,7 @@ class TokenRows:
     responses: list[Responses] = field(default_factory=list)
     trained: list[Trained] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    labels: list[bool] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     first_lost: dict[str, str] = field(default_factory=dict)
 
@@ -105,6 +106,8 @@ class TokenRows:
         self.prompts.append(np.array(prompt, dtype=np.int32))
         self.responses.append(tuple(np.array(ids, dtype=np.int32) for ids in responses))
         self.keys.append(prompt_key(row.row.prompt))
+        if row.row.label is not None:
+            self.labels.append(row.row.label)
         if row.trained is not None:
             self.trained.append(np.array(row.trained[: len(responses[0])], dtype=np.bool_))
 
@@ -122,7 +125,9 @@ class TokenRows:
 
 
 def row_name(rows: Dataset, i: int) -> str:
-    """Return the name of row i in messages."""
+    """Return the name of row i in messages; both rows of a pair that was unpaired have the pair's name."""
+    if rows.kind == "unpaired" and not rows.format.startswith("labelled"):
+        i //= 2
     # Rows were left out before the counting, so a number alone would send the reader to a wrong row.
     note = f" (not counting the {rows.dropped} bad rows left out)" if rows.dropped else ""
     return f"row {i} of {rows.origin}{note}"

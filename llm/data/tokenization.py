@@ -29,12 +29,14 @@ class TokenizedDataset:
     """Tokenised rows.
 
     prompts     int32 ids, one array a row, not empty
-    responses   row -> one array (SFT) or two (chosen, rejected), not empty
+    responses   row -> one array (SFT) or two (chosen, rejected), not empty; of unpaired rows one, and from
+                `llm.data.unpaired.with_mismatches` on a mismatched one
     keys        16 hex digits for each prompt as it was given, equal for equal prompts whatever set they are in
     cut_prompts, cut_responses, dropped, equal_pairs  how many were truncated, how many rows left out, and how many of
                 these as pairs of equal responses, when the whole set was tokenised; a selection keeps these numbers
     trained     for each row, whether the tokens of its response are trained, bool; None: all are
     notes       one line for each property of the token ids that a user should know
+    labels      unpaired rows: whether each response is desirable; else None
     """
 
     kind: str
@@ -47,6 +49,7 @@ class TokenizedDataset:
     equal_pairs: int = 0
     trained: tuple[Trained, ...] | None = None
     notes: tuple[str, ...] = ()
+    labels: tuple[bool, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -71,14 +74,17 @@ class TokenizedDataset:
             responses=tuple(self.responses[i] for i in chosen),
             keys=tuple(self.keys[i] for i in chosen),
             trained=None if self.trained is None else tuple(self.trained[i] for i in chosen),
+            labels=None if self.labels is None else tuple(self.labels[i] for i in chosen),
         )
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the kind and all ids, in hex; the same in every process and on every machine."""
+        """SHA-256 over the kind, all ids and labels, in hex; the same in every process and on every machine."""
         digest = hashlib.sha256(self.kind.encode())
         for i in range(len(self)):
             digest.update(self._bytes(i))
+        if self.labels is not None:
+            digest.update(bytes(self.labels))
         return digest.hexdigest()
 
     def row_digest(self, i: int) -> str:
@@ -162,6 +168,7 @@ def tokenize(
         found.counts["equal"],
         tuple(found.trained) if every else None,
         tuple(found.notes()),
+        tuple(found.labels) if rows.kind == "unpaired" else None,
     )
 
 

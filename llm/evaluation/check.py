@@ -60,6 +60,8 @@ def check(config: TrainConfig, *, report: Report | None = None, **given: Any) ->
     """
     from llm.training.inputs import GivenInputs, open_inputs
 
+    if any(own.loss is not None and own.loss.unpaired for own in config.objectives):
+        raise ValueError("preference_loss: check compares pairs, got kto; leave it out, and give a set of pairs")
     options = config if isinstance(config, CheckConfig) else CheckConfig(**config.as_dict())
     config = checked_config(config)
     given = _with_made_sets(config, given)

@@ -177,6 +177,8 @@ def _drawn(inputs: Inputs, config: CosineConfig, part: str) -> list[Objective]:
     sets = inputs.datasets.held_out if part == "held_out" else inputs.datasets.train
     rows: dict[int, Indices] = {}
     for i, own in enumerate(inputs.config.objectives):
+        if own.loss is not None and own.loss.unpaired:
+            raise ValueError(f"objective {own.name}: cosine is of f_SFT and losses on pairs, got {own.loss.name}")
         count = len(sets.get(own.set_name, ()))
         if not count:
             raise ValueError(f"part: the run holds no rows of {own.name} out; give --part train")

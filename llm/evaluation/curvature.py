@@ -93,6 +93,8 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
     past, steps = load_run(config.run), kept_steps(config.run)
     if past.config.objective:
         raise ValueError("run: curvature is of runs in the short form, with --sft and --preference; give one of these")
+    if past.config.loss.unpaired:
+        raise ValueError(f"run: its loss is {past.config.preference_loss}, and curvature is of losses on pairs")
     if past.config.lora_rank == 0:
         raise ValueError("run: it trained all weights, and curvature is measured on an adapter's; give a run with LoRA")
     if not steps:

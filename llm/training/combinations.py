@@ -34,9 +34,12 @@ def check_objectives(c: TrainConfig, short_form: Mapping[str, Any]) -> None:
         except ValueError as error:
             raise ValueError(f"objective {own.name}: {error}" if c.objective else f"{own.kind}: {error}") from error
     if sorted(c.order.split("-")) != sorted(c.names):
-        both = "dpo-sft, sft-dpo" if not c.objective else f"the names {', '.join(c.names)} joined by -, in any order"
+        both = f"{c.names[0]}-{c.names[-1]}, {c.names[-1]}-{c.names[0]}"
+        both = f"the names {', '.join(c.names)} joined by -, in any order" if c.objective else both
         raise ValueError(f"order: must be one of {both}, got {c.order}")
     reference_source(c)
+    if not c.objective and c.loss.unpaired and c.f_star == "given":
+        raise ValueError("f_star: given is f_DPO*, and kto needs its own; use compute or estimate, or --objective")
     absent = [own.name for own in c.objectives if own.f_star is None]
     if c.f_star == "given" and absent:
         needed = f"each objective's field f_star, absent from {', '.join(absent)}"
@@ -80,6 +83,9 @@ def check_combinations(c: TrainConfig) -> None:
         raise ValueError(
             f"f_star: given is f_DPO*, and {c.method} needs the optimum of {loss}; use compute or estimate"
         )
+    for name, default in (("desirable_weight", 1.0), ("undesirable_weight", 1.0)):
+        if getattr(c, name) != default and not any(name in loss.numbers() for loss in losses):
+            raise ValueError(f"{name}: {c.preference_loss} has none, got {getattr(c, name)}; use --preference-loss kto")
     if c.adapter and c.lora_rank == 0:
         raise ValueError("adapter: cannot be trained on with lora_rank 0, which trains all weights")
     if c.lora_rank == 0 and c.reference != "base":

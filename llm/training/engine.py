@@ -15,7 +15,9 @@ from llm.data.collate import Batch
 from llm.data.sampler import Indices, micro_batch_count, shard, split
 from llm.models.neftune import noisy_embeddings
 from llm.models.policy import Policy
+from llm.training.mismatched import begin_sums
 from llm.training.objective import SUMS, Objective
+from llm.training.optimizers import make_optimizer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -93,7 +95,7 @@ class Engine:
             return
         with warnings.catch_warnings():  # torch 2.13 has a new name for it, which accelerate does not know yet
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
-            self.policy, self.optimizer = accelerator.prepare(policy, _optimizer(weights, config, kind))
+            self.policy, self.optimizer = accelerator.prepare(policy, make_optimizer(weights, config, kind))
         self._trained = [p for p in self.policy.parameters() if p.requires_grad]
         make: Any = get_scheduler
         self._schedule: Callable[[int], Any] = lambda n: make(
@@ -142,7 +144,7 @@ class Engine:
 
     def has_noise(self, objective: Objective) -> bool:
         """Return whether steps on an objective have NEFTune's noise: SFT's, with the option `neftune_alpha`."""
-        return not objective.is_pairs and self.config.neftune_alpha > 0.0
+        return objective.is_sft and self.config.neftune_alpha > 0.0
 
     def forward(self, objective: Objective, rows: Indices, *, graph: bool, noise: bool = False) -> ForwardResult:
         """Return the objective on a batch; with `graph`, ready for a backward pass (if the batch is one part).
@@ -151,10 +153,11 @@ class Engine:
         """
         parts = self.parts(objective, rows)
         graph = graph and len(parts) == 1 and (noise or not self.has_noise(objective))
-        sums, scaled = self._zeros(), None
+        kl, sums = begin_sums(self.accelerator, self.policy, objective, [(part, None) for part in parts])
+        scaled = None
         with nullcontext() if graph else torch.no_grad():
             for part in parts:
-                total, more, router = self._forward(objective, part, noise=noise)
+                total, more, router = self._forward(objective, part, noise=noise, kl=kl)
                 sums = sums + more
                 if graph:
                     scaled = total * self._scale(objective, rows, parts, part)
@@ -164,11 +167,11 @@ class Engine:
     def backward(self, objective: Objective, rows: Indices, weight: float, *, noise: bool = False) -> ForwardResult:
         """Accumulate `weight` times the objective's gradient on a batch, part after part; `noise` as in `forward`."""
         parts = self.parts(objective, rows)
-        sums = self._zeros()
+        kl, sums = begin_sums(self.accelerator, self.policy, objective, [(part, None) for part in parts])
         for j, part in enumerate(parts):
             last = j == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.policy):
-                total, more, router = self._forward(objective, part, noise=noise)
+                total, more, router = self._forward(objective, part, noise=noise, kl=kl)
                 loss = total * (weight * self._scale(objective, rows, parts, part))
                 self.accelerator.backward(
                     loss + router * (weight / len(parts)) if self.raw.router_coefficient else loss
@@ -196,9 +199,10 @@ class Engine:
         """Return the objective's sums over these rows, by SUMS."""
         was_training = self.policy.training
         self.policy.eval()
-        sums = self._zeros()
-        for part, keep in self._even(objective, rows):
-            sums = sums + self._forward(objective, part, keep)[1]
+        pieces = list(self._even(objective, rows))
+        kl, sums = begin_sums(self.accelerator, self.policy, objective, pieces)
+        for part, keep in pieces:
+            sums = sums + self._forward(objective, part, keep, kl=kl)[1]
         self.policy.train(was_training)
         return self.reduce(sums)
 
@@ -225,11 +229,8 @@ class Engine:
         total = self.accelerator.reduce(sums, reduction="sum")
         return dict(zip(SUMS, total.tolist(), strict=True))
 
-    def _zeros(self) -> torch.Tensor:
-        return torch.zeros(len(SUMS), dtype=torch.float64, device=self.accelerator.device)
-
     def _forward(
-        self, objective: Objective, part: Indices, keep: Sequence[bool] | None = None, *, noise: bool = False
+        self, objective: Objective, part: Indices, keep: Sequence[bool] | None = None, *, noise: bool = False, kl: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the summed loss of a part, its sums by SUMS, and the weighted auxiliary loss of routers.
 
@@ -239,7 +240,7 @@ class Engine:
         alpha = self.config.neftune_alpha if noise and self.has_noise(objective) else 0.0
         with noisy_embeddings(self.raw.causal, alpha):
             logps = self.policy(batch)
-        total, sums = objective.measure(logps, batch, part, keep)
+        total, sums = objective.measure(logps, batch, part, keep, kl=kl)
         router = self.raw.router_loss() if torch.is_grad_enabled() else None
         if router is None:
             return total, sums, torch.zeros_like(total)
@@ -289,12 +290,3 @@ def seed_dropout(config: TrainConfig, accelerator: Accelerator, step: int) -> No
         torch.default_generator.manual_seed(int(state[0]))
     else:
         torch.manual_seed(int(state[0]))
-
-
-def _optimizer(weights: list[torch.nn.Parameter], config: TrainConfig, device: str) -> torch.optim.Optimizer:
-    """Return the configured optimizer of torch; AdamW is the fused one on devices that have it, as in TRL."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(weights, lr=config.lr)
-    betas = (config.beta1, config.beta2)
-    fused = device in ("cpu", "cuda")
-    return torch.optim.AdamW(weights, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)

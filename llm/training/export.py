@@ -155,15 +155,18 @@ def _sets(config: TrainConfig, rows: Mapping[str, int], reference: str) -> str:
     """
     if not config.objective:
         lines = [f"SFT set | `{config.sft}`, {rows['sft']} rows"]
-        lines.append(f"preference set | `{config.preference}`, {rows['preference']} pairs")
-        if config.preference_loss != "dpo":
+        unit = "responses" if config.loss.unpaired else "pairs"
+        lines.append(f"preference set | `{config.preference}`, {rows['preference']} {unit}")
+        if config.loss.unpaired:
+            lines.append(f"loss on responses | {config.loss.describe()}")
+        elif config.preference_loss != "dpo":
             lines.append(f"loss on pairs | {config.loss.describe()}; f_dpo is only evaluated")
         lines.append(f"reference of DPO | {reference}, β = {config.beta:g}")
     else:
         lines = []
         for own in config.objectives:
             loss = "SFT" if own.loss is None else own.loss.describe()
-            unit = "rows" if own.loss is None else "pairs"
+            unit = "rows" if own.loss is None else "responses" if own.loss.unpaired else "pairs"
             lines.append(f"{own.name} | {loss} on `{own.source}`, {rows[own.set_name]} {unit}; weight {own.weight:g}")
         if any(own.loss is not None and own.loss.needs_reference for own in config.objectives):
             lines.append(f"reference | {reference}")

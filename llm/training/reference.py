@@ -28,7 +28,7 @@ from llm.training.cached_run import run_once
 from llm.training.engine import any_process
 from llm.training.errors import InterruptedRunError
 from llm.training.metrics import Stopwatch
-from llm.training.objective import Objective, chosen_only, unmasked
+from llm.training.objective import Objective, as_pairs, chosen_only, unmasked
 from llm.training.reference_store import RowStore, Seconds, row_keys
 from llm.training.single import single_objective_config
 
@@ -49,7 +49,7 @@ PIECE = 1024  # rows between two writes of a large set
 
 
 def reference_logps(inputs: Inputs, needed: Sequence[Needed]) -> list[torch.Tensor]:
-    """Return (n, 2) float32 log-probabilities of chosen and rejected responses under the reference, for each set.
+    """Return (n, 2) float32 log-probabilities of both responses under the reference, for each set.
 
     needed  sets with the rows that are needed; the others may be NaN
 
@@ -61,7 +61,7 @@ def reference_logps(inputs: Inputs, needed: Sequence[Needed]) -> list[torch.Tens
     adapter = _adapter(inputs)
     key = _key(inputs, adapter)
     with _LazyEngine(inputs, adapter) as engine:
-        return [_logps(inputs, engine, Objective("pairs", tokens), rows, key) for tokens, rows in needed]
+        return [_logps(inputs, engine, Objective("pairs", as_pairs(tokens)), rows, key) for tokens, rows in needed]
 
 
 def reference_key(inputs: Inputs) -> str:

@@ -18,7 +18,7 @@ def single_objective_config(config: TrainConfig, index: int, steps: int) -> Trai
     """
     own = config.objectives[index]
     short: dict[str, Any] = {}
-    if config.objective:
+    if config.objective or config.loss.unpaired:  # names and order are those of the form for DPO
         short = {"objective": (), "order": "", "f_star": "estimate", "preference_loss": "dpo", "label_smoothing": 0.0}
         short |= {"reference": "base", "batch_preference" if own.is_pairs else "batch_sft": own.batch}
     return dataclasses.replace(

@@ -172,6 +172,7 @@ class Trainer:
         passes = [(i, r) for i, r in evaluated.items() if r is not trained.get(i)]
         passes += [(i, r) for i, r in clean.items() if r is not evaluated.get(i)]
         only_evaluated = sum(result.sums["tokens"] for _, result in passes)
+        only_evaluated += sum(r.sums["mismatched"] for r in (*trained.values(), *(result for _, result in passes)))
         self.costs.add(stopwatch, tokens, only_evaluated)
         self._record(trained, evaluated, norm)
 

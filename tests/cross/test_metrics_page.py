@@ -26,9 +26,11 @@ RUNS: dict[str, dict[str, Any]] = {
     "computed optima": {"method": "maxright", "f_star": "compute"},
     "simpo": {"method": "maxright", "preference_loss": "simpo", "lam": 0.99},  # so that pairs are trained on at once
     "ipo": {"method": "maxright", "preference_loss": "ipo", "lam": 0.99},
+    "kto": {"method": "mix", "preference_loss": "kto"},
     "average": {"method": "sequential", "average": True},
     "experts": {"method": "mix"},
     "three": {"method": "maxright", "f_star": "compute", "objective": THREE},
+    "three with kto": {"method": "mix", "objective": (*THREE, "loss=kto")},
 }
 
 

@@ -23,6 +23,7 @@ CASES: dict[str, dict[str, Any]] = {
     "mix": {"method": "mix", "lam": 0.3, "mix_one_graph": True},
     "alright": {"method": "alright", "micro_tokens": 100, "sft_mean": "step"},
     "maxright": {"method": "maxright", "k": 1, "f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 4.2},
+    "kto": {"method": "mix", "preference_loss": "kto", "micro_tokens": 100},
     "pissa": {
         "method": "mix", "keep_best": "mix", "eval_every": 2, "reference": "sft", "reference_steps": 2,
         "lora": ["init_lora_weights=pissa"],
@@ -98,7 +99,7 @@ def test_two_processes_train_as_one(tmp_path: Path, runs: Runs) -> None:
 
 @pytest.mark.slow
 def test_two_processes_that_share_the_weights_train_as_one(tmp_path: Path, runs: Runs) -> None:
-    cases = ("sequential", "maxright", "pissa")
+    cases = ("sequential", "maxright", "kto", "pissa")
     job = runs.all(tmp_path / "two", cases, world=2, **worker.FSDP)
     for case in cases:
         assert_alike(tmp_path / "two" / case, runs.one(case))

@@ -57,6 +57,7 @@ RANGES = [
         for name in ("weight_decay", "clip", "f_dpo_star", "f_sft_star", "router_aux_loss", "neftune_alpha")
     ),
     *((name, -1e-9, "at least 0", [0.0, 2.0]) for name in ("simpo_beta", "simpo_gamma")),
+    *((f"{which}desirable_weight", -0.1, "at least 0", []) for which in ("", "un")),
     *(
         (name, 1.0, "less than 1", [0.0, 0.999])
         for name in ("held_out", "keep_prompt", "lora_dropout", "beta1", "beta2")
@@ -159,6 +160,10 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"label_smoothing": 0.1}, "label_smoothing: dpo has none, got 0.1", "cdpo or robust"),
     ({"label_smoothing": 0.1, "preference_loss": "hinge"}, "label_smoothing: hinge has none", "cdpo or robust"),
+    ({"desirable_weight": 2.0}, "desirable_weight: dpo has none, got 2.0", "--preference-loss kto"),
+    ({"undesirable_weight": 2.0, "preference_loss": "ipo"}, "undesirable_weight: ipo has none", "got 2.0"),
+    ({"preference_loss": "kto", "f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 1.0}, "f_star: given is", "kto"),
+    ({"preference_loss": "kto", "order": "sft"}, "order: must be one of kto-sft, sft-kto", "got sft"),
     ({"adapter": "x", "lora_rank": 0}, "adapter: cannot be trained on with lora_rank 0", "all weights"),
     ({"reference": "sft", "lora_rank": 0}, "reference: with lora_rank 0", "got sft"),
     ({"neftune_alpha": 5.0, "compile": True}, "neftune_alpha: not with compile", "one of the two"),
@@ -398,3 +403,9 @@ def test_folders() -> None:
     assert named == Path("runs/pythia-1b-mix-lam0.25-seed3")
     assert TrainConfig(cache="~/x").cache_folder == Path("~/x").expanduser()
     assert TrainConfig().cache_folder == Path("~/.cache/forget-neither").expanduser()
+
+
+def test_dpo_in_an_order_stands_for_any_loss_on_preferences() -> None:
+    assert TrainConfig(preference_loss="kto", order="sft-dpo").order == "sft-kto"
+    assert TrainConfig(preference_loss="kto").order == "kto-sft"
+    assert TrainConfig(preference_loss="simpo", order="sft-dpo").order == "sft-dpo"

@@ -17,6 +17,7 @@ from llm.losses import (
     DPOLoss,
     HingeLoss,
     IPOLoss,
+    KTOLoss,
     ORPOLoss,
     PreferenceLoss,
     RobustDPOLoss,
@@ -106,6 +107,27 @@ def test_orpo_is_its_equations_6_and_7(pairs: list[tuple[float, float, int, int]
             assert float(found.rewards_rejected[i].detach()) == pytest.approx(lam * lost / nl, rel=1e-14)
 
 
+@pytest.mark.slow
+@given(st.lists(st.tuples(logp, logp, st.booleans()), min_size=1, max_size=5), st.sampled_from([0.0, 0.3, 40.0]))
+def test_kto_is_its_equations_7_and_8(rows: list[tuple[float, float, bool]], kl: float) -> None:
+    """λ_y - v with v = λ_D σ(β(r - z)) or λ_U σ(β(z - r)), and its gradient in the log-probability."""
+    now = torch.tensor([row[0] for row in rows], dtype=torch.float64, requires_grad=True)
+    reference = torch.tensor([row[1] for row in rows], dtype=torch.float64)
+    found = KTOLoss(0.1, 1.5, 0.7)(now, reference, torch.tensor([row[2] for row in rows]), kl)
+    found.losses.sum().backward()
+    assert now.grad is not None
+    with mp.workdps(50):
+        for i, (own, ref, desirable) in enumerate(rows):
+            sign, weight = (1, mp.mpf(1.5)) if desirable else (-1, mp.mpf(0.7))
+            x = sign * mp.mpf(0.1) * (mp.mpf(own) - ref - mp.mpf(kl))
+            value = 1 / (1 + mp.exp(-x))
+            # The exponent is at most 44, with float64's 1e-16 of it.
+            assert float(found.losses[i].detach()) == pytest.approx(float(weight - weight * value), rel=1e-12)
+            slope = -sign * weight * mp.mpf(0.1) * value * (1 - value)
+            assert float(now.grad[i]) == pytest.approx(float(slope), rel=1e-12)
+            assert float(found.rewards[i].detach()) == pytest.approx(0.1 * (own - ref), rel=1e-12, abs=1e-12)
+
+
 def test_simpo_and_orpo_by_hand() -> None:
     """Mean log-probabilities -1 and -2, and p = 1/2 against p = 1/4: odds 1 and 1/3."""
     found = SimPOLoss(2.0, 0.5)(torch.tensor([-2.0, -8.0]), torch.tensor([2, 4]), None)
@@ -136,7 +158,8 @@ def test_every_loss_is_built_from_its_options() -> None:
     config = TrainConfig(
         beta=0.3, simpo_gamma=0.7, orpo_lambda=0.2, rpo_alpha=0.5, label_smoothing=0.1, preference_loss="cdpo"
     )
-    made = {name: loss.from_options(config) for name, loss in PREFERENCE_LOSSES.items()}
+    weighted = TrainConfig(beta=0.3, desirable_weight=2.0, undesirable_weight=0.5, preference_loss="kto")
+    made = {n: loss.from_options(weighted if n == "kto" else config) for n, loss in PREFERENCE_LOSSES.items()}
     assert made == {
         "dpo": DPOLoss(0.3),
         "ipo": IPOLoss(0.3),
@@ -146,6 +169,7 @@ def test_every_loss_is_built_from_its_options() -> None:
         "rpo": RPOLoss(0.3, 0.5),
         "simpo": SimPOLoss(0.3, 0.7),
         "orpo": ORPOLoss(0.2),
+        "kto": KTOLoss(0.3, 2.0, 0.5),
     }
     assert SimPOLoss.from_options(TrainConfig(beta=0.3, simpo_beta=2.0)) == SimPOLoss(2.0, 0.5)
     assert {name for name, loss in made.items() if not loss.needs_reference} == {"simpo", "orpo"}

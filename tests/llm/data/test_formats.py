@@ -332,7 +332,7 @@ def test_a_bad_row_is_named_with_its_column(kind: Any, cells: Any, error: type[E
 @pytest.mark.parametrize(
     ("source", "options", "error", "message"),
     [
-        (SFT, {"kind": "dpo"}, ValueError, r"^kind: must be one of sft, preference, got 'dpo'$"),
+        (SFT, {"kind": "dpo"}, ValueError, r"^kind: must be one of sft, preference, unpaired, got 'dpo'$"),
         (
             SFT,
             {"format": "implicit"},

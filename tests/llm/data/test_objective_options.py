@@ -94,7 +94,7 @@ WRONG: list[tuple[Any, type[Exception], str, str]] = [
     (["a=sft:x", "batch=0", B], ValueError, "objective a: batch: must be at least 1", "0"),
     (["a=sft:x", "loss=dpo", B], ValueError, "objective a: loss: is for pairs", "leave it out"),
     (["a=sft:x", "beta=0.5", B], ValueError, "objective a: beta: is for pairs", "leave it out"),
-    (["a=preference:x", "loss=kto", B], ValueError, "objective a: loss: must be one of dpo", "kto"),
+    (["a=preference:x", "loss=ppo", B], ValueError, "objective a: loss: must be one of dpo", "ppo"),
     (["a=preference:x", "turns=all", B], ValueError, "objective a: turns: is for SFT sets", "leave it out"),
     (["a=preference:x", "beta=0", B], ValueError, "objective a: beta: must be greater than 0", "0"),
     (["a=sft:x", "columns=y", B], ValueError, "objective a: columns are written columns.OURS=THEIRS", "columns=y"),

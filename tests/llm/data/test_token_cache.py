@@ -154,3 +154,12 @@ def test_a_cache_that_cannot_be_written_costs_no_result(tmp_path: Path, tokenize
     (tmp_path / "cache").write_text("a file where the folder should be", encoding="utf-8")
     assert len(load_datasets(c, tiny.tokenizer(), {}).train["sft"]) == 40
     assert tokenized == ["sft", "preference"]
+
+
+def test_labels_are_kept(tmp_path: Path, tokenized: list[str]) -> None:
+    rows = [{**row, "label": i % 2 == 0} for i, row in enumerate(tiny.sft_rows(6))]
+    c = config(tmp_path, preference=write(tmp_path, "labelled.jsonl", rows), preference_loss="kto")
+    first, again = (load_datasets(c, tiny.tokenizer(), {}).train["preference"] for _ in range(2))
+    assert tokenized == ["sft", "unpaired"]
+    assert first.labels == again.labels == (True, False) * 3
+    assert first.digest == again.digest

@@ -1,28 +1,14 @@
-"""The objectives' losses, as functions of log-probabilities and never of models.
-
-Letters and equations of arXiv 2410.15483v3: eq. (1) is f_DPO, eq. (4) and (5) are f_SFT and its gradient.
-Log-probabilities are float32 or better, natural logarithms, summed over a response's tokens. A preference loss is one
-frozen dataclass in `PREFERENCE_LOSSES`; every other loss can replace DPO on training rows. TRL's names are those of
-`DPOConfig.loss_type` in TRL 1.16.
-"""
+"""Losses on pairs of responses. TRL's names are those of `DPOConfig.loss_type` in TRL 1.16."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llm.losses.base import PreferenceLoss
 
 if TYPE_CHECKING:
     import torch
-
-
-def sft_losses(logps: torch.Tensor) -> torch.Tensor:
-    """Return -log π_θ(y|x) of each response, eq. (4) before the mean: (S,) -> (S,), nats.
-
-    The trainer divides the sum by the number of response tokens in the step, as every public trainer does; the paper's
-    mean over examples weighs long answers differently.
-    """
-    return -logps
 
 
 @dataclass(frozen=True)
@@ -39,22 +25,8 @@ class PreferenceTerms:
     rewards_rejected: torch.Tensor
 
 
-class PreferenceLoss:
-    """A loss on pairs; subclasses are frozen dataclasses of their numbers.
-
-    name             option value and the suffix of `f_NAME` in metrics
-    title            display name
-    needs_reference  whether `reference` must be given
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    needs_reference: ClassVar[bool] = False
-
-    @classmethod
-    def from_options(cls, options: Any) -> PreferenceLoss:
-        """Return the loss with the numbers of a configuration (`llm.options.LossOptions`)."""
-        raise NotImplementedError
+class PairLoss(PreferenceLoss):
+    """A loss on pairs of a chosen and a rejected response."""
 
     def __call__(self, logps: torch.Tensor, counts: torch.Tensor, reference: torch.Tensor | None) -> PreferenceTerms:
         """Return the terms of n pairs in alternating order: [0::2] are the chosen, [1::2] the rejected responses.
@@ -65,21 +37,9 @@ class PreferenceLoss:
         """
         raise NotImplementedError
 
-    def describe(self) -> str:
-        """Return the name and numbers of the loss in words, for a model card."""
-        numbers = ", ".join(f"{_LETTERS.get(name, name)} = {value:g}" for name, value in self.numbers().items())
-        return f"{self.title}, {numbers}"
-
-    def numbers(self) -> dict[str, float]:
-        """Return the fields of the dataclass by name."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
-
-
-_LETTERS = {"beta": "β", "gamma": "γ", "lam": "λ", "alpha": "α", "label_smoothing": "ε"}
-
 
 @dataclass(frozen=True)
-class ReferenceLoss(PreferenceLoss):
+class ReferenceLoss(PairLoss):
     """A loss on DPO's rewards r = β (log π_θ(y|x) - log π_ref(y|x)), which TRL reports for all of these losses."""
 
     beta: float
@@ -226,7 +186,7 @@ class RPOLoss(ReferenceLoss):
 
 
 @dataclass(frozen=True)
-class SimPOLoss(PreferenceLoss):
+class SimPOLoss(PairLoss):
     """SimPO, arXiv 2405.14734 eq. (6): -log σ(r_w - r_l - γ) with r = β/|y| log π_θ(y|x)."""
 
     beta: float
@@ -250,7 +210,7 @@ class SimPOLoss(PreferenceLoss):
 
 
 @dataclass(frozen=True)
-class ORPOLoss(PreferenceLoss):
+class ORPOLoss(PairLoss):
     """ORPO, arXiv 2403.07691 eq. (6), (7): -1/|y_w| log π_θ(y_w|x) - λ log σ(log odds(y_w|x)/odds(y_l|x)).
 
     odds = p/(1-p) with log p = 1/|y| log π_θ(y|x). Rewards are λ log p, as TRL's are. The first term is a mean over a
@@ -280,16 +240,3 @@ class ORPOLoss(PreferenceLoss):
         losses = -mean[0::2] - self.lam * functional.logsigmoid(odds[0::2] - odds[1::2])
         rewards = self.lam * mean
         return PreferenceTerms(losses, rewards[0::2], rewards[1::2])
-
-
-_LOSSES: tuple[type[PreferenceLoss], ...] = (
-    DPOLoss,
-    IPOLoss,
-    HingeLoss,
-    ConservativeDPOLoss,
-    RobustDPOLoss,
-    RPOLoss,
-    SimPOLoss,
-    ORPOLoss,
-)
-PREFERENCE_LOSSES: Mapping[str, type[PreferenceLoss]] = {loss.name: loss for loss in _LOSSES}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llm import TrainConfig
-from llm.training.engine import _optimizer
+from llm.training.optimizers import make_optimizer
 
 
 def steps_of(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, *, count: int = 30) -> torch.Tensor:
@@ -23,7 +23,7 @@ def steps_of(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, *, co
 def test_the_fused_adamw_takes_the_steps_of_the_plain_one() -> None:
     config = TrainConfig(lr=1e-2, beta1=0.8, beta2=0.95, weight_decay=0.1)
     fused, plain = (torch.nn.Parameter(torch.linspace(-1.0, 1.0, 8)) for _ in range(2))
-    ours = _optimizer([fused], config, "cpu")
+    ours = make_optimizer([fused], config, "cpu")
     theirs = torch.optim.AdamW([plain], lr=1e-2, betas=(0.8, 0.95), weight_decay=0.1, fused=False, foreach=False)
     assert ours.defaults["fused"]
     # 30 steps of at most a few 1e-2, each rounded some ten times to 6e-8 of itself
@@ -32,5 +32,5 @@ def test_the_fused_adamw_takes_the_steps_of_the_plain_one() -> None:
 
 def test_a_device_without_the_fused_adamw_gets_the_plain_one() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
-    assert not _optimizer([weight], TrainConfig(), "npu").defaults["fused"]
-    assert isinstance(_optimizer([weight], TrainConfig(optimizer="sgd"), "cpu"), torch.optim.SGD)
+    assert not make_optimizer([weight], TrainConfig(), "npu").defaults["fused"]
+    assert isinstance(make_optimizer([weight], TrainConfig(optimizer="sgd"), "cpu"), torch.optim.SGD)
