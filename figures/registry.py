@@ -35,6 +35,7 @@ REGISTRY: Mapping[str, str] = {
     "thm41": "figures.artefacts.thm41",
     "price": "figures.artefacts.price",
     "maxright": "figures.artefacts.maxright",
+    "evaluations": "figures.artefacts.evaluations",
     "pareto": "figures.artefacts.pareto",
     "conflict": "figures.artefacts.conflict",
     "sensitivity": "figures.artefacts.sensitivity",

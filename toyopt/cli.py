@@ -58,6 +58,7 @@ class ClaimOptions:
     p: Annotated[Text, _argument("p")] = None
     psi: Annotated[Text, _argument("psi")] = None
     k: Annotated[Text, _argument("k")] = None
+    evaluation: Annotated[Text, _argument("evaluation")] = None
     error: Annotated[Text, _argument("error")] = None
     noise: Annotated[Text, _argument("noise")] = None
     epsilon: Annotated[Text, _argument("epsilon")] = None

@@ -46,6 +46,7 @@ ARGUMENTS: dict[str, str] = {
     "p": "share of replay in the second phase, in (0, 1/2)",
     "psi": "angle ψ in radians between the features: 0 opposite pulls, π/2 no conflict",
     "k": "MAXRIGHT: steps from one evaluation of all gaps to the next",
+    "evaluation": "MAXRIGHT: cost of one evaluation of all gaps, in steps",
     "error": "MAXRIGHT: error of f*_DPO (that of f*_SFT is its negative)",
     "noise": "MAXRIGHT: standard deviation of the errors of the weighted gaps, drawn from a fixed seed",
     "epsilon": "Remark 4.2: the gap to be reached; Adam: ε",

@@ -12,6 +12,7 @@ from toyopt import theorems as th
 from toyopt.algorithms import InverseRootHorizon
 from toyopt.claims import at
 from toyopt.claims.claim import Claim, of_proof, tightest
+from toyopt.claims.guarantees import GUARANTEES
 from toyopt.claims.optimizers import OPTIMIZERS
 from toyopt.claims.problems import LAMS, WIDE, noisy, problems, settings
 from toyopt.claims.programs import PROGRAMS
@@ -252,6 +253,7 @@ BEYOND: dict[str, Claim] = {
         at=at.maxright_noisy,
         short="noisy-gaps",
     ),
+    **GUARANTEES,
     "A": Claim(
         "ALRIGHT's last iterate without the logarithm: DC/√T; for any steps a bound that is exact for equal C_i",
         _a,

@@ -53,6 +53,7 @@ from toyopt.theorems.maxright.claims import (
     maxright_scaled,
     maxright_stale,
 )
+from toyopt.theorems.maxright.cost import StalePrice, best_k, largest_best_k, maxright_cost
 from toyopt.theorems.maxright.noise import NoiseCost, maxright_noisy, noise_cost, rows_for_decision
 from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
 from toyopt.theorems.pareto.remark_43 import optima_once, pareto_optimal
@@ -80,6 +81,7 @@ __all__ = [
     "NoiseCost",
     "Price",
     "Record",
+    "StalePrice",
     "Staleness",
     "Theorem33",
     "TwoPhases",
@@ -95,6 +97,7 @@ __all__ = [
     "average_terms",
     "backward_expectation",
     "best_free_step",
+    "best_k",
     "best_terms",
     "bounded_differences",
     "certified_33",
@@ -111,6 +114,7 @@ __all__ = [
     "explicit_horizon",
     "half_log_bound",
     "harmonic_bound",
+    "largest_best_k",
     "last_exact_terms",
     "last_iterate_is_exact",
     "last_terms",
@@ -122,6 +126,7 @@ __all__ = [
     "linear_decay_bound",
     "log_bound",
     "maxright_best_and_average",
+    "maxright_cost",
     "maxright_last",
     "maxright_noisy",
     "maxright_optima",

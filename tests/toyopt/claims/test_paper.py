@@ -33,6 +33,7 @@ NAMES = [
         "M-stale",
         "M-opt",
         "M-noise",
+        "M-cost",
         "A",
         "E",
         "A-price",

@@ -15,7 +15,7 @@ import pytest
 from toyopt import certify
 from toyopt import theorems as th
 from toyopt.certify import sequential_gap
-from toyopt.claims import CLAIMS, beyond, optimizers, paper
+from toyopt.claims import CLAIMS, beyond, guarantees, optimizers, paper
 from toyopt.examples import table2
 from toyopt.problem import Problem
 from toyopt.theorems import Record
@@ -90,6 +90,7 @@ def asked(claim: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], li
         monkeypatch.setattr(module, "th", StandIn(th, log))
         monkeypatch.setattr(module, "certify", StandIn(certify, log))
     monkeypatch.setattr(optimizers, "th", StandIn(th, log))
+    monkeypatch.setattr(guarantees, "th", StandIn(th, log))
     monkeypatch.setattr("toyopt.claims.problems.th", StandIn(th, log))
     algebra = tuple(
         Record("x", f"algebra.{part}", "equal", 0.0, 0.0, "source", evidence="symbolic") for part in range(2)
@@ -236,6 +237,11 @@ EVIDENCE: dict[str, list[str]] = {
         "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 c262bf3b",
         "theorems.maxright_noisy x28 setting:7 errors:4 a81404d7",
         "maxright_noisy.0 #21, maxright_noisy.1 #22, maxright_noisy.2 #23",
+    ],
+    "M-cost": [
+        "theorems.maxright_setting x7 problem:4 lam:4 alpha0:2 theta_1:2 29400494",
+        "theorems.maxright_cost x35 setting:7 k:4 evaluation:5 c246918e",
+        "4 records 8b84f50c",
     ],
     "A": [
         "theorems.alright_linear_decay x12 lam:4 T:3 4a0a59ce",
