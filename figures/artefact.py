@@ -31,6 +31,7 @@ class Request:
 
     seeds            None: the artefact's own default at this scale
     sft, preference  sets of scale `real`: names on the hub, files or folders; "": those of figures.analysis.sweeps
+    tasks            objectives of scale `real` for the artefact `tasks`; (): those of figures.analysis.task_sweeps
     """
 
     scale: Scale = "embedded"
@@ -38,6 +39,7 @@ class Request:
     seed: int = 0
     sft: str = ""
     preference: str = ""
+    tasks: tuple[str, ...] = ()
 
     @property
     def size(self) -> str:

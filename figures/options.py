@@ -41,6 +41,8 @@ class Options:
     """SFT set of scale real: skill, a name on the hub, a file or a folder"""
     preference: Annotated[str, _shown("SET", "Dahoas/rm-hh-rlhf")] = ""
     """preference set of scale real: a name on the hub, a file or a folder"""
+    tasks: Annotated[tuple[str, ...], _shown("NAME=KIND:SET [FIELD=VALUE] ...", "four on the hub")] = ()
+    """tasks of the artefact `tasks` at scale real, in the order of training, as --objective of `python -m llm train`"""
     seeds: Annotated[int | None, AT_LEAST_1, _shown("N", "each artefact's own")] = None
     """number of random seeds, for artefacts with random seeds"""
     seed: Annotated[int | None, NOT_NEGATIVE, _shown("N", "0")] = None
@@ -58,10 +60,18 @@ class Options:
         check_fields(self)
         if self.verify and self.force:
             raise ValueError("verify: excludes --force: --verify computes anew and writes nothing")
-        for name in ("sft", "preference"):
+        for name in ("sft", "preference", "tasks"):
             given, scale = getattr(self, name), self.scale or "embedded"
             if given and scale != "real" and not self.verify:
-                raise ValueError(f"{name}: only --scale real takes sets, got {given} with --scale {scale}")
+                shown = " ".join(given) if name == "tasks" else given
+                raise ValueError(f"{name}: only --scale real takes sets, got {shown} with --scale {scale}")
+        if self.tasks:
+            from llm.data.objective_options import canonical
+
+            try:
+                canonical(self.tasks)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"tasks: {error}") from error
         if self.list and (self.verify or self.force):
             raise ValueError("list: makes nothing, so it excludes --verify and --force")
 

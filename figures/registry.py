@@ -41,6 +41,7 @@ REGISTRY: Mapping[str, str] = {
     "sensitivity": "figures.artefacts.sensitivity",
     "curvature": "figures.artefacts.curvature",
     "families": "figures.artefacts.families",
+    "tasks": "figures.artefacts.tasks",
     "real": "figures.artefacts.real",
 }
 

@@ -85,7 +85,7 @@ def _sets(request: Request) -> dict[str, Any]:
 def embedded(request: Request) -> Request:
     """Return the request at scale `embedded` instead of `real` or `paper`, for artefacts of the embedded world."""
     large = request.scale in ("real", "paper")
-    return replace(request, scale="embedded", sft="", preference="") if large else request
+    return replace(request, scale="embedded", sft="", preference="", tasks=()) if large else request
 
 
 def joint(request: Request) -> Spec:

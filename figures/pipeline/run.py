@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from figures.pipeline.build import Plan
 
 WIDTH = 110  # where the output is no terminal and its width is unknown
-SETS = ("sft", "preference")  # options of scale real
+SETS = ("sft", "preference", "tasks")  # options of scale real
 Work = Literal["make", "force", "verify"]
 
 
@@ -257,12 +257,15 @@ def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
         "scale": recorded.get("scale") in SCALES,
         "seeds": isinstance(recorded.get("seeds"), int),
         "seed": isinstance(recorded.get("seed"), int),
-        **{field: isinstance(recorded.get(field), str) for field in SETS},
+        "sft": isinstance(recorded.get("sft"), str),
+        "preference": isinstance(recorded.get("preference"), str),
+        "tasks": isinstance(recorded.get("tasks"), list),
     }
     taken = {field: recorded[field] for field, is_valid in valid.items() if is_valid}
+    taken |= {"tasks": tuple(map(str, taken.get("tasks", ())))}
     request = Request(**(taken | {field: value for field, value in given.items() if value is not None}))
     if request.scale != "real":  # with --verify, one of the artefacts that were made at another scale
-        request = replace(request, sft="", preference="")
+        request = replace(request, sft="", preference="", tasks=())
     return request
 
 

@@ -21,6 +21,8 @@ def test_every_option_is_read() -> None:
     expected = Options(names=("fig1", "a"), out=Path("o"), scale="paper", seeds=3, seed=2, jobs=4, force=True)
     assert parse(words.split(), REGISTRY) == expected
     assert parse(["--list"], REGISTRY).list
+    tasks = ("a=sft:skill", "rows=40", "b=preference:b.jsonl")
+    assert parse(["a", "--scale", "real", "--tasks", *tasks], REGISTRY).tasks == tasks
     assert parse(["--verify"], REGISTRY).verify
 
 
@@ -35,6 +37,12 @@ def test_every_option_is_read() -> None:
         (["--jobs", "0"], r"^jobs: must be at least 1, got 0$"),
         (["--verify", "--force"], r"^verify: excludes --force"),
         (["--list", "--verify"], r"^list: makes nothing"),
+        (
+            ["--tasks", "a=sft:x", "rows=4"],
+            r"^tasks: only --scale real takes sets, got a=sft:x rows=4 with --scale emb",
+        ),
+        (["--scale", "real", "--tasks", "a=sft:x"], r"^tasks: objective: at least two are needed, got a alone$"),
+        (["--scale", "real", "--tasks", "a=sft:x", "b=dpo:y"], r"^tasks: objective b: kind: must be one of sft, pref"),
     ],
 )
 def test_a_value_out_of_range_is_one_line(arguments: list[str], message: str) -> None:
