@@ -190,7 +190,8 @@ def _claims(measures: pd.DataFrame) -> tuple[Check, ...]:
             claims.append(claim(f"average/{name_of(order)}/{key(method)}", order, text, change, 0.0, "lower"))
     replayed = [ORDERS[0], *(label for label in dict.fromkeys(measures["label"]) if label.startswith("Replay"))]
     for less, more in pairwise(replayed):
-        change = seeds.difference(*(seeds.select(measures, label=label) for label in (more, less)), "forgetting")
+        ours, theirs = (seeds.select(measures, label=label) for label in (more, less))
+        change = seeds.difference(ours, theirs, "forgetting")
         text = f"{more} forgets less than {less} (difference of the forgetting)"
         claims.append(claim(f"replay/{name_of(more)}-{name_of(less)}", "", text, change, 0.0, "upper"))
     return tuple(claims)

@@ -35,7 +35,8 @@ def draw(data: Data) -> Figure:
     labels = list(dict.fromkeys(data.extra["cell_label"].tolist()))
     rows = -(-(len(labels) + 1) // ACROSS)
     figure = Figure(figsize=(style.PAGE, 1.3 * rows + 0.21 * len(labels) + 1.1))
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.3 * rows, 0.21 * len(labels) + 0.6))
+    heights = (1.3 * rows, 0.21 * len(labels) + 0.6)
+    upper, lower = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     axes = upper.subplots(rows, ACROSS, squeeze=False)
     for place, label in enumerate(labels):
         ax = axes.flat[place]
