@@ -97,6 +97,9 @@ def _train(argv: list[str]) -> None:
 
     result = train(config)
     values = {k: v for k, v in result.summary["evaluation"].items() if k.startswith(("f_", "gap_", "ideal"))}
+    values |= {
+        k: v for k, v in result.summary.get("benchmarks", {}).items() if k.partition("/")[2] in ("acc", "acc_norm")
+    }
     if os.environ.get("RANK", "0") == "0":  # one of several processes prints
         print(f"{result.folder}: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
 

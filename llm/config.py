@@ -39,6 +39,7 @@ class TrainConfig(
     options.RunOptions,
     options.MachineOptions,
     options.KeepOptions,
+    options.BenchmarkOptions,
     options.EvaluationOptions,
     options.ComputationOptions,
     options.OptimizerOptions,

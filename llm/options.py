@@ -224,6 +224,27 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
+class BenchmarkOptions:
+    """Tasks of lm-evaluation-harness during a run."""
+
+    benchmark_tasks: tuple[str, ...] = ()
+    """Tasks or groups of lm-evaluation-harness to score the policy by (hellaswag, ...), and `embedded`: the embedded
+    world's questions. Needs the extra `eval`."""
+    benchmark_every: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of steps between these scores, with one before training and one at the end; 0: only at the end."""
+    benchmark_shots: Annotated[int, NOT_NEGATIVE] = 1
+    """Number of examples before a question."""
+    benchmark_limit: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of questions from the start of each task; 0: all."""
+    benchmark_include: str = ""
+    """Folder with tasks of your own, in the harness's YAML."""
+    benchmark_questions: str = ""
+    """For `embedded`: other rows {"question", "choices", "answer"}."""
+    benchmark_chat: bool = False
+    """For the harness's tasks: apply the tokenizer's chat template."""
+
+
+@dataclass(frozen=True)
 class KeepOptions:
     """Adapters that a run keeps, and the one that is its result."""
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm.common.files import ensure_writable, write_json
 from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.config import TrainConfig
 from llm.evaluation.generate import template_of
+from llm.evaluation.named_tasks import evaluate_named, task_index
 from llm.training.run_folder import load_model, load_run
-
-if TYPE_CHECKING:
-    from llm.evaluation.harness import Model
 
 EMBEDDED, MMLU = "embedded", "mmlu"  # our own task; the task of `measure` for runs on other sets
 _QUICK = 64  # batch size of `measure`
@@ -94,8 +91,9 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
     if config.out:
         ensure_writable("out", Path(config.out).parent)
     run = _run_config(config.model)
-    rows = _questions(config, run) if EMBEDDED in config.tasks else []
-    manager = _manager(config, version, quiet=quiet)
+    rows = read_questions(config, run) if EMBEDDED in config.tasks else []
+    named = [name for name in config.tasks if name != EMBEDDED]
+    manager = task_index(named, config.include, version, quiet=quiet)
     from llm.evaluation import harness
 
     record: dict[str, Any] = {
@@ -119,7 +117,7 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
                     task = harness.choice_task(name, rows)
                     results = harness.ask(lm, task, shots=config.shots, limit=config.limit, seed=config.seed)
                 else:
-                    results = _evaluate(lm, name, manager, config)
+                    results = evaluate_named(lm, name, manager, config)
             record["tasks"] |= harness.scores(results)
             if lm.cut:
                 say(
@@ -146,7 +144,7 @@ def measure(folder: Path) -> dict[str, Any]:
         return _mmlu(folder, past.config)
     run = past.config
     config = BenchmarkConfig(model=str(folder), batch=_QUICK)
-    rows = _questions(config, run)
+    rows = read_questions(config, run)
     from llm.evaluation import harness
 
     with preserve_torch_state(None), harness.hushed():
@@ -221,7 +219,11 @@ def _run_config(folder: str) -> TrainConfig | None:
     return load_run(folder).config if (Path(folder) / "run.json").is_file() else None
 
 
-def _questions(config: BenchmarkConfig, run: TrainConfig | None) -> Sequence[Mapping[str, Any]]:
+def read_questions(config: BenchmarkConfig, run: TrainConfig | None) -> Sequence[Mapping[str, Any]]:
+    """Return the rows {"question", "choices", "answer"} of the task `embedded`: those of a file, else of a run's world.
+
+    Raises ValueError or FileNotFoundError, in one line, if there are none.
+    """
     from llm.data.readers import read
 
     if config.questions:
@@ -237,27 +239,6 @@ def _questions(config: BenchmarkConfig, run: TrainConfig | None) -> Sequence[Map
     from llm.embedded.prepare import embedded_paths
 
     return read(embedded_paths(run).questions, None, None).rows
-
-
-def _manager(config: BenchmarkConfig, version: str, *, quiet: bool) -> Any:
-    """Return the harness's index of tasks, or None if no task is from the harness; ValueError for an unknown task."""
-    names = [name for name in config.tasks if name != EMBEDDED]
-    if not names:
-        return None
-    from lm_eval.tasks import TaskManager
-
-    include = config.include or None
-    manager = TaskManager(include_path=include, include_defaults=False) if include else None
-    if manager is None or not set(names) <= set(manager.all_tasks):
-        say("reading the harness's list of tasks, which takes some seconds", active=not quiet)
-        manager = TaskManager(include_path=include)
-    known = set(manager.all_tasks)
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "see `lm-eval ls tasks`, or give --include FOLDER"
-            raise ValueError(f"tasks: lm-eval {version} has no task {name}; {hint}")
-    return manager
 
 
 def _load(config: BenchmarkConfig) -> tuple[Any, Any]:
@@ -277,24 +258,3 @@ def _set_threads(model: Any) -> None:
 
     if model.device.type == "cpu":
         set_threads(model)
-
-
-def _evaluate(lm: Model, name: str, manager: Any, config: BenchmarkConfig) -> dict[str, Any]:
-    from llm.evaluation import harness
-
-    try:
-        return harness.ask_named(
-            lm, name, manager, shots=config.shots, limit=config.limit, seed=config.seed, chat=config.chat
-        )
-    except Exception as error:  # data sets fail in a dozen ways, but only before the first request
-        if lm.begun:
-            raise
-        raise ValueError(
-            f"tasks: {name} cannot be made ready, most likely for want of its data ({_first(error)}); run it once with "
-            "a network, or set HF_HOME to a folder that holds the data, or give --include with a task on a local file"
-        ) from error
-
-
-def _first(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -169,7 +169,7 @@ def _result(run: StudyRun, folder: Path, options: Sequence[str]) -> Row:
     row: Row = {**_about(run, options), "steps": run.config.steps}
     names = run.config.names
     row |= {f"steps_{n}": summary["steps_by_objective"][n] for n in names}
-    row |= last
+    row |= last | summary.get("benchmarks", {})
     row |= {f"f_{n}_start": first.get(f"f_{n}") for n in names}
     # The optima on these rows. Those in the summary may be MAXRIGHT's estimates, on other rows.
     row |= {f"f_{n}_star": last[f"f_{n}"] - last[f"gap_{n}"] if f"gap_{n}" in last else None for n in names}
@@ -190,12 +190,15 @@ def _result(run: StudyRun, folder: Path, options: Sequence[str]) -> Row:
 
 
 def _evaluations(folder: Path) -> list[Row]:
-    """Return the evaluations in metrics.jsonl, each with the cost of the steps before."""
+    """Return the evaluations in metrics.jsonl, each with the cost of the steps before and scores of benchmarks."""
     cost: Row = dict.fromkeys(COSTS, 0)
     evaluations = []
     for line in read_metrics(folder):
         if "evaluation" in line:
             evaluations.append({**line, **cost})
+        elif "benchmark" in line:  # scores of the policy of the evaluation before, if that is of the same step
+            if evaluations and evaluations[-1]["step"] == line["step"]:
+                evaluations[-1] |= {name: value for name, value in line.items() if isinstance(value, float)}
         else:
             cost = {n: line.get(n) for n in COSTS}  # a run of an earlier version did not count all of them
     return evaluations

@@ -70,6 +70,11 @@ def check_combinations(c: TrainConfig) -> None:
         if not c.stage_reset:
             raise ValueError(f"{name}: the second stage's adapter is a new one and begins afresh; leave stage_reset")
     _check_keeping(c)
+    for name in ("every", "limit", "include", "questions", "chat"):
+        if getattr(c, f"benchmark_{name}") and not c.benchmark_tasks:
+            raise ValueError(f"benchmark_{name}: there are no tasks to score by; give --benchmark-tasks")
+    if c.benchmark_tasks and c.average:
+        raise ValueError("benchmark_tasks: with average no stage is the result; run llm benchmark on the result")
     if c.stack and c.average:
         raise ValueError("average: stack joins the stages' adapters in another way; use one of the two")
     losses = [o.loss for o in c.objectives if o.loss is not None]

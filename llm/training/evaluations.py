@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm.training.metrics import MetricsFile, evaluation_line
+from llm.training.metrics import MetricsFile, evaluation_line, track
 
 if TYPE_CHECKING:
     from llm.training.engine import Engine
@@ -27,6 +27,4 @@ def evaluate(engine: Engine, spec: TrainSpec, metrics: MetricsFile, step: int, p
         count = len(engine.config.objectives)
         line = evaluation_line(step, shown, objectives, sums, spec.f_star.get(name, {}), count)
         metrics.write(line)
-        if engine.config.log_with:
-            values = {f"{shown}/{k}": v for k, v in line.items() if isinstance(v, float)}
-            engine.accelerator.log(values, step=step)
+        track(engine, {f"{shown}/{k}": v for k, v in line.items() if isinstance(v, float)}, step)

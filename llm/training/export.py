@@ -101,7 +101,7 @@ def generation_ends(model: Any) -> list[int]:
 
 def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     """Return README.md of the result: data, method, λ and gaps, as numbers of this run."""
-    final = summary.get("evaluation", {})
+    final = summary.get("evaluation", {}) | summary.get("benchmarks", {})
     rows = "\n".join(f"| {k} | {v:.6g} |" for k, v in final.items() if isinstance(v, float))
     steps = ", ".join(f"{v} on {k.upper()}" for k, v in summary["steps_by_objective"].items())
     trained = f"LoRA of rank {config.lora_rank}, alpha {config.lora_alpha}, on {summary['targets']}"
@@ -194,9 +194,11 @@ def summarize(
     last = [line for line in lines if "objective" in line][-1]
     evaluations = [line for line in lines if "evaluation" in line]
     begin = stages_of(config.rule(), config.steps)[-1].begin
+    scored = [line for line in lines if "benchmark" in line]
     best = None if config.keep_best == "no" else find_best(config, lines, begin, last["step"])
     if best is not None:  # the result is the adapter of that step
         evaluations = [line for line in evaluations if line["step"] == best.step]
+        scored = [line for line in scored if line["step"] == best.step]
     shown = {"sft": "SFT"} if not config.objective else {}
     described = folder / "adapter_config.json"
     own = f"f_{config.preference_loss}_star"  # the estimated optimum of a loss in DPO's place
@@ -214,6 +216,7 @@ def summarize(
         "steps_by_objective": steps_by_objective(lines, config.names),
         "f_star": known | {n: optima.get(i, last.get(f"f_{n}_star")) for i, n in enumerate(config.names)},
         "evaluation": {k: v for k, v in evaluations[-1].items() if isinstance(v, float)} if evaluations else {},
+        "benchmarks": {k: v for k, v in scored[-1].items() if isinstance(v, float)} if scored else {},
         "best": None if best is None else {"measure": config.keep_best, "step": best.step, "value": best.value},
         "tokens": last["tokens"],
         "forward_tokens": last.get("forward_tokens"),

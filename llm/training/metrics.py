@@ -7,14 +7,14 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.common.files import write_text
 
 if TYPE_CHECKING:
-    from llm.training.engine import ForwardResult
+    from llm.training.engine import Engine, ForwardResult
     from llm.training.objective import Objective
     from toyopt.algorithms import Controller
 
@@ -28,12 +28,14 @@ class MetricsFile:
 
     evaluations  the lines of evaluations
     evaluated    their (step, set)
+    benchmarked  the steps whose policies have scores of benchmarks
     """
 
     def __init__(self, path: Path, *, upto: int, active: bool = True) -> None:
         """Keep the lines up to step `upto`; an inactive file (of another process) is only read."""
         self.evaluations: list[dict[str, Any]] = []
         self.evaluated: set[tuple[int, str]] = set()
+        self.benchmarked: set[int] = set()
         lines = []
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -60,6 +62,14 @@ class MetricsFile:
         if "evaluation" in values:
             self.evaluations.append(values)
             self.evaluated.add((values["step"], values["evaluation"]))
+        if "benchmark" in values:
+            self.benchmarked.add(values["step"])
+
+
+def track(engine: Engine, values: Mapping[str, Any], step: int) -> None:
+    """Report values to the trackers of `log_with`, if there are any."""
+    if engine.config.log_with:
+        engine.accelerator.log({k: v for k, v in values.items() if k not in ("step", "objective")}, step=step)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -152,10 +162,18 @@ class Costs:
         self.seconds = self.cpu_seconds = 0.0
         self._reports_utilisation = True
 
-    def add(self, stopwatch: Stopwatch, trained: float, evaluated: float) -> None:
-        """Add one step: time since its start, tokens trained on, and tokens of its gap evaluations."""
-        self.tokens += int(trained)
-        self.forward_tokens += int(trained + evaluated)
+    def add(self, stopwatch: Stopwatch, trained: Iterable[ForwardResult], evaluated: Iterable[ForwardResult]) -> None:
+        """Add one step: time since its start, its forward results on training batches, and all others.
+
+        A result that is given as both counts once.
+        """
+        results = {id(result): result for result in trained}
+        others = {id(result): result for result in evaluated if id(result) not in results}
+        tokens = sum(result.sums["tokens"] for result in results.values())
+        more = sum(result.sums["tokens"] for result in others.values())
+        more += sum(result.sums["mismatched"] for result in (results | others).values())
+        self.tokens += int(tokens)
+        self.forward_tokens += int(tokens + more)
         spent = stopwatch.seconds
         self.seconds += spent["seconds"]
         self.cpu_seconds += spent["cpu_seconds"]

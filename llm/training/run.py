@@ -11,6 +11,7 @@ from llm.common.processes import stop_requested
 from llm.common.progress import say
 from llm.config import TrainConfig
 from llm.training import export, hub, metrics
+from llm.training.benchmarks import load_benchmarks
 from llm.training.cached_run import train_in
 from llm.training.inputs import GivenInputs, open_inputs
 from llm.training.objectives import load_objectives, needed_rows
@@ -50,7 +51,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
         open_inputs(folder.with_first_date(config), inputs_given, quiet=quiet, stop=stop) as inputs,
     ):
         inputs.check()
-        config = inputs.asked
+        config, benchmarks = inputs.asked, load_benchmarks(inputs)
         fingerprint = fingerprint_of(config, inputs.datasets.digests, inputs.base.fingerprint)
         about = {"versions": versions(), "in_memory": inputs_given.names}
         unfinished = folder.start_or_resume(fingerprint, config, about) if folder.is_main else True
@@ -67,7 +68,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
             inputs.accelerator.init_trackers("forget-neither", trackers)
         rule = inputs.config.rule(optima.f_star)
         held_out = {"held_out": objectives.held_out} if objectives.held_out else {}
-        spec = TrainSpec(rule, objectives.train, held_out, config.steps, {"held_out": optima.held_out})
+        spec = TrainSpec(rule, objectives.train, held_out, config.steps, {"held_out": optima.held_out}, benchmarks)
         train_in(inputs, spec, inputs.config, folder, config.method)  # resumes by itself
         summary = export.summarize(
             folder.path, config, inputs.datasets, optima.held_out, metrics.preparation(inputs.costs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from llm.training.benchmarks import Benchmarks
 from llm.training.objective import Objective
 from toyopt.algorithms import Rule
 
@@ -18,6 +19,7 @@ class TrainSpec:
     held_out    objectives to evaluate, by the name of the set and by objective
     steps       T
     f_star      optima on the sets of `held_out`, by set and objective, for the reported gaps
+    benchmarks  tasks of lm-evaluation-harness to score the policy by; None if there are none
     """
 
     rule: Rule
@@ -25,6 +27,7 @@ class TrainSpec:
     held_out: Mapping[str, Mapping[int, Objective]]
     steps: int
     f_star: Mapping[str, Mapping[int, float]]
+    benchmarks: Benchmarks | None = None
 
     def with_share_prompt(self, share_prompt: bool) -> TrainSpec:
         """Return the specification whose objectives compute a pair's prompt once, or for each response."""

@@ -17,7 +17,7 @@ from llm.training.engine import Engine, ForwardResult, any_process, from_main, s
 from llm.training.errors import InterruptedRunError, StoppedRunError
 from llm.training.evaluations import evaluate
 from llm.training.gaps import gap_evaluator
-from llm.training.metrics import Costs, MetricsFile, Stopwatch, step_line
+from llm.training.metrics import Costs, MetricsFile, Stopwatch, step_line, track
 from llm.training.spec import TrainSpec
 from llm.training.stages import Stage, adapter_name, stage_adapters, stages_of
 from llm.training.step import accumulate_gradients, without_noise
@@ -54,8 +54,7 @@ class Trainer:
     ) -> None:
         self.base, self.spec, self.config, self.folder = base, spec, config, folder
         self.report, self.stop = report, stop
-        self.stages = stages_of(spec.rule, spec.steps)
-        self.names = config.names
+        self.stages, self.names = stages_of(spec.rule, spec.steps), config.names
         self.control = Controller(spec.rule, len(self.names))
         self.coin = rule_generator(config)
         self.samplers = {i: training_sampler(config, o) for i, o in spec.objectives.items()}
@@ -87,6 +86,8 @@ class Trainer:
             if self.config.eval_every and t % self.config.eval_every == 0 and not last:
                 self._evaluate()
             last = last or self._is_over()
+            if not last:
+                self._benchmark()
             self._keep(last)
             stop = any_process(self.engine.accelerator, self.stop())
             # A state with a high loss would push the good checkpoints out; the final state is saved in any case.
@@ -98,6 +99,7 @@ class Trainer:
                 )
         if stage == self.stages[-1]:
             self._evaluate()
+            self._benchmark(last=True)
             self._save()
 
     def export(self) -> Path:
@@ -138,8 +140,9 @@ class Trainer:
             forget_best(self.folder, after=self.control.t)
         if resumed is None:
             self._keep()
-        if resumed is None and self.config.eval_every:
-            self._evaluate()
+            if self.config.eval_every:
+                self._evaluate()
+            self._benchmark()
         self.engine.policy.train()
         self.gaps.start(self.engine, self.spec.objectives)
 
@@ -151,9 +154,8 @@ class Trainer:
         decision = control.decide(values, control.uniform(self.coin))
         assert decision is not None, "the rule ends before the steps that it was given"
         objectives, engine = self.spec.objectives, self.engine
-        one_graph = self.config.mix_one_graph
         trained = accumulate_gradients(
-            engine, objectives, self.samplers, decision.coefficients, evaluated, one_graph=one_graph
+            engine, objectives, self.samplers, decision.coefficients, evaluated, one_graph=self.config.mix_one_graph
         )
         clean = without_noise(engine, trained, evaluated, self.gaps.reads_training_values)
         try:
@@ -168,12 +170,7 @@ class Trainer:
         for i, sampler in self.samplers.items():
             if decision.coefficients[i] > 0.0 or self.config.draw_both:
                 sampler.advance()
-        tokens = sum(result.sums["tokens"] for result in trained.values())
-        passes = [(i, r) for i, r in evaluated.items() if r is not trained.get(i)]
-        passes += [(i, r) for i, r in clean.items() if r is not evaluated.get(i)]
-        only_evaluated = sum(result.sums["tokens"] for _, result in passes)
-        only_evaluated += sum(r.sums["mismatched"] for r in (*trained.values(), *(result for _, result in passes)))
-        self.costs.add(stopwatch, tokens, only_evaluated)
+        self.costs.add(stopwatch, trained.values(), (*evaluated.values(), *clean.values()))
         self._record(trained, evaluated, norm)
 
     # --- stages and engines -------------------------------------------------------------------------------------------
@@ -223,9 +220,7 @@ class Trainer:
         line |= {f"epochs_{self.names[i]}": s.epochs for i, s in self.samplers.items()}
         line |= self.costs.line(self.engine.accelerator.device.type)
         self.metrics.write(line)
-        if self.config.log_with:
-            values = {k: v for k, v in line.items() if k not in ("step", "objective")}
-            self.engine.accelerator.log(values, step=self.control.t)
+        track(self.engine, line, self.control.t)
         shown = "  ".join(f"f_{n.upper()} {line[f'f_{n}']:.4f}" for n in labels.values() if f"f_{n}" in line)
         self.report(self.control.t, self.spec.steps, f"{line['objective']:>7}  {shown}")
 
@@ -240,6 +235,11 @@ class Trainer:
         new = best is not None and best.step == self.control.t and not path.exists()
         if best is not None and from_main(self.engine.accelerator, new):
             export.save_adapter(self.engine, path)
+
+    def _benchmark(self, *, last: bool = False) -> None:
+        """Score the policy by the tasks of `benchmark_tasks`, if it is time."""
+        if self.spec.benchmarks is not None and self.spec.benchmarks.due(self.control.t, last=last):
+            self.spec.benchmarks.evaluate(self.engine, self.metrics, self.control.t)
 
     def _best(self, end: int | None = None) -> Best | None:
         """Return the best evaluation up to step `end` (None: the present step), if `keep_best` asks for one."""

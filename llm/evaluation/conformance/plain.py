@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from llm.common.processes import seeded_torch
-from llm.losses import DPOLoss
+from llm.losses import DPOLoss, PairLoss
 from llm.models.architecture import decoder_start, is_encoder_decoder
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def f_pairs(
         assert reference is not None
         margins = (logps - reference.to(logps.device)) @ torch.tensor([1.0, -1.0], device=logps.device)
         return -nn.functional.logsigmoid(loss.beta * margins).mean()
+    assert isinstance(loss, PairLoss)
     counts = torch.tensor([len(ids) for responses in tokens.responses for ids in responses], device=logps.device)
     before = None if reference is None else reference.to(logps.device).flatten()
     return loss(logps.flatten(), counts, before).losses.mean()
