@@ -16,7 +16,7 @@ from benchmarks import llm_rows
 from benchmarks.llm_rows import Workload
 from llm.config import TrainConfig
 from llm.training.base import BaseModel
-from llm.training.engine import make_accelerator
+from llm.training.launch import make_accelerator
 from llm.training.objective import Objective
 from llm.training.spec import TrainSpec
 from llm.training.trainer import Trainer

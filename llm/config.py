@@ -269,6 +269,8 @@ def with_objectives(values: dict[str, Any], argv: list[str]) -> tuple[dict[str, 
     if "--objective" not in argv:
         return values, argv
     at = argv.index("--objective")
+    if at + 1 == len(argv):
+        raise ValueError("--objective: a value is missing; NAME=KIND:SOURCE, and fields of the objective after it")
     rest = {name: value for name, value in values.items() if name not in ("objective", "objectives")}
     return {**rest, "objective": argv[at + 1 :]}, argv[:at]
 

@@ -115,6 +115,17 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}); remove it and run again") from error
 
 
+def ensure_output(out: str, **inputs: str) -> None:
+    """Raise ValueError, in one line, if the file `out` is one of a command's inputs, or its folder is not writable.
+
+    inputs  names or files by their options
+    """
+    for name, value in inputs.items():
+        if value and Path(value).expanduser().resolve() == Path(out).expanduser().resolve():
+            raise ValueError(f"out: {out} is read by --{name}, and would be overwritten; give another file")
+    ensure_writable("out", Path(out).parent)
+
+
 def ensure_writable(option: str, folder: Path) -> None:
     """Make a folder if it is absent; ValueError, naming the option, if it cannot be made or written to."""
     try:

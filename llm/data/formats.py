@@ -32,6 +32,7 @@ def load(
     limit: int | None = None,
     ignore_input: bool = False,
     bad_rows: Literal["error", "drop"] = "error",
+    naming: str = "--columns {} {}",
 ) -> Dataset:
     """Return the rows of a data set.
 
@@ -44,6 +45,7 @@ def load(
     limit         read the first `limit` rows only (bad ones count)
     ignore_input  leave the column `input` of "instruction" out, as the paper's authors do
     bad_rows      "drop" leaves rows with a problem out and counts them in `Dataset.dropped`
+    naming        the user's way to name a column, in messages: our name and theirs take the place of the two {}
 
     Of "messages" and "sharegpt" the last assistant's turn is the response. As "unpaired", a pair makes two rows.
     Raises, in one line, FileNotFoundError for a source that is absent or not reachable, and ValueError or TypeError for
@@ -59,7 +61,7 @@ def load(
     if not table.rows:
         raise ValueError(f"{table.origin}: the set is empty")
     names = dict(columns or {})
-    name = _recognise(table, kind, format, names)
+    name = _recognise(table, kind, format, names, naming)
     convert = FORMATS[kind][name].convert
     rows: list[Row] = []
     problems: list[tuple[int, BadRowError]] = []
@@ -230,7 +232,7 @@ FORMATS: dict[str, dict[str, Format]] = {
 }
 
 
-def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str]) -> str:
+def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str], naming: str) -> str:
     """Return the name of `format`, or for "auto" of the first format in `FORMATS` whose columns the table has."""
     formats = FORMATS[kind]
     there = f"its columns are {', '.join(table.columns) or 'none'}"
@@ -241,13 +243,15 @@ def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str]) 
         if ours not in known:
             raise ValueError(f"columns: {kind} sets have {', '.join(sorted(known))}, got {ours!r}")
         if theirs not in table.columns:
-            raise ValueError(f"{table.origin}: column '{theirs}' (given by --columns for {ours}) is missing; {there}")
+            raise ValueError(
+                f"{table.origin}: column '{theirs}' (given by {naming.format(ours, theirs)}) is missing; {there}"
+            )
     if format != "auto":
         for column in formats[format].columns:
             if names.get(column, column) not in table.columns:
                 raise ValueError(
                     f"{table.origin}: column '{column}' of format {format} is missing; {there}; "
-                    "name by --columns which it is"
+                    f"name it by {naming.format(column, 'THEIRS')}"
                 )
         return format
     for name, each in formats.items():
@@ -255,7 +259,7 @@ def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str]) 
             return name
     wanted = ", or ".join(f"{' + '.join(each.columns)} ({name})" for name, each in formats.items())
     article = "an" if kind == "unpaired" else "a"
-    remedy = "name by --columns which are which"
+    remedy = f"name them by {naming.format('OURS', 'THEIRS')}"
     if kind == "preference" and any(each.recognises(table, names) for each in FORMATS["unpaired"].values()):
         remedy = "single responses with a label are for --preference-loss kto (loss=kto)"
     raise ValueError(f"{table.origin}: missing columns: {article} {kind} set needs {wanted}; {there}; {remedy}")

@@ -172,6 +172,13 @@ def thought_of(message: Message) -> str:
     return next((str(message[key]) for key in REASONING if message.get(key)), "")
 
 
+def is_untrained(message: Message) -> bool:
+    """Return whether a message is marked as not to be trained: OpenAI's and Mistral's weight 0, others' train false."""
+    weight = message.get("weight")
+    unweighted = isinstance(weight, int | float) and not isinstance(weight, bool) and weight == 0
+    return unweighted or any(message.get(key) is False for key in ("weight", "train", "training", "loss"))
+
+
 def speaks_otherwise(message: Message) -> bool:
     """Return whether a message has tool calls or a thought, so that it needs no content."""
     return bool(message.get("tool_calls")) or bool(thought_of(message).strip())

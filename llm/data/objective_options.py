@@ -24,12 +24,14 @@ from llm.common.arguments import (
     reads_numbers,
     value_of_text,
 )
-from llm.options import Loss, LossOptions
+from llm.options import DataOptions, Loss, LossOptions
 
 Kind = Literal["sft", "preference"]
 # Numbers of losses on pairs, which an objective may have of its own, with their annotations.
 NUMBERS = {name: a for name, a in annotations_of(LossOptions).items() if reads_numbers(a)}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+# Options of the run that hold for the rows of all objectives.
+RUN_OPTIONS = annotations_of(DataOptions).keys()
 # Ends of names with which f_NAME, or the name of a held-out set, would be a key of another objective.
 _TAKEN = ("_star", "_start", "_held_out")
 
@@ -163,7 +165,9 @@ def _with_field(table: Mapping[str, Any], name: str, value: str) -> dict[str, An
 
 
 def _meant(name: str) -> str:
-    """Return a question for the field that a wrong name may stand for, else all fields."""
+    """Return the end of a message: the option or the field that a wrong name may stand for, else all fields."""
+    if name in RUN_OPTIONS:
+        return f"; {name} is an option of the run, for all objectives: --{name.replace('_', '-')}"
     close = difflib.get_close_matches(name, FIELDS, n=1)
     return f"; did you mean {close[0]}?" if close else f"; fields are {', '.join(FIELDS)}"
 

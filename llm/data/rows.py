@@ -14,6 +14,7 @@ from llm.data.messages import (
     as_messages,
     is_blank,
     is_dialogue,
+    is_untrained,
     parse_prompt,
     parse_response,
 )
@@ -109,6 +110,8 @@ def check_row(row: Row) -> Row:
         if isinstance(response, list) and {response[0]["role"], response[-1]["role"]} != {"assistant"}:
             roles = ", ".join(message["role"] for message in response)
             raise BadRowError(f"{name}: must begin and end with an assistant's message, has {roles}")
+        if isinstance(response, list) and len(labels) == 1 and is_untrained(response[-1]):
+            raise BadRowError(f"{name} is marked as not to be trained (weight 0, or train false)")
     return row
 
 

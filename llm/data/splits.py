@@ -210,6 +210,7 @@ def read_options(config: TrainConfig, own: ObjectiveSettings) -> dict[str, Any]:
         "limit": own.rows,
         "ignore_input": config.ignore_input,
         "bad_rows": config.bad_rows,
+        "naming": "columns.{}={}" if config.objective else f"--{own.kind}-columns {{}} {{}}",
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llm.data.encoding import Encoder
-from llm.data.messages import Message, as_messages
+from llm.data.messages import Message, as_messages, is_untrained
 from llm.data.rows import Row, in_turns
 from llm.data.templates import Template, missing_parts, special_texts
 
@@ -53,7 +54,9 @@ def encode_turns(row: Row, encoder: Encoder, where: str) -> EncodedTurns:
     elif isinstance(row.prompt, str):
         spans = [(len(rendered.prompt), len(text))]
     else:
-        spans = template.flat(messages, where)[1]
+        turns = [message for message in messages if message["role"] == "assistant"]
+        every = template.flat(messages, where)[1]
+        spans = [span for span, turn in zip(every, turns, strict=True) if not is_untrained(turn)]
     ids, trained = _by_offsets(encoder, text, spans, where)
     return EncodedTurns(ids, trained, text, lost)
 
@@ -68,10 +71,26 @@ def _by_marks(row: Row, messages: Sequence[Message], template: Template, where: 
         return_dict=True,
         return_assistant_tokens_mask=True,
     )
-    trained = [bool(mark) for mark in encoded["assistant_masks"]]
+    trained = _without_untrained([bool(mark) for mark in encoded["assistant_masks"]], messages, where)
     if not any(trained):
         raise ValueError(f"{where}: the chat template marks nothing of this conversation by {{% generation %}}")
     return list(encoded["input_ids"]), trained
+
+
+def _without_untrained(trained: list[bool], messages: Sequence[Message], where: str) -> list[bool]:
+    """Return the mask of the assistant's tokens without the turns that are marked as not to be trained."""
+    turns = [message for message in messages if message["role"] == "assistant"]
+    if not any(map(is_untrained, turns)):
+        return trained
+    runs = [list(run) for _, run in itertools.groupby(range(len(trained)), key=lambda i: trained[i])]
+    marked = [run for run in runs if trained[run[0]]]
+    if len(marked) != len(turns):
+        raise ValueError(
+            f"{where}: the chat template marks {len(marked)} parts of {len(turns)} assistant's messages, so that those "
+            "of weight 0 cannot be left out; use --sft-turns last"
+        )
+    left_out = {i for run, message in zip(marked, turns, strict=True) if is_untrained(message) for i in run}
+    return [mark and i not in left_out for i, mark in enumerate(trained)]
 
 
 def _spans(row: Row, messages: Sequence[Message], template: Template, whole: str, where: str) -> list[Span]:
@@ -80,7 +99,7 @@ def _spans(row: Row, messages: Sequence[Message], template: Template, whole: str
     special = special_texts(template.tokenizer)
     spans = []
     for i, message in enumerate(messages):
-        if message["role"] != "assistant" or i == 0:  # nothing asks for a message at the beginning
+        if message["role"] != "assistant" or i == 0 or is_untrained(message):  # nothing asks for a first message
             continue
         start = template.border(messages[:i], where, **given)
         end = len(whole)

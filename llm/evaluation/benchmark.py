@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.common.files import ensure_writable, write_json
+from llm.common.files import ensure_output, write_json
 from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.config import TrainConfig
@@ -89,7 +89,7 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
     """
     version = harness_version()
     if config.out:
-        ensure_writable("out", Path(config.out).parent)
+        ensure_output(config.out, questions=config.questions)
     run = _run_config(config.model)
     rows = read_questions(config, run) if EMBEDDED in config.tasks else []
     named = [name for name in config.tasks if name != EMBEDDED]

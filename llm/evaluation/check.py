@@ -198,7 +198,7 @@ def check_bf16(subject: Subject, model: Any = None) -> Iterable[Finding]:
     from llm.evaluation.conformance.forward import check_layouts
     from llm.evaluation.conformance.rows import clipped
     from llm.training.base import BaseModel
-    from llm.training.engine import make_accelerator
+    from llm.training.launch import make_accelerator
 
     config = dataclasses.replace(subject.config, precision="bf16")
     given = None if model is None else model.to(torch.bfloat16)

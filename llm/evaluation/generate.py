@@ -9,9 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from llm.common.files import atomic_path, ensure_writable, read_json, write_text
+from llm.common.files import atomic_path, ensure_output, ensure_writable, read_json, write_text
 from llm.common.processes import preserve_torch_state, seeded_torch
 from llm.data.encoding import as_row
 from llm.data.messages import Text, as_messages, is_blank
@@ -87,7 +85,7 @@ class GenerateConfig(Decoding):
 def generate(config: GenerateConfig) -> list[tuple[str, str]]:
     """Return (prompt, answer) of every prompt, in order; write them to `config.out` if that is set."""
     if config.out:
-        ensure_writable("out", Path(config.out).parent)
+        ensure_output(config.out, file=config.file)
     prompts = list(config.prompts) or _read_prompts(config.file, config.limit)
     pairs = list(zip(prompts, generate_answers(config.model, prompts, config.decoding), strict=True))
     if config.out:
@@ -153,9 +151,9 @@ def answer(
     An answer ends where training taught it to, see `llm.data.stops`, and, unless `eos` names a token, where the model's
     own generation settings end one; of these settings nothing else counts, so that greedy decoding is greedy.
 
-    Greedy answers depend neither on the position of a prompt nor on the other prompts of its batch; samples are drawn
-    from the seed and the index of the batch. Raises ValueError for an empty prompt, or for a prompt that with
-    `max_new_tokens` exceeds the model's context.
+    Greedy answers depend neither on the position of a prompt nor on the other prompts of its batch, which is of one
+    length where a model does not allow padding; samples are drawn from the seed and the index of the batch. Raises
+    ValueError for an empty prompt, or for a prompt that with `max_new_tokens` exceeds the model's context.
     """
     import torch
     from transformers import GenerationConfig
@@ -163,6 +161,7 @@ def answer(
     from llm.data.stops import stop_ids
     from llm.data.tokenization import tokenize_prompts
     from llm.models.architecture import is_encoder_decoder, max_positions
+    from llm.models.padding import allows_padding, left_padded
     from llm.training.export import generation_ends
 
     for i, text in enumerate(prompts):
@@ -192,22 +191,21 @@ def answer(
                 f"prompt {i}: {len(row)} tokens and {max_new_tokens} new tokens are more than the model's {context}; "
                 "lower --max-new-tokens or shorten the prompt"
             )
+    padded = encoder or allows_padding(model, ids, end)
     for start in range(0, len(ids), batch):
-        rows = ids[start : start + batch]
-        width = max(map(len, rows))
-        tokens = np.full((len(rows), width), end, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
-        for j, row in enumerate(rows):  # padded on the left, so that answers begin together; an encoder as in training
-            offset = 0 if encoder else width - len(row)
-            tokens[j, offset : offset + len(row)], mask[j, offset : offset + len(row)] = row, 1
-        with _settings(model, settings), seeded_torch(seed * 1_000_003 + start), torch.no_grad():
-            output = model.generate(
-                input_ids=torch.from_numpy(tokens).to(model.device),
-                attention_mask=torch.from_numpy(mask).to(model.device),
-            )
-        for line in output[:, 1 if encoder else width :].tolist():  # after the decoder's start token, or the prompt
-            stop = next((i for i, token in enumerate(line) if token in ends), len(line))
-            yield tokenizer.decode(line[:stop], skip_special_tokens=True).strip()
+        rows = range(start, min(start + batch, len(ids)))
+        lengths = [0] if padded else sorted({len(ids[j]) for j in rows})
+        groups = [[j for j in rows if padded or len(ids[j]) == length] for length in lengths]
+        answers: dict[int, str] = {}
+        for group in groups:
+            inputs = left_padded([ids[j] for j in group], end, model.device, right=encoder)
+            with _settings(model, settings), seeded_torch(seed * 1_000_003 + group[0]), torch.no_grad():
+                output = model.generate(**inputs)
+            width = 1 if encoder else inputs["input_ids"].shape[1]  # the decoder's start token, or the prompt
+            for j, line in zip(group, output[:, width:].tolist(), strict=True):
+                stop = next((i for i, token in enumerate(line) if token in ends), len(line))
+                answers[j] = tokenizer.decode(line[:stop], skip_special_tokens=True).strip()
+        yield from (answers[j] for j in rows)
 
 
 @contextmanager

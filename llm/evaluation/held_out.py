@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm.common.files import ensure_writable, write_json
+from llm.common.files import ensure_output, write_json
 from llm.common.processes import stop_requested
 from llm.data.objective_settings import only
 from llm.data.splits import load_held_out
@@ -59,7 +59,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> di
     if config.adapter not in ("", "base") and not (Path(config.adapter) / "adapter_config.json").is_file():
         raise FileNotFoundError(f"adapter: {config.adapter} has no adapter_config.json; give a folder with an adapter")
     if config.out:
-        ensure_writable("out", Path(config.out).parent)
+        ensure_output(config.out, sft=config.sft, preference=config.preference)
     from llm.training.inputs import GivenInputs, open_inputs
 
     with stop_requested() as stop, open_inputs(past.config, GivenInputs(**given), quiet=quiet, stop=stop) as inputs:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.common.files import atomic_path, ensure_writable, write_json
+from llm.common.files import atomic_path, ensure_output, write_json
 from llm.common.progress import Line, say
 from llm.data.formats import load
 from llm.data.messages import Text, as_messages, written
@@ -114,7 +114,7 @@ def similarity(config: SimilarityConfig, *, quiet: bool = False) -> dict[str, An
     Raises FileNotFoundError, ValueError or TypeError, in one line that names the set, for a set that cannot be read.
     """
     if config.out:
-        ensure_writable("out", Path(config.out).parent)
+        ensure_output(config.out, sft=config.sft, preference=config.preference)
     sft, preference = _set(config, "sft"), _set(config, "preference")
     from llm.evaluation.embedders import Embedder
 

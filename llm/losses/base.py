@@ -32,6 +32,11 @@ class PreferenceLoss:
     needs_reference: ClassVar[bool] = False
     unpaired: ClassVar[bool] = False
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the loss has a lower bound, so that there is an optimum to measure gaps from."""
+        return True
+
     @classmethod
     def from_options(cls, options: Any) -> PreferenceLoss:
         """Return the loss with the numbers of a configuration (`llm.options.LossOptions`)."""

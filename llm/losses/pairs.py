@@ -146,6 +146,11 @@ class RobustDPOLoss(ReferenceLoss):
     name = "robust"
     title = "robust DPO"
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether ε is 0: else the loss falls below any number as the margin grows."""
+        return self.label_smoothing == 0.0
+
     @classmethod
     def from_options(cls, options: Any) -> RobustDPOLoss:
         """Return the loss with `beta` and `label_smoothing`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +50,14 @@ def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
     elif config.lora_rank:
         layers = ", ".join(linear_layer_names(model))
         try:
-            unload(add_adapter(model, config, seed=0))
+            adapted = add_adapter(model, config, seed=0)
+            lost = lost_keys(adapted)
+            unload(adapted)
+            if lost:
+                raise ValueError(
+                    f"lora_targets: PEFT does not load the adapter's weights of {', '.join(lost)} of this model again; "
+                    f"give --lora-targets without them (the linear layers are {layers})"
+                )
         except (ValueError, TypeError, NotImplementedError) as error:
             if str(error).startswith("lora_"):
                 raise
@@ -57,6 +66,40 @@ def check_adapters(model: Any, config: TrainConfig, reference: str) -> None:
             raise ValueError(
                 f"lora_targets: {named} cannot be adapted: {reason} (the linear layers are {layers})"
             ) from error
+
+
+def adapter_note(config: TrainConfig) -> str:
+    """Return one line on options that an adapter to go on with has otherwise; "" if there are none."""
+    if not config.adapter:
+        return ""
+    own = json.loads((Path(config.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    pairs = {
+        "lora_rank": (config.lora_rank, own.get("r")),
+        "lora_alpha": (config.lora_alpha, own.get("lora_alpha")),
+        "lora_dropout": (config.lora_dropout, own.get("lora_dropout")),
+    }
+    other = [f"{name} {value:g} (it has {its})" for name, (value, its) in pairs.items() if value != its]
+    if not other:
+        return ""
+    return f"adapter: {config.adapter} keeps its own settings and layers; without effect: {', '.join(other)}"
+
+
+def lost_keys(model: Any) -> list[str]:
+    """Return the last names of the layers whose adapter's weights PEFT saves under names that it does not load.
+
+    model  PEFT's model with the adapter "default"
+
+    PEFT renames a saved adapter's weights as transformers does a checkpoint's; for some families (Laguna, Inkling 2)
+    the new names are those of no layer, and the layers would lose their adapters with a warning.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = {name: tensor.clone() for name, tensor in get_peft_model_state_dict(model).items()}
+        absent = set_peft_model_state_dict(model, state).missing_keys
+    lost = (name.partition(".lora_")[0] for name in absent if ".lora_" in name)
+    return sorted({".".join(name.split(".")[-2:]) for name in lost})
 
 
 def check_lora_on_model(model: Any, config: TrainConfig) -> None:

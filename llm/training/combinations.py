@@ -47,8 +47,22 @@ def check_objectives(c: TrainConfig, short_form: Mapping[str, Any]) -> None:
     measures = ("no", *(f"f_{name}" for name in c.names), "mix", "worst_gap", "ideal_distance")
     if c.keep_best not in measures:
         raise ValueError(f"keep_best: must be one of {', '.join(measures)}, got {c.keep_best}")
+    if RULES[c.method].needs_optima or (c.objective and c.f_star in ("compute", "given")):
+        check_bounded(c)
     if c.stack and len(c.objectives) > 2:
         raise ValueError(f"stack: joins two adapters, and there are {len(c.objectives)} objectives; use average")
+
+
+def check_bounded(c: TrainConfig) -> None:
+    """Raise ValueError, naming the objective, for a loss without a lower bound, whose gap is from no optimum."""
+    for own in c.objectives:
+        if own.loss is not None and not own.loss.is_bounded:
+            where, smoothing = f"objective {own.name}: loss" if c.objective else "preference_loss", c.label_smoothing
+            smoothing = own.loss.numbers().get("label_smoothing", smoothing)
+            raise ValueError(
+                f"{where}: {own.loss.name} with label_smoothing {smoothing:g} has no lower bound, and so no optimum f* "
+                f"to measure gaps from ({c.method}, f_star {c.f_star}); use cdpo, or a method without gaps"
+            )
 
 
 def check_combinations(c: TrainConfig) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,30 +32,6 @@ EVALUATION_TOKENS = 16384
 def micro_tokens(config: TrainConfig, device: str) -> int:
     """Return the maximum number of padded tokens of a micro-batch on a type of device, such as "cpu"."""
     return config.micro_tokens or MICRO_TOKENS["cpu" if device == "cpu" else "gpu"]
-
-
-def make_accelerator(config: TrainConfig) -> Accelerator:
-    """Return accelerate's handle of the processes; `accelerate launch` decides their number, and DDP or FSDP.
-
-    Raises ValueError for a tracker that is not installed.
-    """
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import TorchDynamoPlugin
-
-    for name in config.log_with:
-        if find_spec(name) is None:
-            raise ValueError(f"log_with: {name} is not installed; pip install {name}")
-    AcceleratorState._reset_state()  # a second run in one process may have another precision
-    return Accelerator(
-        cpu=config.device == "cpu",
-        mixed_precision="bf16" if config.precision == "bf16" else "no",
-        # Buffers never change, and a broadcast in every forward pass would tie the processes' passes together.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        dynamo_plugin=TorchDynamoPlugin(backend="inductor", dynamic=True) if config.compile else None,
-        log_with=list(config.log_with) or None,
-        project_dir=str(config.folder),
-    )
 
 
 def from_main(accelerator: Accelerator, value: Any) -> Any:

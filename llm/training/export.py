@@ -106,6 +106,7 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     steps = ", ".join(f"{v} on {k.upper()}" for k, v in summary["steps_by_objective"].items())
     trained = f"LoRA of rank {config.lora_rank}, alpha {config.lora_alpha}, on {summary['targets']}"
     trained += f" ({', '.join(config.lora)})" if config.lora else ""
+    trained = f"the LoRA adapter `{config.adapter}`, on {summary['targets']}" if config.adapter else trained
     trained = trained if config.lora_rank else "all weights"
     method = f"{config.method}, averaged" if config.average else config.method
     if config.average:
@@ -211,7 +212,7 @@ def summarize(
         "reference": config.reference_kind,
         "rows": {name: len(tokens) for name, tokens in datasets.train.items()},
         "held_out_rows": {shown.get(name, name): len(tokens) for name, tokens in datasets.held_out.items()},
-        "targets": ", ".join(sorted(read_json(described)["target_modules"])) if described.exists() else "all weights",
+        "targets": adapted_layers(read_json(described)) if described.exists() else "all weights",
         "steps": last["step"],
         "steps_by_objective": steps_by_objective(lines, config.names),
         "f_star": known | {n: optima.get(i, last.get(f"f_{n}_star")) for i, n in enumerate(config.names)},
@@ -228,6 +229,13 @@ def summarize(
         "device": device_name(),
         "versions": versions(),
     }
+
+
+def adapted_layers(described: Mapping[str, Any]) -> str:
+    """Return the targets in an adapter_config.json: names of layers and of parameters, or the pattern of layers."""
+    modules = described.get("target_modules") or []
+    names = [modules] if isinstance(modules, str) else sorted(modules)
+    return ", ".join([*names, *sorted(described.get("target_parameters") or [])])
 
 
 def steps_by_objective(lines: list[dict[str, Any]], names: Sequence[str]) -> dict[str, int]:

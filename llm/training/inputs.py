@@ -17,9 +17,10 @@ from llm.data.templates import needs_date
 from llm.embedded.prepare import with_embedded
 from llm.models import loading
 from llm.models.architecture import check_trainable, is_encoder_decoder, max_positions, vocabulary_size
-from llm.models.lora_check import check_adapters
+from llm.models.lora_check import adapter_note, check_adapters
 from llm.training.base import BaseModel
-from llm.training.engine import from_main, make_accelerator
+from llm.training.engine import from_main
+from llm.training.launch import make_accelerator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -117,6 +118,8 @@ class Inputs:
         """
         check_fits(self.datasets, self.base.model, self.config, world=self.accelerator.num_processes)
         check_adapters(self.base.model, self.config, self.config.reference_kind)
+        if note := adapter_note(self.config):
+            say(note, active=not self.quiet)
 
     def main_decides(self, value: bool) -> bool:
         """Return the main process's value on all processes."""

@@ -11,7 +11,9 @@ import numpy as np
 from llm.common.files import ensure_writable
 from llm.common.processes import stop_requested
 from llm.losses import DPOLoss
+from llm.models.fingerprints import adapter_fingerprint
 from llm.training.cached_run import run_once
+from llm.training.combinations import check_bounded
 from llm.training.inputs import GivenInputs, open_inputs
 from llm.training.metrics import read_metrics
 from llm.training.objective import Objective
@@ -46,6 +48,7 @@ def optima(config: TrainConfig, *, quiet: bool = False, **given: Any) -> Optima:
     In the short form with another loss on pairs "train" has its optimum as well; gaps on held-out rows are gaps of
     f_DPO in any case. `given` takes model, tokenizer and sets as `train` does.
     """
+    check_bounded(config)
     ensure_writable("cache", config.cache_folder)
     with stop_requested() as stop, open_inputs(config, GivenInputs(**given), quiet=quiet, stop=stop) as inputs:
         inputs.check()
@@ -77,7 +80,9 @@ def computed_optima(inputs: Inputs, objectives: Objectives, *, with_other_loss: 
     """
     least: Optima = {"train": {}, "held_out": {}}
     for index, key_name, objective in _runs(inputs, objectives, with_other_loss=with_other_loss):
-        config = single_objective_config(inputs.config, index, inputs.config.optima_steps or inputs.config.steps)
+        adapter = inputs.config.adapter  # the run itself starts from it
+        steps = inputs.config.optima_steps or inputs.config.steps
+        config = dataclasses.replace(single_objective_config(inputs.config, index, steps), adapter=adapter)
         evaluated = {"train": _first_rows(objective, inputs.config.eval_rows)}
         key: dict[str, Any] = {"held_out": ""}
         if key_name in inputs.config.names and index in objectives.held_out:
@@ -85,6 +90,8 @@ def computed_optima(inputs: Inputs, objectives: Objectives, *, with_other_loss: 
             key["held_out"] = evaluated["held_out"].tokens.digest
         if objective.reference is not None:
             key["reference"] = reference_key(inputs)
+        if adapter:
+            key["adapter"] = adapter_fingerprint(adapter)
         title = f"optimum of f_{key_name.upper()}"
         folder = run_once(inputs, "optima", objective, config, title=title, held_out=evaluated, key=key)
         value = f"f_{objective.alone().label}"

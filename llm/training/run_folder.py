@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ class RunFolder:
             raise ValueError(f"out: {path} is a file; give a folder")
         if path.is_dir() and any(_is_foreign(p) for p in path.iterdir()) and not (path / "run.json").exists():
             raise ValueError(f"out: {path} holds something else than a run; give another folder")
+        if config.overwrite:
+            _keep_inputs(path, config)
         ensure_writable("cache", config.cache_folder)
         ensure_writable("out", path)
         if int(os.environ.get("RANK", "0")) != 0:
@@ -129,6 +132,22 @@ class RunFolder:
         write_text(self.path / "README.md", card)
         write_json(self.path / "summary.json", dict(summary))
         shutil.rmtree(self.path / "best", ignore_errors=True)
+
+
+def _keep_inputs(folder: Path, config: TrainConfig) -> None:
+    """Raise ValueError if `overwrite` would remove an input of the run: files of an earlier run in its folder."""
+    sources = {f"objective {o.name}": (o.source, o.evaluation) for o in config.objectives}
+    named = {"model": (config.model,), "adapter": (config.adapter,), "reference": (config.reference,), **sources}
+    for name, value in ((name, value) for name, values in named.items() for value in values if value):
+        place = Path(value).expanduser().resolve()
+        if not place.exists() or not place.is_relative_to(folder.resolve()):
+            continue
+        inside = place.relative_to(folder.resolve()).parts
+        if not inside or any(fnmatch(inside[0], pattern) for pattern in FILES):
+            raise ValueError(
+                f"out: --overwrite would remove the run in {folder}, from which {name} takes {value}; "
+                "give another --out, or copy what it takes"
+            )
 
 
 def fingerprint_of(config: TrainConfig, rows: Mapping[str, str], base: str) -> dict[str, Any]:

@@ -81,7 +81,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"sft": "{h}/columns.jsonl"},
         "sft: {h}/columns.jsonl: missing columns",
-        "columns are prompt, text; name by --col",
+        "columns are prompt, text; name them by --sft-columns OURS THEIRS",
     ),
     ({"sft": "{h}/number.jsonl"}, "sft: row 0 of {h}/number.jsonl: column 'completion' must hold a text", "int 5"),
     ({"sft": "{h}/broken.jsonl"}, "sft: {h}/broken.jsonl, line 3: not valid JSON", "column 12"),
@@ -92,7 +92,11 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"preference": "{h}/empty_prompt.jsonl"}, "preference: row 0 of {h}/empty_prompt.jsonl: column 'prompt'", "empty"),
     ({"preference": "{h}/equal.jsonl"}, "preference: row 24 of {h}/equal.jsonl: chosen and rejected are the same", ""),
-    ({"sft_format": "messages"}, "sft: {h}/sft.jsonl: column 'messages' of format messages is missing", "--columns"),
+    (
+        {"sft_format": "messages"},
+        "sft: {h}/sft.jsonl: column 'messages' of format messages is missing",
+        "--sft-columns",
+    ),
     ({"sft_format": "poem"}, "sft: format: must be auto, prompt-completion", "'poem'"),
     ({"sft_split": "test"}, "sft: split: {h}/sft.jsonl has no splits", "'test'"),
     ({"template": "User:"}, "template: ", "{prompt}"),
@@ -174,7 +178,7 @@ def test_one_line(
 def test_a_tracker_that_is_not_installed(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.training.engine.find_spec", lambda _: None)
+    monkeypatch.setattr("llm.training.launch.find_spec", lambda _: None)
     said = door.call(capsys, "train", **_options(folder), log_with="wandb")
     _refused(said, "log_with: wandb is not installed", "pip install wandb")
     assert not (folder / "run").exists()
@@ -282,9 +286,16 @@ AFTER: list[tuple[str, dict[str, Any], str, str]] = [
     ("evaluate", {"run": "{h}/nowhere"}, "run: {h}/nowhere holds no run", "--out folder"),
     ("evaluate", {"rows": -1}, "rows: must be at least 0", "-1"),
     ("evaluate", {"adapter": "{h}/empty"}, "adapter: {h}/empty has no adapter_config.json", "an adapter"),
-    ("evaluate", {"sft": "{h}/columns.jsonl"}, "sft (held out): {h}/columns.jsonl: missing columns", "--columns"),
+    ("evaluate", {"sft": "{h}/columns.jsonl"}, "sft (held out): {h}/columns.jsonl: missing columns", "--sft-columns"),
     ("evaluate", {"out": "{h}/x.txt"}, "out: must be a .json file", "x.txt"),
     ("evaluate", {"out": "{h}/file/x.json"}, "out: {h}/file cannot be written to", "--out"),
+    ("evaluate", {"sft": "{h}/a.json", "out": "{h}/a.json"}, "out: {h}/a.json is read by --sft", "overwritten"),
+    (
+        "generate",
+        {"prompts": None, "file": "{h}/a.jsonl", "out": "{h}/a.jsonl"},
+        "out: {h}/a.jsonl is read by",
+        "--file",
+    ),
     ("generate", {"prompts": None}, "prompts: give either --prompts TEXT ... or --file SET", ""),
     ("generate", {"file": "{h}/sft.jsonl"}, "prompts: give either --prompts TEXT ... or --file SET", ""),
     ("generate", {"prompts": None, "file": "{h}/no.jsonl"}, "{h}/no.jsonl: no such file", ""),

@@ -160,6 +160,11 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         "f_ipo",
     ),
     ({"label_smoothing": 0.1}, "label_smoothing: dpo has none, got 0.1", "cdpo or robust"),
+    (
+        {"preference_loss": "robust", "label_smoothing": 0.1, "method": "maxright"},
+        "preference_loss: robust with label_smoothing 0.1 has no lower bound",
+        "use cdpo",
+    ),
     ({"label_smoothing": 0.1, "preference_loss": "hinge"}, "label_smoothing: hinge has none", "cdpo or robust"),
     ({"desirable_weight": 2.0}, "desirable_weight: dpo has none, got 2.0", "--preference-loss kto"),
     ({"undesirable_weight": 2.0, "preference_loss": "ipo"}, "undesirable_weight: ipo has none", "got 2.0"),

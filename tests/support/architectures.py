@@ -14,7 +14,7 @@ from llm.data.tokenization import TokenizedDataset
 from llm.evaluation.conformance.forward import Checked, Subject
 from llm.losses import DPOLoss
 from llm.training.base import BaseModel
-from llm.training.engine import make_accelerator
+from llm.training.launch import make_accelerator
 
 VOCABULARY = 64
 WINDOW = 12  # tokens of every window, chunk and block

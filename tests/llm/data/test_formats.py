@@ -351,7 +351,7 @@ def test_a_bad_row_is_named_with_its_column(kind: Any, cells: Any, error: type[E
             ValueError,
             r"missing columns: a preference set needs .* its columns are prompt, comp",
         ),
-        (SFT, {"columns": {"prompt": "q"}}, ValueError, r"column 'q' \(given by --columns for prompt\) is missing"),
+        (SFT, {"columns": {"prompt": "q"}}, ValueError, r"column 'q' \(given by --columns prompt q\) is missing"),
         (SFT, {"columns": {"answer": "prompt"}}, ValueError, r"^columns: sft sets have .*, got 'answer'$"),
         (SFT, {"bad_rows": "skip"}, ValueError, r"^bad_rows: must be 'error' or 'drop', got 'skip'$"),
         (SFT, {"limit": 0}, ValueError, r"^limit: must be at least 1, got 0$"),
@@ -363,3 +363,16 @@ def test_a_bad_row_is_named_with_its_column(kind: Any, cells: Any, error: type[E
 def test_wrong_arguments(source: Any, options: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         load(source, **{"kind": "sft", **options})
+
+
+def test_the_remedy_names_the_option_by_which_the_user_names_columns() -> None:
+    """The short form has an option for each set, an objective a field."""
+    given = [{"prompt": "a", "text": "b"}]
+    for naming, shown in (
+        ("--sft-columns {} {}", "--sft-columns OURS THEIRS"),
+        ("columns.{}={}", "columns.OURS=THEIRS"),
+    ):
+        with pytest.raises(ValueError, match=rf"; name them by {shown}$"):
+            load(given, kind="sft", naming=naming)
+    with pytest.raises(ValueError, match=r"; name it by columns\.completion=THEIRS$"):
+        load(given, kind="sft", format="prompt-completion", naming="columns.{}={}")

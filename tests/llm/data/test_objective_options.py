@@ -9,6 +9,7 @@ import pytest
 from support.wrong import fails
 
 from llm import TrainConfig
+from llm.cli import main
 from llm.config import config_from, configure, read
 from llm.data.objective_options import canonical, parse_objectives, with_weights, without_weights
 
@@ -114,3 +115,31 @@ WRONG: list[tuple[Any, type[Exception], str, str]] = [
 @pytest.mark.parametrize(("given", "error", "begins", "shows"), WRONG, ids=lambda x: str(x)[:40])
 def test_what_is_no_objective(given: Any, error: type[Exception], begins: str, shows: str) -> None:
     fails(lambda: TrainConfig(objective=given), error, begins, shows)
+
+
+UNBOUNDED = [
+    {"name": "a", "kind": "sft", "source": "rows"},
+    {"name": "b", "kind": "preference", "source": "rows", "loss": "robust", "label_smoothing": 0.2},
+]
+
+
+def test_gaps_of_a_loss_without_a_lower_bound_are_refused() -> None:
+    """(-(1-ε) log σ(h) + ε log σ(-h)) / (1-2ε) tends to -ε h / (1-2ε) as the margin h grows."""
+    for changes in ({"method": "maxright"}, {"f_star": "compute"}):
+        with pytest.raises(
+            ValueError, match=r"^objective b: loss: robust with label_smoothing 0\.2 has no lower bound"
+        ):
+            TrainConfig(objective=UNBOUNDED, **changes)  # type: ignore[arg-type]
+    TrainConfig(objective=UNBOUNDED, method="mix")  # type: ignore[arg-type]
+    whole = [UNBOUNDED[0], {**UNBOUNDED[1], "label_smoothing": 0.0}]
+    TrainConfig(objective=whole, method="maxright")  # type: ignore[arg-type]
+
+
+def test_an_option_of_the_run_is_named_where_it_stands_as_a_field() -> None:
+    with pytest.raises(ValueError, match=r"; bad_rows is an option of the run, for all objectives: --bad-rows$"):
+        parse_objectives(["a=sft:x", "bad_rows=drop"])
+
+
+def test_the_option_without_a_value_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--model", "somewhere", "--objective"]) == 2
+    assert capsys.readouterr().err.startswith("error: --objective: a value is missing; NAME=KIND:SOURCE")

@@ -129,3 +129,33 @@ def test_what_cannot_be_trained_in_one_pass() -> None:
     nothing = CHATML.replace("{{ m.content }}", "{{ m.content }}{% generation %}{% endgeneration %}")
     with pytest.raises(ValueError, match=r"^row 0 of the list: the chat template marks nothing of this conversation"):
         all_turns(byte_level("", nothing))
+
+
+MARKED = [
+    user("What is two plus two?"), {**says("It is five."), "weight": 0}, user("hello"), says("yes it is."),
+    user("Be brief."), {**says("Two."), "weight": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", [CHATML, "llama3_training", "plain"])
+def test_a_message_of_weight_0_is_not_trained(template: str) -> None:
+    """OpenAI's and Mistral's mark of an answer that is shown and not to be learnt."""
+    tokenizer = byte_level()
+    tokenizer.chat_template = None if template == "plain" else families.trl_templates().get(template, template)
+    tokens = tokenize(load([{"messages": MARKED}], kind="sft"), tokenizer, turns="all")
+    texts = " ".join(trained(tokens, tokenizer))
+    assert "It is five." not in texts
+    assert "yes it is." in texts
+    assert "Two." in texts
+    whole = tokenizer.decode([*tokens.prompts[0].tolist(), *tokens.responses[0][0].tolist()])
+    assert "It is five." in whole
+
+
+@pytest.mark.parametrize(
+    "mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"training": False}, {"loss": False}]
+)
+def test_a_response_that_is_marked_as_not_to_be_trained_is_a_bad_row(mark: dict[str, Any]) -> None:
+    bad, good = [user("hello"), {**says("yes"), **mark}], [user("hello"), {**says("no"), "weight": 1, "train": True}]
+    with pytest.raises(ValueError, match=r"the response is marked as not to be trained \(weight 0, or train false\)"):
+        load([{"messages": bad}], kind="sft")
+    assert load([{"messages": bad}, {"messages": good}], kind="sft", bad_rows="drop").dropped == 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import architectures
 from support import pipeline_runs as door
 from support import tiny_models as tiny
 
@@ -19,6 +21,7 @@ from llm import (  # noqa: E402
 )
 from llm.data.tokenization import tokenize_prompts  # noqa: E402
 from llm.evaluation.generate import GenerateConfig, MergeConfig, answer, generate, merge  # noqa: E402  # noqa: E402
+from llm.models import padding  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 
 GIVEN = {"f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 2.0}
@@ -138,3 +141,22 @@ def test_merged_weights_give_the_same_logits(options: dict[str, Any], tmp_path: 
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-4)
     assert float((without - wanted).abs().max()) > 0.01
     assert [p.name for p in tmp_path.iterdir() if "unfinished" in p.name] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bart", "llama"])
+def test_answers_of_a_model_that_counts_positions_from_the_beginning_are_those_of_the_prompt_alone(name: str) -> None:
+    """BART's decoder gives a padded prompt other positions than the prompt alone; llama counts from the mask."""
+    model, tokenizer = architectures.build(name).eval(), tiny.tokenizer()
+    prompts = [tiny.text(random.Random(i), n, n) for i, n in enumerate([1, 9, 25, 9])]
+    ids = tokenize_prompts(prompts, tokenizer, template="none")
+    assert padding.allows_padding(model, ids, 0) == (name == "llama")
+    options: dict[str, Any] = {"template": "none", "max_new_tokens": 8}
+    together = list(answer(model, tokenizer, prompts, batch=4, **options))
+    assert together == [text for p in prompts for text in answer(model, tokenizer, [p], **options)]
+    line = ids[0].tolist()
+    with torch.no_grad():
+        for _ in range(8):
+            line.append(int(model(torch.tensor([line])).logits[0, -1].argmax()))
+    assert tokenizer.eos_token_id not in line
+    assert together[0] == tokenizer.decode(line[len(ids[0]) :], skip_special_tokens=True).strip()

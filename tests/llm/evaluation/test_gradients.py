@@ -17,7 +17,8 @@ from llm.data.tokenization import tokenize  # noqa: E402
 from llm.evaluation.gradients import group_gradients, inner_products  # noqa: E402
 from llm.losses import DPOLoss  # noqa: E402
 from llm.models.policy import Policy  # noqa: E402
-from llm.training.engine import Engine, make_accelerator  # noqa: E402
+from llm.training.engine import Engine  # noqa: E402
+from llm.training.launch import make_accelerator  # noqa: E402
 from llm.training.objective import Objective  # noqa: E402
 
 BETA, N = 0.3, 6

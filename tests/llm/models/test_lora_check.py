@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support import architectures
 from support import tiny_models as tiny
 from support.wrong import fails
 
@@ -93,3 +95,26 @@ def test_a_run_without_settings_measures_nothing(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(lora_check, "check_lora_on_model", never)
     check_adapters(tiny.model("llama"), config(), "base")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "layer"), [("laguna", "shared_experts.gate_proj"), ("inkling2_text", "k_sconv")])
+def test_layers_whose_adapter_peft_would_lose_are_named_before_the_run(name: str, layer: str) -> None:
+    """transformers renames their weights when it loads a checkpoint, and PEFT the adapter's to names of no layer."""
+    model = architectures.build(name)
+    default = TrainConfig(lora_rank=4, lora_targets=architectures.TARGETS.get(name, ()))
+    fails(lambda: check_adapters(model, default, "base"), ValueError, "lora_targets: PEFT does not load", layer)
+    check_adapters(model, TrainConfig(lora_rank=4, lora_targets=("q_proj", "o_proj")), "base")
+
+
+@pytest.mark.slow
+def test_options_without_effect_beside_an_adapter_are_named(tmp_path: Path) -> None:
+    model = tiny.model("llama")
+    adapted = lora_check.add_adapter(model, config(), seed=0)
+    lora_check.save_by_peft(adapted, tmp_path, "default")
+    lora_check.unload(adapted)
+    own = {"adapter": str(tmp_path), "lora_alpha": 8}
+    assert lora_check.adapter_note(TrainConfig(**own, lora_rank=4)) == ""
+    assert lora_check.adapter_note(TrainConfig(**own, lora_rank=16, lora_dropout=0.5)).endswith(
+        "without effect: lora_rank 16 (it has 4), lora_dropout 0.5 (it has 0.0)"
+    )

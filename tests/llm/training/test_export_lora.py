@@ -170,3 +170,16 @@ def test_wrong_settings_leave_no_folder(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^lora: user_dora is no field of the installed PEFT's LoraConfig"):
         train(config(base, tmp_path / "run", "user_dora=true"), quiet=True, **ROWS)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("described", "shown"),
+    [
+        ({"target_modules": ["v_proj", "q_proj"]}, "q_proj, v_proj"),
+        ({"target_modules": r".*layers\.0\..*_proj"}, r".*layers\.0\..*_proj"),
+        ({"target_modules": [], "target_parameters": ["experts.down_proj"]}, "experts.down_proj"),
+        ({"target_modules": None}, ""),
+    ],
+)
+def test_the_targets_of_an_adapter_are_names_or_its_pattern(described: dict[str, Any], shown: str) -> None:
+    assert export.adapted_layers(described) == shown

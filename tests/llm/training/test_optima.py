@@ -16,6 +16,7 @@ from llm import (  # noqa: E402
     TrainConfig,
     train,
 )
+from llm.training.metrics import read_metrics  # noqa: E402
 from llm.training.optima import optima  # noqa: E402
 
 GIVEN = {"f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 2.0}
@@ -89,3 +90,20 @@ def test_optima_give_a_model_in_memory_back(options: dict[str, Any], tmp_path: P
     optima(config, quiet=True, model=model, tokenizer=tiny.tokenizer())
     assert not any("lora" in n for n, _ in model.named_parameters())
     assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.slow
+def test_optima_of_a_run_that_continues_an_adapter_begin_at_the_adapter(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Else the run would begin below the least value that it is compared with."""
+    own = {**options, "f_star": "compute", "optima_steps": 2, "reference": "base", "lr": 1e-2, "steps": 30}
+    first = train(
+        TrainConfig(**{**own, "method": "sequential", "lam": 0.0, "out": str(tmp_path / "first")}), quiet=True
+    )
+    continued = {**own, "adapter": str(first.folder), "eval_every": 1, "steps": 2, "out": str(tmp_path / "second")}
+    second = train(TrainConfig(**continued), quiet=True)
+    started = next(line["f_sft"] for line in read_metrics(second.folder) if "evaluation" in line)
+    base = next(line["f_sft"] for line in read_metrics(first.folder) if "evaluation" in line)
+    assert started < base - 0.1
+    assert second.summary["f_star"]["sft"] <= started

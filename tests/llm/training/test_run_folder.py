@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from llm.cli import main
-from llm.training.run_folder import differences, read_fingerprint
+from llm.config import TrainConfig
+from llm.training.run_folder import RunFolder, differences, read_fingerprint
 
 WHOLE: dict[str, Any] = {"fingerprint": {"options": {}, "rows": {}, "base": "x"}, "config": {}}
 
@@ -55,3 +56,29 @@ def test_a_lone_surrogate_in_a_message_is_shown_escaped(
     monkeypatch.setattr("llm.cli._optima", refuse)
     assert main(["optima"]) == 2
     assert capsys.readouterr().err == "error: kind: \\ud800\n"
+
+
+@pytest.mark.parametrize("inside", ["", "adapter_model.safetensors", "kept/step-000004"])
+def test_overwriting_a_run_never_removes_what_the_new_run_reads(tmp_path: Path, inside: str) -> None:
+    run = tmp_path / "run"
+    path = run / inside
+    (path if not path.suffix else path.parent).mkdir(parents=True)
+    for name in ("run.json", "adapter_config.json", "adapter_model.safetensors"):
+        (run / name).write_text("{}", encoding="utf-8")
+    for name in ("adapter", "reference", "model"):
+        config = TrainConfig(**{"out": str(run), "overwrite": True, "cache": str(tmp_path / "cache"), name: str(path)})
+        refused = pytest.raises(
+            ValueError, match=rf"^out: --overwrite would remove the run in .*, from which {name} takes"
+        )
+        with refused, RunFolder.claim(config):
+            raise AssertionError("the folder was claimed")
+    assert (run / "adapter_model.safetensors").is_file()
+
+
+def test_a_set_beside_the_files_of_a_run_does_not_keep_it_from_being_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(WHOLE), encoding="utf-8")
+    (tmp_path / "mine.jsonl").write_text("", encoding="utf-8")
+    files = {"sft": str(tmp_path / "mine.jsonl"), "cache": str(tmp_path / "cache"), "out": str(tmp_path)}
+    with RunFolder.claim(TrainConfig(**files, overwrite=True)) as folder:
+        assert folder.path == tmp_path
+    assert (tmp_path / "mine.jsonl").is_file()

@@ -17,7 +17,8 @@ from transformers.integrations.neftune import activate_neftune, deactivate_neftu
 from llm import TrainConfig, train
 from llm.models.policy import Policy
 from llm.training import engine as engines
-from llm.training.engine import Engine, make_accelerator
+from llm.training.engine import Engine
+from llm.training.launch import make_accelerator
 from llm.training.metrics import read_metrics
 from llm.training.objective import Objective
 
