@@ -97,8 +97,8 @@ def lost_keys(model: Any) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         state = {name: tensor.clone() for name, tensor in get_peft_model_state_dict(model).items()}
-        absent = set_peft_model_state_dict(model, state).missing_keys
-    lost = (name.partition(".lora_")[0] for name in absent if ".lora_" in name)
+        report: Any = set_peft_model_state_dict(model, state)
+    lost = (name.partition(".lora_")[0] for name in report.missing_keys if ".lora_" in name)
     return sorted({".".join(name.split(".")[-2:]) for name in lost})
 
 

@@ -69,7 +69,7 @@ def test_a_label_is_true_or_false(value: Any) -> None:
 def test_rows_with_a_label_as_pairs_lead_to_kto() -> None:
     rows = [{"prompt": "a", "completion": "b", "label": True}]
     fails(lambda: load(rows, kind="preference"), ValueError, "the list", "--preference-loss kto")
-    fails(lambda: load([{"a": "b"}], kind="preference"), ValueError, "the list", "name by --columns")
+    fails(lambda: load([{"a": "b"}], kind="preference"), ValueError, "the list", "name them by --columns OURS THEIRS")
     fails(lambda: load([{"a": "b"}], kind="unpaired"), ValueError, "the list", "an unpaired set needs prompt")
 
 
