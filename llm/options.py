@@ -31,6 +31,10 @@ class ModelOptions:
     """Folder of an adapter to continue training."""
     remote_code: bool = False
     """Run Python code that a model repository contains."""
+    quantization: Literal["none", "nf4"] = "none"
+    """Base model in 4 bits (bitsandbytes, QLoRA), which computes in `precision`. Needs the extra `quant`."""
+    double_quantization: bool = True
+    """nf4: quantise the scales as well."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
         raise ValueError("run: curvature is of runs in the short form, with --sft and --preference; give one of these")
     if past.config.loss.unpaired:
         raise ValueError(f"run: its loss is {past.config.preference_loss}, and curvature is of losses on pairs")
+    if past.config.quantization != "none":
+        raise ValueError("run: its base has 4 bits, whose layers cannot be differentiated twice; give one without nf4")
     if past.config.lora_rank == 0:
         raise ValueError("run: it trained all weights, and curvature is measured on an adapter's; give a run with LoRA")
     if not steps:

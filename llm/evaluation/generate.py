@@ -277,7 +277,9 @@ def merge(config: MergeConfig) -> Path:
 
     ensure_writable("out", Path(config.out).parent)
     with preserve_torch_state(None):
-        model, tokenizer = load_model(config.adapter, remote_code=config.remote_code, precision=config.precision)
+        model, tokenizer = load_model(
+            config.adapter, remote_code=config.remote_code, precision=config.precision, dequantize=True
+        )
         templates = [template_of(config.adapter, kind=kind) for kind in ("sft", "preference")]
         eos = str(_run_options(config.adapter).get("eos", "")) or None
         settings = generation_settings(model, tokenizer, templates, eos)

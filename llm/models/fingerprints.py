@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from llm.models.positions import reset_rotary_frequencies
+from llm.models.quantization import scale_tensors
 
 # Entries of a configuration that change no log-probability: places, versions, number formats (a fingerprint has the
 # weights' own), and the kernels that a run chooses. Everything else counts, also if its meaning is unknown here.
@@ -35,11 +36,12 @@ def tensors_fingerprint(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
 def base_fingerprint(model: Any) -> str:
     """Return 32 hex digits of SHA-256 over a transformers model: parameters, buffers and configuration.
 
-    Tied parameters count once. Buffers that are not saved count as well, such as rotary frequencies; those that depend
-    on the latest batch are reset. Names, paths, versions and number formats in the configuration do not count.
+    Tied parameters count once, those of 4 bits with their scales. Buffers that are not saved count as well, such as
+    rotary frequencies; those that depend on the latest batch are reset. Names, paths, versions and number formats in
+    the configuration do not count.
     """
     reset_rotary_frequencies(model)
-    tensors = [*model.named_parameters(), *model.named_buffers()]
+    tensors = [*model.named_parameters(), *model.named_buffers(), *scale_tensors(model)]
     config = json.dumps(_numbers(model.config.to_dict()), sort_keys=True, default=str)
     weights = tensors_fingerprint(sorted(tensors, key=lambda pair: pair[0]))
     return hashlib.sha256(f"{weights}\n{config}".encode()).hexdigest()[:32]

@@ -12,6 +12,7 @@ from llm.models.architecture import is_encoder_decoder
 from llm.models.checkpoint_files import check_checkpoint, check_kind, check_loaded, check_no_adapter
 from llm.models.gguf import DTYPES, loadable
 from llm.models.packaged import PACKAGED
+from llm.models.quantization import loading_options, quiet, use_exact_layout
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -21,7 +22,7 @@ def load_base(name: str, config: TrainConfig) -> Any:
     """Return the language model `name`: causal, or encoder-decoder if the model's configuration is.
 
     name    a hub name, a folder that `save_pretrained` wrote (safetensors only), or a GGUF file or a folder with one
-    config  gives the precision, the attention implementation, and whether code of the model may be run
+    config  gives precision, quantisation, the attention implementation, and whether code of the model may be run
 
     Raises, in one line, FileNotFoundError if the model is absent, damaged or in another format, and ValueError if the
     checkpoint is of another kind of model, lacks weights, or has weights of another shape than its configuration says.
@@ -31,8 +32,9 @@ def load_base(name: str, config: TrainConfig) -> Any:
     described, source = load_config(name, config), loadable(name, config)
     auto: Any = AutoModelForSeq2SeqLM if is_encoder_decoder(described) else AutoModelForCausalLM
     check_checkpoint(source)
+    quantized = loading_options(config, DTYPES[config.precision])
     try:
-        with _quiet_report():
+        with _quiet_report(), quiet():
             model, report = auto.from_pretrained(
                 # An adapter names its base by the full path.
                 str(Path(source).resolve()) if Path(source).is_dir() else source,
@@ -43,10 +45,12 @@ def load_base(name: str, config: TrainConfig) -> Any:
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, with the weights' names
+                **quantized,
             )
     except Exception as error:  # damaged files give errors of all types in transformers and safetensors
         raise FileNotFoundError(_reason(name, "model", error)) from error
     check_loaded(name, report)
+    use_exact_layout(model)
     if source != name:
         model.name_or_path = str(Path(name).expanduser().resolve())  # which an adapter names as its base
     return model

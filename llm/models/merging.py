@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from llm.models.architecture import decoder_start, is_encoder_decoder, vocabulary_size
+from llm.models.quantization import is_quantized
 
 
 def save_merged(model: Any, folder: Path) -> None:
@@ -17,11 +18,14 @@ def save_merged(model: Any, folder: Path) -> None:
     The written model is loaded again and compared on a text of 16 tokens. Embeddings that the head shares, and that the
     adapter changes on one side, become two sets of weights.
 
-    Raises ValueError, in one line, if PEFT cannot merge the adapter, or if the numbers differ.
+    Raises ValueError, in one line, if PEFT cannot merge the adapter, if the base has weights of 4 bits, or if the
+    numbers differ.
     """
     kind = next(iter(model.peft_config.values())).peft_type.value
     if not hasattr(model, "merge_and_unload") or not hasattr(model.base_model, "merge_and_unload"):
         raise ValueError(f"adapter: one of the kind {kind} has no weights to merge; use the adapter with PEFT")
+    if is_quantized(model):
+        raise ValueError("adapter: its base has weights of 4 bits, which would round the sum; give llm merge the run")
     model.eval()
     expected = fixed_text_logps(model)
     _separate_embeddings(model.get_base_model())

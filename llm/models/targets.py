@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llm.config import TrainConfig
 
 ALL = "all-linear"
+_PLAIN = ("FalconLinear", "Linear4bit")
 
 
 def target_modules(model: Any, config: TrainConfig) -> list[str] | str:
@@ -95,8 +96,8 @@ def _is_plain(module: nn.Module) -> bool:
     """Return whether a linear layer's forward pass is that of its base class, so that LoRA may add to its output."""
     from transformers.pytorch_utils import Conv1D
 
-    # Falcon's linear layer computes the same in two operations.
-    return type(module).forward in (nn.Linear.forward, Conv1D.forward) or type(module).__name__ == "FalconLinear"
+    # Falcon's linear layer computes the same in two operations, and one of 4 bits has the weights of its numbers.
+    return type(module).forward in (nn.Linear.forward, Conv1D.forward) or type(module).__name__ in _PLAIN
 
 
 def _outside_language_model(model: Any) -> Iterator[str]:

@@ -16,6 +16,7 @@ from llm.models.dropout import disable_noise, restore_noise
 from llm.models.fingerprints import base_fingerprint
 from llm.models.policy import Policy
 from llm.models.positions import reset_rotary_frequencies
+from llm.models.quantization import use_exact_layout
 from llm.models.routers import router_coefficient
 from llm.training.engine import Engine
 from llm.training.stages import adapter_name
@@ -138,6 +139,7 @@ class BaseModel:
         """Return the base model, with the threads of torch set for its size on a CPU."""
         base = self.model
         check_trainable(base)
+        use_exact_layout(base)  # of a model that was given in memory
         if self.accelerator.device.type == "cpu":
             set_threads(base, self.config.threads)
         return base

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llm.common.files import atomic_path, read_json, remove_unfinished, write_json
+from llm.models.quantization import without_scales
 
 if TYPE_CHECKING:
     from llm.training.engine import Engine
@@ -63,7 +64,7 @@ def save(folder: Path, state: dict[str, Any], engine: Engine) -> None:
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
 
     engine.reshard()
-    weights: Any = get_model_state_dict(engine.policy, options=_options(ignore_frozen_params=True))
+    weights = without_scales(get_model_state_dict(engine.policy, options=_options(ignore_frozen_params=True)))
     moments: Any = get_optimizer_state_dict(engine.policy, engine.optimizer.optimizer, options=_options())
     if engine.accelerator.is_main_process:
         tensors = {f"model.{k}": v for k, v in weights.items()}

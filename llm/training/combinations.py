@@ -10,7 +10,7 @@ from llm.data.chat import parse_date
 from llm.data.objective_settings import reference_source
 from llm.data.templates import parse_kwargs
 from llm.embedded.tasks import check_source
-from llm.models.lora_settings import check_settings
+from llm.models.lora_settings import check_settings, parse_settings, subtracts
 from toyopt.algorithms import RULES
 
 if TYPE_CHECKING:
@@ -105,6 +105,12 @@ def check_combinations(c: TrainConfig) -> None:
     for name, default in (("desirable_weight", 1.0), ("undesirable_weight", 1.0)):
         if getattr(c, name) != default and not any(name in loss.numbers() for loss in losses):
             raise ValueError(f"{name}: {c.preference_loss} has none, got {getattr(c, name)}; use --preference-loss kto")
+    if c.quantization != "none" and c.lora_rank == 0:
+        raise ValueError("quantization: weights of 4 bits are not trained; give --lora-rank")
+    if c.quantization != "none" and subtracts(parse_settings(c.lora).get("init_lora_weights")):
+        raise ValueError(
+            "quantization: PiSSA and OLoRA change the base's weights, which nf4 would round; use another start"
+        )
     if c.adapter and c.lora_rank == 0:
         raise ValueError("adapter: cannot be trained on with lora_rank 0, which trains all weights")
     if c.lora_rank == 0 and c.reference != "base":

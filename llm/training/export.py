@@ -17,6 +17,7 @@ from llm.data.stops import stop_ids
 from llm.data.templates import TemplateOptions
 from llm.models.dropout import own_noise
 from llm.models.lora import join_adapters, load_adapter, save_by_peft, unload
+from llm.models.quantization import without_scales
 from llm.training.best import find_best
 from llm.training.metrics import read_metrics
 from llm.training.stages import stages_of
@@ -36,7 +37,7 @@ def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
     adapted = hasattr(model, "peft_config")
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=adapted)
     engine.reshard()
-    state = get_model_state_dict(engine.policy, options=options)
+    state = without_scales(get_model_state_dict(engine.policy, options=options))
     if engine.accelerator.is_main_process:
         state = {k.removeprefix("model."): v for k, v in state.items()}
         with atomic_path(folder) as temporary:
@@ -107,6 +108,7 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     trained = f"LoRA of rank {config.lora_rank}, alpha {config.lora_alpha}, on {summary['targets']}"
     trained += f" ({', '.join(config.lora)})" if config.lora else ""
     trained = f"the LoRA adapter `{config.adapter}`, on {summary['targets']}" if config.adapter else trained
+    trained += ", the base in NF4" if config.quantization == "nf4" else ""
     trained = trained if config.lora_rank else "all weights"
     method = f"{config.method}, averaged" if config.average else config.method
     if config.average:

@@ -18,6 +18,7 @@ from llm.embedded.prepare import with_embedded
 from llm.models import loading
 from llm.models.architecture import check_trainable, is_encoder_decoder, max_positions, vocabulary_size
 from llm.models.lora_check import adapter_note, check_adapters
+from llm.models.quantization import check_quantization
 from llm.training.base import BaseModel
 from llm.training.engine import from_main
 from llm.training.launch import make_accelerator
@@ -142,6 +143,8 @@ def open_inputs(
     given.check_names([o.set_name for o in config.objectives])
     with preserve_torch_state(given.model):
         accelerator = make_accelerator(config)
+        sharded = "FSDP" in str(accelerator.distributed_type)
+        check_quantization(config, given=given.model is not None, sharded=sharded)
         quiet = quiet or not accelerator.is_main_process
         tokenizer = given.tokenizer
         if tokenizer is None and config.model != "embedded":  # a wrong name fails before any long computation

@@ -213,22 +213,30 @@ def load_run(folder: str | Path) -> FinishedRun:
     return FinishedRun(folder, TrainConfig(**values), summary, fingerprint["rows"], fingerprint["base"], in_memory)
 
 
-def load_model(folder: str | Path, *, remote_code: bool = False, precision: str = "fp32") -> tuple[Any, Any]:
+def load_model(
+    folder: str | Path, *, remote_code: bool = False, precision: str = "fp32", dequantize: bool = False
+) -> tuple[Any, Any]:
     """Return (model, tokenizer) of a run's folder, an adapter's, or a whole model (any `--model`), ready to generate.
 
-    A run's folder needs nothing but PEFT: the adapter's configuration names its base model.
+    dequantize  the base of an adapter that was trained on weights of 4 bits has the numbers that these stand for
+
+    A run's folder needs nothing but PEFT: the adapter's configuration names its base model. The base is quantised as
+    the run's was.
     """
     import torch
     from transformers import GenerationConfig
 
     from llm.models.loading import load_base, load_tokenizer
     from llm.models.lora import load_adapter
+    from llm.models.quantization import dequantized
 
     config = TrainConfig(remote_code=remote_code, precision=precision)  # type: ignore[arg-type]
     path = Path(folder := located(str(folder), config.cache_folder))
+    config = dataclasses.replace(config, **_quantization(path))
     described = path / "adapter_config.json"
     base_name = _base_name(described) if described.is_file() else str(folder)
     model = load_base(base_name, config)
+    model = dequantized(model) if dequantize else model
     if described.is_file():
         if (path / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(path)
@@ -237,6 +245,18 @@ def load_model(folder: str | Path, *, remote_code: bool = False, precision: str 
     tokenizer = load_tokenizer(str(folder) if own_tokenizer else base_name, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), tokenizer
+
+
+def _quantization(folder: Path) -> dict[str, Any]:
+    """Return the options of the base's quantisation of the run in a folder, or of a run's kept adapter."""
+    path = folder / "run.json"
+    if not path.is_file() and folder.parent.name in ("kept", "best"):
+        path = folder.parent.parent / "run.json"
+    if not path.is_file() or not (folder / "adapter_config.json").is_file():
+        return {}
+    read_fingerprint(path)
+    names = ("quantization", "double_quantization")
+    return {name: value for name, value in read_json(path)["config"].items() if name in names}
 
 
 def _base_name(described: Path) -> str:
