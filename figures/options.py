@@ -66,12 +66,15 @@ class Options:
                 shown = " ".join(given) if name == "tasks" else given
                 raise ValueError(f"{name}: only --scale real takes sets, got {shown} with --scale {scale}")
         if self.tasks:
-            from llm.data.objective_options import canonical
+            from llm.data.objective_options import canonical, parse_objectives
 
             try:
                 canonical(self.tasks)
             except (ValueError, TypeError) as error:
                 raise type(error)(f"tasks: {error}") from error
+            for table in parse_objectives(self.tasks):
+                if table.weight is not None:
+                    raise ValueError(f"tasks: all have equal weights, got weight={table.weight:g} for {table.name}")
         if self.list and (self.verify or self.force):
             raise ValueError("list: makes nothing, so it excludes --verify and --force")
 

@@ -146,7 +146,9 @@ def _checks(
     tasks = list(dict.fromkeys(rows["task"]))
     each = rows.groupby(["label", "run"])["stage"].agg(lambda stages: sorted(stages))
     whole = sorted(list(range(len(tasks) + 1)) * len(tasks))
-    pairs = rows[(rows["stage"] == 0) & (rows["kind"] == "preference")]["loss"]
+    objectives = [own for spec in parameters["grids"].values() for own in grid_of(spec).base.objectives]
+    by_dpo = [own.name for own in objectives if own.loss is not None and own.loss.name == "dpo"]
+    pairs = rows[(rows["stage"] == 0) & rows["task"].isin(by_dpo)]["loss"]
     apart = float(np.max(np.abs(pairs - math.log(2.0)))) if len(pairs) else 0.0
     sequential = results[results["method"] == "Sequential"]
     uneven = [np.abs(sequential[f"steps_{task}"] - sequential["steps"] / len(tasks)).max() for task in tasks]
@@ -165,7 +167,7 @@ def _checks(
             tolerance=0.0,
         ),
         equal("ends", "the last evaluation of each run equals its result", 0.0, float(np.max(last)), tolerance=0.0),
-        equal("start", "the loss of preference tasks starts at ln 2, within 1e-5", 0.0, apart, tolerance=1e-5),
+        equal("start", "the DPO loss of a task starts at ln 2, within 1e-5", 0.0, apart, tolerance=1e-5),
         equal("stages", "Sequential trains each task for as many steps", 0.0, float(np.max(uneven)), tolerance=0.0),
         lower(
             "definitions",

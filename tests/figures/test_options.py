@@ -41,6 +41,10 @@ def test_every_option_is_read() -> None:
             ["--tasks", "a=sft:x", "rows=4"],
             r"^tasks: only --scale real takes sets, got a=sft:x rows=4 with --scale emb",
         ),
+        (
+            ["--scale", "real", "--tasks", "a=sft:x", "weight=0.3", "b=sft:y"],
+            r"^tasks: all have equal weights, got weight=0.3 for a$",
+        ),
         (["--scale", "real", "--tasks", "a=sft:x"], r"^tasks: objective: at least two are needed, got a alone$"),
         (["--scale", "real", "--tasks", "a=sft:x", "b=dpo:y"], r"^tasks: objective b: kind: must be one of sft, pref"),
     ],
