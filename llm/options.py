@@ -208,7 +208,8 @@ class ComputationOptions:
     """Number formats and kernels."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the base model and of the computation; adapter and log-probabilities are float32."""
+    """Precision of the base model and of the computation; adapter and log-probabilities are float32. With lora_rank 0
+    fp32 only."""
     attention: str = ""
     """Attention implementation of transformers: sdpa, eager, flash_attention_2; empty: its default."""
     gradient_checkpointing: bool = False

@@ -147,7 +147,7 @@ def _parts(inputs: Inputs, subject: Subject, scratch: Path, spare: Any) -> dict[
     }
     if inputs.config.lora_rank:
         parts["adapter"] = lambda: check_adapter(subject, scratch / "adapter", tolerance(logps))
-    if inputs.config.precision == "fp32":
+    if inputs.config.lora_rank and inputs.config.precision == "fp32":
         parts["bf16"] = lambda: check_bf16(subject, spare)
     return parts
 

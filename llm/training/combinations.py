@@ -105,6 +105,8 @@ def check_combinations(c: TrainConfig) -> None:
     for name, default in (("desirable_weight", 1.0), ("undesirable_weight", 1.0)):
         if getattr(c, name) != default and not any(name in loss.numbers() for loss in losses):
             raise ValueError(f"{name}: {c.preference_loss} has none, got {getattr(c, name)}; use --preference-loss kto")
+    if c.precision == "bf16" and c.lora_rank == 0:
+        raise ValueError("precision: bf16 would round most updates of all weights (lora_rank 0) away; use fp32")
     if c.quantization != "none" and c.lora_rank == 0:
         raise ValueError("quantization: weights of 4 bits are not trained; give --lora-rank")
     if c.quantization != "none" and subtracts(parse_settings(c.lora).get("init_lora_weights")):

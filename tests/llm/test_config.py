@@ -171,6 +171,7 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"preference_loss": "kto", "f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 1.0}, "f_star: given is", "kto"),
     ({"preference_loss": "kto", "order": "sft"}, "order: must be one of kto-sft, sft-kto", "got sft"),
     ({"adapter": "x", "lora_rank": 0}, "adapter: cannot be trained on with lora_rank 0", "all weights"),
+    ({"precision": "bf16", "lora_rank": 0}, "precision: bf16 would round most updates of all weights", "use fp32"),
     ({"reference": "sft", "lora_rank": 0}, "reference: with lora_rank 0", "got sft"),
     ({"neftune_alpha": 5.0, "compile": True}, "neftune_alpha: not with compile", "one of the two"),
     ({"keep_best": "mix", "eval_every": 0}, "keep_best: mix is measured by evaluations", "--eval-every"),
