@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -45,7 +46,8 @@ Needed = tuple["TokenizedDataset", "Indices"]  # a set, and the indices of its r
 # Floating-point operations of a forward pass over a whole set, up to which all rows are computed: seconds on a CPU.
 # Then the rows are always computed in the same batches, and no bit depends on the rows that earlier runs needed.
 WHOLE_SET_OPERATIONS = 1e12
-PIECE = 1024  # rows between two writes of a large set
+PIECE = 256  # rows between two writes of a large set
+POLL_EVERY = 0.2  # seconds, while other runs compute all that is absent
 
 
 def reference_logps(inputs: Inputs, needed: Sequence[Needed]) -> list[torch.Tensor]:
@@ -127,29 +129,35 @@ def _whole_set(inputs: Inputs, engine: _LazyEngine, objective: Objective, key: s
 
 
 def _some_rows(inputs: Inputs, engine: _LazyEngine, objective: Objective, rows: Indices, key: str) -> torch.Tensor:
-    """Return the log-probabilities (len(rows), 2) of some rows; absent ones are computed and kept in pieces."""
-    store, keys = RowStore(inputs.cache / "reference_rows", key), row_keys(objective.tokens, rows)
-    waiting = functools.partial(say, "waiting for another run's reference log-probabilities", active=not inputs.quiet)
-    values: torch.Tensor
-    with store.lock(waiting) if inputs.base.is_main else nullcontext():
-        values, seconds = inputs.from_main(store.read(keys) if inputs.base.is_main else None)
-        absent = np.flatnonzero(torch.isnan(values[:, 0]).numpy())
-        with inputs.progress(f"reference log-probabilities of {len(absent)} pairs") as line:
-            for start in range(0, len(absent), PIECE):
-                part = absent[start : start + PIECE]
-                report = _percent(line, start / len(absent), len(part) / len(absent))
-                logps, spent = _compute(engine(), objective, rows[part], report)
-                values[torch.from_numpy(part)] = logps
-                seconds = {kind: seconds.get(kind, 0.0) + value for kind, value in spent.items()}
-                if inputs.base.is_main:
-                    store.write(keys[part], logps, spent)
-                if any_process(inputs.accelerator, inputs.stop()):
-                    raise InterruptedRunError(
-                        "stopped at the reference log-probabilities, as asked; the same command resumes"
-                    )
+    """Return the log-probabilities (len(rows), 2) of some rows; absent ones are computed and kept in pieces.
+
+    Runs that need the same rows at the same time share the work: each computes pieces that no other computes.
+    """
+    store, waited = RowStore(inputs.cache / "reference_rows", key, row_keys(objective.tokens, rows)), False
+    with inputs.progress("reference log-probabilities") as line:
+        while True:
+            with store.claim(PIECE) if inputs.base.is_main else nullcontext() as own:
+                part, absent = inputs.from_main((own, len(store.absent)))
+                if not absent:
+                    break
+                if len(part):
+                    report = _percent(line, 1.0 - absent / len(rows), len(part) / len(rows))
+                    logps, spent = _compute(engine(), objective, rows[part], report)
+                    if inputs.base.is_main:
+                        store.write(part, logps, spent)
+            if any_process(inputs.accelerator, inputs.stop()):
+                raise InterruptedRunError(
+                    "stopped at the reference log-probabilities, as asked; the same command resumes"
+                )
+            if not len(part):
+                if not waited:
+                    say("waiting for another run's reference log-probabilities", active=not inputs.quiet)
+                waited = True
+                time.sleep(POLL_EVERY)
         inputs.accelerator.wait_for_everyone()
+    values, seconds = inputs.from_main((store.values, store.seconds))
     inputs.costs[store.folder / objective.tokens.digest] = "log_probs", seconds
-    return values
+    return torch.from_numpy(values)
 
 
 def _compute(engine: Engine, objective: Objective, rows: Indices, report: Callable[[float], None]) -> Entry:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from llm.common.cache import ENTRY, ContentCache
-from llm.common.files import read_json, write_json
+from llm.common.files import is_locked, lock, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from llm.data.sampler import Indices
@@ -25,6 +26,7 @@ RowKeys = NDArray[np.bytes_]  # (n,) 32 hexadecimal digits each
 Seconds = dict[str, float]  # by metrics.KINDS
 
 _DIGITS = 32
+_CLAIM = ".claim-"  # the names of two files of a claim begin with it: the keys, and a lock that its process holds
 
 
 def row_keys(tokens: TokenizedDataset, rows: Indices) -> RowKeys:
@@ -33,50 +35,89 @@ def row_keys(tokens: TokenizedDataset, rows: Indices) -> RowKeys:
 
 
 class RowStore:
-    """The log-probabilities (chosen, rejected) of rows under one reference.
+    """The log-probabilities (chosen, rejected) of a run's rows under one reference, shared with other runs' rows.
 
-    root  folder of all stores
-    key   name of everything but the row that a log-probability depends on
+    root     folder of all stores
+    key      name of everything but the row that a log-probability depends on
+    keys     (n,) of the run's rows
+    values   (n, 2) float32 log-probabilities as far as they are known; NaN in absent rows
+    seconds  what the known ones took; a piece's seconds are divided evenly among its rows
     """
 
-    def __init__(self, root: Path, key: str) -> None:
+    def __init__(self, root: Path, key: str, keys: RowKeys) -> None:
         self._cache = ContentCache(root, key)
+        self.keys = keys
+        self.values = np.full((len(keys), 2), np.nan, dtype=np.float32)
+        self.seconds: Seconds = {}
+        self._read: set[str] = set()  # the pieces, each of which is read once
 
     @property
     def folder(self) -> Path:
         """The folder of the pieces."""
         return self._cache.folder
 
-    def lock(self, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hold the store's lock, so that no row is computed twice; `waiting` is called once if another holds it."""
-        return self._cache.lock("rows", waiting)
+    @property
+    def absent(self) -> Indices:
+        """The positions of the rows that are not known, sorted."""
+        return np.flatnonzero(np.isnan(self.values[:, 0]))
 
-    def read(self, keys: RowKeys) -> tuple[torch.Tensor, Seconds]:
-        """Return log-probabilities (len(keys), 2) float32, NaN in absent rows, and the seconds that the others took.
+    @contextmanager
+    def claim(self, most: int) -> Iterator[Indices]:
+        """Read new pieces, and yield up to `most` positions of absent rows that are this process's to compute.
 
-        A piece's seconds are divided evenly among its rows. A damaged piece counts as absent.
+        No row is yielded to two processes at a time, so that runs share the work; none are yielded if others compute
+        all that is absent. A claim ends with the block, or with its process.
         """
-        values = np.full((len(keys), 2), np.nan, dtype=np.float32)
-        seconds: Seconds = {}
+        with self._cache.lock("rows"), ExitStack() as held:
+            taken = self._claimed()  # before the pieces are read: a claim ends after its rows are written
+            self._refresh()
+            absent = self.absent
+            part = absent[~np.isin(self.keys[absent], taken)][:most]
+            if len(part):
+                path = self.folder / f"{_CLAIM}{uuid.uuid4().hex}"
+                held.callback(path.with_suffix(".lock").unlink, missing_ok=True)
+                held.enter_context(lock(path.with_suffix(".lock")))
+                held.callback(path.with_suffix(".keys").unlink, missing_ok=True)
+                write_bytes(path.with_suffix(".keys"), self.keys[part].tobytes())
+            claim = held.pop_all()
+        with claim:
+            yield part
+
+    def write(self, part: Indices, logps: torch.Tensor, seconds: Mapping[str, float]) -> None:
+        """Write a piece, atomically: log-probabilities (len(part), 2) float32 and the seconds that they took."""
+        keys = self.keys[part]
+        raw = torch.from_numpy(np.frombuffer(keys.tobytes(), dtype=np.uint8).reshape(len(keys), _DIGITS).copy())
+        name = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
+        self._cache.write(name, functools.partial(_save, raw, logps, dict(seconds)))
+
+    def _refresh(self) -> None:
+        """Read the pieces that were written since the last call; a damaged piece counts as absent."""
         for path in sorted(self.folder.glob(f"*/{ENTRY}")):
+            if path.parent.name in self._read:
+                continue
             piece = self._cache.read(path.parent.name, _load)
             if piece is None:
                 continue
+            self._read.add(path.parent.name)
             stored, logps, spent = piece
             order = np.argsort(stored)
-            at = np.minimum(np.searchsorted(stored[order], keys), len(stored) - 1)
-            hit = (stored[order][at] == keys) & np.isnan(values[:, 0])
-            values[hit] = logps[order][at[hit]]
+            at = np.minimum(np.searchsorted(stored[order], self.keys), len(stored) - 1)
+            hit = (stored[order][at] == self.keys) & np.isnan(self.values[:, 0])
+            self.values[hit] = logps[order][at[hit]]
             for kind, value in spent.items():
-                seconds[kind] = seconds.get(kind, 0.0) + value * float(hit.sum()) / len(stored)
-        return torch.from_numpy(values), seconds
+                self.seconds[kind] = self.seconds.get(kind, 0.0) + value * float(hit.sum()) / len(stored)
 
-    def write(self, keys: RowKeys, logps: torch.Tensor, seconds: Mapping[str, float]) -> None:
-        """Write a piece, atomically: log-probabilities (len(keys), 2) float32 and the seconds that they took."""
-        raw = torch.from_numpy(np.frombuffer(keys.tobytes(), dtype=np.uint8).reshape(len(keys), _DIGITS).copy())
-        self._cache.write(
-            hashlib.sha256(keys.tobytes()).hexdigest()[:16], functools.partial(_save, raw, logps, dict(seconds))
-        )
+    def _claimed(self) -> RowKeys:
+        """Return the keys of the rows that other processes compute now, and remove the claims of killed ones."""
+        found = [np.array([], dtype=f"S{_DIGITS}")]
+        for path in self.folder.glob(f"{_CLAIM}*.keys"):
+            if is_locked(path.with_suffix(".lock")):
+                with suppress(FileNotFoundError):  # the claim has ended since
+                    found.append(np.frombuffer(path.read_bytes(), dtype=f"S{_DIGITS}"))
+            else:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".lock").unlink(missing_ok=True)
+        return np.concatenate(found)
 
 
 def _save(keys: torch.Tensor, logps: torch.Tensor, seconds: Seconds, folder: Path) -> None:
