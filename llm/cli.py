@@ -201,7 +201,9 @@ def _cosine(argv: list[str]) -> None:
     from llm.evaluation.cosine import CosineConfig, cosine, table
 
     text = "Cosines of the objectives' mean gradients: whether the sets conflict, before training or along a --run."
-    print(table(cosine(config_from(argv, "cosine", text, kind=CosineConfig))))
+    config = config_from(argv, "cosine", text, kind=CosineConfig)
+    assert isinstance(config, CosineConfig)
+    print(table(cosine(config)))
 
 
 def _curvature(argv: list[str]) -> None:
