@@ -158,10 +158,10 @@ def _roots(out: Path) -> list[Path]:
 
 
 def _begun(root: Path) -> list[dict[str, Any]]:
-    """Return the configurations of the real model's runs in a folder that were begun."""
+    """Return the configurations of the real model's runs in a folder that were begun, without those of `tasks`."""
     paths = sorted(root.glob("*/run.json"))
     configs = [json.loads(path.read_text(encoding="utf-8"))["config"] for path in paths]
-    return [config for config in configs if "smollm2" in config["model"].lower()]
+    return [config for config in configs if "smollm2" in config["model"].lower() and not config.get("objective")]
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -167,6 +167,11 @@ def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path
     assert record.find_runs(root).line == "16 of 16 runs of seeds 2, 3"
     path = next(root.glob("mix-*/run.json"))
     text = path.read_text(encoding="utf-8")
+    beside = root / "sequential-of-tasks"  # a run on other objectives, as the artefact `tasks` makes them
+    beside.mkdir()
+    config = json.loads(text)["config"] | {"sft": "embedded", "objective": ["a=sft:skill", "b=sft:b.jsonl"]}
+    (beside / "run.json").write_text(json.dumps({"config": config}), encoding="utf-8")
+    assert record.find_runs(root).line == "16 of 16 runs of seeds 2, 3"
     path.write_text(text.replace("Dahoas/rm-hh-rlhf", "pairs.jsonl"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"are of several sets, skill and .*; skill and"):
         record.find_runs(root)
