@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from llm.common.job_queue import JobQueue
 from llm.common.processes import Child
 
 REPORT_SHARE = 0.02  # of the time, at most, that reports take: their length grows with the number of jobs
@@ -70,17 +71,24 @@ class Running(Generic[J]):
 class Scheduler(Generic[J]):
     """Jobs that wait and jobs that run.
 
-    jobs       started in the order of their need: first jobs that make a resource, then the longest
+    jobs       started in the order of `llm.common.job_queue`: first jobs that make a resource, then the longest
     at_a_time  number of managed jobs that run at the same time
     made       resources that exist from the beginning
     """
 
     def __init__(self, jobs: Iterable[J], at_a_time: int, made: Iterable[str] = ()) -> None:
-        self.waiting: list[J] = list(jobs)
+        jobs = list(jobs)
+        self._managed = JobQueue(job for job in jobs if job.managed)
+        self._unmanaged = JobQueue(job for job in jobs if not job.managed)
         self.running: list[Running[J]] = []
         self.made = set(made)
         self.at_a_time = at_a_time
         self.stopping = False
+
+    @property
+    def waiting(self) -> list[J]:
+        """The jobs that have not started."""
+        return [*self._unmanaged, *self._managed]
 
     def run(
         self, stop: Callable[[], int], report: Callable[[], None], pause: float = 1.0, poll_every: float = POLL_EVERY
@@ -94,7 +102,7 @@ class Scheduler(Generic[J]):
         """
         due = 0.0
         try:
-            while self.running or (self.waiting and not self.stopping):
+            while self.running or ((self._managed or self._unmanaged) and not self.stopping):
                 if stop() and not self.stopping:
                     self.stopping = True
                     for one in self.running:
@@ -120,14 +128,15 @@ class Scheduler(Generic[J]):
 
     def drop(self, names: Collection[str]) -> None:
         """Remove waiting jobs, which are then never started."""
-        self.waiting = [job for job in self.waiting if job.name not in names]
+        self._managed.drop(names)
+        self._unmanaged.drop(names)
 
     def _begin(self) -> bool:
         """Start the next job; return whether a job was started."""
         job = self._next()
         if job is None:
             return False
-        self.waiting.remove(job)
+        (self._managed if job.managed else self._unmanaged).start(job)
         slots = {one.slot for one in self.running}
         slot = next(number for number in range(len(slots) + 1) if number not in slots)
         prepares = frozenset(job.requires - self.made)
@@ -139,8 +148,9 @@ class Scheduler(Generic[J]):
         """Return the next job that need not wait for a resource; None if there is none, or no slot is free."""
         full = sum(one.job.managed for one in self.running) >= self.at_a_time
         making = {name for one in self.running for name in one.prepares} - self.made
-        free = [job for job in self.waiting if not job.requires & making and not (full and job.managed)]
-        return max(free, key=lambda job: (bool(job.requires - self.made), job.expected_seconds()), default=None)
+        queues = [self._unmanaged] if full else [self._unmanaged, self._managed]
+        free = [first for queue in queues if (first := queue.next(self.made, making)) is not None]
+        return max(free, key=lambda first: (first.makes, first.seconds)).job if free else None
 
     def _poll(self, one: Running[J]) -> None:
         """Update the resources that a job has made, and evaluate the job if it has ended."""

@@ -89,7 +89,8 @@ def write_config(run: StudyRun, root: Path) -> Path:
     import yaml
 
     path = root / "configs" / f"{run.name}.yaml"
-    text = yaml.safe_dump(run.placed(root).as_dict(), sort_keys=False, allow_unicode=True)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the compiled one takes a third of the time
+    text = yaml.dump(run.placed(root).as_dict(), Dumper=dumper, sort_keys=False, allow_unicode=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
     return path
