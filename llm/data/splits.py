@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,9 +67,7 @@ def load_datasets(config: TrainConfig, tokenizer: Any, given: Mapping[str, Any],
         if rows is not None:
             held[own.set_name] = rows
     if not config.eval_on_train:
-        for name, other in itertools.permutations(train, 2):
-            note = f"{name}: %d training rows left out, whose prompts are held out of the {other} set"
-            train[name] = _apart(train[name], held.get(other), note, notes)
+        train = _without_others(train, held, notes)
     for own in config.sft_first:
         if own.loss is not None and own.loss.unpaired:
             numbers = own.loss.numbers()
@@ -174,6 +172,31 @@ def _apart(tokens: TokenizedDataset, held: TokenizedDataset | None, note: str, n
         raise ValueError(note % len(tokens) + ", and nothing is left to train on; hold out other rows")
     if len(rest) < len(tokens):
         notes.append(note % (len(tokens) - len(rest)))
+    return rest
+
+
+def _without_others(
+    train: Mapping[str, TokenizedDataset], held: Mapping[str, TokenizedDataset], notes: list[str]
+) -> dict[str, TokenizedDataset]:
+    """Return each set's training rows whose prompts no other set holds out; ValueError if none is left of a set.
+
+    Each row is looked at once, however many sets there are.
+    """
+    holders: dict[str, list[str]] = {}  # names of the sets that hold a prompt out, by its key
+    for other in train:
+        for key in dict.fromkeys(held[other].keys if other in held else ()):
+            holders.setdefault(key, []).append(other)
+    rest = {}
+    for name, tokens in train.items():
+        first = [next((other for other in holders.get(key, ()) if other != name), None) for key in tokens.keys]
+        counts, left = Counter(first), len(tokens)
+        for other in (other for other in train if counts[other]):
+            note = f"{name}: {counts[other]} training rows left out, whose prompts are held out of the {other} set"
+            left -= counts[other]
+            if not left:
+                raise ValueError(f"{note}, and nothing is left to train on; hold out other rows")
+            notes.append(note)
+        rest[name] = tokens if left == len(tokens) else tokens.select([i for i, o in enumerate(first) if o is None])
     return rest
 
 

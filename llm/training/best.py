@@ -9,9 +9,10 @@ Nothing of this is in a checkpoint: metrics.jsonl has every evaluation, and a re
 
 from __future__ import annotations
 
+import bisect
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,24 +50,49 @@ def measure(config: TrainConfig, line: Mapping[str, Any]) -> float:
     return float(line.get(config.keep_best, math.nan))
 
 
-def find_best(config: TrainConfig, lines: Iterable[Mapping[str, Any]], begin: int, end: int) -> Best | None:
-    """Return the best of the evaluations after step `begin` and up to step `end`; None if there is none.
+class BestSoFar:
+    """The best of the evaluations up to any step. Each line is measured once, however often the best is asked for.
 
-    lines  of metrics.jsonl, in order; lines of steps are skipped
     begin  the step before the first of the last stage: before that, the method has not trained on both objectives
-
-    Of equal values the first counts, and a value that is not finite never does.
     """
-    best: Best | None = None
-    for line in lines:
-        if line.get("evaluation") != HELD_OUT or not begin < line["step"] <= end:
-            continue
-        value = measure(config, line)
-        if math.isfinite(value) and (best is None or value < best.value):
-            best = Best(line["step"], value, 0)
-        elif best is not None:
-            best = Best(best.step, best.value, best.since + 1)
-    return best
+
+    def __init__(self, config: TrainConfig, begin: int) -> None:
+        self._config, self._begin = config, begin
+        self._read = 0  # lines
+        self._steps: list[int] = []  # of the evaluations that count, and the best up to each
+        self._best: list[Best | None] = []
+
+    def read(self, lines: Sequence[Mapping[str, Any]]) -> BestSoFar:
+        """Measure the lines that were appended since the last call; return this object.
+
+        lines  of metrics.jsonl from its beginning, in order; lines of steps are skipped
+        """
+        for line in lines[self._read :]:
+            if line.get("evaluation") == HELD_OUT and line["step"] > self._begin:
+                self._steps.append(line["step"])
+                self._best.append(self._better(line["step"], measure(self._config, line)))
+        self._read = len(lines)
+        return self
+
+    def at(self, end: int) -> Best | None:
+        """Return the best of the evaluations up to step `end`; None if there is none.
+
+        Of equal values the first counts, and a value that is not finite never does.
+        """
+        count = bisect.bisect_right(self._steps, end)
+        return self._best[count - 1] if count else None
+
+    def _better(self, step: int, value: float) -> Best | None:
+        """Return the best up to a step whose value is new."""
+        before = self._best[-1] if self._best else None
+        if math.isfinite(value) and (before is None or value < before.value):
+            return Best(step, value, 0)
+        return None if before is None else Best(before.step, before.value, before.since + 1)
+
+
+def find_best(config: TrainConfig, lines: Sequence[Mapping[str, Any]], begin: int, end: int) -> Best | None:
+    """Return the best of the evaluations in `lines` after step `begin` and up to step `end`, as `BestSoFar` does."""
+    return BestSoFar(config, begin).read(lines).at(end)
 
 
 def best_folder(folder: Path, step: int) -> Path:

@@ -50,6 +50,8 @@ class RowStore:
         self.values = np.full((len(keys), 2), np.nan, dtype=np.float32)
         self.seconds: Seconds = {}
         self._read: set[str] = set()  # the pieces, each of which is read once
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
 
     @property
     def folder(self) -> Path:
@@ -100,12 +102,15 @@ class RowStore:
                 continue
             self._read.add(path.parent.name)
             stored, logps, spent = piece
-            order = np.argsort(stored)
-            at = np.minimum(np.searchsorted(stored[order], self.keys), len(stored) - 1)
-            hit = (stored[order][at] == self.keys) & np.isnan(self.values[:, 0])
-            self.values[hit] = logps[order][at[hit]]
+            # The few rows of a piece are sought among the run's. The other way, each piece would cost all rows.
+            distinct, first = np.unique(stored, return_index=True)
+            begins, ends = (np.searchsorted(self._sorted, distinct, side) for side in ("left", "right"))
+            rows = np.concatenate([self._order[begin:end] for begin, end in zip(begins, ends, strict=True)])
+            at = np.repeat(first, ends - begins)
+            new = np.isnan(self.values[rows, 0])
+            self.values[rows[new]] = logps[at[new]]
             for kind, value in spent.items():
-                self.seconds[kind] = self.seconds.get(kind, 0.0) + value * float(hit.sum()) / len(stored)
+                self.seconds[kind] = self.seconds.get(kind, 0.0) + value * float(new.sum()) / len(stored)
 
     def _claimed(self) -> RowKeys:
         """Return the keys of the rows that other processes compute now, and remove the claims of killed ones."""

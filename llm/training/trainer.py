@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.training import checkpoint, export
-from llm.training.best import Best, best_folder, copy_best, find_best, forget_best
+from llm.training.best import Best, BestSoFar, best_folder, copy_best, forget_best
 from llm.training.divergence import DivergenceDetector, diagnosis
 from llm.training.engine import Engine, ForwardResult, any_process, from_main, seed_dropout
 from llm.training.errors import InterruptedRunError, StoppedRunError
@@ -61,6 +61,7 @@ class Trainer:
         self.gaps = gap_evaluator(self.control, spec.objectives, self.samplers, config)
         self.divergence = DivergenceDetector(config.max_loss_ratio)
         self.costs = Costs()
+        self.best_so_far = BestSoFar(config, self.stages[-1].begin)
         self.stage = self.stages[0].index
         self.checkpoint = checkpoint.newest(folder)
         self._started = False
@@ -245,8 +246,7 @@ class Trainer:
         """Return the best evaluation up to step `end` (None: the present step), if `keep_best` asks for one."""
         if self.config.keep_best == "no":
             return None
-        end = self.control.t if end is None else end
-        return find_best(self.config, self.metrics.evaluations, self.stages[-1].begin, end)
+        return self.best_so_far.read(self.metrics.evaluations).at(self.control.t if end is None else end)
 
     def _is_over(self) -> bool:
         """Return whether `patience` ends the run before its last step."""

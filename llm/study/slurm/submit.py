@@ -88,7 +88,8 @@ def submit_study(grids: Grids, root: str | Path, *, slurm: Sequence[str] = (), l
                 raise ValueError(f"executor: {error}, so jobs might be submitted twice; try again later") from error
             queued = {name: job for name, job in jobs.items() if job in alive}
             finished = tuple(run.name for run in runs if is_finished(run, root))
-            waiting = [run for run in runs if run.name not in {*finished, *queued}]
+            settled = {*finished, *queued}
+            waiting = [run for run in runs if run.name not in settled]
             made = {name for run in runs for name in shown(run, root)}
             tasks = plan(waiting, root, made, queued, launcher)
             before = failures(root, [task.job.name for task in tasks])
@@ -100,7 +101,8 @@ def submit_study(grids: Grids, root: str | Path, *, slurm: Sequence[str] = (), l
         raise ValueError(
             f"root: another study is running in {root}; wait for it, or give another folder with --root"
         ) from error
-    still = tuple(run.name for run in runs if run.name in queued and run.name not in finished)
+    ended = set(finished)
+    still = tuple(run.name for run in runs if run.name in queued and run.name not in ended)
     return Submission(finished, still, submitted, before)
 
 
@@ -163,12 +165,13 @@ def _submit(
     from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
     ids: dict[str, str] = {}
+    known = dict(queued)
     timeouts = int(given.get("max-num-timeout", TIMEOUTS))
     # Before the first job: an error of the options must not leave half of a study submitted.
     arrays = [(array, requested([task.run for task in array], rates, given)) for array in _arrays(tasks)]
     for array, parameters in arrays:
         executor = submitit.AutoExecutor(root.resolve() / "slurm", cluster="slurm", slurm_max_num_timeout=timeouts)
-        after = [{**queued, **ids}[name] for name in array[0].after]
+        after = [known[name] for name in array[0].after]
         if after:
             parameters["slurm_dependency"] = "afterok:" + ":".join(after)
         parameters.setdefault("slurm_job_name", root.resolve().name)
@@ -184,6 +187,7 @@ def _submit(
         now = {task.job.name: str(job.job_id) for task, job in zip(array, jobs, strict=True)}
         add_jobs(root, now)
         ids |= now
+        known |= now
     return ids
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from support import tiny_models as tiny
 from support.text_data import byte_level, make, numbers, preference, says, sft, texts
 
 from llm import TrainConfig
-from llm.data.splits import Datasets, hold_out, load_datasets, without
+from llm.data.splits import Datasets, _without_others, hold_out, load_datasets, without
 from llm.data.tokenization import TokenizedDataset, tokenize
 from llm.skill.rows import read as read_skill
 
@@ -64,6 +65,42 @@ def test_no_prompt_on_both_sides_also_across_the_sets(seed: int) -> None:
         note = f"{kind}: {away[kind]} training rows left out, whose prompts are held out of the {other} set"
         assert (note in sets.notes) == (away[kind] > 0)
     assert seed == 2 or sum(away.values()) > 0  # seed 2 holds the same prompts out of both
+
+
+class Counted(tuple[str, ...]):
+    """Keys of prompts that count how often they are gone through."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[str]:
+        type(self).looks += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("n", [2, 6, 12])
+def test_many_sets_are_gone_through_once_each(n: int) -> None:
+    """To compare each set with each other one would be n (n - 1) looks at the training rows."""
+    plain = load().train["sft"]
+    train = {f"s{i}": plain.select(range(i, i + 5)) for i in range(n)}
+    held = {name: tokens.select([4]) for name, tokens in train.items()}
+    counted = {name: dataclasses.replace(tokens, keys=Counted(tokens.keys)) for name, tokens in train.items()}
+    Counted.looks, notes = 0, list[str]()
+    rest = _without_others(counted, held, notes)
+    assert Counted.looks <= 2 * n  # once, and once more to select the rows that stay
+    for i, (name, tokens) in enumerate(rest.items()):
+        others = {key for j in range(n) if j != i for key in held[f"s{j}"].keys}
+        assert list(tokens.keys) == [key for key in train[name].keys if key not in others]
+    lost = sum(len(train[name]) - len(tokens) for name, tokens in rest.items())
+    assert sum(int(note.split()[1]) for note in notes) == lost > 0
+
+
+def test_a_set_whose_prompts_others_hold_out_is_named() -> None:
+    plain = load().train["sft"]
+    train = {"a": plain.select([0, 1, 2]), "b": plain.select([3]), "c": plain.select([4])}
+    held = {"b": plain.select([0, 1]), "c": plain.select([2])}
+    message = "a: 1 training rows left out, whose prompts are held out of the c set, and nothing is left to train on"
+    with pytest.raises(ValueError, match=message):
+        _without_others(train, held, [])
 
 
 @pytest.mark.slow

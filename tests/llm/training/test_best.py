@@ -18,7 +18,8 @@ pytest.importorskip("torch")
 from llm import TrainConfig, train
 from llm.common.files import read_json
 from llm.evaluation.held_out import EvaluateConfig, evaluate
-from llm.training.best import Best, best_folder, find_best, forget_best, measure
+from llm.training import best
+from llm.training.best import Best, BestSoFar, best_folder, find_best, forget_best, measure
 from llm.training.metrics import read_metrics
 
 ADAPTER = "adapter_model.safetensors"
@@ -60,6 +61,25 @@ def test_the_best_is_the_first_of_the_least_finite_values() -> None:
     assert find_best(config, found, 0, 0) is None  # the untrained adapter does not count
     assert find_best(config, lines(1.0, math.nan), 0, 10) is None
     assert find_best(config, [{**line, "evaluation": "train"} for line in found], 0, 50) is None
+
+
+def test_each_evaluation_is_measured_once_however_often_the_best_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with `patience` asks after every step; to measure all evaluations each time is quadratic in the steps."""
+    measured: list[int] = []
+
+    def counted(config: TrainConfig, line: dict[str, Any]) -> float:
+        measured.append(line["step"])
+        return measure(config, line)
+
+    monkeypatch.setattr(best, "measure", counted)
+    config, found = TrainConfig(keep_best="f_sft"), lines(*(abs(v - 20.5) for v in range(60)), every=2)
+    so_far = BestSoFar(config, 0)
+    for t in range(120):  # the values are 20.5 - v up to v = 20, and rise then
+        last = t // 2
+        expected = Best(2 * min(last, 20), abs(min(last, 20) - 20.5), max(0, last - 20)) if last else None
+        assert so_far.read([line for line in found if line["step"] <= t]).at(t) == expected
+        assert so_far.at(1) is None  # also of an earlier step
+    assert measured == [2 * v for v in range(1, 60)]
 
 
 def test_only_the_steps_that_a_run_may_need_stay(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -98,3 +99,32 @@ def test_each_piece_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 break
             ours.write(part, values(part), {})
     assert len(read) == len(set(read)) == 5
+
+
+def test_the_rows_that_are_sought_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """n stored rows are sought twice each; to seek all n rows of a run in each piece of 16 would be n²/16."""
+    from llm.training import reference_store
+
+    sought: list[int] = []
+    plain = np.searchsorted
+
+    def counted(ordered: np.ndarray, needles: np.ndarray, side: Literal["left", "right"] = "left") -> np.ndarray:
+        sought.append(len(needles))
+        return plain(ordered, needles, side)
+
+    monkeypatch.setattr(reference_store.np, "searchsorted", counted)
+    for n in (64, 256):
+        keys = np.array([f"{i * 0x9E3779B97F4A7C15 % 2**128:032x}" for i in range(n)], dtype="S32")
+        writer = store(tmp_path / str(n), keys)
+        for start in range(0, n, 16):
+            part = np.arange(start, start + 16)
+            writer.write(part, values(part), {"cpu": 16.0})
+        sought.clear()
+        repeated = np.concatenate([keys[::-1], keys[:3]])  # a run may have equal rows
+        reader = store(tmp_path / str(n), repeated)
+        with reader.claim(1) as none:
+            assert not len(none)
+        wanted = values(np.concatenate([np.arange(n)[::-1], np.arange(3)]))
+        assert reader.values.tolist() == wanted.tolist()
+        assert reader.seconds == {"cpu": pytest.approx(n + 3)}
+        assert sum(sought) == 2 * n
