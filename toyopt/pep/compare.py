@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from toyopt.pep.methods import Setting, programs
 from toyopt.pep.program import Program, Solution, solve
 from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import exact_bound, log_bound, mean_step_bound, total
 from toyopt.theorems.maxright import bounds as maxright
+from toyopt.theorems.maxright import unequal
 
 # Of the compared numbers: the solver stops at 1e-9, relative, of feasibility and gap; the multipliers enlarge that.
 TOLERANCE = 1e-7
@@ -93,10 +95,15 @@ def _maxright(
         cost = maxright.staleness(lam, C, alpha=steps[0], k=given.k, T=T)
         least = min(best + cost.worst, mean + cost.mean)
         return {"M6": {"last": last + cost.last, "average": mean + cost.mean, "best": least}[given.measure]}
+    shared: dict[str, Any] = {"distance": D, "alpha0": alpha0, "T": T}
+    steep = unequal.steepness(lam, C)[1] > unequal.GAINS  # there M12 is below M2 and M4's closed form
     if given.measure == "last":
         exact = total(maxright.last_exact_terms(lam, C, distance=D, alphas=steps))
-        return {"M4": exact, "M4, closed form": last}
-    return {"M2": best if given.measure == "best" else mean}
+        out = {"M4": exact, "M4, closed form": last}
+        return out | ({"M12": total(unequal.unequal_last_terms(lam, C, **shared))} if steep else {})
+    if given.measure == "best":
+        return {"M2": best}
+    return {"M2": mean} | ({"M12": total(unequal.unequal_terms(lam, C, **shared))} if steep else {})
 
 
 def _mean(steps: list[float], D: float, C: float) -> float:

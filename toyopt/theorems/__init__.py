@@ -56,6 +56,8 @@ from toyopt.theorems.maxright.claims import (
 from toyopt.theorems.maxright.cost import StalePrice, best_k, largest_best_k, maxright_cost
 from toyopt.theorems.maxright.noise import NoiseCost, maxright_noisy, noise_cost, rows_for_decision
 from toyopt.theorems.maxright.setting import MaxrightSetting, maxright_setting
+from toyopt.theorems.maxright.steep_case import maxright_log, steep_case
+from toyopt.theorems.maxright.unequal import maxright_unequal, unequal_last_terms, unequal_terms
 from toyopt.theorems.pareto.remark_43 import optima_once, pareto_optimal
 from toyopt.theorems.pareto.remark_a4 import conflict, no_common_ground, same_input, same_input_is_worst
 from toyopt.theorems.propositions import prop_a1, prop_a2
@@ -128,11 +130,13 @@ __all__ = [
     "maxright_best_and_average",
     "maxright_cost",
     "maxright_last",
+    "maxright_log",
     "maxright_noisy",
     "maxright_optima",
     "maxright_scaled",
     "maxright_setting",
     "maxright_stale",
+    "maxright_unequal",
     "mean_square_constants",
     "mean_step_bound",
     "no_common_ground",
@@ -159,6 +163,7 @@ __all__ = [
     "sequential_heavy_ball",
     "sequential_replay",
     "staleness",
+    "steep_case",
     "theorem_33",
     "theorem_s",
     "thm_33",
@@ -166,6 +171,8 @@ __all__ = [
     "thm_41",
     "thm_41_schedule",
     "total",
+    "unequal_last_terms",
+    "unequal_terms",
     "value_range",
     "worst_case",
     "zamani_glineur",

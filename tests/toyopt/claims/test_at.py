@@ -15,9 +15,10 @@ from toyopt.claims.at import ARGUMENTS, PROBLEMS, weight_of
 
 # The names of the arguments of all functions that return records, and no others.
 NAMES = frozenset(
-    "problem setting lam lams T T0 T_DPO T_SFT last total g alpha alpha0 alphas alphas_DPO alphas_SFT schedule epsilon "
-    "theta theta_prime theta_t theta_1 theta_2 theta_star theta_ref c beta order p psi k evaluation estimates bound "
-    "constants options momentum beta1 beta2 weight_decay f_star errors stochastic limit phases prec D C eta q".split()
+    "problem setting lam lams T T0 T_DPO T_SFT last total g alpha alpha0 alphas alphas_DPO alphas_SFT schedule "
+    "epsilon theta theta_prime theta_t theta_1 theta_2 theta_star theta_ref c beta kappa light heavy order p psi "
+    "k evaluation estimates bound constants options momentum beta1 beta2 weight_decay f_star errors stochastic "
+    "limit phases prec D C eta q".split()
 )
 
 
@@ -68,6 +69,8 @@ QUICK = {
     "A-price": {"lam": "1/4", "T": "8", "alpha0": "1/2"},
     "A-even": {"lam": "1/4", "T": "20", "alpha0": "3/2"},
     "M-cost": {"lam": "1/4", "T": "200", "alpha0": "3/2", "k": "3", "evaluation": "5/2"},
+    "M-unequal": {"lam": "3/4", "T": "200", "alpha0": "3/2"},
+    "M-log": {"lam": "3/4", "T": "12"},
     "P": {"lam": "1/4", "T": "4", "alpha0": "3/2", "k": "2"},
 }
 

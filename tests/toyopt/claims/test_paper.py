@@ -34,6 +34,8 @@ NAMES = [
         "M-opt",
         "M-noise",
         "M-cost",
+        "M-unequal",
+        "M-log",
         "A",
         "E",
         "A-price",

@@ -243,6 +243,15 @@ EVIDENCE: dict[str, list[str]] = {
         "theorems.maxright_cost x35 setting:7 k:4 evaluation:5 c246918e",
         "4 records 8b84f50c",
     ],
+    "M-unequal": [
+        "theorems.maxright_setting x12 problem:4 lam:4 T:3 alpha0:3 theta_1:3 f22f786e",
+        "theorems.maxright_unequal x12 setting:12 ba50243b",
+        "maxright_unequal.0 #8, maxright_unequal.1 #22",
+    ],
+    "M-log": [
+        "theorems.maxright_log x5 kappa:5 light:4 heavy:5 b0b535e7",
+        "10 records 6d675918",
+    ],
     "A": [
         "theorems.alright_linear_decay x12 lam:4 T:3 4a0a59ce",
         "theorems.alright_exact x3 schedule:3 T:3 322517f4",
