@@ -38,6 +38,7 @@ REGISTRY: Mapping[str, str] = {
     "evaluations": "figures.artefacts.evaluations",
     "pareto": "figures.artefacts.pareto",
     "conflict": "figures.artefacts.conflict",
+    "cosine": "figures.artefacts.cosine",
     "sensitivity": "figures.artefacts.sensitivity",
     "curvature": "figures.artefacts.curvature",
     "families": "figures.artefacts.families",

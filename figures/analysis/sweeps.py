@@ -45,6 +45,10 @@ FEW_LAMS = {"smoke": [0.5], "embedded": [0.25, 0.5, 0.75], "paper": [0.25, 0.5, 
 KS = {"smoke": [1, 10, 30], "embedded": [1, 10, 30, 75], "real": [1, 10, 50], "paper": [1, 10, 100, 1000]}
 BLOCKS = {"smoke": [10], "embedded": [5, 25]}  # number of consecutive steps that share one draw of ALRIGHT, besides 1
 
+CENTRE = (
+    f"conflict {SMALL['conflict']:g} overlap {SMALL['overlap']:g}"  # the grid of `conflict` with the usual settings
+)
+
 # Shares of the first objective in Replay's second stage; 0.05 is in `others`, too.
 REPLAY_SHARES = {"smoke": [0.05, 0.2], "embedded": [0.01, 0.05, 0.2], "real": [0.01, 0.05, 0.2]}
 
@@ -243,6 +247,16 @@ def curved(request: Request) -> dict[str, Spec]:
     return {
         "all": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], keep_every=keep, measures=["curvature"])
     }
+
+
+def cosines(request: Request) -> dict[str, Spec]:
+    """Return the grids of Sequential for the settings of `conflict`, whose objectives' gradients are compared.
+
+    All are runs of `conflict`, but for those at the centre, which are of `curved`: these keep intermediate adapters.
+    """
+    own: Spec = {"methods": ["sequential"], "measures": ["cosine"]}
+    grids = {name: spec | own for name, spec in conflict(request).items()}
+    return grids | {CENTRE: curved(request)["all"] | own}
 
 
 def encoder_decoder(request: Request) -> dict[str, Spec]:

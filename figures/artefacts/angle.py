@@ -169,7 +169,7 @@ ARTEFACT = Artefact(
         "ever; right of it the gap falls to 0, though the pulls conflict up to 90°. (b) The last T for several "
         "sharpnesses c and references θ_ref, which shift the gap. (c) The growth per factor e of T, from the last "
         "length but one to the last, of all of these: in the limit λ(cos ψ − sin² ψ), and 0 beyond the critical "
-        "angle (line), whatever c and θ_ref. Theory and simulator only: no models."
+        "angle (line), whatever c and θ_ref. Theory and simulator only; figure cosine has models."
     ),
     parameters=parameters,
     compute=compute,

@@ -65,7 +65,7 @@ def measure(folder: Path) -> dict[str, Any]:
     return cosine(CosineConfig(run=str(folder)), quiet=True)
 
 
-def cosine(config: CosineConfig, *, quiet: bool = False, **given: Any) -> dict[str, Any]:
+def cosine(config: TrainConfig, *, quiet: bool = False, **given: Any) -> dict[str, Any]:
     """Return the cosines of the objectives' mean gradients before training, or at points of a finished run.
 
     {"names": of the n objectives,
@@ -76,16 +76,19 @@ def cosine(config: CosineConfig, *, quiet: bool = False, **given: Any) -> dict[s
      "A_B_start", "A_B_start_error", "A_B_end", "A_B_end_error": of every two names, at the first and the last point,
      "weights" (number of trained weights), "seed"}
 
+    config  a `CosineConfig`, or the options of a run before its training
+
     A number that the rows do not determine is None. `given` takes model, tokenizer and sets, as `train` does. The
     reference is the run's, and is trained where the option `reference` asks for that (cached). Raises ValueError,
     TypeError or FileNotFoundError, in one line, for wrong input, and KeyboardInterrupt on Ctrl-C.
     """
-    past = _finished(config, given) if config.run else None
-    if config.out:
-        ensure_writable("out", Path(config.out).parent)
+    options = config if isinstance(config, CosineConfig) else CosineConfig(**config.as_dict() | {"out": ""})
+    past = _finished(options, given) if options.run else None
+    if options.out:
+        ensure_writable("out", Path(options.out).parent)
     if past is None:
         names = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "out"]
-        training = TrainConfig(**{name: getattr(config, name) for name in names})
+        training = TrainConfig(**{name: getattr(options, name) for name in names})
     else:
         training = past.config
     from llm.training.inputs import GivenInputs, open_inputs
@@ -95,9 +98,9 @@ def cosine(config: CosineConfig, *, quiet: bool = False, **given: Any) -> dict[s
             inputs.check()
         else:
             check_unchanged(inputs, past)
-        result = _measured(inputs, _points(past, config.points), config)
-    if config.out:
-        write_json(Path(config.out), result)
+        result = _measured(inputs, _points(past, options.points), options)
+    if options.out:
+        write_json(Path(options.out), result)
     return result
 
 
@@ -162,7 +165,8 @@ def _measured(inputs: Inputs, points: Mapping[int, Path | None], config: CosineC
             gradients, units, values = zip(*found, strict=True)
             about = {"step": step, "part": parts[step], "rows": rows, "groups": count}
             records.append(about | _record(names, values, estimate(inner_products(gradients), np.array(units))))
-        engine.close()
+        if inputs.accelerator.device.type != "cpu":
+            engine.close()  # its collection of garbage takes as long as a tiny model's gradients
     weights = int(gradients[0].shape[1])
     return {"names": list(names), "points": records, **_ends(names, records), "weights": weights, "seed": training.seed}
 

@@ -50,6 +50,21 @@ def spectrum(run: Any) -> list[Row]:
     return rows
 
 
+def cosines(run: Any) -> list[Row]:
+    """Return cosines that are -0.2 - 0.6 conflict before training, lower by seed / 100, and half as large later."""
+    points: list[Row] = []
+    for step in STEPS if run.config.keep_every else (0, 60):
+        value = -(0.2 + 0.6 * run.config.conflict + run.config.seed / 100.0) / (1.0 if step == 0 else 2.0)
+        pair: Row = {"cosines": value, "errors": 0.1, "raw": value / 2.0}
+        both = {name: [[1.0, x], [x, 1.0]] for name, x in pair.items()}
+        by_name = {
+            "values": {"dpo": math.log(2.0) if step == 0 else 0.3, "sft": 1.0},
+            "noise": {"dpo": 0.5, "sft": 0.5},
+        }
+        points.append({"step": step, "part": "held_out" if step else "train", "groups": 8, **both, **by_name})
+    return points
+
+
 class GridRuns:
     """Made-up readers of `figures.analysis.seeds`; `change` edits a run's row of results."""
 
@@ -80,8 +95,9 @@ class GridRuns:
         return pd.DataFrame([row | {"forward_tokens": 100 * row["step"], "tokens": 1, "seconds": 1.0} for row in rows])
 
     def measured(self, parameters: Row, name: str) -> list[tuple[Row, Row]]:
-        assert name == "curvature"
-        return [(about, {"rows": spectrum(run)}) for run, about in self._every(parameters)]
+        made = {"curvature": spectrum, "cosine": cosines}[name]
+        key = {"curvature": "rows", "cosine": "points"}[name]
+        return [(about, {"names": ["dpo", "sft"], key: made(run)}) for run, about in self._every(parameters)]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, change: Change = lambda _, row: row) -> None:

@@ -119,6 +119,7 @@ def test_before_training_is_the_start_of_the_run(run: Result, options: dict[str,
     assert before["points"] == along["points"]
     rows = before["points"][0]["rows"]
     assert set(rows) == {"dpo", "sft"}
+    assert cosine(TrainConfig(**options), quiet=True) == cosine(start(options, groups=8), quiet=True)
     fewer = cosine(start(options, groups=3, rows=6), quiet=True)
     assert fewer["points"][0]["rows"] == {"dpo": 6, "sft": 6}
 
