@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import llm_speed, processes, report, speed
 from benchmarks.agreement import Agreement
 from benchmarks.c_loop import NoCompilerError, compiler
+from benchmarks.growth import Curve, draw
 from benchmarks.llm_rows import RealSize
 from benchmarks.timing import Row
 
@@ -22,7 +23,33 @@ def forgetting() -> Sequence[Agreement]:
     return forgetting()
 
 
-BENCHMARKS: dict[str, Callable[[], Sequence[Row | Agreement]]] = {
+def growth(*, quick: bool = False) -> Sequence[Curve]:
+    """Measure (p) how costs grow: steps, objectives, checkpoints, rows, studies; draw benchmarks/growth.png."""
+    from benchmarks import growth_rows, growth_study, growth_train
+
+    rows = growth_rows.rows((1_000, 10_000, 50_000) if quick else (1_000, 10_000, 100_000, 1_000_000))
+    curves = [
+        *growth_train.steps(
+            growth_train.MODELS[: 2 if quick else 4], (0.25, 0.5, 1.0, 2.0)[: 3 if quick else 4], (2, 8, 32)
+        ),
+        *growth_train.objectives((2, 8, 16) if quick else (2, 4, 8, 16, 32)),
+        *growth_train.checkpoints((8, 32, 128), (4, 16, 64)),
+        *rows,
+        *growth_study.study((10, 100, 1_000) if quick else (10, 100, 1_000, 10_000)),
+        growth_study.metrics((1_000, 10_000, 100_000)),
+    ]
+    draw(curves)
+    return curves
+
+
+def tokens() -> Sequence[Row]:
+    """Measure (o) 100,000 preference pairs on disk to token ids, the first time and from the cache."""
+    from benchmarks.growth_rows import tokens
+
+    return tokens()
+
+
+BENCHMARKS: dict[str, Callable[[], Sequence[Row | Agreement | Curve]]] = {
     "step": speed.step,
     "optimizers": speed.optimizers,
     "large": speed.large,
@@ -37,19 +64,23 @@ BENCHMARKS: dict[str, Callable[[], Sequence[Row | Agreement]]] = {
     "llm-methods": llm_speed.methods,
     "llm-memory": llm_speed.memory,
     "forgetting": forgetting,
+    "tokens": tokens,
+    "growth": growth,
 }
 
-QUICK: dict[str, Callable[[], Sequence[Row | Agreement]]] = {
+QUICK: dict[str, Callable[[], Sequence[Row | Agreement | Curve]]] = {
     "llm-sft": partial(llm_speed.sft, llm_speed.QUICK, 2),
     "llm-dpo": partial(llm_speed.dpo, llm_speed.QUICK, 2),
     "llm-authors": partial(llm_speed.authors, llm_speed.QUICK, 2),
     "llm-methods": partial(llm_speed.methods, llm_speed.QUICK_METHODS, 4),
     "llm-memory": partial(llm_speed.memory, llm_speed.QUICK_MEMORY, 1),
+    "growth": partial(growth, quick=True),
 }
 REAL = "llm-real"  # needs --model, --sft and --preference
 LLM = tuple(name for name in BENCHMARKS if name.startswith("llm-"))
-TOYOPT = tuple(name for name in BENCHMARKS if name not in (*LLM, "forgetting"))
-PARTS = {"toyopt": TOYOPT, "llm": LLM, "real": (REAL,), "forgetting": ("forgetting",)}
+GROWTH = ("tokens", "growth")
+TOYOPT = tuple(name for name in BENCHMARKS if name not in (*LLM, *GROWTH, "forgetting"))
+PARTS = {"toyopt": TOYOPT, "llm": LLM, "real": (REAL,), "forgetting": ("forgetting",), "growth": GROWTH}
 
 
 def _title(name: str) -> str:

@@ -14,9 +14,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import agreement
+from benchmarks import agreement, growth
 from benchmarks.agreement import Agreement
 from benchmarks.c_loop import FLAGS, compiler
+from benchmarks.growth import Curve
 from benchmarks.timing import Row
 
 README = Path(__file__).with_name("README.md")
@@ -24,6 +25,7 @@ MARKS = {  # a part's results stand between its marks; the other part's stay as 
     "toyopt": ("<!-- results: written by python -m benchmarks --write -->", "<!-- end of results -->"),
     "llm": ("<!-- llm's results: written by python -m benchmarks --write -->", "<!-- end of llm's results -->"),
     "real": ("<!-- real results: written by python -m benchmarks --write -->", "<!-- end of real results -->"),
+    "growth": ("<!-- growth: written by python -m benchmarks --write -->", "<!-- end of growth -->"),
     "forgetting": ("<!-- forgetting: written by python -m benchmarks --write -->", "<!-- end of forgetting -->"),
 }
 VERSIONS = {
@@ -31,6 +33,7 @@ VERSIONS = {
     "llm": ("numpy", "torch", "transformers", "peft", "trl"),
     "real": ("numpy", "torch", "transformers", "peft", "trl"),
     "forgetting": ("numpy", "torch", "transformers", "peft", "trl"),
+    "growth": ("numpy", "torch", "transformers", "peft", "trl"),
 }
 HEADERS = ("what", "median", "ours / this (quartiles)", "bar", "met")
 
@@ -63,15 +66,19 @@ def share(number: float, bar: float | None) -> str:
     return f"{number:.3f}" if bar is not None and 1.0 < bar < 1.1 else ratio(number)
 
 
-def headers(group: Sequence[Row | Agreement]) -> tuple[str, ...]:
+def headers(group: Sequence[Row | Agreement | Curve]) -> tuple[str, ...]:
     """Return the columns of a benchmark's table."""
+    if any(isinstance(row, Curve) for row in group):
+        return growth.HEADERS
     return agreement.HEADERS if any(isinstance(row, Agreement) for row in group) else HEADERS
 
 
-def lines(row: Row | Agreement) -> list[tuple[str, ...]]:
+def lines(row: Row | Agreement | Curve) -> list[tuple[str, ...]]:
     """Return one line for each side of a row, or quantity of a comparison, with the columns of `headers`."""
     if isinstance(row, Agreement):
         return row.lines()
+    if isinstance(row, Curve):
+        return row.lines(size if row.quantity == "bytes" else duration)
     out: list[tuple[str, ...]] = []
     shape = {"bytes": size, "operations": count}.get(row.quantity, duration)
     for label, times in row.times.items():
@@ -89,7 +96,7 @@ def lines(row: Row | Agreement) -> list[tuple[str, ...]]:
     return out
 
 
-def show(rows: Sequence[Row | Agreement]) -> None:
+def show(rows: Sequence[Row | Agreement | Curve]) -> None:
     """Print one table on the terminal."""
     table = Table(*headers(rows))
     for row in rows:
@@ -118,7 +125,7 @@ def machine(command: str, names: Sequence[str]) -> list[str]:
     ]
 
 
-def write(rows: Mapping[str, Sequence[Row | Agreement]], part: str, command: str) -> None:
+def write(rows: Mapping[str, Sequence[Row | Agreement | Curve]], part: str, command: str) -> None:
     """Replace the results of a part, a name of MARKS, in README.md."""
     text = README.read_text(encoding="utf-8")
     start_or_resume, end = MARKS[part]

@@ -1,0 +1,155 @@
+"""Curves of training: a step against weights, length, batch and objectives; a checkpoint against weights and time."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.growth import Curve, measured
+from benchmarks.growth_study import seconds
+from benchmarks.llm_rows import Size
+
+# Weights: 0.2, 2, 20 and 135 million (the last in the shape of a small model of today).
+MODELS = (
+    Size(vocabulary=588, hidden=64, layers=3, heads=2, batch_sft=4, batches=1, longest=0.5),
+    Size(vocabulary=1200, hidden=160, layers=6, heads=4, batch_sft=4, batches=1, longest=0.5),
+    Size(vocabulary=8000, hidden=448, layers=6, heads=8, batch_sft=4, batches=1, longest=0.5),
+    Size(vocabulary=49152, hidden=640, layers=15, heads=10, batch_sft=4, batches=1, longest=0.5),
+)
+BASE = Size(vocabulary=1200, hidden=128, layers=4, heads=4, batch_sft=8, batches=2)
+NAMES = "abcdefghijklmnopqrstuvwxyz"
+
+
+def weights(size: Size) -> int:
+    """Return the number of a model's weights."""
+    return sum(p.numel() for p in size.model().parameters())
+
+
+def tokens(size: Size) -> int:
+    """Return the mean number of tokens of a row."""
+    from benchmarks import llm_rows
+
+    return round(llm_rows.count(llm_rows.tokens(size, "sft")) / (size.batches * size.batch_sft))
+
+
+def sides(of: Callable[[float], Size], *, trl: bool = True) -> dict[str, Callable[[float], float]]:
+    """Return the CPU seconds of an SFT step of each side, the second epoch's, by a size of the input."""
+    from benchmarks import llm_ours, llm_trl
+    from toyopt.algorithms import SFT
+
+    def step(make: Callable[[Size], Any], n: float) -> float:
+        size = of(n)
+        call = make(size)
+        call()
+        return float(call().processor / size.batches)
+
+    made: dict[str, Callable[[float], float]] = {"llm": lambda n: step(lambda s: llm_ours.single(s, SFT), n)}
+    return made | ({"TRL": lambda n: step(llm_trl.sft, n)} if trl else {})
+
+
+def steps(models: Sequence[Size], longest: Sequence[float], batches: Sequence[int], *, repeats: int = 1) -> list[Curve]:
+    """Return the CPU time of an SFT step against weights, tokens a row and rows a batch, beside TRL's SFTTrainer."""
+    from benchmarks.llm_speed import prepare
+
+    prepare()
+    by_weights = {float(weights(size)): size for size in models}
+    by_length = {float(tokens(size)): size for size in (dataclasses.replace(BASE, longest=n) for n in longest)}
+    by_batch = {float(n): dataclasses.replace(BASE, batch_sft=n, longest=0.5) for n in batches}
+    curves = []
+    for name, unit, sizes, excused in (
+        ("SFT step by model", "weights", by_weights, False),
+        ("SFT step by length", "tokens a row", by_length, True),
+        ("SFT step by batch", "rows", by_batch, False),
+    ):
+        made = sides(sizes.__getitem__)
+        curves.append(measured(name, unit, list(sizes), made, repeats=repeats, excused=excused))
+    return curves
+
+
+def objectives(counts: Sequence[int], *, steps: int = 12, rows: int = 64) -> list[Curve]:
+    """Return the CPU time of a step and of the start of Mix against the number of objectives.
+
+    rows  of each objective's SFT set
+    """
+    from benchmarks.llm_speed import prepare
+
+    prepare()
+
+    @cache
+    def run(n: int) -> tuple[float, float]:
+        from llm.config import TrainConfig
+        from llm.training.metrics import read_metrics
+        from llm.training.run import train
+
+        size = dataclasses.replace(BASE, batch_sft=rows, batches=n, longest=0.25)
+        texts, named = size.texts("sft"), [f"{NAMES[i // 26]}{NAMES[i % 26]}" for i in range(n)]
+        sets = {name: texts[i * rows : (i + 1) * rows] for i, name in enumerate(named)}
+        with tempfile.TemporaryDirectory(prefix="llm-bench-") as folder:
+            config = TrainConfig(
+                objective=tuple(text for name in named for text in (f"{name}=sft:memory", "batch=2")),
+                method="mix", steps=steps, template="none", lora_targets=size.targets,
+                eval_every=0, held_out=0.1, cache=f"{folder}/cache",
+                out=f"{folder}/run", device="cpu", save_every=1_000_000,
+            )  # fmt: skip
+            model, tokenizer = size.model(), size.tokenizer()
+            whole = seconds(lambda: train(config, quiet=True, model=model, tokenizer=tokenizer, rows=sets))
+            lines = [line for line in read_metrics(Path(folder) / "run") if "objective" in line]
+        step = (lines[-1]["cpu_seconds"] - lines[0]["cpu_seconds"]) / (len(lines) - 1)
+        return step, whole - lines[-1]["cpu_seconds"]
+
+    run(counts[0])  # imports
+    run.cache_clear()
+    parts = {"step of Mix by objectives": 0, "start and end of Mix by objectives": 1}
+    return [
+        measured(name, "objectives", counts, {"llm": lambda n, part=part: run(int(n))[part]})
+        for name, part in parts.items()
+    ]
+
+
+def checkpoints(ranks: Sequence[int], earlier: Sequence[int]) -> list[Curve]:
+    """Return CPU time and bytes of a checkpoint by trained weights, and the time of n checkpoints after one another."""
+    from benchmarks.llm_speed import prepare
+
+    prepare()
+    from benchmarks.llm_ours import Ours
+    from llm.training import checkpoint
+
+    @cache
+    def saved(rank: int, times: int) -> tuple[int, float, int]:
+        ours = Ours(dataclasses.replace(BASE, batches=1, longest=0.1))
+        config = dataclasses.replace(ours.config, lora_rank=rank, lora_alpha=rank)
+        engine = ours.base.open_for_training(config, 1)
+        for parameter in engine.policy.parameters():
+            if parameter.requires_grad:
+                parameter.grad = parameter.detach().clone()
+        engine.update()  # so that the optimizer has its moments
+        trained = sum(p.numel() for p in engine.policy.parameters() if p.requires_grad)
+        with tempfile.TemporaryDirectory(prefix="llm-bench-") as folder:
+
+            def save() -> None:
+                for step in range(times):
+                    checkpoint.save(Path(folder), {"step": step}, engine)
+
+            spent = seconds(save)
+            newest = checkpoint.newest(Path(folder))
+            assert newest is not None
+            size = sum(path.stat().st_size for path in newest.path.iterdir())
+        engine.close()
+        return trained, spent / times, size
+
+    saved(ranks[0], 1)  # imports
+    saved.cache_clear()
+    by_weights = {float(saved(rank, 4)[0]): saved(rank, 4) for rank in ranks}
+    times = {float(n): saved(ranks[0], n)[1] * n for n in earlier}
+    return [
+        measured("checkpoint: time", "trained weights", list(by_weights), {"llm": lambda n: by_weights[n][1]}),
+        measured(
+            "checkpoint: size", "trained weights", list(by_weights), {"llm": lambda n: float(by_weights[n][2])},
+            quantity="bytes",
+        ),
+        measured("checkpoints after one another", "checkpoints", list(times), {"llm": times.__getitem__}),
+    ]  # fmt: skip
