@@ -12,6 +12,7 @@ from benchmarks import llm_speed, processes, report, speed
 from benchmarks.agreement import Agreement
 from benchmarks.c_loop import NoCompilerError, compiler
 from benchmarks.growth import Curve, draw
+from benchmarks.llm_memory import EndedError
 from benchmarks.llm_rows import RealSize
 from benchmarks.timing import Row
 
@@ -128,9 +129,13 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"benchmarks: {error}; `make bench` installs the required libraries", file=sys.stderr)
         return 2
+    except EndedError as error:
+        print(f"benchmarks: {name}: {error}", file=sys.stderr)
+        return 2
     for part, whole in PARTS.items():
         if options.write and set(whole) <= set(rows):
-            command = " ".join(["python -m benchmarks", *arguments])
+            named = [Path(word).name if word in paths else word for word in arguments]  # not where they lie
+            command = " ".join(["python -m benchmarks", *named])
             report.write({name: rows[name] for name in whole}, part, command)
     return 0 if all(row.holds() for group in rows.values() for row in group) else 1
 

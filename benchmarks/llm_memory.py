@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,11 +68,18 @@ def peak(call: Callable[[], object]) -> int:
     return resident("VmHWM") - before
 
 
+class EndedError(RuntimeError):
+    """A process that measures a side ended without a result."""
+
+
 def measured(name: str, size: Workload) -> int:
-    """Return `peak` of a side in bytes, measured in a new process with one thread."""
+    """Return `peak` of a side in bytes, measured in a new process with one thread; EndedError if it ended before."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.llm_memory", name, described(size)]
     environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        killed = "; the system kills what needs more memory than there is" if done.returncode == -signal.SIGKILL else ""
+        raise EndedError(f"the process that measures {name} ended with status {done.returncode}{killed}")
     return int(done.stdout.splitlines()[-1])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import llm_memory
+from benchmarks import llm_memory, report
 from benchmarks.llm_rows import LIGHT_HEAD, RealSize, Size
 from benchmarks.timing import Row
 
@@ -55,7 +55,9 @@ def turns(
             gc.collect()
             by_side[label].append(call())
             if not warm:
-                print(f"{name}, {label}, turn {turn + 1} of {repeats}: {by_side[label][-1].clock:.0f} s", flush=True)
+                last = by_side[label][-1]
+                took = f"{last.processor:.0f} s of processor time, {last.clock:.0f} s by the clock"
+                print(f"{name}, {label}, turn {turn + 1} of {repeats}: {took}", flush=True)
     counts = {label: measured[0].tokens for label, measured in by_side.items()}
     if len(set(counts.values())) > 1:
         raise AssertionError(f"{name}: not the same rows on all sides, but {counts} tokens")
@@ -154,12 +156,13 @@ def _dpo(shape: str, size: Workload, repeats: int, *, warm: bool = True) -> list
 def real(size: RealSize, repeats: int = 2) -> list[Row]:
     """Measure (m) a model and sets from disk beside TRL: seconds a real token, and peak memory."""
     name = f"{Path(size.path).name}, {size.precision}, batches of {size.batch_sft} and {size.batch_preference}"
-    timed = _sft(name, size, repeats, warm=False) + _dpo(name, size, repeats, warm=False)
     compared = [
         ("SFT", "llm sft", {"trl sft": 1.0, "trl sft, head on labels only": 1.0}),
         ("DPO", "llm dpo", {"trl dpo": 1.0, "trl dpo, head on labels only": 1.0}),
     ]
-    return timed + _peaks({name: size}, compared, 1)
+    peaks = _peaks({name: size}, compared, 1)  # first: the timed sides stay in the memory of this process
+    report.show(peaks)
+    return _sft(name, size, repeats, warm=False) + _dpo(name, size, repeats, warm=False) + peaks
 
 
 def authors(shapes: Mapping[str, Size] = SHAPES, repeats: int = 5) -> list[Row]:
