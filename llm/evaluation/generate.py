@@ -161,7 +161,7 @@ def answer(
     from llm.data.stops import stop_ids
     from llm.data.tokenization import tokenize_prompts
     from llm.models.architecture import is_encoder_decoder, max_positions
-    from llm.models.padding import allows_padding, left_padded
+    from llm.models.padding import STEPS, allows_padding, left_padded
     from llm.training.export import generation_ends
 
     for i, text in enumerate(prompts):
@@ -191,7 +191,8 @@ def answer(
                 f"prompt {i}: {len(row)} tokens and {max_new_tokens} new tokens are more than the model's {context}; "
                 "lower --max-new-tokens or shorten the prompt"
             )
-    padded = encoder or allows_padding(model, ids, end)
+    with _settings(model, settings):
+        padded = encoder or allows_padding(model, ids, end, min(STEPS, max_new_tokens))
     for start in range(0, len(ids), batch):
         rows = range(start, min(start + batch, len(ids)))
         lengths = [0] if padded else sorted({len(ids[j]) for j in rows})

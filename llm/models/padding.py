@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,9 @@ from llm.models.merging import rounding_tolerance
 
 if TYPE_CHECKING:
     from llm.data.collate import Ids
+
+
+STEPS = 3  # greedy tokens of a comparison
 
 
 def left_padded(rows: Sequence[Ids], padding: int, device: Any, *, right: bool = False) -> dict[str, torch.Tensor]:
@@ -31,28 +33,32 @@ def left_padded(rows: Sequence[Ids], padding: int, device: Any, *, right: bool =
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
-def allows_padding(model: Any, rows: Sequence[Ids], padding: int) -> bool:
-    """Return whether a short prompt has the same numbers beside a long one as alone: log-probabilities of a next token.
+def allows_padding(model: Any, rows: Sequence[Ids], padding: int, steps: int = STEPS) -> bool:
+    """Return whether prompts have the same numbers beside a longer one as alone: log-probabilities of next tokens.
+
+    steps  number of greedy tokens on which these are compared, for the shortest prompt and the middle one
 
     Models that count positions from the beginning of the sequence (BART's and Pegasus' decoders, GIT), or compress
-    blocks of it (DeepSeek V4), have others: for these, prompts of one batch must have one length.
+    blocks of it (DeepSeek V4), have others, some only from the second token on (RoFormer): for these, prompts of one
+    batch must have one length.
     """
-    shortest, longest = min(rows, key=len), max(rows, key=len)
-    if len(shortest) == len(longest):
+    ranked = sorted(rows, key=len)
+    shorter = [row for row in (ranked[0], ranked[len(ranked) // 2]) if len(row) < len(ranked[-1])]
+    if not shorter:
         return True
-    alone, beside = (
-        _next_logps(model, left_padded(some, padding, model.device)) for some in ([shortest], [shortest, longest])
-    )
-    difference = float((alone - beside).abs().max())
-    return difference <= rounding_tolerance(model.dtype) * (1.0 + float(alone.abs().max()))
+    together = _next_logps(model, left_padded([*shorter, ranked[-1]], padding, model.device), steps)
+    for j, row in enumerate(shorter):
+        alone = _next_logps(model, left_padded([row], padding, model.device), steps)[:, 0]
+        both = min(len(alone), len(together))  # a batch goes on until all of its answers have ended
+        tolerance = rounding_tolerance(model.dtype) * (1.0 + float(alone.abs().max()))
+        if not float((alone[:both] - together[:both, j]).abs().max()) <= tolerance:
+            return False
+    return True
 
 
-def _next_logps(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the log-probabilities (vocabulary,) of the token after the first prompt, with generation's positions."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    mask = inputs["attention_mask"]
-    if "position_ids" in inspect.signature(base.forward).parameters:
-        inputs = {**inputs, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
+def _next_logps(model: Any, inputs: dict[str, torch.Tensor], steps: int) -> torch.Tensor:
+    """Return the log-probabilities (steps, rows, vocabulary) of the prompts' next tokens; fewer if all answers end."""
+    settings = {"max_new_tokens": steps, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
     with torch.no_grad():
-        logits = model(**inputs, use_cache=False).logits
-    return logits[0, -1].float().log_softmax(-1)  # type: ignore[no-any-return]
+        output = type(model).generate(model, **inputs, **settings)
+    return torch.stack(list(output.logits)).float().log_softmax(-1)

@@ -144,9 +144,9 @@ def test_merged_weights_give_the_same_logits(options: dict[str, Any], tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bart", "llama"])
+@pytest.mark.parametrize("name", ["bart", "roformer", "llama"])
 def test_answers_of_a_model_that_counts_positions_from_the_beginning_are_those_of_the_prompt_alone(name: str) -> None:
-    """BART's decoder gives a padded prompt other positions than the prompt alone; llama counts from the mask."""
+    """BART's and RoFormer's tokens have other positions after a padded prompt; llama counts from the mask."""
     model, tokenizer = architectures.build(name).eval(), tiny.tokenizer()
     prompts = [tiny.text(random.Random(i), n, n) for i, n in enumerate([1, 9, 25, 9])]
     ids = tokenize_prompts(prompts, tokenizer, template="none")
