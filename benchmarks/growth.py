@@ -116,6 +116,8 @@ def draw(curves: Sequence[Curve], path: Path = FIGURE) -> None:
 
 
 def _panel(axis: Axes, curve: Curve) -> None:
+    from matplotlib.ticker import NullFormatter, NullLocator
+
     sizes = np.asarray(curve.sizes, dtype=np.float64)
     scale = 2.0**-20 if curve.quantity == "bytes" else 1.0
     for side, marker in zip(curve.costs, "os^Dv", strict=False):
@@ -124,11 +126,16 @@ def _panel(axis: Axes, curve: Curve) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
     low, high = axis.get_ylim()
+    widen = max(1.0, (20.0 / (high / low)) ** 0.5)  # at least a decade with its number is on the axis
+    low, high = low / widen, high * widen
     axis.plot(sizes, curve.costs[curve.ours][-1] * scale * sizes / sizes[-1], color="0.7", linewidth=0.8, zorder=0)
     axis.set_ylim(low, high)
     axis.set_title(curve.name, fontsize=8.5)
     axis.set_xlabel(curve.unit, fontsize=8)
     axis.set_ylabel("MiB" if curve.quantity == "bytes" else "s of CPU time", fontsize=8)
+    axis.set_xticks(sizes, [f"{size:.3g}".replace("e+0", "e") for size in sizes])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_minor_formatter(NullFormatter())
     axis.tick_params(labelsize=7)
     if len(curve.costs) > 1:
         axis.legend(fontsize=7, frameon=False)

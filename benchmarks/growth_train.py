@@ -13,7 +13,7 @@ from benchmarks.growth import Curve, measured
 from benchmarks.growth_study import seconds
 from benchmarks.llm_rows import Size
 
-# Weights: 0.2, 2, 20 and 135 million (the last in the shape of a small model of today).
+# Weights: 0.2, 2, 22 and 137 million (the last in the shape of a small model of today).
 MODELS = (
     Size(vocabulary=588, hidden=64, layers=3, heads=2, batch_sft=4, batches=1, longest=0.5),
     Size(vocabulary=1200, hidden=160, layers=6, heads=4, batch_sft=4, batches=1, longest=0.5),
