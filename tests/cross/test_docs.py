@@ -15,6 +15,7 @@ import figures.cli
 import figures.recorded.__main__
 import llm.cli
 import toyopt.cli
+import toyopt.pep.cli
 from figures.registry import REGISTRY
 
 LLM_COMMANDS = re.findall(r"^  (\w+) ", llm.cli.USAGE.partition("study")[0], re.MULTILINE)
@@ -95,7 +96,8 @@ def options() -> set[str]:
     helps = [help_of(llm.cli.main, command) for command in LLM_COMMANDS]
     helps += [help_of(llm.cli.main, "study", command) for command in ("run", "status", "commands", "table")]
     helps.append(help_of(toyopt.cli.main, "claim"))
-    helps += [help_of(main) for main in (figures.cli.main, benchmarks, figures.recorded.__main__.main)]
+    mains = (toyopt.pep.cli.main, figures.cli.main, benchmarks, figures.recorded.__main__.main)
+    helps += [help_of(main) for main in mains]
     return set(OPTION.findall("\n".join(helps)))
 
 
