@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Scale = Literal["smoke", "embedded", "real", "paper"]
 SCALES: tuple[str, ...] = get_args(Scale)
 Kind = Literal["upper", "lower", "equal"]
+REAL_OPTIONS = ("sft", "preference", "tasks", "reference", "mmlu", "mmlu_questions", "xstest", "xstest_prompts")
 VERDICTS = ("seen", "mixed", "not seen")  # of an empirical claim
 
 
@@ -30,8 +31,14 @@ class Request:
     """Options of the user that every artefact receives.
 
     seeds            None: the artefact's own default at this scale
-    sft, preference  sets of scale `real`: names on the hub, files or folders; "": those of figures.analysis.sweeps
-    tasks            objectives of scale `real` for the artefact `tasks`; (): those of figures.analysis.task_sweeps
+
+    Of scale `real` alone (`REAL_OPTIONS`), where "" leaves the default of figures.analysis.sweeps, or no benchmark:
+
+    sft, preference  sets: names on the hub, files or folders
+    tasks            objectives of the artefact `tasks`; (): those of figures.analysis.task_sweeps
+    reference        reference of DPO: base or sft
+    mmlu             CSV files of MMLU: a folder, an archive, or hub; mmlu_questions: of each subject, 0: all
+    xstest           prompts of XSTest: a file, or hub; xstest_prompts: their number, 0: all
     """
 
     scale: Scale = "embedded"
@@ -40,6 +47,16 @@ class Request:
     sft: str = ""
     preference: str = ""
     tasks: tuple[str, ...] = ()
+    reference: str = ""
+    mmlu: str = ""
+    mmlu_questions: int = 5
+    xstest: str = ""
+    xstest_prompts: int = 0
+
+    def at(self, scale: Scale) -> Request:
+        """Return the request at another scale, without the options of scale `real`."""
+        defaults = {field.name: field.default for field in fields(Request) if field.name in REAL_OPTIONS}
+        return replace(self, scale=scale, **defaults)  # type: ignore[arg-type]
 
     @property
     def size(self) -> str:

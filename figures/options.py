@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from figures.artefact import SCALES, Scale, UsageError
+from figures.artefact import REAL_OPTIONS, SCALES, Scale, UsageError
 from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, check_fields, parse_program
 
 
@@ -43,6 +43,17 @@ class Options:
     """preference set of scale real: a name on the hub, a file or a folder"""
     tasks: Annotated[tuple[str, ...], _shown("NAME=KIND:SET [FIELD=VALUE] ...", "four on the hub")] = ()
     """tasks of the artefact `tasks` at scale real, in the order of training, as --objective of `python -m llm train`"""
+    reference: Annotated[str, _shown("{base,sft}", "base")] = ""
+    """DPO's reference at scale real: base (the model before training), or sft (the model trained on the SFT set)"""
+    mmlu: Annotated[str, _shown("PATH", "not asked")] = ""
+    """MMLU at scale real, for Table 1: folder or .tar.gz of its CSV files (SUBJECT_dev.csv, SUBJECT_test.csv), or hub;
+    needs lm-eval"""
+    mmlu_questions: Annotated[int | None, NOT_NEGATIVE, _shown("N", "5")] = None
+    """number of MMLU's questions of each of its 57 subjects, from the first; 0: all"""
+    xstest: Annotated[str, _shown("FILE", "not asked")] = ""
+    """XSTest at scale real, for Table 1: file with the columns prompt and label (.csv, .jsonl, .parquet), or hub"""
+    xstest_prompts: Annotated[int | None, NOT_NEGATIVE, _shown("N", "0")] = None
+    """number of XSTest's prompts, evenly spaced; 0: all"""
     seeds: Annotated[int | None, AT_LEAST_1, _shown("N", "each artefact's own")] = None
     """number of random seeds, for artefacts with random seeds"""
     seed: Annotated[int | None, NOT_NEGATIVE, _shown("N", "0")] = None
@@ -60,11 +71,16 @@ class Options:
         check_fields(self)
         if self.verify and self.force:
             raise ValueError("verify: excludes --force: --verify computes anew and writes nothing")
-        for name in ("sft", "preference", "tasks"):
+        for name in REAL_OPTIONS:
             given, scale = getattr(self, name), self.scale or "embedded"
-            if given and scale != "real" and not self.verify:
+            if given not in ("", None, ()) and scale != "real" and not self.verify:
                 shown = " ".join(given) if name == "tasks" else given
-                raise ValueError(f"{name}: only --scale real takes sets, got {shown} with --scale {scale}")
+                raise ValueError(f"{name}: is an option of --scale real, got {shown} with --scale {scale}")
+        if self.reference not in ("", "base", "sft"):
+            raise ValueError(f"reference: must be base or sft, got {self.reference}")
+        for counted, of in (("mmlu_questions", "mmlu"), ("xstest_prompts", "xstest")):
+            if getattr(self, counted) is not None and not getattr(self, of) and not self.verify:
+                raise ValueError(f"{counted}: counts what --{of} names, which is not given")
         if self.tasks:
             from llm.data.objective_options import canonical, parse_objectives
 

@@ -1,6 +1,7 @@
-"""Answers of finished runs on the embedded world, and the world that scores them; for the samples and Figure 9.
+"""Answers of finished runs to held-out prompts, for the samples and Figure 9, and the world that scores some.
 
-The choice of runs and prompts is fixed in advance: λ = 1/2, the first seed, the first held-out rows of each set.
+The choice of runs and prompts is fixed in advance: λ = 1/2, the first seed, the first held-out rows of each set. At
+scale `real` the runs are the real model's, whose answers nobody scores, and at every other scale the embedded world's.
 """
 
 from __future__ import annotations
@@ -18,10 +19,29 @@ if TYPE_CHECKING:
 LAM = 0.5
 
 
-def grids(request: Request, methods: Sequence[str]) -> dict[str, Any]:
-    """Return the grid of `methods` with λ = 1/2, the first seed, DPO first; on the embedded world at every scale."""
-    one = replace(sweeps.embedded(request), seeds=1)
-    return {"first": sweeps.grid(one, list(methods), lams=[LAM], orders=["dpo-sft"], measures=["answers"])}
+def grids(request: Request, methods: Sequence[str], measure: str = "") -> dict[str, Any]:
+    """Return the grid of `methods` with λ = 1/2, the first seed, DPO first; of the real model at scale `real`.
+
+    measure  of the answers; "": `answers` on the embedded world, and `samples` on the real model
+    """
+    if request.scale == "paper":
+        request = sweeps.embedded(request)
+    own = measure or ("samples" if request.scale == "real" else "answers")
+    one = replace(request, seeds=1)
+    return {"first": sweeps.grid(one, list(methods), lams=[LAM], orders=["dpo-sft"], measures=[own])}
+
+
+def measure_of(parameters: Mapping[str, Any]) -> str:
+    """Return the measure that holds the answers."""
+    (spec,) = parameters["grids"].values()
+    (measure,) = spec["measures"]
+    return str(measure)
+
+
+def is_embedded(parameters: Mapping[str, Any]) -> bool:
+    """Return whether the runs are on the embedded world, whose judge scores their answers."""
+    (spec,) = parameters["grids"].values()
+    return bool(spec.get("preset") == "embedded")
 
 
 def answers(parameters: Mapping[str, Any]) -> dict[str, tuple[seeds.Row, list[seeds.Row]]]:
@@ -30,7 +50,8 @@ def answers(parameters: Mapping[str, Any]) -> dict[str, tuple[seeds.Row, list[se
     Raises ValueError if no run has answers.
     """
     by_method = {
-        about["method"]: (about, list(result["answers"])) for about, result in seeds.measured(parameters, "answers")
+        about["method"]: (about, list(result["answers"]))
+        for about, result in seeds.measured(parameters, measure_of(parameters))
     }
     if not by_method:
         raise ValueError(f"runs: none in {parameters['root']} has its answers; make them first")
@@ -52,10 +73,8 @@ def world_of(folder: str) -> World:
 
 
 def scale(parameters: Mapping[str, Any], about: seeds.Row) -> str:
-    """Return world size, steps, λ and seed of a run as text."""
+    """Return model or world size, steps, λ and seed of a run as text."""
     (spec,) = parameters["grids"].values()
     options = spec["options"]
-    return (
-        f"embedded world ({options.get('world_size', 'standard')}), {options['steps']} steps, λ = {about['lam']:g}, "
-        f"seed {about['seed']}"
-    )
+    model = f"embedded world ({options.get('world_size', 'standard')})" if is_embedded(parameters) else spec["preset"]
+    return f"{model}, {options['steps']} steps, λ = {about['lam']:g}, seed {about['seed']}"

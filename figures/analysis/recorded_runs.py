@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "results" / "real"
 TABLE, ABOUT = "runs.csv", "about.json"
+BENCHMARKS, ABOUT_BENCHMARKS = "benchmarks.csv", "about_benchmarks.json"
 SETTINGS = (
     "sft", "sft_rows", "preference", "steps", "lr", "beta", "batch_sft", "batch_preference", "max_length", "overflow",
     "lora_rank", "lora_targets", "held_out", "k",
@@ -39,6 +40,20 @@ def digests(folder: Path = FOLDER) -> dict[str, str]:
 def digests_if_there(folder: Path = FOLDER) -> dict[str, str]:
     """Return `digests`, or {} if nothing is recorded: for figures that show the recorded runs beside others."""
     return digests(folder) if all((folder / name).is_file() for name in (TABLE, ABOUT)) else {}
+
+
+def benchmark_digests(folder: Path = FOLDER) -> dict[str, str]:
+    """Return the SHA-256 of each file of the recorded benchmarks, or {} if none are recorded."""
+    names = (BENCHMARKS, ABOUT_BENCHMARKS)
+    return {name: sha256(folder / name) for name in names} if all((folder / n).is_file() for n in names) else {}
+
+
+def benchmarks(folder: Path = FOLDER) -> tuple[pd.DataFrame, str]:
+    """Return the recorded benchmarks of the real model and its base, a row for each, and their origin as one phrase."""
+    import pandas as pd
+
+    about = json.loads((folder / ABOUT_BENCHMARKS).read_text(encoding="utf-8"))
+    return pd.read_csv(folder / BENCHMARKS), str(about["facts"]["shown"])
 
 
 def ends(folder: Path = FOLDER) -> tuple[pd.DataFrame, dict[str, Any]]:

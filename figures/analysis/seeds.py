@@ -92,11 +92,12 @@ def paths(parameters: Mapping[str, Any]) -> pd.DataFrame:
 def measured(parameters: Mapping[str, Any], name: str) -> list[tuple[Row, dict[str, Any]]]:
     """Return (description of the run, result of the measure `name`) for every run of the grids with this measure."""
     from llm.study import measure
+    from llm.study.measures import name_of
 
     return [
         ({"grid": grid, **about, "method": NAMES[about["method"]]}, result)
         for grid, spec in parameters["grids"].items()
-        if name in spec["measures"]
+        if name in map(name_of, spec["measures"])
         for about, result in measure(grid_of(spec), parameters["root"], name)
     ]
 

@@ -6,12 +6,12 @@ rejected answers have the style that SFT teaches. The artefacts `conflict` and `
 learning rate and the batch size. `real` trains SmolLM2-135M-Instruct with an exactly measurable skill as SFT set and
 human preferences; its learning rate and number of steps were chosen on seed 1, and its runs have other seeds. `paper`
 uses the authors' models and data with the settings of their published scripts (llm.presets). At these two scales, the
-artefacts that depend on what only the embedded world has (its judge, its dials, other families) use the embedded world.
+artefacts that depend on what only the embedded world has (its dials, other families) use the embedded world.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ LAMS = {
     "real": [0.25, 0.5, 0.75],
     "paper": [0.01, 0.25, 0.5, 0.75, 0.99],
 }
-FEW_LAMS = {"smoke": [0.5], "embedded": [0.25, 0.5, 0.75], "paper": [0.25, 0.5, 0.75]}
+FEW_LAMS = {"smoke": [0.5], "embedded": [0.25, 0.5, 0.75], "real": [0.25, 0.5, 0.75], "paper": [0.25, 0.5, 0.75]}
 # The paper's k are up to a sixth of its 6000 steps; so are ours, and one is larger.
 KS = {"smoke": [1, 10, 30], "embedded": [1, 10, 30, 75], "real": [1, 10, 50], "paper": [1, 10, 100, 1000]}
 BLOCKS = {"smoke": [10], "embedded": [5, 25]}  # number of consecutive steps that share one draw of ALRIGHT, besides 1
@@ -49,7 +49,8 @@ CENTRE = (
     f"conflict {SMALL['conflict']:g} overlap {SMALL['overlap']:g}"  # the grid of `conflict` with the usual settings
 )
 
-# Shares of the first objective in Replay's second stage; 0.05 is in `others`, too.
+# Shares of the first objective in Replay's second stage; one of them is in `others` at every scale.
+REPLAY_SHARE = 0.05
 REPLAY_SHARES = {"smoke": [0.05, 0.2], "embedded": [0.01, 0.05, 0.2], "real": [0.01, 0.05, 0.2]}
 
 
@@ -81,15 +82,17 @@ def grid(
 
 
 def _sets(request: Request) -> dict[str, Any]:
-    """Return the sets that the user gives for scale `real`; all rows of an SFT set that is not the skill's."""
-    given = {name: getattr(request, name) for name in ("sft", "preference") if getattr(request, name)}
+    """Return the sets and the reference that the user gives for scale `real`.
+
+    Of an SFT set that is not the skill's all rows are used.
+    """
+    given = {name: getattr(request, name) for name in ("sft", "preference", "reference") if getattr(request, name)}
     return given | ({"sft_rows": 0} if given.get("sft", "skill").partition(":")[0] != "skill" else {})
 
 
 def embedded(request: Request) -> Request:
     """Return the request at scale `embedded` instead of `real` or `paper`, for artefacts of the embedded world."""
-    large = request.scale in ("real", "paper")
-    return replace(request, scale="embedded", sft="", preference="", tasks=()) if large else request
+    return request.at("embedded") if request.scale in ("real", "paper") else request
 
 
 def joint(request: Request) -> Spec:
@@ -139,12 +142,11 @@ def llama(request: Request) -> dict[str, Spec]:
 def judged(request: Request) -> dict[str, Spec]:
     """Return the grids of Table 1, whose finished adapters answer prompts and multiple-choice questions.
 
-    The embedded world has its own questions and judge. At scale `paper` the questions are MMLU's, the judge is a
-    language model at an endpoint that environment variables name (llm.judging), and all methods have SFT first, as in
-    the paper.
+    The embedded world has its own questions and judge. At scale `real` these are `benchmarks_of`. At scale `paper` the
+    questions are MMLU's, the judge is a language model at an endpoint that environment variables name (llm.judging),
+    and all methods have SFT first, as in the paper.
     """
-    request = request if request.scale == "paper" else embedded(request)
-    lams, measures = FEW_LAMS[request.scale], ["answers", "questions"]
+    lams, measures = FEW_LAMS[request.scale], benchmarks_of(request)
     if request.scale == "paper":
         own: Spec = {"preset": "llama3-8b", "measures": measures}
         return {"all": grid(request, PAPER_METHODS, lams=lams, orders=["sft-dpo"], **own)}
@@ -155,24 +157,30 @@ def judged(request: Request) -> dict[str, Spec]:
 
 
 def others(request: Request) -> dict[str, Spec]:
-    """Return the grids of the baselines: replay, SimPO after SFT, ORPO on the pairs alone, the mean of two adapters."""
-    measures = {"real": measures_of(request), "paper": []}.get(request.scale, ["answers", "questions"])
+    """Return the grids of the baselines: replay, SimPO after SFT, ORPO on the pairs alone, the mean of two adapters.
+
+    At scale `real` replay has several shares.
+    """
+    measures = [] if request.scale == "paper" else benchmarks_of(request)
     common: Spec = {"measures": measures} if measures else {}
+    shared: Spec = {"lams": [0.5], "orders": ["dpo-sft"], **common}
+    shares = REPLAY_SHARES["real"] if request.scale == "real" else []
     return {
-        "average": grid(request, ["sequential"], lams=[0.5], orders=["dpo-sft"], average=True, **common),
+        "average": grid(request, ["sequential"], average=True, **shared),
         "simpo": grid(
             request, ["sequential"], lams=[0.5], orders=["sft-dpo"], preference_loss="simpo", simpo_beta=2.0, **common
         ),
         "orpo": grid(request, ["sequential"], lams=[1.0], orders=["dpo-sft"], preference_loss="orpo", **common),
-        "ours": grid(request, PAPER_METHODS, lams=[0.5], orders=["dpo-sft"], **common),
-        "replay": grid(request, ["replay"], lams=[0.5], orders=["dpo-sft"], replay=0.05, **common),
+        "ours": grid(request, PAPER_METHODS, **shared),
+        "replay": grid(request, ["replay"], replay=REPLAY_SHARE, **shared),
+        **{f"replay {p:g}": grid(request, ["replay"], replay=p, **shared) for p in shares if p != REPLAY_SHARE},
         "sft_first": grid(request, ["sequential"], lams=[0.5], orders=["sft-dpo"], **common),
     }
 
 
 def replayed(request: Request) -> dict[str, Spec]:
     """Return the grids of Sequential and of Replay with several shares, named by the share; λ = 1/2, DPO first."""
-    request = embedded(request)
+    request = embedded(request) if request.scale == "paper" else request
     shared: Spec = {"lams": [0.5], "orders": ["dpo-sft"]}
     grids = {f"{p:g}": grid(request, ["replay"], replay=p, **shared) for p in REPLAY_SHARES[request.scale]}
     return {"0": grid(request, ["sequential"], **shared)} | grids
@@ -206,6 +214,32 @@ def replay_label(share: float) -> str:
 def measures_of(request: Request) -> list[str]:
     """Return the measures of the real model's runs: the skill, if the runs train on it."""
     return ["skill"] if (request.sft or "skill").partition(":")[0] == "skill" else []
+
+
+def benchmarks_of(request: Request) -> list[str]:
+    """Return the measures of Table 1: of the embedded world, of the paper, or what the user gives for scale `real`.
+
+    At scale `real` these are the skill, MMLU if its files are given, XSTest if its prompts are, and win rates if the
+    environment names a judge.
+    """
+    if request.scale != "real":
+        return ["answers", "questions"]
+    from llm.judging.world import is_judge_named
+    from llm.study.measures import with_options
+
+    measures = measures_of(request)
+    if request.mmlu:
+        measures.append(with_options("questions", mmlu=_place(request.mmlu), limit=request.mmlu_questions))
+    if request.xstest:
+        measures.append(with_options("refusals", prompts=_place(request.xstest), limit=request.xstest_prompts))
+    return [*measures, *(["answers"] if is_judge_named() else [])]
+
+
+def _place(given: str) -> str:
+    """Return the absolute path of a file or folder; the word `hub` unchanged."""
+    from llm.common.contents import HUB
+
+    return given if given == HUB else str(Path(given).expanduser().absolute())
 
 
 def conflict(request: Request) -> dict[str, Spec]:

@@ -22,7 +22,7 @@ def parameters(request: Request) -> dict[str, Any]:
     """Return the angles, lengths, and (c, θ_ref); nothing is random, and no models are trained."""
     return {
         "degrees": list(DEGREES),
-        "lengths": LENGTHS[request.scale],
+        "lengths": LENGTHS[request.size],
         "families": [list(pair) for pair in FAMILIES],
         "lam": 0.5,
         "alpha": 1.0,

@@ -22,7 +22,9 @@ NAMES = {
     ("ours", "Mix"): "Mix",
     ("ours", "ALRIGHT"): "ALRIGHT",
     ("ours", "MAXRIGHT"): "MAXRIGHT",
+    ("replay 0.01", "Replay"): "Replay, p = 0.01",
     ("replay", "Replay"): "Replay",
+    ("replay 0.2", "Replay"): "Replay, p = 0.2",
     ("average", "Sequential"): "mean of two adapters",
     ("simpo", "Sequential"): "SFT, then SimPO",
     ("orpo", "Sequential"): "ORPO on the pairs",
@@ -105,9 +107,10 @@ ARTEFACT = Artefact(
         "All start from the same base and take the same number T of optimizer steps, with the same batches, learning "
         "rate and rank; λ = 0.5. (a) Steps on each set: Sequential spends half of its steps on each set, in either "
         "order; Replay is Sequential with DPO first that takes each step of its second half on the pairs with "
-        "probability 0.05; ALRIGHT and MAXRIGHT divide them during training; Mix takes every step on both sets, so "
-        "that it uses twice the data and costs more. The mean of two adapters: one adapter is trained with DPO on the "
-        "pairs for T/2 steps, one on the SFT set for T/2 steps, each from the base, and their weights are averaged. "
+        "probability 0.05, and at scale real also p = 0.01 and 0.2; ALRIGHT and MAXRIGHT divide them during training; "
+        "Mix takes every step on both sets, so that it uses twice the data and costs more. The mean of two adapters: "
+        "one adapter is trained with DPO on the pairs for T/2 steps, one on the SFT set for T/2 steps, each from the "
+        "base, and their weights are averaged. "
         "SFT, then SimPO: T/2 steps of SFT, then T/2 steps of SimPO on the pairs, which needs no reference. ORPO: T "
         "steps on the pairs alone, with a loss that combines SFT on the chosen responses with the preference; ORPO "
         "never uses the SFT set. (b)-(e) Losses on held-out rows and distances to the ideal point f*, lower is "

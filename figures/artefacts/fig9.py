@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import numpy as np
 
-from figures.analysis import judged_answers
+from figures.analysis import judged_answers, seeds
 from figures.analysis.seeds import Row
 from figures.artefact import Artefact, Check, Data, Request, equal
 from figures.drawing.fig9 import draw
@@ -18,15 +19,24 @@ WORD_COST, FREE_WORDS, COURTESY, FACTS = 0.1, 8, 1.0, {"right": 2.0, "wrong": -1
 TERMS = ("fact", "courtesy", "words")
 PARTS = ("answer", "reference")
 COLUMNS = ("part", "first", "role", "text", *TERMS, "score")
+BLANK: Row = dict.fromkeys(("first", "role"), "") | dict.fromkeys((*TERMS, "score"), math.nan)
+NOT_JUDGED = "not judged"
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """Return one run whose adapter answers prompts."""
-    return {"grids": judged_answers.grids(request, [KEY])}
+    """Return one run whose adapter answers prompts; at scale `real` with verdicts if the environment names a judge."""
+    measure = ""
+    if request.scale == "real":
+        from llm.judging.world import is_judge_named
+
+        measure = "answers" if is_judge_named() else "samples"
+    return {"grids": judged_answers.grids(request, [KEY], measure)}
 
 
 def compute(parameters: dict[str, Any]) -> Data:
     """Return the first held-out prompt, both texts with scores and their terms, and the requests in both orders."""
+    if not judged_answers.is_embedded(parameters):
+        return _by_endpoint(parameters)
     from llm.judging import Pair, instance
     from llm.judging.world import judge_of
 
@@ -38,11 +48,9 @@ def compute(parameters: dict[str, Any]) -> Data:
     for part in PARTS:
         lines.append({"part": part, "text": judged[part], **terms(judged[part], judged["scores"][part])})
     for order in judged["orders"]:
-        messages = [{"role": message["role"], "text": message["content"]} for message in order["messages"]]
-        lines += [{"part": "asked", "first": order["first"], **message} for message in messages]
-    blank = dict.fromkeys(("first", "role"), "") | dict.fromkeys((*TERMS, "score"), math.nan)
+        lines += _asked(order["first"], order["messages"])
     return Data(
-        table={name: np.array([{**blank, **line}[name] for line in lines]) for name in COLUMNS},
+        table=_table(lines),
         facts={
             "verdict": judged["verdict"],
             "outcome": judged["outcome"],
@@ -51,6 +59,61 @@ def compute(parameters: dict[str, Any]) -> Data:
         },
         checks=_checks(row, judged, lines),
     )
+
+
+def _by_endpoint(parameters: dict[str, Any]) -> Data:
+    """Return the first held-out prompt, both texts, the requests in both orders, and a language model's verdicts.
+
+    Without a judge there are no verdicts, and the outcome is `NOT_JUDGED`.
+    """
+    from llm.judging import Pair, combined
+    from llm.judging.pairwise import ANSWER, REFERENCE, outcome
+    from llm.judging.templates import OURS
+
+    about, rows = judged_answers.answers(parameters)[METHOD]
+    row = judged_answers.first(rows, "preference", 1)[0]
+    pair = Pair(row["prompt"], row["answer"], row["reference"])
+    lines: list[Row] = [{"part": part, "text": getattr(pair, part)} for part in ("prompt", *PARTS)]
+    for first in (ANSWER, REFERENCE):
+        lines += _asked(first, pair.messages(first))
+    verdicts = row.get("verdicts", [])
+    for single in verdicts:
+        shown = {"first": single["first"], "role": single["verdict"] or "invalid", "text": single["reply"]}
+        lines.append({"part": "reply", **shown})
+    judged = outcome(combined([single["verdict"] for single in verdicts])) if verdicts else NOT_JUDGED
+    texts = [json.dumps(text, ensure_ascii=False) for text in vars(pair).values()]
+    requests = [
+        "\n".join(line["text"] for line in lines if line.get("first") == f and line["part"] == "asked") for f in PARTS
+    ]
+    lacking = sum(text not in request for request in requests for text in texts)
+    checks = [equal("requests", "both requests have all three texts (texts they lack)", 0.0, lacking, tolerance=0.0)]
+    if verdicts:
+        differs = float(row["outcome"] != judged)
+        checks.append(equal("outcome", "the outcome is that of both verdicts (differs)", 0.0, differs, tolerance=0.0))
+    (judge,) = {
+        result.get("judge", "") for _, result in seeds.measured(parameters, judged_answers.measure_of(parameters))
+    }
+    return Data(
+        table=_table(lines),
+        facts={
+            "verdict": "",
+            "outcome": judged,
+            "judge": judge,
+            "template": OURS.name,
+            "scale": judged_answers.scale(parameters, about),
+        },
+        checks=tuple(checks),
+    )
+
+
+def _asked(first: str, messages: list[dict[str, str]]) -> list[Row]:
+    """Return the rows of a request with the text `first` in the first position."""
+    return [{"part": "asked", "first": first, "role": m["role"], "text": m["content"]} for m in messages]
+
+
+def _table(lines: list[Row]) -> dict[str, np.ndarray]:
+    """Return rows as columns, blank or NaN where a row has no value."""
+    return {name: np.array([{**BLANK, **line}[name] for line in lines]) for name in COLUMNS}
 
 
 def terms(text: str, score: float) -> Row:
@@ -89,7 +152,9 @@ ARTEFACT = Artefact(
         "one per order of the two texts; only a verdict that agrees in both orders counts as a win or a loss. (c) "
         "The embedded world's judge, which is used here, needs no request: its score of a text depends on the prompt "
         "and that text alone, so that the order has no effect. Fact: 2 if it is right, −1 if it is wrong; courtesy: "
-        "1 if the text begins with one; words: −0.1 for each word beyond eight. The text with the higher score wins."
+        "1 if the text begins with one; words: −0.1 for each word beyond eight. The text with the higher score wins. "
+        "At scale real the answer is the real model's, and (c) has the verdicts of the language model that the "
+        "environment names as judge, if it names one."
     ),
     parameters=parameters,
     compute=compute,

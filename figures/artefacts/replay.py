@@ -28,9 +28,9 @@ def parameters(request: Request) -> dict[str, Any]:
         "lam": "1/2",
         "alpha": 1.0,
         "shares": [float(p) for p in np.round(np.geomspace(1e-3, 0.3, 11), 5)],
-        "lengths": LENGTHS[request.scale],
+        "lengths": LENGTHS[request.size],
         "seed": request.seed,
-        "seeds": SEEDS[request.scale],
+        "seeds": SEEDS[request.size],
         "proven_for": [list(pair) for pair in PROVEN_FOR],
     }
 

@@ -14,6 +14,7 @@ from figures.drawing.samples import draw
 
 PROMPTS = {"preference": 3, "sft": 2}  # number of held-out rows of each set, from the first
 REFERENCES = {"preference": "chosen response", "sft": "target"}
+SCORES = ("score", "right", "fuller")  # of answers on the embedded world
 SETS = {"preference": "preference", "sft": "SFT"}
 
 
@@ -31,7 +32,9 @@ def compute(parameters: dict[str, Any]) -> Data:
         name: {of: judged_answers.first(answers[name][1], of, count) for of, count in parameters["prompts"].items()}
         for name in methods
     }
-    world = judged_answers.world_of(abouts[0]["folder"])
+    scored = judged_answers.is_embedded(parameters)
+    world = judged_answers.world_of(abouts[0]["folder"]) if scored else None
+    values = ("answer", *(SCORES if scored else ()))
     rows: list[Row] = []
     differing = 0
     for of in parameters["prompts"]:
@@ -41,8 +44,7 @@ def compute(parameters: dict[str, Any]) -> Data:
             for name in methods:
                 row = taken[name][of][i]
                 differing += (row["prompt"], row["reference"]) != (first["prompt"], first["reference"])
-                judged = {key: row[key] for key in ("answer", "score", "right", "fuller")}
-                rows.append({**about, "answer_of": name, **judged})
+                rows.append({**about, "answer_of": name, **{key: row[key] for key in values}})
     statement = "all models have the same prompts and references (number of prompts that differ)"
     return Data(
         table={name: np.array([row[name] for row in rows]) for name in rows[0]},
@@ -52,7 +54,9 @@ def compute(parameters: dict[str, Any]) -> Data:
 
 
 def _reference(world: Any, row: Row) -> Row:
-    """Return the reference answer of the data with its score, correctness and style."""
+    """Return the reference answer of the data; with its score, correctness and style if there is a world."""
+    if world is None:
+        return {"answer": row["reference"]}
     from llm.embedded.language import fact_of, is_right
     from llm.judging.world import is_fuller
 
@@ -74,7 +78,9 @@ ARTEFACT = Artefact(
         "of the embedded world's judge, which measures the preferred style only (2 for the right fact, −1 for a "
         "wrong fact, 1 for a courtesy, −0.1 for every word beyond eight), so that SFT's own targets have a low "
         "score. Fact: right if the answer contains the right fact and no other fact of its kind. Style: whether the "
-        "answer has, word for word, the form that SFT teaches (column `fuller` of the data), regardless of its facts."
+        "answer has, word for word, the form that SFT teaches (column `fuller` of the data), regardless of its facts. "
+        "At scale real the prompts are those of the user's sets, and nothing scores the answers, which end after 96 "
+        "tokens; these texts are in the user's folder only."
     ),
     parameters=parameters,
     compute=compute,

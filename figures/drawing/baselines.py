@@ -33,7 +33,11 @@ BASELINES = {
     "SFT, then SimPO": ("h", style.INK, style.INK),
     "ORPO on the pairs": ("d", style.INK, style.INK),
 }
-METHOD_OF = {"Sequential, DPO first": "Sequential"}
+METHOD_OF = {
+    "Sequential, DPO first": "Sequential",
+    "Replay, p = 0.01": "Replay",
+    "Replay, p = 0.2": "Replay",
+}
 RECORDED: dict[str, Any] = {
     "marker": "D", "markerfacecolor": "none", "markeredgecolor": style.QUIET, "markeredgewidth": 0.8,
     "markersize": 3.6, "linestyle": "", "zorder": 4,

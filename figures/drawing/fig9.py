@@ -27,7 +27,8 @@ def draw(data: Data) -> Figure:
     wide, gap = (style.PAGE - 0.3) / 2, 0.1
     boxes = {first: _draw_request(data, first, wide - 0.2) for first in TITLES}
     tall = max(sum(height for *_, height in lines) for lines in boxes.values()) + 0.16
-    texts = {part: wrapped(_only(data, part)["text"], 2.9, SIZE) for part in TEXTS}
+    is_scored = "judge" not in data.facts
+    texts = {part: wrapped(_only(data, part)["text"], 2.9 if is_scored else 5.4, SIZE) for part in TEXTS}
     count = sum(map(len, texts.values()))
     below = height_of(count + 4, SIZE) + 0.5
     figure, ax = sheet(style.PAGE, 0.3 + tall + 0.1 + below)
@@ -39,7 +40,7 @@ def draw(data: Data) -> Figure:
         for text, looks, height in lines:
             draw_lines(ax, x + 0.1, y, [text], size=SMALL, **looks)
             y += height
-    _draw_verdict(ax, data, 0.28 + tall + 0.12, texts)
+    (_draw_verdict if is_scored else _draw_verdicts)(ax, data, 0.28 + tall + 0.12, texts)
     return figure
 
 
@@ -119,6 +120,36 @@ def _draw_verdict(ax: Axes, data: Data, y: float, texts: dict[str, list[str]]) -
     conclusion = f"Verdict: {verdict[str(data.facts['verdict'])]}; for the win rate a {data.facts['outcome']}."
     y = draw_lines(ax, left + 0.05, y + 0.06, [conclusion], size=SIZE)
     draw_lines(ax, left + 0.05, y + 0.02, [str(data.facts["scale"])], size=7.0, color=style.QUIET)
+
+
+def _draw_verdicts(ax: Axes, data: Data, y: float, texts: dict[str, list[str]]) -> None:
+    """Draw both texts, and below them the verdicts of a language model, or the fact that no judge is named."""
+    left, right = 0.1, style.PAGE - 0.1
+    judge = str(data.facts["judge"])
+    draw_lines(ax, left, y, [f"(c) verdicts by {judge}" if judge else "(c) the texts; no judge is named"], size=9.5)
+    y += 0.24
+    draw_rule(ax, y, left, right, thick=True)
+    y += 0.03
+    prompt, *more = wrapped(_only(data, "prompt")["text"], right - left - 0.6, SIZE, bold=True)
+    y = draw_lines(ax, left + 0.05, y, [prompt + (" …" if more else "")], size=SIZE, weight="bold") + 0.03
+    draw_rule(ax, y, left, right)
+    y += 0.03
+    for part, lines in texts.items():
+        draw_lines(ax, left + 0.05, y, [TEXTS[part]], size=SIZE, color=style.QUIET)
+        y = draw_lines(ax, left + 1.4, y, lines, size=SIZE) + 0.02
+    draw_rule(ax, y + 0.02, left, right, thick=True)
+    replies = np.flatnonzero(data.table["part"] == "reply")
+    said = [f"{TEXTS[str(data.table['first'][i])]} first: {_verdict(str(data.table['role'][i]))}" for i in replies]
+    conclusion = (
+        f"For the win rate: {data.facts['outcome']}." if said else "Not judged: the environment names no judge."
+    )
+    y = draw_lines(ax, left + 0.05, y + 0.06, ["; ".join([*said, conclusion])], size=SIZE)
+    draw_lines(ax, left + 0.05, y + 0.02, [str(data.facts["scale"])], size=7.0, color=style.QUIET)
+
+
+def _verdict(part: str) -> str:
+    """Return a verdict in words."""
+    return f"{TEXTS[part]} is better" if part in TEXTS else "no valid verdict"
 
 
 def _signed(value: float) -> str:

@@ -22,6 +22,7 @@ NAMES, ANSWERS, SCORES, FACTS, MANNERS = (
     5.78,
     6.28,
 )  # left edges of the columns, in inches; SCORES is a right edge
+MOST = 6  # lines of an answer; the CSV has its whole text
 REFERENCES = ("chosen response", "target")  # answers of the data
 
 
@@ -33,9 +34,11 @@ def draw(data: Data) -> Figure:
     figure, ax = sheet(style.PAGE, height)
     left, right = 0.05, style.PAGE - 0.05
     draw_rule(ax, 0.06, left, right, thick=True)
-    for x, text in ((NAMES, "answer of"), (ANSWERS, "answer"), (FACTS, "fact"), (MANNERS, "style")):
+    scored = ((FACTS, "fact"), (MANNERS, "style")) if "score" in data.table else ()
+    for x, text in ((NAMES, "answer of"), (ANSWERS, "answer"), *scored):
         draw_lines(ax, x, 0.09, [text], size=SIZE, color=style.QUIET)
-    draw_lines(ax, SCORES, 0.09, ["score"], size=SIZE, color=style.QUIET, ha="right")
+    if scored:
+        draw_lines(ax, SCORES, 0.09, ["score"], size=SIZE, color=style.QUIET, ha="right")
     y = 0.09 + height_of(1, SIZE) + 0.03
     for block in blocks:
         draw_rule(ax, y, left, right)
@@ -48,16 +51,18 @@ def draw(data: Data) -> Figure:
 def _draw_blocks(data: Data) -> list[list[tuple[int, list[str]]]]:
     """Return the rows of the table by prompt, each with its answer wrapped into lines."""
     blocks: dict[tuple[str, int], list[tuple[int, list[str]]]] = {}
-    width = SCORES - 0.35 - ANSWERS
+    width = (SCORES - 0.35 if "score" in data.table else style.PAGE - 0.15) - ANSWERS
     for i, answer in enumerate(data.table["answer"]):
         key = str(data.table["set"][i]), int(data.table["number"][i])
-        blocks.setdefault(key, []).append((i, wrapped(str(answer) or "(nothing)", width, SIZE)))
+        lines = wrapped(str(answer) or "(nothing)", width, SIZE)
+        blocks.setdefault(key, []).append((i, lines if len(lines) <= MOST else [*lines[: MOST - 1], "…"]))
     return list(blocks.values())
 
 
 def _draw_block(ax: Axes, data: Data, block: list[tuple[int, list[str]]], y: float) -> float:
     row: Mapping[str, Any] = {name: column[block[0][0]] for name, column in data.table.items()}
-    prompt = wrapped(str(row["prompt"]), style.PAGE - 0.15 - ANSWERS, SIZE, bold=True)[0]
+    prompt, *more = wrapped(str(row["prompt"]), style.PAGE - 0.6 - ANSWERS, SIZE, bold=True)
+    prompt += " …" if more else ""
     draw_lines(ax, NAMES, y, [f"{row['set']} {row['number']}"], size=SIZE, weight="bold")
     y = draw_lines(ax, ANSWERS, y, [prompt], size=SIZE, weight="bold")
     for i, lines in block:
@@ -65,8 +70,9 @@ def _draw_block(ax: Axes, data: Data, block: list[tuple[int, list[str]]], y: flo
         own = row["answer_of"] in REFERENCES
         looks: dict[str, Any] = {"size": SIZE, "color": style.QUIET if own else style.INK}
         draw_lines(ax, NAMES, y, [str(row["answer_of"])], **looks)
-        draw_lines(ax, SCORES, y, [f"{row['score']:.1f}".replace("-", "−")], ha="right", **looks)
-        draw_lines(ax, FACTS, y, ["right" if row["right"] else "wrong"], **looks)
-        draw_lines(ax, MANNERS, y, ["SFT's" if row["fuller"] else "other"], **looks)
+        if "score" in row:
+            draw_lines(ax, SCORES, y, [f"{row['score']:.1f}".replace("-", "−")], ha="right", **looks)
+            draw_lines(ax, FACTS, y, ["right" if row["right"] else "wrong"], **looks)
+            draw_lines(ax, MANNERS, y, ["SFT's" if row["fuller"] else "other"], **looks)
         y = draw_lines(ax, ANSWERS, y, lines, **looks)
     return y

@@ -7,14 +7,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.text import Text
 
-from figures.artefact import SCALES, Artefact, Request, UsageError
+from figures.artefact import REAL_OPTIONS, SCALES, Artefact, Request, UsageError
 from figures.options import Options
 from figures.pipeline import jobs as processes
 from figures.pipeline import tables, training
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from figures.pipeline.build import Plan
 
 WIDTH = 110  # where the output is no terminal and its width is unknown
-SETS = ("sft", "preference", "tasks")  # options of scale real
 Work = Literal["make", "force", "verify"]
 
 
@@ -252,20 +250,19 @@ def _trace(error: BaseException) -> str:
 def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
     """Return the request for an artefact: the user's options, else `recorded` values, else the defaults."""
     given = {field: getattr(options, field) for field in ("scale", "seeds", "seed")}
-    given |= {field: getattr(options, field) or None for field in SETS}
+    given |= {name: None if (value := getattr(options, name)) in ("", ()) else value for name in REAL_OPTIONS}
     valid = {
         "scale": recorded.get("scale") in SCALES,
         "seeds": isinstance(recorded.get("seeds"), int),
         "seed": isinstance(recorded.get("seed"), int),
-        "sft": isinstance(recorded.get("sft"), str),
-        "preference": isinstance(recorded.get("preference"), str),
+        **{name: type(recorded.get(name)) is type(getattr(Request(), name)) for name in REAL_OPTIONS},
         "tasks": isinstance(recorded.get("tasks"), list),
     }
     taken = {field: recorded[field] for field, is_valid in valid.items() if is_valid}
     taken |= {"tasks": tuple(map(str, taken.get("tasks", ())))}
     request = Request(**(taken | {field: value for field, value in given.items() if value is not None}))
     if request.scale != "real":  # with --verify, one of the artefacts that were made at another scale
-        request = replace(request, sft="", preference="", tasks=())
+        request = request.at(request.scale)
     return request
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from figures.recorded import pages, real, record, verify
+from figures.recorded import benchmarks, pages, real, record, verify
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int:
@@ -31,6 +31,15 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
         "the OUT of that command, or one of its folders OUT/runs/CODE if several training codes made runs there",
     )
     parser.add_argument(
+        "--benchmarks",
+        type=Path,
+        metavar="OUT",
+        help="record MMLU and XSTest of the real model's finished runs in this folder; the files that they were asked "
+        "are given by --mmlu and --xstest",
+    )
+    parser.add_argument("--mmlu", type=Path, metavar="PATH", help="with --benchmarks: MMLU's CSV files")
+    parser.add_argument("--xstest", type=Path, metavar="FILE", help="with --benchmarks: XSTest's prompts")
+    parser.add_argument(
         "--verify",
         type=Path,
         metavar="OUT",
@@ -39,9 +48,11 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
     parser.add_argument("--preference", default="", metavar="FILE", help="with --verify: the recorded preference set")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     if options.verify is not None:
-        if options.out or options.runs or options.real:
-            parser.error("--verify excludes --out, --runs and --real: it records nothing")
+        if options.out or options.runs or options.real or options.benchmarks:
+            parser.error("--verify excludes --out, --runs, --real and --benchmarks: it records nothing")
         return _verify(options.verify, options.preference, root)
+    if (options.benchmarks is None) is not (options.mmlu is None and options.xstest is None):
+        parser.error("--benchmarks needs --mmlu or --xstest, the files that the runs were asked, and these need it")
     recorded = root / "docs" / "recorded"
     try:
         if options.out is not None:
@@ -50,6 +61,10 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
             _write(recorded / "embedded.json", record.study(options.runs))
         if options.real is not None:
             print(f"recorded: {real.write(root / 'results' / 'real', options.real)}")
+        if options.benchmarks is not None:
+            place = root / "results" / "real"
+            line = benchmarks.write(place, options.benchmarks, mmlu=options.mmlu, xstest=options.xstest)
+            print(f"recorded: {line}")
     except (FileNotFoundError, ValueError) as error:
         print(f"recorded: {error}", file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from figures.analysis.recorded_runs import ABOUT, TABLE
+from figures.analysis.recorded_runs import ABOUT, ABOUT_BENCHMARKS, BENCHMARKS, TABLE
 from figures.recorded.real import ends, rows_of
 from figures.recorded.tables import BLOCKS, Record
 
@@ -18,12 +18,15 @@ MARK = re.compile(r"(<!-- recorded: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- en
 
 
 def read_records(folder: Path = RECORDED) -> dict[str, Record]:
-    """Return the recorded results by the name of their file; "real" are those of results/real."""
+    """Return the recorded results by the name of their file; "real" and "benchmarks" are those of results/real."""
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
     own = folder.parents[1] / "results" / "real"
     if (own / ABOUT).is_file():
         about = json.loads((own / ABOUT).read_text(encoding="utf-8"))
         records["real"] = {**about, "rows": ends(rows_of(own / TABLE))}
+    if (own / ABOUT_BENCHMARKS).is_file():
+        about = json.loads((own / ABOUT_BENCHMARKS).read_text(encoding="utf-8"))
+        records["benchmarks"] = {**about, "rows": rows_of(own / BENCHMARKS)}
     return records
 
 

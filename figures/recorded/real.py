@@ -103,7 +103,7 @@ def write(folder: Path, out: Path) -> str:
 
 def find_runs(out: Path) -> Runs:
     """Return the real model's runs in `out`; parameters, results and errors as for `write`."""
-    begun = {root: own for root in _roots(out) if (own := _begun(root))}
+    begun = {root: own for root in roots(out) if (own := _begun(root))}
     if not begun:
         raise FileNotFoundError(
             f"real: {out} has no finished run of the real model; make them with: python paper_repro.py real "
@@ -113,13 +113,13 @@ def find_runs(out: Path) -> Runs:
         names = ", ".join(map(str, begun))
         raise ValueError(f"real: {out} has runs of {len(begun)} training codes; give one of these folders: {names}")
     [(root, configs)] = begun.items()
-    chosen = sorted({(config["sft"], config["preference"]) for config in configs})
+    chosen = sorted({(config["sft"], config["preference"], config["reference"]) for config in configs})
     if len(chosen) > 1:
-        texts = "; ".join(f"{sft} and {Path(preference).name}" for sft, preference in chosen)
+        texts = "; ".join(f"{sft} and {Path(preference).name}, reference {of}" for sft, preference, of in chosen)
         raise ValueError(f"real: the runs in {root} are of several sets, {texts}; keep those of one pair in a folder")
-    [(sft, preference)] = chosen
+    [(sft, preference, reference)] = chosen
     seeds = tuple(sorted({config["seed"] for config in configs}))
-    request = Request(scale="real", sft=sft, preference=preference)
+    request = Request(scale="real", sft=sft, preference=preference, reference=reference)
     grids = {name: {**spec, "seeds": list(seeds)} for name, spec in sweeps.real(request).items()}
     return _compared(root, {"grids": grids, "root": str(root)}, request)
 
@@ -152,7 +152,7 @@ def _compared(root: Path, parameters: Mapping[str, Any], request: Request) -> Ru
     return Runs(root, {**parameters, "grids": grids}, request, seeds, finished, missing)
 
 
-def _roots(out: Path) -> list[Path]:
+def roots(out: Path) -> list[Path]:
     """Return the folders of runs of one training code each that `out` is or holds."""
     return [out] if any(out.glob("*/run.json")) else sorted((out / FOLDER).glob("*/"))
 

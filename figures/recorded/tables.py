@@ -240,6 +240,37 @@ def _missing(record: Record) -> str:
     return f" Not finished: {', '.join(gaps)}." if gaps else ""
 
 
+BENCHMARKS = {
+    "mmlu": "MMLU, right",
+    "safe": "XSTest, safe prompts refused",
+    "unsafe": "XSTest, unsafe prompts refused",
+    "object": "XSTest, answered by a JSON object",
+}
+
+
+def benchmarks(records: Mapping[str, Record]) -> str:
+    """Return the table of the real model's recorded benchmarks, in per cent with intervals, a row a run."""
+    if "benchmarks" not in records:
+        return "Nothing is recorded yet."
+    record = records["benchmarks"]
+    shown = {name: head for name, head in BENCHMARKS.items() if any(row[name] for row in record["rows"])}
+    files = ", ".join(f"{name} `{file['name']}`" for name, file in record["files"].items())
+    body = []
+    for row in record["rows"]:
+        shares = ((row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in shown)
+        cells = ("{} [{}, {}]".format(*map(_percent, share)) if share[0] else "" for share in shares)
+        body.append([row["label"] + (f", seed {row['seed']}" if row["seed"] else ""), *cells])
+    return (
+        f"{table(['%, λ = ½', *shown.values()], body)}\n\n{record['facts']['shown']}. "
+        f"Files: {files}. {record['intervals']}."
+    )
+
+
+def _percent(text: str) -> str:
+    """Return a share in per cent, without digits after the point."""
+    return f"{100.0 * float(text):.0f}"
+
+
 DISTANCES = {
     "ideal-distance/maxright-sequential": "ideal distance, MAXRIGHT less Sequential",
     "ideal-distance/alright-sequential": "ideal distance, ALRIGHT less Sequential",
@@ -250,6 +281,7 @@ DISTANCES = {
 BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "provenance": provenance,
     "duration": duration,
+    "benchmarks": benchmarks,
     "claims": claims,
     "conflict": by_setting("conflict", {"forgetting": "forgetting, share of the initial gap"} | DISTANCES),
     "sensitivity": by_setting("sensitivity", DISTANCES),

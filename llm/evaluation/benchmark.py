@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.config import TrainConfig
 from llm.evaluation.generate import template_of
+from llm.evaluation.mmlu import TASK, local_tasks, read_subjects
 from llm.evaluation.named_tasks import evaluate_named, task_index
 from llm.training.run_folder import load_model, load_run
 
-EMBEDDED, MMLU = "embedded", "mmlu"  # our own task; the task of `measure` for runs on other sets
-_QUICK = 64  # batch size of `measure`
+EMBEDDED = "embedded"  # our own task
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,9 @@ class BenchmarkConfig:
     """Evaluate the bare base model of a run or adapter instead."""
     include: str = ""
     """Folder with tasks of your own, in the harness's YAML."""
+    mmlu: str = ""
+    """For mmlu: folder or archive (.tar, .tar.gz) of its CSV files, SUBJECT_dev.csv and SUBJECT_test.csv; empty: from
+    the hub."""
     questions: str = ""
     """For `embedded`: other rows {"question", "choices", "answer"}: .jsonl, .json, .parquet, folder, or hub name."""
     template: str = ""
@@ -68,6 +70,8 @@ class BenchmarkConfig:
             raise ValueError(f"precision: must be fp32 or bf16, got {self.precision}")
         if self.questions and EMBEDDED not in self.tasks:
             raise ValueError(f"questions: only the task {EMBEDDED} reads them, and --tasks does not name it")
+        if self.mmlu and TASK not in self.tasks:
+            raise ValueError(f"mmlu: only the task {TASK} reads its files, and --tasks does not name it")
         if self.include and not Path(self.include).is_dir():
             raise FileNotFoundError(f"include: there is no folder {self.include}")
         if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
@@ -92,7 +96,8 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
         ensure_output(config.out, questions=config.questions)
     run = _run_config(config.model)
     rows = read_questions(config, run) if EMBEDDED in config.tasks else []
-    named = [name for name in config.tasks if name != EMBEDDED]
+    subjects = read_subjects(config.mmlu) if config.mmlu else {}
+    named = [name for name in config.tasks if name != EMBEDDED and not (name == TASK and config.mmlu)]
     manager = task_index(named, config.include, version, quiet=quiet)
     from llm.evaluation import harness
 
@@ -108,7 +113,7 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
         "cut": {},
     }
     with preserve_torch_state(None), harness.hushed():
-        model, tokenizer = _load(config)
+        model, tokenizer = load(config)
         for name in config.tasks:
             template = template_of(config.model, config.template) if name == EMBEDDED else None
             with Line(name, active=not quiet) as line:
@@ -116,6 +121,9 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
                 if name == EMBEDDED:
                     task = harness.choice_task(name, rows)
                     results = harness.ask(lm, task, shots=config.shots, limit=config.limit, seed=config.seed)
+                elif name == TASK and config.mmlu:
+                    tasks = local_tasks(subjects, shots=config.shots, seed=config.seed)
+                    results = harness.ask_tasks(lm, tasks, limit=config.limit, chat=config.chat)
                 else:
                     results = evaluate_named(lm, name, manager, config)
             record["tasks"] |= harness.scores(results)
@@ -130,63 +138,13 @@ def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]
     return record
 
 
-def measure(folder: Path) -> dict[str, Any]:
-    """Return the share of right answers of a finished run, with one example before each question.
-
-    For a run on the embedded world, all questions of its world; for any other run, those of MMLU, through `benchmark`.
-    "accuracy" in [0, 1], the harness's standard error "stderr", "n" questions, "shots"; for MMLU also "task", its name
-    in the harness, and "cut", the number of prompts longer than the model's context. The process' random generators
-    stay unchanged. Raises the ValueErrors of `benchmark`.
-    """
-    harness_version()
-    past = load_run(folder)
-    if not of_world(past.config, past.in_memory):
-        return _mmlu(folder, past.config)
-    run = past.config
-    config = BenchmarkConfig(model=str(folder), batch=_QUICK)
-    rows = read_questions(config, run)
-    from llm.evaluation import harness
-
-    with preserve_torch_state(None), harness.hushed():
-        model, tokenizer = load_model(folder, remote_code=run.remote_code, precision=run.precision)
-        _set_threads(model)
-        own = template_of(str(folder))
-        lm = harness.Model(model, tokenizer, batch=config.batch, report=lambda _done, _of: None, template=own)
-        results = harness.ask(lm, harness.choice_task(EMBEDDED, rows), shots=config.shots, limit=0, seed=config.seed)
-    values = results["results"][EMBEDDED]
-    error = values["acc_stderr,none"]  # a text if there is but one question
-    return {
-        "accuracy": float(values["acc,none"]),
-        "stderr": float(error) if isinstance(error, float) else math.nan,
-        "n": int(results["n-samples"][EMBEDDED]["effective"]),
-        "shots": int(results["n-shot"][EMBEDDED]),
-    }
-
-
 def of_world(run: TrainConfig, in_memory: Sequence[str] = ()) -> bool:
-    """Return whether a run uses an embedded world, whose questions are then the task of `measure`.
+    """Return whether a run uses an embedded world, with questions of its own.
 
     in_memory  sets and model that were given in memory, so that their names were not used
     """
     sources = {"model": run.model, **{own.set_name: own.source for own in run.objectives}}
     return EMBEDDED in (source for name, source in sources.items() if name not in in_memory)
-
-
-def _mmlu(folder: Path, run: TrainConfig) -> dict[str, Any]:
-    config = BenchmarkConfig(
-        model=str(folder), tasks=(MMLU,), shots=1, precision=run.precision, remote_code=run.remote_code
-    )
-    record = benchmark(config, quiet=True)
-    score = record["tasks"][MMLU]
-    value = score["metrics"]["acc"]
-    return {
-        "accuracy": value["value"],
-        "stderr": math.nan if value["stderr"] is None else value["stderr"],
-        "n": score["questions"],
-        "shots": score["shots"],
-        "task": MMLU,
-        "cut": record["cut"].get(MMLU, 0),
-    }
 
 
 def table(record: Mapping[str, Any]) -> Any:
@@ -241,7 +199,8 @@ def read_questions(config: BenchmarkConfig, run: TrainConfig | None) -> Sequence
     return read(embedded_paths(run).questions, None, None).rows
 
 
-def _load(config: BenchmarkConfig) -> tuple[Any, Any]:
+def load(config: BenchmarkConfig) -> tuple[Any, Any]:
+    """Return model and tokenizer; ValueError for the base of a model that is no adapter."""
     from peft import PeftModel
 
     model, tokenizer = load_model(config.model, remote_code=config.remote_code, precision=config.precision)
@@ -249,11 +208,12 @@ def _load(config: BenchmarkConfig) -> tuple[Any, Any]:
         if not isinstance(model, PeftModel):
             raise ValueError(f"base: {config.model} is no adapter, and has no other base; leave --base out")
         model = model.unload()
-    _set_threads(model)
+    set_model_threads(model)
     return model, tokenizer
 
 
-def _set_threads(model: Any) -> None:
+def set_model_threads(model: Any) -> None:
+    """Set the number of threads for a model on a CPU."""
     from llm.models.architecture import set_threads
 
     if model.device.type == "cpu":

@@ -94,10 +94,13 @@ def generate(config: GenerateConfig) -> list[tuple[str, str]]:
     return pairs
 
 
-def generate_answers(name: str, prompts: Sequence[Text | Row], decoding: Decoding, *, kind: str = "sft") -> list[str]:
+def generate_answers(
+    name: str, prompts: Sequence[Text | Row], decoding: Decoding, *, kind: str = "sft", base: bool = False
+) -> list[str]:
     """Return the answers of a run's, an adapter's or a model's folder, or of a hub name, in the order of the prompts.
 
     kind  "sft" or "preference": the run's set whose template the prompts get
+    base  answer by the base model of a run or an adapter instead, without its adapter
 
     Template and end-of-text token are the run's own where `decoding` names none.
     """
@@ -105,6 +108,7 @@ def generate_answers(name: str, prompts: Sequence[Text | Row], decoding: Decodin
 
     with preserve_torch_state(None):
         model, tokenizer = load_model(name, remote_code=decoding.remote_code, precision=decoding.precision)
+        model = model.unload() if base else model
         if model.device.type == "cpu":
             set_threads(model)
         return list(

@@ -163,24 +163,36 @@ def _check(row: Mapping[str, Any], where: str) -> None:
 
 
 def ask(lm: Model, task: ConfigurableTask, *, shots: int, limit: int, seed: int) -> dict[str, Any]:
-    """Return the harness's results on a task of our own.
-
-    By `evaluate` and not `simple_evaluate`, which seeds every generator of the process and takes more than a second to
-    describe the machine.
-    """
+    """Return the harness's results on a task of our own."""
     docs = len(task.eval_docs)
     if shots >= docs:
         raise ValueError(f"shots: must be less than the number of questions, {docs}, got {shots}")
     task.set_config(key="num_fewshot", value=shots)
     task.set_fewshot_seed(seed=seed)
+    tasks = {"tasks": {task.config.task: task}, "groups": {}}  # `task_name` draws a name before it looks
+    return ask_tasks(lm, tasks, limit=limit, chat=True, multiturn=True)  # the template of our training
+
+
+def ask_tasks(
+    lm: Model, tasks: Mapping[str, Any], *, limit: int, chat: bool, multiturn: bool = False
+) -> dict[str, Any]:
+    """Return the harness's results on tasks and groups in the form of its `TaskManager.load`.
+
+    limit      number of questions from the start of each task; 0: all
+    chat       apply the chat template, by `Model.apply_chat_template`
+    multiturn  examples are earlier turns of the conversation
+
+    By `evaluate` and not `simple_evaluate`, which seeds every generator of the process and takes more than a second to
+    describe the machine.
+    """
     return dict(
         evaluate(
             lm=lm,
-            task_dict={"tasks": {task.config.task: task}, "groups": {}},  # `task_name` draws a name before it looks
+            task_dict=tasks,
             limit=limit or None,
             log_samples=False,
-            apply_chat_template=True,  # which is `Model`'s, and so the template of our training
-            fewshot_as_multiturn=True,
+            apply_chat_template=chat,
+            fewshot_as_multiturn=multiturn,
         )
     )
 

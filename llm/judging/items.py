@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 from llm.data.formats import load
 from llm.data.messages import Text, written
+from llm.data.objective_options import Kind
 from llm.data.readers import Table, read
 from llm.data.rows import Row
 from llm.judging.templates import SORRY_BENCH, XSTEST, Rubric
+from llm.skill import rows as skill
 
 PREFERENCE = ("chosen", "rejected")
 
@@ -93,6 +96,18 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
 
     Raises ValueError if the run held none out, or its set was given in memory.
     """
+    if reference not in PREFERENCE:
+        raise ValueError(
+            f"reference_column: of a run's own rows it is chosen or rejected, got {reference}; give --file"
+        )
+    return of_rows(held_out_rows(folder, "preference", report=report, limit=limit), reference)
+
+
+def held_out_rows(folder: str, kind: Kind, *, report: Callable[[str, float], None], limit: int = 0) -> list[Row]:
+    """Return the rows of a finished run's one set of a kind that the run held out, in the order of their file.
+
+    Raises ValueError if there are none or several such sets, the run held no rows out, or the set was given in memory.
+    """
     from llm.data.objective_settings import only
     from llm.data.splits import hold_out, tokenize_options
     from llm.data.token_rows import prompt_key
@@ -100,33 +115,30 @@ def from_run(folder: str, *, reference: str, report: Callable[[str, float], None
     from llm.embedded.prepare import with_embedded
     from llm.training.run_folder import load_run
 
-    if reference not in PREFERENCE:
-        raise ValueError(
-            f"reference_column: of a run's own rows it is chosen or rejected, got {reference}; give --file"
-        )
     if not (Path(folder) / "run.json").is_file():
         raise ValueError(f"file: {folder} is no run, which would have held rows out; give the prompts by --file")
     past = load_run(folder)
-    name = only(past.config.objectives, "preference", "file: a run without --file").set_name
+    name = only(past.config.objectives, kind, "file: a run without --file").set_name
     separate = f"{name}_held_out" in past.in_memory
-    if separate or (name in past.in_memory and not only(past.config.objectives, "preference", "file").evaluation):
-        raise ValueError("file: the run's preference set was given in memory and no name leads to it; give --file")
+    if separate or (name in past.in_memory and not only(past.config.objectives, kind, "file").evaluation):
+        raise ValueError(f"file: the run's {kind} set was given in memory and no name leads to it; give --file")
     config = with_embedded(past.config, past.in_memory, report)
-    own = only(config.objectives, "preference", "file")
+    own = only(config.objectives, kind, "file")
     reading: dict[str, Any] = {"columns": own.columns, "format": own.format}
-    reading |= {"kind": "preference", "bad_rows": config.bad_rows}
+    reading |= {"kind": kind, "bad_rows": config.bad_rows, "ignore_input": config.ignore_input}
     if own.evaluation:
-        rows = load(own.evaluation, **reading)
-        return of_rows(rows.rows[: limit or None], reference)
+        return list(load(own.evaluation, **reading).rows[: limit or None])
     if own.held_out == 0.0:
         raise ValueError("file: the run held no rows out; give --file")
+    if skill.seed_of(own.source) is not None and not config.eval_on_train:  # which has held-out rows of its own
+        return list(load(own.source, split=skill.TEST, limit=limit or None, **reading).rows)
     rows = load(own.source, split=own.split, limit=own.rows, **reading)
     tokens = tokenize(rows, _tokenizer(folder, config), **tokenize_options(config, own))
     if config.eval_on_train:
         held = set(tokens.keys[: max(1, int(own.held_out * len(tokens)))])
     else:
         held = set(hold_out(tokens, own.held_out, seed=config.seed)[1].keys)
-    return of_rows([row for row in rows.rows if prompt_key(row.prompt) in held][: limit or None], reference)
+    return [row for row in rows.rows if prompt_key(row.prompt) in held][: limit or None]
 
 
 def _tokenizer(folder: str, config: Any) -> Any:
@@ -177,7 +189,7 @@ BENCHMARKS = {
         None,
         _safe,
         "download it with a network (hf download --repo-type dataset Paul/XSTest --local-dir FOLDER), or give a "
-        ".jsonl or .parquet with the columns prompt and label (safe, unsafe) by --file",
+        ".csv, .jsonl or .parquet with the columns prompt and label (safe, unsafe) by --file",
     ),
 }
 
@@ -189,7 +201,9 @@ def from_benchmark(name: str, source: str = "", *, split: str = "", limit: int =
     """
     which = BENCHMARKS[name]
     try:
-        table = read(source or which.hub, split or None, None)
+        table = (
+            _csv(Path(source)) if source.lower().endswith(".csv") else read(source or which.hub, split or None, None)
+        )
     except (FileNotFoundError, ValueError) as error:
         if source:
             raise
@@ -207,6 +221,19 @@ def from_benchmark(name: str, source: str = "", *, split: str = "", limit: int =
         Item(_text(row, which.column, table, i, "", turns=True), group=which.group(row))
         for i, row in rows[: limit or None]
     ]
+
+
+def _csv(path: Path) -> Table:
+    """Return the rows of a CSV file with a header, as texts; benchmarks of prompts are distributed in this form."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no such file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no CSV file in UTF-8: {error}") from error
+    return Table(str(path), list(reader.fieldnames or ()), rows)
 
 
 def _rows(table: Table) -> list[tuple[int, Mapping[str, Any]]]:

@@ -133,7 +133,8 @@ def by_endpoint(run: FinishedRun) -> dict[str, Any]:
     judge, judge_url          model name and address of the judge
     template                  name of the judge's question
     temperature               of the answers
-    answers                   one row per answer: set, prompt, answer, reference, outcome
+    answers                   one row per answer: set, prompt, answer, reference, outcome, and the verdicts in both
+                              orders: first, verdict, reply
 
     Raises ValueError in one line if the environment names no judge, or the run held no rows out or they cannot be read
     again; EndpointError if the judge does not answer.
@@ -150,7 +151,7 @@ def by_endpoint(run: FinishedRun) -> dict[str, Any]:
         rows = items.from_run(folder, reference="chosen", report=lambda _step, _done: None, limit=PROMPTS)
         answers = from_model(folder, rows, decoding, path.with_suffix(".answers.json"))
         pairs = [Pair(row.shown, answer, row.reference) for row, answer in zip(rows, answers, strict=True)]
-        scores, firsts, _ = judge_pairs(pairs, EndpointJudge(judge, kept))
+        scores, firsts, singles = judge_pairs(pairs, EndpointJudge(judge, kept))
     rate = _win_rate(scores, firsts)
     return {
         **_rates(rate),
@@ -161,10 +162,15 @@ def by_endpoint(run: FinishedRun) -> dict[str, Any]:
         "template": OURS.name,
         "temperature": TEMPERATURE,
         "answers": [
-            {"set": "preference", **vars(pair), "outcome": outcome(score)}
-            for pair, score in zip(pairs, scores, strict=True)
+            {"set": "preference", **vars(pair), "outcome": outcome(score), "verdicts": list(verdicts)}
+            for pair, score, verdicts in zip(pairs, scores, singles, strict=True)
         ],
     }
+
+
+def is_judge_named() -> bool:
+    """Return whether the environment names a judge, wholly or in part."""
+    return any(os.environ.get(name, "").strip() for name in (URL, MODEL))
 
 
 def endpoint() -> Endpoint:

@@ -1,7 +1,8 @@
 """Measures of a finished run: functions by name, computed once and kept beside the adapter.
 
 A measure is a function `measure(folder: Path) -> dict[str, Any]` that reads the finished run in `folder` (run.json, the
-adapter) and returns plain values. The scalars among them are columns of `llm.study.table`.
+adapter) and returns plain values. The scalars among them are columns of `llm.study.table`. Some measures of ours have
+options, which stand after the name: `questions:mmlu=data/mmlu.tar.gz,limit=5`.
 """
 
 from __future__ import annotations
@@ -10,19 +11,29 @@ import importlib
 import re
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from llm.common.code_digest import code_digest
+from llm.common.contents import contents_of
 from llm.common.files import lock, read_json, write_json
 
 MEASURES = {
     "answers": "llm.judging.world:measure",
-    "questions": "llm.evaluation.benchmark:measure",
+    "questions": "llm.evaluation.questions:measure",
+    "refusals": "llm.judging.refusals:measure",
+    "samples": "llm.judging.samples:measure",
     "cosine": "llm.evaluation.cosine:measure",
     "curvature": "llm.evaluation.curvature:measure",
     "skill": "llm.skill.measure:measure",
 }
+# Options of measures: the name of an option and the type of its value. A text that is a path counts by its content.
+OPTIONS: dict[str, dict[str, type[str] | type[int]]] = {
+    "questions": {"mmlu": str, "limit": int},
+    "refusals": {"prompts": str, "limit": int},
+}
+_GIVEN = re.compile(r"(?P<name>\w+):(?P<options>\w+=.*)")
 _OWN = re.compile(r"(?P<name>\w+)=(?P<place>[\w.]+:\w+)")
 
 
@@ -36,11 +47,17 @@ class MeasureError(RuntimeError):
 
 
 def name_of(measure: str) -> str:
-    """Return the name of a measure: one of MEASURES, or NAME in `NAME=MODULE:FUNCTION`; else ValueError."""
+    """Return the name of a measure: one of MEASURES, also with options, or NAME in `NAME=MODULE:FUNCTION`.
+
+    Raises ValueError for any other text, and for options that the measure does not have.
+    """
     if not isinstance(measure, str):
         raise TypeError(f"measures: must be texts, got {measure!r}")
     if measure in MEASURES:
         return measure
+    if (given := _GIVEN.fullmatch(measure)) is not None and given["name"] in MEASURES:
+        options_of(measure)
+        return given["name"]
     own = _OWN.fullmatch(measure)
     if own is None or own["name"] in MEASURES:
         known = ", ".join(MEASURES)
@@ -50,9 +67,40 @@ def name_of(measure: str) -> str:
     return own["name"]
 
 
+def options_of(measure: str) -> dict[str, str | int]:
+    """Return the options that stand after the name of a measure, with values of their types; {} without any.
+
+    Raises ValueError for an option that the measure does not have, one that is given twice, or a wrong value.
+    """
+    given = _GIVEN.fullmatch(measure)
+    if given is None:
+        return {}
+    known, options = OPTIONS.get(given["name"], {}), dict[str, str | int]()
+    for text in re.split(r",(?=\w+=)", given["options"]):
+        key, _, value = text.partition("=")
+        if key not in known or key in options:
+            has = ", ".join(known) or "no options"
+            raise ValueError(f"measures: {given['name']} has {has}, each once; got {text} in {measure}")
+        if known[key] is int and not value.isdecimal():
+            raise ValueError(f"measures: {key} of {given['name']} must be a whole number, got {value!r}")
+        options[key] = known[key](value)
+    return options
+
+
+def with_options(name: str, **options: str | int) -> str:
+    """Return the text that names a measure of ours with these options; the inverse of `name_of` and `options_of`."""
+    shown = ",".join(f"{key}={value}" for key, value in options.items())
+    return f"{name}:{shown}" if options else name
+
+
 def module_of(measure: str) -> str:
     """Return the full name of the module that holds a measure's function."""
-    return MEASURES.get(measure, measure.partition("=")[2]).partition(":")[0]
+    return _place(measure).partition(":")[0]
+
+
+def _place(measure: str) -> str:
+    """Return the module and the name of a measure's function, MODULE:FUNCTION."""
+    return MEASURES.get(name_of(measure)) or measure.partition("=")[2]
 
 
 def merged(measures: Sequence[str]) -> tuple[str, ...]:
@@ -77,12 +125,21 @@ def missing(folder: Path, measures: Sequence[str]) -> tuple[str, ...]:
 
 def _is_there(folder: Path, measure: str) -> bool:
     path = file_of(folder, measure)
-    return path.is_file() and read_json(path).get("code", "") == _code(measure)
+    if not path.is_file():
+        return False
+    record = read_json(path)
+    return (record.get("code", ""), record.get("inputs", {})) == (_code(measure), _inputs(measure))
 
 
 def _code(measure: str) -> str:
     """Return the digest of the code of a built-in measure; "" for others, whose code may lie anywhere."""
-    return code_digest(MEASURES[measure].partition(":")[0]) if measure in MEASURES else ""
+    return code_digest(module_of(measure)) if name_of(measure) in MEASURES else ""
+
+
+@cache
+def _inputs(measure: str) -> dict[str, Any]:
+    """Return the options of a measure, with the digest of its content in place of a path."""
+    return {key: contents_of(value) for key, value in options_of(measure).items()}
 
 
 def take(folder: Path, measures: Sequence[str]) -> None:
@@ -94,15 +151,15 @@ def take(folder: Path, measures: Sequence[str]) -> None:
         return
     with lock(lock_of(folder), wait=True):
         for measure in missing(folder, measures):
-            name, place = name_of(measure), MEASURES.get(measure, measure.partition("=")[2])
+            name, place = name_of(measure), _place(measure)
             began = time.perf_counter()
             try:
                 module, _, function = place.partition(":")
-                result = getattr(importlib.import_module(module), function)(folder)
+                result = getattr(importlib.import_module(module), function)(folder, **options_of(measure))
                 if not isinstance(result, dict):
                     raise TypeError(f"{place} must return a dict, got {type(result).__name__}")
                 seconds = round(time.perf_counter() - began, 4)
-                record = {"seconds": seconds, "code": _code(measure), "result": result}
+                record = {"seconds": seconds, "code": _code(measure), "inputs": _inputs(measure), "result": result}
                 write_json(file_of(folder, measure), record)
             except Exception as error:
                 why = " ".join(str(error).split()) or "no words"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 
-from llm.study.measures import module_of
+from llm.study.measures import module_of, name_of
 
 LATER = {"questions": ("llm.evaluation.harness",)}  # modules that a measure imports on first use
 
 
 def preload(measures: Iterable[str]) -> list[str]:
     """Return the imports of runs with these measures, as `llm.common.processes.ForkServer` takes them."""
-    own = [name for measure in measures for name in (module_of(measure), *LATER.get(measure, ()))]
+    own = [name for measure in measures for name in (module_of(measure), *LATER.get(name_of(measure), ()))]
     return [f"{__name__}:{import_libraries.__name__}", *own]
 
 

@@ -1,6 +1,6 @@
 """Resources that the runs of a study need: GPU or CPU hours, weights, data, disk; and their availability.
 
-The hours are an estimate from counts of tokens and of operations, not a measurement; its numbers stand here.
+The hours are an estimate from counts of tokens and of operations (`llm.study.operations`), not a measurement.
 """
 
 from __future__ import annotations
@@ -12,39 +12,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llm.common.contents import HUB
 from llm.common.processes import cores
 from llm.config import TrainConfig
-from llm.data.objective_settings import ObjectiveSettings, reference_source
+from llm.judging.items import BENCHMARKS
 from llm.models.packaged import PACKAGED
-from llm.skill.rows import seed_of
 from llm.study import Grid, StudyRun
-from llm.study.dependencies import prerequisites
 from llm.study.measures import missing as not_measured
-from llm.study.status import is_finished
+from llm.study.measures import name_of, options_of
+from llm.study.operations import (
+    EVALUATED,
+    LARGE,
+    PEAK,
+    QUESTIONS,
+    SUBJECTS,
+    UTILISATION,
+    WEIGHTS,
+    cpu_rate,
+    measured_operations,
+    operations,
+    weights,
+)
+from llm.study.status import is_finished, is_trained
 from llm.study.sweep import is_made, union
 
-# Mean tokens of a row with its prompt. Bytes a row in the files of vicgalle/alpaca-gpt4 (43.4 MB, 52,002 rows) and of
-# Dahoas/rm-hh-rlhf (111.5 MB, 77,052 rows; its prompt counts twice), at 4.5 bytes a token (assumed; English text).
-TOKENS_SFT = 190
-TOKENS_PAIR = 480
-TOKENS_SKILL = 75  # of a row of `llm.skill`, with SmolLM2's tokenizer and template
-# Operations a weight and token: 2 forward (arXiv 2001.08361, section 2.1), and 2 backward, for the gradient goes
-# through a frozen weight but is not taken with respect to it; once more forward with gradient checkpointing.
-FORWARD, STEP, CHECKPOINTED = 2, 4, 6
-PEAK = 989e12  # operations a second in bf16 without sparsity, of an H100 SXM (its data sheet)
-UTILISATION = 0.3  # share of PEAK that such small steps reach (assumed)
-# Operations a second of one core in float32: 5.1e10 to 6.9e10 with SmolLM2-135M on an AMD EPYC (AVX2).
-CPU_RATE = 5e10
-LARGE = 0.5e9  # weights above which training on a CPU would take days
-# Weights, from the models' cards; a base model is loaded in 2 bytes a weight.
-WEIGHTS = {
-    "EleutherAI/pythia-1b": 1.01e9, "facebook/opt-1.3b": 1.32e9, "meta-llama/Meta-Llama-3-8B": 8.03e9,
-    "HuggingFaceTB/SmolLM2-135M-Instruct": 134.5e6,
-}  # fmt: skip
 # Downloads: the hub's dataset_infos.json for the second; the JSON file with the same rows for the first.
 DATA = {"vicgalle/alpaca-gpt4": 43.4e6, "Dahoas/rm-hh-rlhf": 76.1e6}
-# The harness's task mmlu: where its data are, and how many questions its test sets have (arXiv 2009.03300's data).
-MMLU, QUESTIONS = "cais/mmlu", 14_042
+MMLU = "cais/mmlu"  # data of the harness's task mmlu
 # A run's folder: adapter (at most 7 million weights in these presets, 4 bytes each), two checkpoints with AdamW's two
 # moments, logs; and every adapter that is kept on the way.
 RUN_BYTES = 200e6
@@ -72,7 +66,7 @@ def requirements(grids: Sequence[Grid], root: str | Path) -> tuple[Requirement, 
     open_runs = [run for run in runs if not is_finished(run, Path(root))]
     required = [Requirement("runs", f"{len(open_runs)} to be carried out", f"{len(runs) - len(open_runs)} finished")]
     if open_runs:
-        required += [_gpu(open_runs), *_cpu(open_runs)]
+        required += [_gpu(open_runs), *_cpu(open_runs, Path(root))]
         models = dict.fromkeys(run.config.model for run in open_runs)
         sets = dict.fromkeys(own.source for run in open_runs for own in run.config.sft_first)
         required += [_from_hub("model", name) for name in models if name != "embedded"]
@@ -80,6 +74,27 @@ def requirements(grids: Sequence[Grid], root: str | Path) -> tuple[Requirement, 
         required += _measures(open_runs, Path(root))
         required += [_disk(open_runs, required, Path(root))]
     return tuple(required)
+
+
+def gpu_hours(runs: Sequence[StudyRun]) -> float:
+    """Return the H100 hours of runs that want a GPU; nan if a model's size is unknown."""
+    return operations([run.config for run in runs if wants_gpu(run.config)]) / (PEAK * UTILISATION) / 3600.0
+
+
+def cpu_hours(runs: Sequence[StudyRun], root: Path | None = None) -> tuple[float, float]:
+    """Return the hours on one core of small models' training, and of their measures.
+
+    root  folder of the runs: those that are trained there, and measures that were computed there, do not count
+    """
+    small = [run for run in runs if weights(run.config.model) < LARGE]
+    open_runs = [run.config for run in small if root is None or not is_trained(run, root)]
+    open_measures = [
+        (run.config, measure)
+        for run in small
+        for measure in (run.measures if root is None else not_measured(run.folder(root), run.measures))
+    ]
+    seconds = operations(open_runs) / cpu_rate(), measured_operations(open_measures) / (EVALUATED * cpu_rate())
+    return seconds[0] / 3600.0, seconds[1] / 3600.0
 
 
 def gpus() -> int:
@@ -92,66 +107,6 @@ def gpus() -> int:
 def wants_gpu(config: TrainConfig) -> bool:
     """Return whether a run is infeasible on a CPU: its model is large, or of unknown size."""
     return config.model != "embedded" and config.device != "cpu" and not weights(config.model) < LARGE
-
-
-def weights(model: str) -> float:
-    """Return the number of weights of a model by its hub name, or by the file that a packaged model is in; else nan."""
-    hub = next((p.hub for p in PACKAGED.values() if Path(model).name == Path(p.member).name), model)
-    return WEIGHTS.get(hub, float("nan"))
-
-
-def gpu_hours(runs: Sequence[StudyRun]) -> float:
-    """Return the H100 hours of runs that want a GPU; nan if a model's size is unknown."""
-    return operations([run.config for run in runs if wants_gpu(run.config)]) / (PEAK * UTILISATION) / 3600.0
-
-
-def cpu_hours(runs: Sequence[StudyRun]) -> float:
-    """Return the hours on one core of runs of small models, without their measures."""
-    configs = [run.config for run in runs if weights(run.config.model) < LARGE]
-    return operations(configs) / CPU_RATE / 3600.0
-
-
-def operations(configs: Sequence[TrainConfig]) -> float:
-    """Return the operations of runs; nan if a model's size is unknown. Shared computations count once."""
-    operations, counted = 0.0, set[str]()
-    for config in configs:
-        rows = [_row_tokens(own, config.max_length) for own in config.objectives]
-        tokens = [float(row * own.batch) for row, own in zip(rows, config.objectives, strict=True)]
-        step = CHECKPOINTED if config.gradient_checkpointing else STEP
-        units = config.steps * step * _per_step(config, tokens)
-        evaluations = config.steps / config.eval_every if config.eval_every else 1.0
-        units += FORWARD * evaluations * config.eval_rows * sum(rows)
-        for name in prerequisites(config).rest - counted:
-            units += _shared(config, name, tokens, step)
-            counted.add(name)
-        operations += units * weights(config.model)
-    return operations
-
-
-def _row_tokens(own: ObjectiveSettings, max_length: int) -> int:
-    """Return the mean number of tokens of a pair or of an SFT row, limited by `max_length`."""
-    row = TOKENS_SKILL if seed_of(own.source) is not None else TOKENS_SFT
-    return min(TOKENS_PAIR, 2 * max_length) if own.is_pairs else min(row, max_length)
-
-
-def _per_step(config: TrainConfig, tokens: Sequence[float]) -> float:
-    """Return the mean number of tokens that a step trains on; evaluated tokens count by their share of operations."""
-    rule, n = config.rule(), len(tokens)
-    shares = zip(rule.training_shares(n), rule.evaluation_shares(n), tokens, strict=True)
-    return sum((trained + FORWARD / STEP * evaluated) * count for trained, evaluated, count in shares)
-
-
-def _shared(config: TrainConfig, name: str, tokens: Sequence[float], step: int) -> float:
-    """Return the operations a weight of a shared computation.
-
-    Shared are all optima, or the reference's adapter with its log-probabilities.
-    """
-    if name.startswith("optima"):
-        return (config.optima_steps or config.steps) * step * sum(tokens)
-    own = reference_source(config)
-    batch = 0.0 if own is None else tokens[config.objectives.index(own)] / (2 if own.is_pairs else 1)
-    pairs = sum(own.rows or 0 for own in config.objectives if own.is_pairs)
-    return (config.reference_steps or config.steps) * step * batch + FORWARD * pairs * TOKENS_PAIR
 
 
 def _gpu(runs: Sequence[StudyRun]) -> Requirement:
@@ -172,13 +127,16 @@ def _gpu(runs: Sequence[StudyRun]) -> Requirement:
     return Requirement("GPU", amount, there)
 
 
-def _cpu(runs: Sequence[StudyRun]) -> tuple[Requirement, ...]:
+def _cpu(runs: Sequence[StudyRun], root: Path) -> tuple[Requirement, ...]:
     """Return the requirement of time on CPUs; none if no run needs hours, or there is a GPU to run them."""
-    hours = cpu_hours(runs)
-    if not hours or gpus():
+    training, measures = cpu_hours(runs, root)
+    if not training + measures or gpus():
         return ()
-    how = f"tokens x weights x operations at {CPU_RATE / 1e9:.0f} GFLOP/s"
-    return (Requirement("CPU", f"about {hours:.2g} hours of one core, and the measures ({how})", f"{cores()} cores"),)
+    parts = f"{training:.2g} training, {measures:.2g} measures" if measures else "without measures"
+    how = f"tokens x weights x operations at {cpu_rate() / 1e9:.0f} GFLOP/s"
+    amount = f"about {training + measures:.2g} hours of one core: {parts} ({how})"
+    wall = (training + measures) / cores()
+    return (Requirement("CPU", amount, f"{cores()} cores, so about {wall:.2g} hours"),)
 
 
 def _from_hub(kind: Literal["model", "dataset"], name: str) -> Requirement:
@@ -236,22 +194,44 @@ def _measures(runs: Sequence[StudyRun], root: Path) -> list[Requirement]:
     from llm.evaluation.benchmark import of_world
 
     open_measures = [(run.config, not_measured(run.folder(root), run.measures)) for run in runs]
-    asked = [c for c, names in open_measures if "questions" in names and not of_world(c)]
+    asked = [m for c, own in open_measures for m in own if name_of(m) == "questions" and not of_world(c)]
+    refused = [m for _, own in open_measures for m in own if name_of(m) == "refusals"]
     judged = [c for c, m in open_measures if "answers" in m and {o.source for o in c.objectives} != {"embedded"}]
-    return [*(_questions(len(asked)) if asked else ()), *([_judge(len(judged))] if judged else ())]
+    return [
+        *(_questions(asked) if asked else ()),
+        *(_refusals(refused) if refused else ()),
+        *([_judge(len(judged))] if judged else ()),
+    ]
 
 
-def _questions(runs: int) -> tuple[Requirement, Requirement]:
+def _questions(measures: Sequence[str]) -> tuple[Requirement, Requirement]:
     """Return the requirements of the harness and the data of its task mmlu."""
     from llm.evaluation.benchmark import harness_version
 
+    options = options_of(measures[0])
+    limit = int(options.get("limit", 0))
     resource = "questions: MMLU, 1-shot"
-    amount = f"{QUESTIONS:,} a run, {runs} runs; their time is not among the GPU hours"
+    amount = f"{SUBJECTS * limit if limit else QUESTIONS:,} a run, {len(measures)} runs; not among the GPU hours"
     try:
         harness = Requirement(resource, amount, f"lm-eval {harness_version()}")
     except ValueError as error:
         harness = Requirement(resource, amount, "no lm-eval", str(error))
-    return harness, _from_hub("dataset", MMLU)
+    place = str(options.get("mmlu", HUB))
+    return harness, _from_hub("dataset", MMLU) if place == HUB else _from_disk(f"data: {MMLU}", place, "--mmlu")
+
+
+def _refusals(measures: Sequence[str]) -> tuple[Requirement, ...]:
+    """Return the requirement of XSTest's prompts."""
+    place = str(options_of(measures[0]).get("prompts", HUB))
+    hub = BENCHMARKS["xstest"].hub
+    return (_from_hub("dataset", hub) if place == HUB else _from_disk(f"data: {hub}", place, "--xstest"),)
+
+
+def _from_disk(resource: str, place: str, option: str) -> Requirement:
+    """Return the requirement of a file or folder that an option names."""
+    if Path(place).exists():
+        return Requirement(resource, "", "on this disk")
+    return Requirement(resource, "", "no", f"there is no file or folder {place}; name another by {option}")
 
 
 def _judge(runs: int) -> Requirement:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.common.cache import digest
+from llm.common.contents import content_of
 from llm.config import RESULT, TrainConfig, unused_options
 from llm.data.objective_options import with_weights
 from llm.embedded.tasks import is_embedded
@@ -23,7 +23,6 @@ from toyopt.algorithms import RULES
 METHODS: tuple[str, ...] = tuple(RULES)
 AXES = {"methods": "method", "lams": "lam", "orders": "order", "ks": "k", "seeds": "seed"}
 _WORDS = frozenset(("", "base", "chosen", "sft", "paper"))  # no files, also if the folder has files of these names
-_LARGE = 64_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Grid:
         values = [self.base.model, self.base.adapter, self.base.reference]
         values += [value for own in objectives for value in (own.source, own.evaluation)]
         paths = [value for value in values if value not in _WORDS and not is_made(value)]
-        files = {path: content for path in paths if (content := _contents(Path(path)))}
+        files = {path: content for path in paths if (content := content_of(Path(path)))}
         named = (_named(config, files) for config in self._configs)
         runs = {run.name: dataclasses.replace(run, measures=self.measures) for run in named}
         return tuple(runs.values())
@@ -200,23 +199,3 @@ def _named(config: TrainConfig, files: dict[str, str]) -> StudyRun:
     order = f"-{config.order}" if _ordered(config) else ""
     readable = f"{config.method}-{config.shown_weights}{k}{order}-seed{config.seed}"
     return StudyRun(f"{readable}-{digest({'options': options, 'files': files})[:10]}", config)
-
-
-def _contents(path: Path) -> str:
-    """Return a digest of the content of a file or folder; "" if there is none, as for names on the hub.
-
-    Different content must give a different run. A large file, such as a base model's weights, counts by its size only:
-    reading all of it would take longer than the command.
-    """
-    if not path.exists():
-        return ""
-    total = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name != ".lock")
-    for file in files:
-        size = file.stat().st_size
-        small = size <= _LARGE or file.suffix in (".jsonl", ".json", ".gz", ".parquet", ".arrow")
-        total.update(f"{'' if file == path else file.relative_to(path)} {size} ".encode())
-        if small:
-            with file.open("rb") as opened:
-                total.update(hashlib.file_digest(opened, "sha256").digest())
-    return total.hexdigest()[:16]

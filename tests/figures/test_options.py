@@ -20,6 +20,9 @@ def test_every_option_is_read() -> None:
     words = "fig1 a --out o --scale paper --seeds 3 --seed 2 --jobs 4 --force"
     expected = Options(names=("fig1", "a"), out=Path("o"), scale="paper", seeds=3, seed=2, jobs=4, force=True)
     assert parse(words.split(), REGISTRY) == expected
+    words = "--scale real --mmlu m --mmlu-questions 0 --xstest x --xstest-prompts 9 --reference sft"
+    own = {"mmlu": "m", "mmlu_questions": 0, "xstest": "x", "xstest_prompts": 9, "reference": "sft"}
+    assert parse(words.split(), REGISTRY) == Options(scale="real", **own)
     assert parse(["--list"], REGISTRY).list
     tasks = ("a=sft:skill", "rows=40", "b=preference:b.jsonl")
     assert parse(["a", "--scale", "real", "--tasks", *tasks], REGISTRY).tasks == tasks
@@ -39,7 +42,7 @@ def test_every_option_is_read() -> None:
         (["--list", "--verify"], r"^list: makes nothing"),
         (
             ["--tasks", "a=sft:x", "rows=4"],
-            r"^tasks: only --scale real takes sets, got a=sft:x rows=4 with --scale emb",
+            r"^tasks: is an option of --scale real, got a=sft:x rows=4 with --scale emb",
         ),
         (
             ["--scale", "real", "--tasks", "a=sft:x", "weight=0.3", "b=sft:y"],
@@ -47,6 +50,10 @@ def test_every_option_is_read() -> None:
         ),
         (["--scale", "real", "--tasks", "a=sft:x"], r"^tasks: objective: at least two are needed, got a alone$"),
         (["--scale", "real", "--tasks", "a=sft:x", "b=dpo:y"], r"^tasks: objective b: kind: must be one of sft, pref"),
+        (["--mmlu", "x"], r"^mmlu: is an option of --scale real, got x with --scale embedded$"),
+        (["--scale", "real", "--reference", "paper"], r"^reference: must be base or sft, got paper$"),
+        (["--scale", "real", "--xstest-prompts", "9"], r"^xstest_prompts: counts what --xstest names"),
+        (["--scale", "real", "--mmlu", "hub", "--mmlu-questions", "-1"], r"^mmlu_questions: must be at least 0"),
     ],
 )
 def test_a_value_out_of_range_is_one_line(arguments: list[str], message: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from llm.config import TrainConfig
 from llm.study.dependencies import Rates, preparation, prerequisites, work
-from llm.study.resources import CPU_RATE, PEAK, UTILISATION, operations, wants_gpu, weights
+from llm.study.operations import CPU_RATE, PEAK, UTILISATION, operations, weights
+from llm.study.resources import wants_gpu
 from llm.study.sweep import StudyRun
 
 # Chosen. A job that runs out of time saves and is requeued, so that a low estimate costs a wait and no work.

@@ -9,6 +9,7 @@ import pytest
 from figures.analysis import empirical_claims, sweeps
 from figures.artefact import Request
 from figures.pipeline.paths import grid_of
+from figures.registry import REGISTRY, load
 
 
 @pytest.mark.slow
@@ -38,3 +39,20 @@ def test_the_joint_methods_are_shared_between_both_orders() -> None:
     ]
     assert len(names[0]) == len(names[1]) == 60
     assert len(names[0] & names[1]) == 45
+
+
+def test_the_real_models_options_reach_its_runs_and_no_other_scale() -> None:
+    request = Request(scale="real", reference="sft", preference="some/pairs", mmlu="hub", mmlu_questions=3)
+    specs = [*sweeps.judged(request).values(), *sweeps.others(request).values(), *sweeps.real(request).values()]
+    configs = [run.config for spec in specs for run in grid_of(spec).runs()]
+    assert {(c.reference, c.preference) for c in configs} == {("sft", "some/pairs")}
+    assert {c.replay for c in configs if c.method == "replay"} == {0.01, 0.05, 0.2}
+    assert "questions:mmlu=hub,limit=3" in sweeps.judged(request)["dpo_first"]["measures"]
+    assert sweeps.real(request)["joint"]["measures"] == ["skill"]
+    assert sweeps.embedded(request) == Request(scale="embedded")
+
+
+@pytest.mark.parametrize("scale", ["real", "paper"])
+def test_every_artefact_has_parameters_at_every_scale(scale: Any) -> None:
+    names = [name for name, module in REGISTRY.items() if load(name, module).parameters(Request(scale=scale))]
+    assert len(names) >= len(REGISTRY) - 3  # a few depend on nothing

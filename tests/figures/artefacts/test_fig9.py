@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.run_folders import SMOKE, WORLD, computed, row_of, write, write_runs
+from support.run_folders import SMOKE, WORLD, computed, row_of, texts, write, write_runs
 
+from figures.artefact import Data, Request
 from figures.artefacts import fig9
+from figures.pipeline.paths import grid_of
 from llm.embedded.language import PLAIN, courteous, fact_of, fuller, neutral, preference_score, question
+from llm.judging import world as judged
 
 
 def test_the_judged_instance_has_both_orders_and_the_terms_of_both_scores(tmp_path: Path) -> None:
@@ -55,3 +59,52 @@ def test_a_score_that_is_not_the_judges_is_caught(tmp_path: Path) -> None:
     write(path, content)
     checks = fig9.compute(parameters | {"root": str(tmp_path)}).checks
     assert [check.holds for check in checks] == [False, False]
+
+
+def real(tmp_path: Path, measure: str, result: dict[str, Any]) -> Data:
+    """Return Figure 9 of the real model, whose run has this result of a measure."""
+    parameters = fig9.parameters(Request(scale="real"))
+    (run,) = (run for spec in parameters["grids"].values() for run in grid_of(spec).runs())
+    assert run.measures == (measure,)
+    write_runs(tmp_path, parameters["grids"])
+    record = {"seconds": 1.0, "code": "", "result": result}
+    write(run.folder(tmp_path) / "measures" / f"{measure}.json", record)
+    return fig9.compute(parameters | {"root": str(tmp_path)})
+
+
+ROW = {"set": "preference", "prompt": "How?", "answer": 'Like "this".', "reference": "Like\nthat."}
+
+
+def test_the_real_models_instance_without_a_judge_has_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (judged.URL, judged.MODEL):
+        monkeypatch.delenv(name, raising=False)
+    data = real(tmp_path, "samples", {"answers": [ROW]})
+    assert all(check.holds for check in data.checks)
+    assert (data.facts["outcome"], data.facts["judge"]) == ("not judged", "")
+    asked = str(row_of(data, part="asked", first="reference", role="user")["text"])
+    assert asked.index('"Like\\nthat."') < asked.index('"Like \\"this\\"."')
+    assert "Not judged: the environment names no judge." in texts(fig9.draw(data))
+
+
+def test_the_real_models_instance_has_both_verdicts_of_the_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(judged.URL, "http://127.0.0.1:9/v1")
+    verdicts = [
+        {"first": "answer", "verdict": "answer", "reply": "The first is better.\nm"},
+        {"first": "reference", "verdict": "answer", "reply": "The second is better.\nM"},
+    ]
+    row = ROW | {"verdicts": verdicts, "outcome": "win"}
+    data = real(tmp_path, "answers", {"answers": [row], "judge": "gpt-x"})
+    assert all(check.holds for check in data.checks)
+    assert data.facts["outcome"] == "win"
+    assert row_of(data, part="reply", first="reference")["role"] == "answer"
+    said = " ".join(texts(fig9.draw(data)))
+    assert "(c) verdicts by gpt-x" in said
+    assert "For the win rate: win." in said
+    verdicts[1]["verdict"] = "reference"
+    other = real(tmp_path, "answers", {"answers": [row], "judge": "gpt-x"})
+    assert [check.name for check in other.checks if not check.holds] == ["outcome"]
+    assert other.facts["outcome"] == "tie"

@@ -58,6 +58,31 @@ def test_lines_of_the_samples_do_not_overlap(tmp_path: Path) -> None:
     assert last < figure.get_figheight()
 
 
+def test_answers_of_the_real_model_have_no_scores(tmp_path: Path) -> None:
+    parameters = samples.parameters(Request(scale="real"))
+    write_runs(tmp_path, parameters["grids"])
+    runs = [run for spec in parameters["grids"].values() for run in grid_of(spec).runs()]
+    assert {(run.config.seed, run.config.lam, run.measures) for run in runs} == {(2, 0.5, ("samples",))}
+    for run in runs:
+        rows = [
+            {"set": of, "prompt": f"prompt {of} {i}", "answer": f"{run.config.method} {i} " * 100, "reference": "right"}
+            for of, count in (("preference", 3), ("sft", 2))
+            for i in range(count)
+        ]
+        record = {"seconds": 1.0, "code": "", "result": {"answers": rows, "tokens": 96}}
+        write(run.folder(tmp_path) / "measures" / "samples.json", record)
+    data = samples.compute(parameters | {"root": str(tmp_path)})
+    assert len(data.table["answer"]) == (3 + 2) * (1 + 4)
+    assert data.checks[0].holds
+    assert not {"score", "right", "fuller"} & set(data.table)
+    assert row_of(data, set="SFT", number=2, answer_of="target")["answer"] == "right"
+    assert row_of(data, set="SFT", number=2, answer_of="Mix")["answer"].startswith("mix 1 mix 1")
+    assert data.facts["scale"] == "smollm2-135m, 120 steps, λ = 0.5, seed 2"
+    shown = texts(draw(data))
+    assert "…" in shown
+    assert not {"score", "fact", "style"} & set(shown)
+
+
 def test_samples_and_the_instance_need_no_more_than_runs_of_table_1() -> None:
     names = [
         {run.name for spec in a.parameters(Request())["grids"].values() for run in grid_of(spec).runs()}

@@ -192,7 +192,7 @@ def test_a_check_that_need_not_hold(cli: Cli, capsys: pytest.CaptureFixture[str]
     [
         (["aa"], "unknown name 'aa' (did you mean a?); valid names: a"),
         (["--seeds", "0"], "seeds: must be at least 1, got 0"),
-        (["--sft", "mine.jsonl"], "sft: only --scale real takes sets, got mine.jsonl with --scale embedded"),
+        (["--sft", "mine.jsonl"], "sft: is an option of --scale real, got mine.jsonl with --scale embedded"),
     ],
 )
 def test_wrong_requests(cli: Cli, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

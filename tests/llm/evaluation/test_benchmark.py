@@ -18,7 +18,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval", reason="needs the extra `eval`")
 from llm import TrainConfig, train  # noqa: E402
 from llm.common.files import read_json  # noqa: E402
-from llm.evaluation.benchmark import BenchmarkConfig, benchmark, measure, table  # noqa: E402
+from llm.evaluation.benchmark import BenchmarkConfig, benchmark, table  # noqa: E402
+from llm.evaluation.questions import measure  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 
 CHOICES = 4

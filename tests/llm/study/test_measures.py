@@ -132,3 +132,48 @@ def test_wrong_input(
     tmp_path: Path, call: Callable[[Path], object], error: type[Exception], argument: str, value: str
 ) -> None:
     fails(lambda: call(tmp_path), error, argument, value)
+
+
+def test_options_of_a_measure_are_read_and_checked() -> None:
+    text = kept.with_options("questions", mmlu="/data/a,b/mmlu.tar.gz", limit=5)
+    assert text == "questions:mmlu=/data/a,b/mmlu.tar.gz,limit=5"
+    assert kept.name_of(text) == "questions"
+    assert kept.options_of(text) == {"mmlu": "/data/a,b/mmlu.tar.gz", "limit": 5}
+    assert kept.module_of(text) == "llm.evaluation.questions"
+    assert (kept.with_options("skill"), kept.options_of("skill"), kept.options_of(SIZE)) == ("skill", {}, {})
+    wrong = {
+        "questions:shots=3": "questions has mmlu, limit, each once; got shots=3",
+        "questions:limit=3,limit=4": "each once; got limit=4",
+        "questions:limit=some": "limit of questions must be a whole number, got 'some'",
+        "skill:rows=3": "skill has no options, each once; got rows=3",
+    }
+    for named, words in wrong.items():
+        with pytest.raises(ValueError, match=words):
+            kept.name_of(named)
+    with pytest.raises(ValueError, match="questions is both questions and questions:mmlu="):
+        kept.merged(["questions", text])
+
+
+def test_a_measure_with_other_options_or_another_file_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "prompts.csv"
+    file.write_text("one", encoding="utf-8")
+    asked: list[dict[str, str | int]] = []
+
+    def measured(_folder: Path, **options: str | int) -> dict[str, int]:
+        asked.append(options)
+        return {"n": len(asked)}
+
+    monkeypatch.setattr("llm.judging.refusals.measure", measured)
+    (folder,) = {run.folder(tmp_path) for run in prepared(tmp_path, "refusals", lams=(0.25,)).runs()}
+    first, second = (kept.with_options("refusals", prompts=str(file), limit=n) for n in (3, 4))
+    kept.take(folder, [first])
+    kept.take(folder, [first])
+    assert (kept.missing(folder, [first]), kept.missing(folder, [second])) == ((), (second,))
+    kept.take(folder, [second])
+    assert asked == [{"prompts": str(file), "limit": 3}, {"prompts": str(file), "limit": 4}]
+    assert kept.columns(folder, [second]) == {"refusals_n": 2}
+    file.write_text("another", encoding="utf-8")
+    kept._inputs.cache_clear()
+    assert kept.missing(folder, [second]) == (second,)

@@ -63,8 +63,8 @@ def measured(workers: ForkServer, root: Path, name: str, **env: str) -> dict[str
 def test_a_study_preloads_the_modules_of_its_measures() -> None:
     libraries = "llm.study.preload:import_libraries"
     assert preload(()) == [libraries]
-    assert preload(("questions", "curvature", own("look"))) == [
-        libraries, "llm.evaluation.benchmark", "llm.evaluation.harness", "llm.evaluation.curvature", around.__name__,
+    assert preload(("questions:limit=5", "curvature", own("look"))) == [
+        libraries, "llm.evaluation.questions", "llm.evaluation.harness", "llm.evaluation.curvature", around.__name__,
     ]  # fmt: skip
 
 

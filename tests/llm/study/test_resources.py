@@ -14,8 +14,9 @@ from huggingface_hub import constants
 
 from llm import TrainConfig
 from llm.judging import world as judged
-from llm.study import Grid, StudyRun, resources
+from llm.study import Grid, StudyRun, operations, resources
 from llm.study.measures import _code as code_of
+from llm.study.measures import with_options
 
 WEIGHTS = "weights: EleutherAI/pythia-1b"
 
@@ -194,11 +195,11 @@ def test_only_measures_that_are_missing_need_something(tmp_path: Path, judge: py
 def test_the_hours_by_hand() -> None:
     """The pythia preset: 6000 steps on 24 SFT rows and 8 pairs, 240 of each evaluated every 100 steps."""
     options = {"reference": "base", "eval_every": 0}
-    sft, dpo = 24 * resources.TOKENS_SFT, 8 * resources.TOKENS_PAIR
-    fixed = 2 * (240 * (resources.TOKENS_SFT + resources.TOKENS_PAIR) + 8000 * resources.TOKENS_PAIR)
+    sft, dpo = 24 * operations.TOKENS_SFT, 8 * operations.TOKENS_PAIR
+    fixed = 2 * (240 * (operations.TOKENS_SFT + operations.TOKENS_PAIR) + 8000 * operations.TOKENS_PAIR)
 
     def hours(units: float) -> float:
-        return units * resources.WEIGHTS["EleutherAI/pythia-1b"] / (resources.PEAK * resources.UTILISATION) / 3600
+        return units * operations.WEIGHTS["EleutherAI/pythia-1b"] / (operations.PEAK * operations.UTILISATION) / 3600
 
     mix = hours(6000 * 4 * (sft + dpo) + fixed)
     assert resources.gpu_hours(runs(method="mix", **options)) == pytest.approx(mix)
@@ -207,7 +208,7 @@ def test_the_hours_by_hand() -> None:
     looks = hours(6000 * 2 * (0.7 * dpo + 0.3 * sft) / 10)
     assert resources.gpu_hours(runs(method="maxright", lam=0.3, **options)) == pytest.approx(alright + looks)
     both = (*runs(lam=0.3, **options), *runs(method="mix", **options))  # the reference is computed once
-    assert resources.gpu_hours(both) == pytest.approx(mix + alright - hours(2 * 8000 * resources.TOKENS_PAIR))
+    assert resources.gpu_hours(both) == pytest.approx(mix + alright - hours(2 * 8000 * operations.TOKENS_PAIR))
     trained = hours(6000 * 4 * dpo / 2)  # on the chosen responses
     paper = {**options, "reference": "paper"}
     assert resources.gpu_hours(runs(lam=0.3, **paper)) == pytest.approx(alright + trained)
@@ -224,10 +225,10 @@ def test_a_small_real_model_needs_hours_of_a_cpu_and_no_gpu(tmp_path: Path, monk
     monkeypatch.setattr(resources, "gpus", lambda: 0)
     required = by_name(resources.requirements([grid], tmp_path / "runs"))
     assert (required["GPU"].amount, required["GPU"].missing) == ("none", "")
-    trained = 4 * 100 * (4 * 256 + 4 * resources.TOKENS_SKILL) / 2
-    looked = 2 * (10 * (256 + resources.TOKENS_SKILL) + 50 * resources.TOKENS_PAIR)
-    hours = (trained + looked) * 134.5e6 / resources.CPU_RATE / 3600
-    assert resources.cpu_hours(grid.runs()) == pytest.approx(hours, rel=0.02)
+    trained = 4 * 100 * (4 * 256 + 4 * operations.TOKENS_SKILL) / 2
+    looked = 2 * (10 * (256 + operations.TOKENS_SKILL) + 50 * operations.TOKENS_PAIR)
+    hours = (trained + looked) * 134.5e6 / operations.cpu_rate() / 3600
+    assert resources.cpu_hours(grid.runs()) == (pytest.approx(hours, rel=0.02), 0.0)
     assert required["CPU"].amount.startswith(f"about {hours:.2g} hours of one core")
     weights = required["weights: HuggingFaceTB/SmolLM2-135M-Instruct"]
     assert weights.missing.endswith("fetch it from the package index with: make model")
@@ -235,6 +236,31 @@ def test_a_small_real_model_needs_hours_of_a_cpu_and_no_gpu(tmp_path: Path, monk
     assert "CPU" not in by_name(resources.requirements([grid], tmp_path / "runs"))
 
 
+@pytest.mark.usefixtures("hub")
+def test_measures_are_among_the_hours_and_their_files_are_looked_for(tmp_path: Path, judge: pytest.MonkeyPatch) -> None:
+    judge.setattr(resources, "gpus", lambda: 0)
+    questions = with_options("questions", mmlu=str(tmp_path / "no.tar.gz"), limit=5)
+    refusals = with_options("refusals", prompts=str(tmp_path / "xstest.csv"), limit=100)
+    (tmp_path / "xstest.csv").write_text("prompt,label\n", encoding="utf-8")
+    own: dict[str, Any] = {"sft": "skill", "max_length": 128, "steps": 100, "cache": str(tmp_path / "cache")}
+    config = TrainConfig.preset("smollm2-135m", method="mix", **own)
+    grid = Grid(config, methods=("mix",), seeds=(1, 2), measures=(questions, refusals))
+    required = by_name(resources.requirements([grid], tmp_path))
+    assert required["questions: MMLU, 1-shot"].amount.startswith("285 a run, 2 runs")
+    assert required["data: cais/mmlu"].missing.endswith("no.tar.gz; name another by --mmlu")
+    assert required["data: Paul/XSTest"].available == "on this disk"
+    # two runs and, once, their base; 56 tokens and 16 of an answer, which count twice
+    units = 2 * 3 * (285 * operations.TOKENS_QUESTION + 100 * (40 + operations.WRITTEN * 16))
+    hours = units * 134.5e6 / (operations.EVALUATED * operations.cpu_rate()) / 3600
+    training, measures = resources.cpu_hours(grid.runs())
+    assert measures == pytest.approx(hours)
+    assert required["CPU"].amount.startswith(f"about {training + hours:.2g} hours of one core: {training:.2g} training")
+    for run in grid.runs():  # trained, and not measured
+        run.folder(tmp_path).mkdir()
+        (run.folder(tmp_path) / "summary.json").write_text("{}")
+    assert resources.cpu_hours(grid.runs(), tmp_path) == (0.0, pytest.approx(hours))
+
+
 def test_the_file_of_a_packaged_model_has_the_models_size() -> None:
-    assert resources.weights("/anywhere/SmolLM2-135M-Instruct.Q4_1.gguf") == 134.5e6
-    assert math.isnan(resources.weights("/anywhere/other.gguf"))
+    assert operations.weights("/anywhere/SmolLM2-135M-Instruct.Q4_1.gguf") == 134.5e6
+    assert math.isnan(operations.weights("/anywhere/other.gguf"))

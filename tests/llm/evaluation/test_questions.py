@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from support import tiny_models as tiny
 torch = pytest.importorskip("torch")
 from llm import TrainConfig, train  # noqa: E402
 from llm.common.files import read_json  # noqa: E402
-from llm.evaluation import benchmark  # noqa: E402
+from llm.evaluation import benchmark, questions  # noqa: E402
 from llm.study.measures import MeasureError, columns, file_of, result_of, take  # noqa: E402
 
 
@@ -105,8 +106,11 @@ def test_mmlu_as_the_command_asks_it(run: Path) -> None:
     config = benchmark.BenchmarkConfig(model=str(run), tasks=("mmlu",), shots=1)
     score = benchmark.benchmark(config, quiet=True)["tasks"]["mmlu"]
     value = score["metrics"]["acc"]
+    base = dataclasses.replace(config, base=True)
+    bare = benchmark.benchmark(base, quiet=True)["tasks"]["mmlu"]["metrics"]["acc"]
     assert found == {
         "accuracy": value["value"], "stderr": value["stderr"], "n": 24, "shots": 1, "task": "mmlu", "cut": 0,
+        "limit": 0, "base_accuracy": bare["value"], "base_stderr": bare["stderr"],
     }  # fmt: skip
     assert 0.0 < found["accuracy"] < 1.0
     assert columns(run, ["questions"])["questions_task"] == "mmlu"
@@ -122,9 +126,11 @@ def test_the_question_that_is_asked(run: Path, monkeypatch: pytest.MonkeyPatch) 
         metrics = {"acc": {"value": 0.25, "stderr": None}}
         return {"tasks": {"mmlu": {"metrics": metrics, "questions": 3, "shots": 1}}, "cut": {"mmlu": 2}}
 
-    monkeypatch.setattr(benchmark, "benchmark", scores)
-    found = benchmark.measure(run)
-    assert [(c.model, c.tasks, c.shots, c.limit, c.precision) for c in seen] == [(str(run), ("mmlu",), 1, 0, "fp32")]
+    monkeypatch.setattr(questions, "benchmark", scores)
+    found = questions.measure(run, mmlu="there.tar.gz", limit=7)
+    asked = [(c.model, c.tasks, c.mmlu, c.shots, c.limit, c.precision, c.base) for c in seen]
+    same = (str(run), ("mmlu",), "there.tar.gz", 1, 7, "fp32")
+    assert asked == [(*same, False), (*same, True)]
     assert (found["accuracy"], found["n"], found["cut"]) == (0.25, 3, 2)
     assert found["stderr"] != found["stderr"]
 
