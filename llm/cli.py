@@ -179,7 +179,7 @@ def _benchmark(argv: list[str]) -> None:
 
 
 def _merge(argv: list[str]) -> None:
-    from llm.evaluation.generate import MergeConfig, merge
+    from llm.evaluation.merge import MergeConfig, merge
 
     print(merge(parse(MergeConfig, argv, "merge", "Put an adapter into its base model's weights.")))
 

@@ -1,4 +1,4 @@
-"""Answers of a model to prompts, decoded by transformers; adapters merged into their base model."""
+"""Answers of a model to prompts, decoded by transformers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from llm.common.files import atomic_path, ensure_output, ensure_writable, read_json, write_text
+from llm.common.files import ensure_output, read_json, write_text
 from llm.common.processes import preserve_torch_state, seeded_torch
 from llm.data.encoding import as_row
 from llm.data.messages import Text, as_messages, is_blank
@@ -49,7 +49,7 @@ class Decoding:
             raise ValueError(f"temperature, top_p: must be >= 0 and in (0, 1], got {self.temperature}, {self.top_p}")
         if self.seed < 0:
             raise ValueError(f"seed: must be at least 0, got {self.seed}")
-        _check_precision(self.precision)
+        check_precision(self.precision)
 
     @property
     def decoding(self) -> Decoding:
@@ -117,7 +117,7 @@ def generate_answers(
                 tokenizer,
                 prompts,
                 template=template_of(name, decoding.template, kind),
-                eos=decoding.eos or str(_run_options(name).get("eos", "")),
+                eos=decoding.eos or str(run_options(name).get("eos", "")),
                 max_new_tokens=decoding.max_new_tokens,
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
@@ -133,7 +133,7 @@ def template_of(folder: str, name: str = "", kind: str = "sft") -> TemplateOptio
     folder  of a run, of an adapter or of a model, or a hub name; without a run in it, the template is "auto"
     kind    "sft" or "preference"; of several objectives of a kind the first counts
     """
-    options = _run_options(folder)
+    options = run_options(folder)
     return TemplateOptions.named(options, name) if name else TemplateOptions.of(options, kind)
 
 
@@ -226,7 +226,7 @@ def _settings(model: Any, settings: Any) -> Iterator[None]:
         model.generation_config = own
 
 
-def _run_options(folder: str) -> dict[str, Any]:
+def run_options(folder: str) -> dict[str, Any]:
     """Return the options of the run in a folder, none without a run."""
     path = Path(folder) / "run.json"
     if not path.is_file():
@@ -247,55 +247,7 @@ def _read_prompts(source: str, limit: int) -> list[str]:
     return [row["prompt"] for row in table.rows]
 
 
-@dataclass(frozen=True)
-class MergeConfig:
-    """Options of `merge`: an adapter, and a folder for the merged model."""
-
-    adapter: str
-    """Folder of a run or of an adapter."""
-    out: str
-    """Folder for the merged model; must not exist."""
-    precision: str = "fp32"
-    """Precision of the merged weights: fp32 or bf16."""
-    remote_code: bool = False
-    """Run Python code that a model repository contains."""
-
-    def __post_init__(self) -> None:
-        _check_precision(self.precision)
-        if not (Path(self.adapter) / "adapter_config.json").is_file():
-            raise FileNotFoundError(
-                f"adapter: {self.adapter} has no adapter_config.json; give a folder with an adapter"
-            )
-        if Path(self.out).exists():
-            raise ValueError(f"out: {self.out} is there already; give another folder")
-
-
-def merge(config: MergeConfig) -> Path:
-    """Write model and tokenizer with the adapter in the base model's weights, and return their folder.
-
-    The folder loads by `from_pretrained`, without PEFT; its generation settings end a response as training taught.
-    Raises ValueError, in one line, if the adapter cannot be merged, or if the merged model's log-probabilities are not
-    the adapter's.
-    """
-    from llm.models.merging import save_merged
-    from llm.training.export import generation_settings
-
-    ensure_writable("out", Path(config.out).parent)
-    with preserve_torch_state(None):
-        model, tokenizer = load_model(
-            config.adapter, remote_code=config.remote_code, precision=config.precision, dequantize=True
-        )
-        templates = [template_of(config.adapter, kind=kind) for kind in ("sft", "preference")]
-        eos = str(_run_options(config.adapter).get("eos", "")) or None
-        settings = generation_settings(model, tokenizer, templates, eos)
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        base.generation_config = settings
-        with atomic_path(Path(config.out)) as temporary:
-            save_merged(model.cpu(), temporary)
-            tokenizer.save_pretrained(temporary)
-    return Path(config.out)
-
-
-def _check_precision(precision: str) -> None:
+def check_precision(precision: str) -> None:
+    """Raise ValueError for a precision that is neither fp32 nor bf16."""
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision: must be fp32 or bf16, got {precision}")

@@ -84,4 +84,4 @@ def test_the_figure_can_be_written(data) -> None:
 def test_registered_without_runs() -> None:
     artefact = load("angle", REGISTRY["angle"])
     assert "grids" not in artefact.parameters(Request())
-    assert "no models" in artefact.caption
+    assert "Theory and simulator only" in artefact.caption

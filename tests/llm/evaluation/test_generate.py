@@ -20,7 +20,8 @@ from llm import (  # noqa: E402
     train,
 )
 from llm.data.tokenization import tokenize_prompts  # noqa: E402
-from llm.evaluation.generate import GenerateConfig, MergeConfig, answer, generate, merge  # noqa: E402  # noqa: E402
+from llm.evaluation.generate import GenerateConfig, answer, generate  # noqa: E402
+from llm.evaluation.merge import MergeConfig, merge  # noqa: E402
 from llm.models import padding  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 

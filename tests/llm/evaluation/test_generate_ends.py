@@ -12,7 +12,8 @@ from support import tiny_models as tiny
 torch = pytest.importorskip("torch")
 from llm import TrainConfig, train  # noqa: E402
 from llm.data.tokenization import tokenize_prompts  # noqa: E402
-from llm.evaluation.generate import GenerateConfig, MergeConfig, answer, generate, merge  # noqa: E402
+from llm.evaluation.generate import GenerateConfig, answer, generate  # noqa: E402
+from llm.evaluation.merge import MergeConfig, merge  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 
 TURNS = (

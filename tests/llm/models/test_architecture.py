@@ -27,8 +27,9 @@ from llm.data.collate import Ids, collate
 from llm.data.formats import load
 from llm.data.splits import load_datasets
 from llm.data.tokenization import tokenize, tokenize_prompts
-from llm.evaluation.generate import MergeConfig, answer, merge
+from llm.evaluation.generate import answer
 from llm.evaluation.held_out import EvaluateConfig, evaluate
+from llm.evaluation.merge import MergeConfig, merge
 from llm.models.loading import load_base, load_tokenizer
 from llm.models.lora import add_adapter
 from llm.models.policy import Policy

@@ -14,7 +14,7 @@ from support.families import build
 from transformers import AutoModelForCausalLM
 
 from llm import TrainConfig, train
-from llm.evaluation.generate import MergeConfig, merge
+from llm.evaluation.merge import MergeConfig, merge
 from llm.models.fingerprints import base_fingerprint
 from llm.models.lora import load_adapter, unload
 

@@ -171,7 +171,7 @@ def test_merging_gives_the_policy_that_was_trained(base: Path, tmp_path: Path) -
     """The weights of 4 bits become the numbers that they stand for, and the adapter is added to these."""
     from transformers import AutoModelForCausalLM
 
-    from llm.evaluation.generate import MergeConfig, merge
+    from llm.evaluation.merge import MergeConfig, merge
 
     run = train(options(tmp_path, base, lr=0.05), quiet=True).folder
     merged = merge(MergeConfig(adapter=str(run), out=str(tmp_path / "merged")))
