@@ -97,7 +97,7 @@ def costs(call: Callable[[], object]) -> tuple[float, int]:
 
 @cache
 def in_process(side: str, rows: int) -> dict[str, Any]:
-    """Return the costs of a side, by a process of its own that imports its libraries before it is measured."""
+    """Measure the costs of a side in a separate process, after the imports of its libraries."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.growth_rows", side, str(rows)]
     environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)

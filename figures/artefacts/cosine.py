@@ -1,4 +1,4 @@
-"""The cosine of the objectives' gradients before training against what Sequential forgets, on models."""
+"""Figure `cosine`: forgetting of Sequential against the cosine of the mean gradients before training, on models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parameters(request: Request) -> dict[str, Any]:
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """Return the cosines at all measured points, and by setting their means beside what the runs forget.
+    """Return the cosines at all measured points, and the means of cosine and forgetting for each setting.
 
     Raises ValueError if a run has not been measured.
     """

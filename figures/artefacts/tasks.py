@@ -1,4 +1,4 @@
-"""Several tasks in a row: what each stage of training leaves of every task (beyond the paper)."""
+"""Figure `tasks`: performance on every task after each stage of training on several tasks (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def measures_of(rows: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 def _checks(
     parameters: Mapping[str, Any], results: pd.DataFrame, rows: pd.DataFrame, measures: pd.DataFrame
 ) -> tuple[Check, ...]:
-    """Check that runs and evaluations are complete, that stages are equal, and what the measures' definitions imply."""
+    """Check the number of runs and evaluations, equal stages, and the inequalities between the measures."""
     expected = len({(name, run.name) for name, spec in parameters["grids"].items() for run in grid_of(spec).runs()})
     tasks = list(dict.fromkeys(rows["task"]))
     each = rows.groupby(["label", "run"])["stage"].agg(lambda stages: sorted(stages))

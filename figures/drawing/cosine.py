@@ -1,4 +1,4 @@
-"""Drawing of the cosines of the objectives' gradients, by setting and along a run, beside what is forgotten."""
+"""Drawing of the figure `cosine`: cosines by setting and along a run, and forgetting."""
 
 from __future__ import annotations
 

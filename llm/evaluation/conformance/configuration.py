@@ -1,4 +1,4 @@
-"""The configuration of a check: that of a run, which may be finished, without what no check depends on."""
+"""Options of a conformance check, taken from those of a run."""
 
 from __future__ import annotations
 
