@@ -13,6 +13,7 @@ from llm.models.checkpoint_files import check_checkpoint, check_kind, check_load
 from llm.models.gguf import DTYPES, loadable
 from llm.models.packaged import PACKAGED
 from llm.models.quantization import loading_options, quiet, use_exact_layout
+from llm.models.tokenizer_files import exact
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -72,13 +73,16 @@ def load_config(name: str, config: TrainConfig) -> Any:
 
 
 def load_tokenizer(name: str, config: TrainConfig) -> Any:
-    """Return the tokenizer of the model `name`; raises FileNotFoundError, in one line, if the tokenizer is absent."""
+    """Return the tokenizer of the model `name`, with the ids of its tokenizer.json if it has one.
+
+    Raises FileNotFoundError, in one line, if the tokenizer is absent.
+    """
     from transformers import AutoTokenizer
 
     source = loadable(name, config)
     _check_present(source, "tokenizer_config.json", "tokenizer.json")
     try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=config.remote_code)
+        return exact(AutoTokenizer.from_pretrained(source, trust_remote_code=config.remote_code), source)
     except Exception as error:  # damaged files give errors of all types
         raise FileNotFoundError(_reason(name, "tokenizer", error)) from error
 
