@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from llm.config import TrainConfig
-from llm.models.architecture import is_encoder_decoder, max_positions
+from llm.models.architecture import is_encoder_decoder
 from llm.models.loading import load_base, load_tokenizer
+from llm.models.position_limits import max_prompt_positions
 
 Vectors = NDArray[np.float32]
 Report = Callable[[int, int], None]
@@ -75,7 +76,7 @@ def _model_means(kind: str, name: str, longest: int, remote_code: bool) -> tuple
     tokenizer = load_tokenizer(name, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_base(name, config).base_model.to(device).eval()
-    context = max_positions(model) or LONGEST
+    context = max_prompt_positions(model) or LONGEST
     cut = longest or int(min(LONGEST, tokenizer.model_max_length, context))
 
     def token_ids(text: str) -> list[int]:

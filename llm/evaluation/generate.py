@@ -164,8 +164,9 @@ def answer(
 
     from llm.data.stops import stop_ids
     from llm.data.tokenization import tokenize_prompts
-    from llm.models.architecture import is_encoder_decoder, max_positions
-    from llm.models.padding import STEPS, allows_padding, left_padded
+    from llm.models.architecture import is_encoder_decoder
+    from llm.models.padding import STEPS, allows_cache, allows_padding, left_padded
+    from llm.models.position_limits import max_positions, max_prompt_positions
     from llm.training.export import generation_ends
 
     for i, text in enumerate(prompts):
@@ -186,16 +187,20 @@ def answer(
     )
     encoder = is_encoder_decoder(model)
     ids = tokenize_prompts(list(prompts), tokenizer, template=template, encoder=encoder)
-    context = max_positions(model)
+    if not ids:
+        return
+    limits = max_prompt_positions(model), max_positions(model)
     for i, row in enumerate(ids):
         # A separate decoder begins with one token more, and the prompt is not in its context.
-        length = max(len(row), 1 + max_new_tokens) if encoder else len(row) + max_new_tokens
-        if context is not None and length > context:
-            raise ValueError(
-                f"prompt {i}: {len(row)} tokens and {max_new_tokens} new tokens are more than the model's {context}; "
-                "lower --max-new-tokens or shorten the prompt"
-            )
+        needed = (len(row), 1 + max_new_tokens) if encoder else (len(row) + max_new_tokens,) * 2
+        for length, context in zip(needed, limits, strict=True):
+            if context is not None and length > context:
+                raise ValueError(
+                    f"prompt {i}: {len(row)} tokens and {max_new_tokens} new tokens are more than the model's "
+                    f"{context}; lower --max-new-tokens or shorten the prompt"
+                )
     with _settings(model, settings):
+        settings.use_cache = allows_cache(model, max(ids, key=len), end)
         padded = encoder or allows_padding(model, ids, end, min(STEPS, max_new_tokens))
     for start in range(0, len(ids), batch):
         rows = range(start, min(start + batch, len(ids)))

@@ -25,6 +25,7 @@ from llm.data.rows import Row
 from llm.data.templates import Template, TemplateOptions
 from llm.data.tokenization import tokenize_prompts
 from llm.models.architecture import is_encoder_decoder
+from llm.models.position_limits import max_positions, max_prompt_positions
 
 Report = Callable[[int, int], None]  # (number of finished requests, number of requests)
 
@@ -56,6 +57,12 @@ class Model(HFLM):  # type: ignore[misc]
         self._prompts: dict[str, list[int]] = {}
         self._requests = _Requests(report)
         self.set_cache_hook(self._requests)
+
+    @property
+    def max_length(self) -> int:
+        """The largest number of tokens in a sequence; the harness reads the configuration alone."""
+        limits = (max_positions(self.model), max_prompt_positions(self.model))
+        return min(int(super().max_length), *(limit for limit in limits if limit is not None))
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return a conversation as text, and keep its token ids for `loglikelihood`."""

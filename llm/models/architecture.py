@@ -1,6 +1,7 @@
 """Every difference between model families: encoders, heads, attention, names of layers, sizes.
 
-Windows and rotary frequencies are in `llm.models.positions`, dropout in `llm.models.dropout`.
+Windows and rotary frequencies are in `llm.models.positions`, numbers of positions in `llm.models.position_limits`, and
+dropout is in `llm.models.dropout`.
 
 A quirk is read from the model's configuration or modules here, and from nowhere else in the package. A family that none
 of these functions knows is still safe: `Policy.select_forward_path` compares each shortcut with the model's own forward
@@ -59,11 +60,6 @@ def check_trainable(model: Any) -> None:
 def vocabulary_size(model: Any) -> int:
     """Return the number of token ids that have an input embedding."""
     return int(model.get_input_embeddings().weight.shape[0])
-
-
-def max_positions(model: Any) -> int | None:
-    """Return the largest number of tokens in a sequence, or None if the configuration sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 # Forward pass: the inputs of a batch, the hidden states, the head.

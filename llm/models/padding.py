@@ -1,4 +1,4 @@
-"""Prompts of several lengths in one batch of generation: padding on the left, where a model's numbers allow it."""
+"""What generation may use of a model: padding on the left for prompts of several lengths, and the cache of keys."""
 
 from __future__ import annotations
 
@@ -56,9 +56,40 @@ def allows_padding(model: Any, rows: Sequence[Ids], padding: int, steps: int = S
     return True
 
 
-def _next_logps(model: Any, inputs: dict[str, torch.Tensor], steps: int) -> torch.Tensor:
-    """Return the log-probabilities (steps, rows, vocabulary) of the prompts' next tokens; fewer if all answers end."""
+def allows_cache(model: Any, row: Ids, padding: int, steps: int = STEPS) -> bool:
+    """Return whether a prompt's next tokens have the same log-probabilities with a cache of earlier tokens as without.
+
+    steps  number of greedy tokens on which these are compared, up to the first that differs
+
+    Some models have no cache that transformers' `generate` can make (BLT, xLSTM). Raises ValueError, in one line, if
+    `generate` fails without one as well.
+    """
+    inputs = left_padded([row], padding, model.device)
+    try:
+        plain = _next_logps(model, inputs, steps, use_cache=False)[:, 0]
+    except Exception as error:  # a model is foreign code, and may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(
+            f"model: transformers cannot generate with a model of type {model.config.model_type} ({reason}); "
+            "give another model"
+        ) from error
+    try:
+        cached = _next_logps(model, inputs, steps, use_cache=True)[:, 0]
+    except Exception:  # the reason is of no use: generation goes on without a cache
+        return False
+    same = (plain.argmax(-1) == cached.argmax(-1)).tolist() if len(plain) == len(cached) else [False]
+    compared = 1 + (same.index(False) if False in same else len(same))
+    tolerance = rounding_tolerance(model.dtype) * (1.0 + float(plain.abs().max()))
+    return float((plain[:compared] - cached[:compared]).abs().max()) <= tolerance
+
+
+def _next_logps(model: Any, inputs: dict[str, torch.Tensor], steps: int, **options: Any) -> torch.Tensor:
+    """Return the log-probabilities (steps, rows, vocabulary) of the prompts' next tokens; fewer if all answers end.
+
+    options  further arguments of `generate`
+    """
     settings = {"max_new_tokens": steps, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    settings |= options
     with torch.no_grad():
         output = type(model).generate(model, **inputs, **settings)
     return torch.stack(list(output.logits)).float().log_softmax(-1)

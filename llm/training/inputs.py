@@ -16,9 +16,11 @@ from llm.data.splits import Datasets, load_datasets
 from llm.data.templates import needs_date
 from llm.embedded.prepare import with_embedded
 from llm.models import loading
-from llm.models.architecture import check_trainable, is_encoder_decoder, max_positions, vocabulary_size
+from llm.models.architecture import check_trainable, is_encoder_decoder, vocabulary_size
 from llm.models.lora_check import adapter_note, check_adapters
+from llm.models.position_limits import max_positions, max_prompt_positions
 from llm.models.quantization import check_quantization
+from llm.models.tokenizer_files import replacement_note
 from llm.training.base import BaseModel
 from llm.training.engine import from_main
 from llm.training.launch import make_accelerator
@@ -161,8 +163,8 @@ def open_inputs(
             date = from_main(accelerator, today())
             config, named = (dataclasses.replace(c, template_date=date) for c in (config, named))
         datasets = load_datasets(named, tokenizer, given.sets, encoder=encoder)
-        for note in datasets.notes:
-            say(note, active=not quiet)
+        for note in (replacement_note(tokenizer), *datasets.notes):
+            say(note or "", active=not quiet and note is not None)
         base = BaseModel(accelerator, named, given.model, datasets.for_layout, quiet=quiet)
         try:
             yield Inputs(config, named, given, tokenizer, datasets, base, encoder, quiet, stop)
@@ -180,7 +182,7 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
     apart = is_encoder_decoder(model)
     if apart and config.reference_prompts:
         raise ValueError("reference_prompts: not with an encoder-decoder model, which never writes a prompt")
-    most = max_positions(model)
+    limits = max_prompt_positions(model), max_positions(model)
     for name, tokens in sets.shown.items():
         shown = name.replace("_held_out", " (held out)")
         for prompt, responses in zip(tokens.prompts, tokens.responses, strict=True):
@@ -191,11 +193,13 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
                     "give the model's own tokenizer, or resize its embeddings (resize_token_embeddings) and save it"
                 )
             longest = max(map(len, responses))
-            length = max(len(prompt), longest) if apart else len(prompt) + longest
-            if most is not None and length > most:
-                raise ValueError(
-                    f"{shown}: a row has {length} tokens, and the model takes {most}; use --max-length {most}"
-                )
+            # A decoder of its own reads its start token and all of a response but the last token.
+            lengths = (len(prompt), longest) if apart else (len(prompt) + longest,) * 2
+            for length, most in zip(lengths, limits, strict=True):
+                if most is not None and length > most:
+                    raise ValueError(
+                        f"{shown}: a row has {length} tokens, and the model takes {most}; use --max-length {most}"
+                    )
     for own in config.sft_first if config.keep_best != "no" else ():
         measured = config.keep_best in (f"f_{own.name}", "mix", "worst_gap", "ideal_distance")
         if measured and own.set_name not in sets.held_out:

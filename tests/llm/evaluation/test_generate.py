@@ -161,3 +161,33 @@ def test_answers_of_a_model_that_counts_positions_from_the_beginning_are_those_o
             line.append(int(model(torch.tensor([line])).logits[0, -1].argmax()))
     assert tokenizer.eos_token_id not in line
     assert together[0] == tokenizer.decode(line[len(ids[0]) :], skip_special_tokens=True).strip()
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["blt", "xlstm", "moshi", "llama"])
+def test_answers_of_a_model_without_a_right_cache_are_computed_without_one(name: str) -> None:
+    """With transformers' cache BLT and xLSTM raise, and Moshi has other numbers after a prompt beyond its window."""
+    model, tokenizer = architectures.build(name).eval(), tiny.tokenizer()
+    prompts = [tiny.text(random.Random(i), n, n) for i, n in enumerate([20, 5])]
+    found = list(answer(model, tokenizer, prompts, template="none", max_new_tokens=6))
+    assert padding.allows_cache(model, tokenize_prompts(prompts, tokenizer, template="none")[0], 1) == (name == "llama")
+    for prompt, text in zip(prompts, found, strict=True):
+        line = tokenize_prompts([prompt], tokenizer, template="none")[0].tolist()
+        size = len(line)
+        with torch.no_grad():
+            for _ in range(6):
+                line.append(int(model(torch.tensor([line]), use_cache=False).logits[0, -1].argmax()))
+        stop = next((i for i, token in enumerate(line[size:]) if token == tokenizer.eos_token_id), 6)
+        assert text == tokenizer.decode(line[size : size + stop], skip_special_tokens=True).strip()
+
+
+def test_a_model_that_cannot_generate_at_all_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = tiny.model(), tiny.tokenizer()
+
+    def generate(*_: Any, **__: Any) -> None:
+        raise AttributeError("no such\nattribute")
+
+    monkeypatch.setattr(type(model), "generate", generate)
+    with pytest.raises(ValueError, match=r"^model: transformers cannot generate with a model of type gpt_neox \(Attr"):
+        list(answer(model, tokenizer, ["bax der"], template="none", max_new_tokens=6))
