@@ -60,8 +60,6 @@ def check(config: TrainConfig, *, report: Report | None = None, **given: Any) ->
     """
     from llm.training.inputs import GivenInputs, open_inputs
 
-    if any(own.loss is not None and own.loss.unpaired for own in config.objectives):
-        raise ValueError("preference_loss: check compares pairs, got kto; leave it out, and give a set of pairs")
     options = config if isinstance(config, CheckConfig) else CheckConfig(**config.as_dict())
     config = checked_config(config)
     given = _with_made_sets(config, given)
@@ -92,8 +90,9 @@ def _extent(name: str, subject: Subject) -> str:
     if name in ("tokens", "generation", "bf16"):
         return ""
     texts = []
-    for title, objectives in (("pairs", subject.pairs), ("SFT rows", subject.sft)):
-        lengths = sorted(int(n) for tokens in _sets(objectives) for n in tokens.lengths())
+    sets = _sets(subject.objectives)
+    for kind, title in (("preference", "pairs"), ("unpaired", "labelled rows"), ("sft", "SFT rows")):
+        lengths = sorted(int(n) for tokens in sets if tokens.kind == kind for n in tokens.lengths())
         texts += [f"{len(lengths)} {title} of {lengths[0]} to {lengths[-1]} tokens"] if lengths else []
     return f" ({', '.join(texts)})"
 
@@ -219,19 +218,20 @@ def _subject(inputs: Inputs, count: int) -> Subject:
     In the short form pairs are measured by f_DPO, and by the loss that is trained in its place as well.
     """
     from llm.evaluation.conformance.forward import Checked, Subject
-    from llm.evaluation.conformance.rows import LENGTH, longest_length, spread
+    from llm.evaluation.conformance.rows import LENGTH, longest_length, spread_labels
     from llm.training.objectives import held_out_loss
 
     config, objectives = inputs.config, []
     wanted = max(LENGTH, longest_length(inputs.base.model.config, config.max_length))
     for own in config.objectives:
-        tokens = spread(inputs.datasets.train[own.set_name], count, wanted)
+        tokens = spread_labels(inputs.datasets.train[own.set_name], count, wanted)
         shown, loss = (own.name, own.loss) if own.by_name else (own.name.upper(), held_out_loss(config, own))
         objectives.append(Checked(f"f_{shown}", own.name, tokens, loss))
         if own.loss != loss and own.loss is not None:
             objectives.append(Checked(f"f_{own.loss.name.upper()}", own.name, tokens, own.loss))
     subject = Subject(inputs.base, config, tuple(objectives))
-    inputs.base.set_rows(_sets(subject.pairs) or _sets(subject.sft))  # the path is selected on rows that are checked
+    # The path is selected on rows that are checked.
+    inputs.base.set_rows(_sets(subject.preferences) or _sets(subject.sft))
     return subject
 
 

@@ -29,6 +29,7 @@ from llm.training.run_folder import FinishedRun, load_run
 
 if TYPE_CHECKING:
     from llm.data.sampler import Indices
+    from llm.data.tokenization import TokenizedDataset
     from llm.training.inputs import Inputs
     from llm.training.objective import Objective
 
@@ -181,15 +182,14 @@ def _drawn(inputs: Inputs, config: CosineConfig, part: str) -> list[Objective]:
     sets = inputs.datasets.held_out if part == "held_out" else inputs.datasets.train
     rows: dict[int, Indices] = {}
     for i, own in enumerate(inputs.config.objectives):
-        if own.loss is not None and own.loss.unpaired:
-            raise ValueError(f"objective {own.name}: cosine is of f_SFT and losses on pairs, got {own.loss.name}")
-        count = len(sets.get(own.set_name, ()))
+        tokens = sets.get(own.set_name)
+        count = 0 if tokens is None else len(tokens)
         if not count:
             raise ValueError(f"part: the run holds no rows of {own.name} out; give --part train")
         if count < FEWEST:
             raise ValueError(f"rows: {own.name} has {count} {part} rows, and at least {FEWEST} are needed; give more")
         order = np.random.default_rng([inputs.config.seed, count]).permutation(count).astype(np.int64)
-        rows[i] = order[: config.rows or count]
+        rows[i] = (order if own.rows_kind != "unpaired" else _by_prompt(tokens, order))[: config.rows or count]
     if part == "train":
         objectives = load_objectives(inputs, trained=rows).train
     else:  # measured by DPO's loss in the short form, here by the loss that is trained
@@ -198,6 +198,15 @@ def _drawn(inputs: Inputs, config: CosineConfig, part: str) -> list[Objective]:
         held_out = load_objectives(inputs, all_rows, trained={}).held_out
         objectives = {i: dataclasses.replace(o, loss=losses[i], beside=None) for i, o in held_out.items()}
     return [objectives[i].select(rows[i]) for i in sorted(objectives)]
+
+
+def _by_prompt(tokens: TokenizedDataset | None, order: Indices) -> Indices:
+    """Return row indices with the rows of one prompt together, which are no independent sample; else in their order."""
+    assert tokens is not None
+    first: dict[str, int] = {}
+    for place, i in enumerate(order):
+        first.setdefault(tokens.keys[i], place)
+    return order[np.argsort([first[tokens.keys[i]] for i in order], kind="stable")]
 
 
 def _record(names: Sequence[str], values: Sequence[float], found: Cosines) -> dict[str, Any]:

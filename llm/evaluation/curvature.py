@@ -1,8 +1,9 @@
 """Curvature of the objectives along a run: the ends of their Hessians' spectra, on the adapter's weights.
 
-The paper's theorems assume convex objectives. This module measures how far f_DPO, f_SFT and the mix
-λ f_DPO + (1-λ) f_SFT are from convexity, on a fixed draw of training rows, at the adapters kept along a run
-(`--keep-every`).
+The paper's theorems assume convex objectives. This module measures how far the objectives of a run and their weighted
+sum, λ f_DPO + (1-λ) f_SFT in the short form, are from convexity, on a fixed draw of training rows, at the adapters kept
+along the run (`--keep-every`). KTO's estimate of the divergence from the reference, through which no gradient goes, is
+held at its value on these rows.
 
 LoRA's product B A is itself not convex in (A, B): where B = 0, as at the start, there are eigenvalues of either sign
 unless the gradient in the adapted weights is 0. So a negative eigenvalue shows that the
@@ -15,7 +16,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,6 @@ from llm.common.processes import stop_requested
 from llm.common.progress import Line
 from llm.evaluation.past_run import check_given, check_unchanged
 from llm.training.run_folder import FinishedRun, load_run
-from toyopt.algorithms import DPO, SFT
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from llm.training.inputs import Inputs
     from llm.training.objective import Objective
 
-OBJECTIVES = ("dpo", "sft", "mix")
+MIX = "mix"  # name of the weighted sum
 
 
 @dataclass(frozen=True)
@@ -75,26 +75,24 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> dict[str, Any]:
-    """Return the curvature of f_DPO, f_SFT and their mix at the adapters that a run kept.
+    """Return the curvature of a run's objectives and of their weighted sum at the adapters that the run kept.
 
-    {"rows": one for each point and objective: step, objective ("dpo", "sft", "mix"), value, grad_norm, along_gradient
-             (g'Hg / g'g; None where the gradient is 0), smallest, largest (eigenvalues), residual (the larger one of
-             ||Hv - λv||), residual_smallest, residual_largest, margin (no eigenvalue is further outside [smallest,
-             largest], with probability 0.99), converged (the residuals are within the tolerance), products, negative
-             (H has a negative eigenvalue, by more than rounding),
-     "negative_share_dpo", ..._sft, ..._mix: the share of points with a negative eigenvalue,
-     "negative_along_gradient_share_dpo", ...: the share of points where along_gradient < 0,
-     "lam", "points", "rows_used" (of each set), "weights" (of the adapter), "tolerance", "seed"}
+    {"rows": one for each point and objective: step, objective (its name, or "mix": the weighted sum), value,
+             grad_norm, along_gradient (g'Hg / g'g; None where the gradient is 0), smallest, largest (eigenvalues),
+             residual (the larger one of ||Hv - λv||), residual_smallest, residual_largest, margin (no eigenvalue is
+             further outside [smallest, largest], with probability 0.99), converged (the residuals are within the
+             tolerance), products, negative (H has a negative eigenvalue, by more than rounding),
+     "negative_share_NAME": the share of points with a negative eigenvalue, for each objective and the sum,
+     "negative_along_gradient_share_NAME": the share of points where along_gradient < 0,
+     "lam" (short form only), "points", "rows_used" (of each set), "weights" (of the adapter), "tolerance", "seed"}
 
     Dropout is off, and everything is computed in float32. `given` takes model, tokenizer and sets, as `train` does:
     those that the run had in memory. Raises FileNotFoundError if the run kept no adapters, ValueError if it is not
     finished, trained no adapter, or if its rows or its base have changed since.
     """
     past, steps = load_run(config.run), kept_steps(config.run)
-    if past.config.objective:
-        raise ValueError("run: curvature is of runs in the short form, with --sft and --preference; give one of these")
-    if past.config.loss.unpaired:
-        raise ValueError(f"run: its loss is {past.config.preference_loss}, and curvature is of losses on pairs")
+    if MIX in past.config.names:
+        raise ValueError(f"run: an objective is named {MIX}, which is the name of the weighted sum here; rename it")
     if past.config.quantization != "none":
         raise ValueError("run: its base has 4 bits, whose layers cannot be differentiated twice; give one without nf4")
     if past.config.lora_rank == 0:
@@ -113,7 +111,8 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
     chosen = [steps[int(j)] for j in spread.round()]
     with stop_requested() as stop, open_inputs(past.config, GivenInputs(**given), quiet=quiet, stop=stop) as inputs:
         rows, sizes = _measured(inputs, past, config, chosen)
-    result = {"rows": rows, **_shares(rows), "lam": past.config.lam, "points": len(chosen), **sizes}
+    lam = {} if past.config.objective else {"lam": past.config.lam}
+    result = {"rows": rows, **_shares(rows), **lam, "points": len(chosen), **sizes}
     result |= {"tolerance": config.tolerance, "seed": config.seed}
     if config.out:
         write_json(Path(config.out), result)
@@ -135,29 +134,31 @@ def _measured(
     check_unchanged(inputs, past)
     most = min(map(len, inputs.datasets.train.values()))
     if config.rows > most:
-        raise ValueError(f"rows: the run has {most} training rows in its smaller set, got {config.rows}")
+        raise ValueError(f"rows: the run has {most} training rows in its smallest set, got {config.rows}")
     tasks = _draw(inputs, config)
+    own_weights = {own.name: own.weight for own in inputs.config.objectives}
+    parts = {**{name: {name: 1.0} for name in tasks}, MIX: own_weights}
     rows: list[dict[str, Any]] = []
     with _plain_base(inputs) as base, Line("curvature", active=not inputs.quiet) as line:
         for step in steps:
             with _surfaces(base, kept_folder(past.folder, step), tasks, inputs.config) as surfaces:
-                for name in OBJECTIVES:
-                    rows.append({"step": step, "objective": name, **_at(name, surfaces, past.config.lam, config)})
-                    line(len(rows), len(OBJECTIVES) * len(steps), f"step {step}  f_{name.upper()}")
-                weights = surfaces["dpo"].size
+                for name, weighted in parts.items():
+                    rows.append({"step": step, "objective": name, **_at(weighted, surfaces, config)})
+                    line(len(rows), len(parts) * len(steps), f"step {step}  f_{name.upper()}")
+                weights = next(iter(surfaces.values())).size
     return rows, {"rows_used": config.rows, "weights": weights}
 
 
 def _draw(inputs: Inputs, config: CurvatureConfig) -> dict[str, Objective]:
-    """Return both objectives on the drawn training rows, with the reference's log-probabilities of these rows."""
+    """Return the objectives by name on the drawn training rows, with the reference's log-probabilities of these."""
     from llm.training.objectives import load_objectives
 
     rows = {}
-    for i, name in ((DPO, "preference"), (SFT, "sft")):
-        tokens = inputs.datasets.train[name]
+    for i, own in enumerate(inputs.config.objectives):
+        tokens = inputs.datasets.train[own.set_name]
         rows[i] = np.sort(np.random.default_rng([config.seed, i]).choice(len(tokens), config.rows, replace=False))
     whole = load_objectives(inputs, trained=rows).train
-    return {"dpo": whole[DPO].select(rows[DPO]), "sft": whole[SFT].select(rows[SFT])}
+    return {own.name: whole[i].select(rows[i]) for i, own in enumerate(inputs.config.objectives)}
 
 
 @contextmanager
@@ -181,7 +182,7 @@ def _plain_base(inputs: Inputs) -> Iterator[Any]:
 def _surfaces(
     base: Any, adapter: Path, tasks: dict[str, Objective], config: TrainConfig
 ) -> Iterator[dict[str, Surface]]:
-    """Yield both objectives at an adapter; the base has no adapter afterwards."""
+    """Yield the objectives at an adapter, by name; the base has no adapter afterwards."""
     from llm.evaluation.hessian import Surface
     from llm.models.lora import load_adapter, unload
     from llm.models.policy import Policy
@@ -191,13 +192,14 @@ def _surfaces(
     model = load_adapter(base, str(adapter), trainable=True)
     try:
         policy = Policy(model).to(base.device).eval()
-        probe, share = tasks["dpo"].tokens.select([0]), "no" if config.share_prompt == "no" else "auto"
+        first = next((task for task in tasks.values() if not task.is_sft), next(iter(tasks.values())))
+        probe, share = first.tokens.select([0]), "no" if config.share_prompt == "no" else "auto"
         policy.select_forward_path(
             lambda batch: policy(batch.to(base.device)),
             probe.prompts,
             probe.responses,
             share_prompt=share,
-            longest=longest_row(tasks["dpo"].tokens),
+            longest=longest_row(first.tokens),
         )
         policy.twice_differentiable = True
         surfaces = {}
@@ -212,17 +214,16 @@ def _surfaces(
         unload(model)
 
 
-def _at(objective: str, surfaces: dict[str, Surface], lam: float, config: CurvatureConfig) -> dict[str, Any]:
-    """Return the numbers of one objective at one point."""
+def _at(parts: Mapping[str, float], surfaces: dict[str, Surface], config: CurvatureConfig) -> dict[str, Any]:
+    """Return the numbers of a weighted sum of objectives at one point; `parts` has the weights by name."""
     from llm.evaluation.hessian import ends
 
-    parts = {"dpo": {"dpo": 1.0}, "sft": {"sft": 1.0}, "mix": {"dpo": lam, "sft": 1.0 - lam}}[objective]
     weighted = [(weight, surfaces[name]) for name, weight in parts.items() if weight > 0.0]
 
     def product(vector: Vector) -> Vector:
         return sum((weight * surface.product(vector) for weight, surface in weighted), np.zeros(len(vector)))
 
-    gradient = sum((weight * surface.gradient for weight, surface in weighted), np.zeros(surfaces["dpo"].size))
+    gradient = sum((weight * surface.gradient for weight, surface in weighted), np.zeros(weighted[0][1].size))
     norm = float(np.linalg.norm(gradient))
     along = float(gradient @ product(gradient / norm)) / norm if norm > 0.0 else None
     spectrum = ends(
@@ -248,7 +249,7 @@ def _at(objective: str, surfaces: dict[str, Surface], lam: float, config: Curvat
 def _shares(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Return the shares of points with a negative eigenvalue, and with a negative curvature along the gradient."""
     shares = {}
-    for name in OBJECTIVES:
+    for name in dict.fromkeys(row["objective"] for row in rows):
         mine = [row for row in rows if row["objective"] == name]
         bent = [row for row in mine if row["along_gradient"] is not None and row["along_gradient"] < 0.0]
         shares[f"negative_share_{name}"] = sum(row["negative"] for row in mine) / len(mine)
@@ -259,11 +260,13 @@ def _shares(rows: list[dict[str, Any]]) -> dict[str, float]:
 def table(record: dict[str, Any]) -> str:
     """Return the record of `curvature` as a table of text, with a line for eigenvalues that did not converge."""
     columns = ("value", "grad_norm", "along_gradient", "smallest", "largest", "residual", "margin")
-    lines = [f"{'step':>8} {'objective':>9}" + "".join(f" {c:>14}" for c in columns)]
+    names = list(dict.fromkeys(row["objective"] for row in record["rows"]))
+    width = max(9, *map(len, names))
+    lines = [f"{'step':>8} {'objective':>{width}}" + "".join(f" {c:>14}" for c in columns)]
     for row in record["rows"]:
         cells = ("-" if row[c] is None else f"{row[c]:.4g}" for c in columns)
-        lines.append(f"{row['step']:>8} {row['objective']:>9}" + "".join(f" {cell:>14}" for cell in cells))
-    lines.append("  ".join(f"negative_share_{o} {record[f'negative_share_{o}']:.2f}" for o in OBJECTIVES))
+        lines.append(f"{row['step']:>8} {row['objective']:>{width}}" + "".join(f" {cell:>14}" for cell in cells))
+    lines.append("  ".join(f"negative_share_{o} {record[f'negative_share_{o}']:.2f}" for o in names))
     open_rows = sum(not row["converged"] for row in record["rows"])
     if open_rows:
         lines.append(

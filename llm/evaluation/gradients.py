@@ -29,7 +29,8 @@ def group_gradients(
 
     The gradient of the objective on all these rows is the sum of the first divided by the sum of the second; the value
     is the objective's on all of them. A unit is a pair or a response token; a row, where the objective is a mean of
-    micro-batches' means. Routers' auxiliary loss counts as in training. All dropout is off.
+    micro-batches' means. KTO's estimate of the divergence is that of all these rows, as in a step on all of them.
+    Routers' auxiliary loss counts as in training. All dropout is off.
     """
     weights = [p for p in engine.policy.parameters() if p.requires_grad]
     vectors, units, total = [], [], 0.0
@@ -37,10 +38,11 @@ def group_gradients(
     for module in engine.policy.modules():
         if isinstance(module, nn.Dropout):
             module.eval()
+    kl = engine.divergence(objective, np.concatenate(groups)) if objective.is_unpaired else None
     for rows in groups:
         units.append(float(len(rows) if objective.mean_by_part else objective.units(rows)))
         engine.optimizer.zero_grad()
-        total += units[-1] * engine.backward(objective, rows, units[-1]).value
+        total += units[-1] * engine.backward(objective, rows, units[-1], kl=kl).value
         vectors.append(torch.cat([_flat(p) for p in weights]))
     engine.optimizer.zero_grad()
     return torch.stack(vectors), np.array(units), total / sum(units)

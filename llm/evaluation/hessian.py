@@ -30,6 +30,8 @@ CONFIDENCE = 0.99  # of `Ends.margin`
 class Surface:
     """An objective on fixed rows as a function of the policy's trainable weights, at their current values.
 
+    KTO's estimate of the divergence is a constant, its value at these weights.
+
     policy  with `twice_differentiable`, and attention that can be differentiated twice
     most    maximum number of padded tokens in one graph; more rows are split into parts, and a product computes each
             part's graph again instead of keeping it
@@ -40,6 +42,7 @@ class Surface:
         self.weights = [p for p in policy.parameters() if p.requires_grad]
         self.size = sum(p.numel() for p in self.weights)
         self.parts = split(rows[np.argsort(task.lengths[rows], kind="stable")], self._count(most))
+        self.kl = self._divergence() if task.is_unpaired else 0.0
         self.value, self.gradient = 0.0, np.zeros(self.size)
         for part in self.parts:
             value, gradient = self._part(part)
@@ -62,10 +65,19 @@ class Surface:
     def _count(self, most: int) -> int:
         return micro_batch_count(self.rows, self.task.lengths, world=1, max_tokens=most)
 
+    @torch.no_grad()
+    def _divergence(self) -> float:
+        """Return KTO's estimate of KL(π_θ ‖ π_ref) on the rows, at least 0."""
+        total = torch.zeros(2, dtype=torch.float64)
+        for part in self.parts:
+            logps = self.policy(self.task.mismatched_batch(part).to(self.weights[0].device))
+            total += self.task.divergence(logps, part, None).cpu()
+        return max(0.0, float(total[0] / total[1]))
+
     def _part(self, part: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (the part's share of the objective, its gradient), both with a graph."""
         batch = self.task.batch(part).to(self.weights[0].device)
-        total, _ = self.task.measure(self.policy(batch), batch, part)
+        total, _ = self.task.measure(self.policy(batch), batch, part, kl=self.kl)
         value = total / self.task.units(self.rows)
         return value, _flat(torch.autograd.grad(value, self.weights, create_graph=True, materialize_grads=True))
 

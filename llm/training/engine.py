@@ -139,10 +139,22 @@ class Engine:
                     scaled = scaled + router if self.raw.router_coefficient else scaled
         return ForwardResult(objective, rows, self.reduce(sums), scaled)
 
-    def backward(self, objective: Objective, rows: Indices, weight: float, *, noise: bool = False) -> ForwardResult:
-        """Accumulate `weight` times the objective's gradient on a batch, part after part; `noise` as in `forward`."""
+    def divergence(self, objective: Objective, rows: Indices) -> float:
+        """Return KTO's estimate of KL(π_θ ‖ π_ref) on rows, at least 0; 0 for other losses."""
+        parts = [(part, None) for part in self.parts(objective, rows)]
+        return begin_sums(self.accelerator, self.policy, objective, parts)[0]
+
+    def backward(
+        self, objective: Objective, rows: Indices, weight: float, *, noise: bool = False, kl: float | None = None
+    ) -> ForwardResult:
+        """Accumulate `weight` times the objective's gradient on a batch, part after part; `noise` as in `forward`.
+
+        kl  KTO's estimate of the divergence; None: that of the batch
+        """
         parts = self.parts(objective, rows)
-        kl, sums = begin_sums(self.accelerator, self.policy, objective, [(part, None) for part in parts])
+        pieces = [(part, None) for part in parts] if kl is None else []
+        own, sums = begin_sums(self.accelerator, self.policy, objective, pieces)
+        kl = own if kl is None else kl
         for j, part in enumerate(parts):
             last = j == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.policy):

@@ -29,10 +29,12 @@ def begin_sums(
     pieces  this process's rows, as many pieces on every process
 
     The estimate is the mean of log π_θ(y'|x) - log π_ref(y'|x) over the rows of all processes (arXiv 2402.01306,
-    sec. 4.1); TRL takes the mean over a micro-batch. For other losses it is 0, and nothing is computed.
+    sec. 4.1); TRL takes the mean over a micro-batch. For other losses, or without pieces, it is 0, and nothing is
+    computed.
     """
     sums = torch.zeros(len(SUMS), dtype=torch.float64, device=accelerator.device)
-    if not objective.is_unpaired:
+    pieces = list(pieces)
+    if not objective.is_unpaired or not pieces:
         return 0.0, sums
     total = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     for rows, keep in pieces:

@@ -15,7 +15,8 @@ import torch
 from llm.common.processes import seeded_torch
 from llm.evaluation.conformance import plain
 from llm.evaluation.conformance.finding import Finding, compared, stated
-from llm.training.objective import Objective
+from llm.losses import KTOLoss
+from llm.training.objective import Objective, as_pairs
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -46,7 +47,7 @@ SAME = "the computation differs from the first layout's"
 class Measured:
     """The numbers of one objective under a policy.
 
-    logps  log-probabilities (n, 2) of pairs, or (n, 1) of SFT responses
+    logps  log-probabilities (n, 2) of pairs, or of unpaired rows and their mismatched responses; (n, 1) of SFT rows
     value  the loss
     grad   its gradient with respect to the adapter, flat
     """
@@ -84,7 +85,7 @@ class Checked:
     name    shown name, such as f_DPO
     own     name, set and loss in the configuration
     tokens  tokenised rows
-    loss    loss on pairs; None for an SFT set
+    loss    loss on preferences; None for an SFT set
     """
 
     name: str
@@ -97,9 +98,15 @@ class Checked:
         return Objective(self.own, self.tokens, self.loss, reference, share_prompt=share_prompt)
 
     def value(self, logps: torch.Tensor, reference: torch.Tensor | None) -> torch.Tensor:
-        """Return the loss () of log-probabilities (n, 2) of pairs or (n, 1) of SFT responses, with its graph."""
+        """Return the loss () of log-probabilities with its graph.
+
+        logps, reference  (n, 2) of pairs, or of unpaired rows and their mismatched responses; (n, 1) of SFT responses
+        """
         if self.loss is None:
             return plain.f_sft(logps, self.tokens)
+        if isinstance(self.loss, KTOLoss):
+            assert reference is not None
+            return plain.f_kto(self.loss, logps, reference, self.tokens)
         return plain.f_pairs(self.loss, logps, reference, self.tokens)
 
 
@@ -112,8 +119,8 @@ class Subject:
     objectives: tuple[Checked, ...]
 
     @property
-    def pairs(self) -> list[Checked]:
-        """The objectives on pairs."""
+    def preferences(self) -> list[Checked]:
+        """The objectives on preference sets: pairs, or single responses with a label."""
         return [own for own in self.objectives if own.loss is not None]
 
     @property
@@ -123,8 +130,8 @@ class Subject:
 
     @property
     def rows(self) -> TokenizedDataset:
-        """The first set of pairs, or the first set if there are none."""
-        return (self.pairs or list(self.objectives))[0].tokens
+        """The first preference set, or the first set if there are none."""
+        return (self.preferences or list(self.objectives))[0].tokens
 
     @contextmanager
     def opened(self, changes: Mapping[str, Any]) -> Iterator[Engine]:
@@ -163,7 +170,7 @@ def move_adapter(model: Any, seed: int = 1) -> None:
                 parameter.copy_(0.1 * torch.randn(parameter.shape))
 
 
-References = dict[str, torch.Tensor]  # shown name of an objective on pairs -> log-probabilities (n, 2)
+References = dict[str, torch.Tensor]  # shown name of an objective on preferences -> log-probabilities (n, 2)
 
 
 def plain_numbers(subject: Subject, engine: Engine, references: References) -> Numbers:
@@ -195,7 +202,8 @@ def trained_numbers(subject: Subject, engine: Engine, references: References) ->
         parameters = [p for p in engine.raw.parameters() if p.requires_grad]
         zeros = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         gradient = torch.cat([g.detach().float().flatten() for g in zeros]).cpu()
-        numbers[own.name] = Measured(engine.logps(objective), value, gradient)
+        both = dataclasses.replace(objective, tokens=as_pairs(own.tokens))  # with mismatched responses
+        numbers[own.name] = Measured(engine.logps(both), value, gradient)
     return Numbers(numbers)
 
 
@@ -234,10 +242,10 @@ def check_layouts(subject: Subject, layouts: Mapping[str, Mapping[str, Any]] | N
 
 
 def reference_logps(subject: Subject) -> References:
-    """Return the log-probabilities of all pairs under the base, by plain forward passes."""
+    """Return the log-probabilities (n, 2) of all preference sets under the base, by plain forward passes."""
     model = subject.base.model.eval()
     with torch.no_grad():
-        return {own.name: plain.response_logps(model, own.tokens).cpu() for own in subject.pairs}
+        return {own.name: plain.response_logps(model, own.tokens).cpu() for own in subject.preferences}
 
 
 def used_options(engine: Engine) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from llm.common.processes import seeded_torch
-from llm.losses import DPOLoss, PairLoss
+from llm.losses import DPOLoss, KTOLoss, PairLoss
 from llm.models.architecture import decoder_start, is_encoder_decoder
 
 if TYPE_CHECKING:
@@ -77,6 +77,22 @@ def f_pairs(
     counts = torch.tensor([len(ids) for responses in tokens.responses for ids in responses], device=logps.device)
     before = None if reference is None else reference.to(logps.device).flatten()
     return loss(logps.flatten(), counts, before).losses.mean()
+
+
+def f_kto(loss: KTOLoss, logps: torch.Tensor, reference: torch.Tensor, tokens: TokenizedDataset) -> torch.Tensor:
+    """Return KTO's mean loss of unpaired rows by arXiv 2402.01306 eq. (7), (8).
+
+    logps, reference  (n, 2) of each row's response and of a mismatched one, under policy and reference
+    """
+    assert tokens.labels is not None
+    ratios = logps - reference.to(logps.device)
+    divergence = ratios[:, 1].detach().mean().clamp(min=0.0)
+    losses = []
+    for ratio, desirable in zip(ratios[:, 0], tokens.labels, strict=True):
+        above = loss.beta * (ratio - divergence)
+        weight, signed = (loss.desirable_weight, above) if desirable else (loss.undesirable_weight, -above)
+        losses.append(weight * (1.0 - torch.sigmoid(signed)))
+    return torch.stack(losses).mean()
 
 
 def gradient(value: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:

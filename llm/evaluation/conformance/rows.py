@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,12 +72,25 @@ def spread(tokens: TokenizedDataset, count: int, wanted: int) -> TokenizedDatase
     A length is that of the longest sequence, a prompt with one response. If no row has `wanted` tokens, the last one
     is the longest of all.
     """
-    rows = zip(tokens.prompts, tokens.responses, strict=True)
-    lengths = np.array([len(prompt) + max(map(len, responses)) for prompt, responses in rows])
+    return tokens.select(_spread(tokens, range(len(tokens)), count, wanted))
+
+
+def _spread(tokens: TokenizedDataset, rows: Sequence[int], count: int, wanted: int) -> list[int]:
+    """Return the indices of `spread` among some rows, ascending by length."""
+    lengths = np.array([len(tokens.prompts[i]) + max(map(len, tokens.responses[i])) for i in rows])
     order = np.argsort(lengths, kind="stable")
     last = min(int(np.searchsorted(lengths[order], wanted)), len(order) - 1)
     ranks = np.linspace(0, last, min(count, last + 1)).round().astype(int)
-    return tokens.select(order[ranks])
+    return [rows[int(i)] for i in order[ranks]]
+
+
+def spread_labels(tokens: TokenizedDataset, count: int, wanted: int) -> TokenizedDataset:
+    """Return `spread` of a set; of unpaired rows with both labels, of the rows of each label, half as many."""
+    groups = [[i for i, label in enumerate(tokens.labels or ()) if label is kind] for kind in (True, False)]
+    if not all(groups):
+        return spread(tokens, count, wanted)
+    order = [i for group in groups for i in _spread(tokens, group, count // 2, wanted)]
+    return tokens.select(order)
 
 
 def clipped(tokens: TokenizedDataset, most: int) -> TokenizedDataset:

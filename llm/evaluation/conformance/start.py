@@ -1,4 +1,4 @@
-"""The losses on pairs of an untrained policy, which is its own reference: known before anything is computed."""
+"""The losses on preferences of an untrained policy, which is its own reference: known before anything is computed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GROUP = "start"
 
 
 def check_start(inputs: Inputs, subject: Subject, cache: Path, tolerance: Callable[[str], float]) -> list[Finding]:
-    """Return findings on each loss on pairs before training, in evaluation and in training mode.
+    """Return findings on each loss on preferences before training, in evaluation and in training mode.
 
     cache      an empty folder, where the reference's log-probabilities are kept and read again
     tolerance  shown name of a loss -> largest difference that is rounding
@@ -36,10 +36,10 @@ def check_start(inputs: Inputs, subject: Subject, cache: Path, tolerance: Callab
     from llm.training.objectives import load_objectives
 
     config = inputs.config
-    if not subject.pairs:
-        return [stated(GROUP, "losses on pairs begin at the reference", None, "there are no pairs")]
+    if not subject.preferences:
+        return [stated(GROUP, "losses on preferences begin at the reference", None, "there are no preferences")]
     if config.reference_kind != "base" or config.adapter:
-        claim = f"{subject.pairs[0].name} is ln 2"
+        claim = f"{subject.preferences[0].name} is ln 2"
         return [stated(GROUP, claim, None, "the policy does not begin as DPO's reference")]
     expected = _expected(subject)
     findings = []
@@ -63,13 +63,13 @@ def check_start(inputs: Inputs, subject: Subject, cache: Path, tolerance: Callab
 
 
 def _expected(subject: Subject) -> dict[str, tuple[float, str]]:
-    """Return (value, text) of each loss on pairs where the policy is the base, by shown name."""
+    """Return (value, text) of each loss on preferences where the policy is the base, by shown name."""
     references = reference_logps(subject)
     return {
         own.name: (math.log(2.0), "ln 2")
         if isinstance(own.loss, DPOLoss)
         else (float(own.value(references[own.name], references[own.name])), "that of the base")
-        for own in subject.pairs
+        for own in subject.preferences
     }
 
 
@@ -88,4 +88,4 @@ def _tokens(subject: Subject, name: str) -> TokenizedDataset:
 
 def _checked(subject: Subject, objective: Objective) -> Checked:
     """Return the checked objective of an objective of the trainer: of equal names, that with the same loss."""
-    return next(own for own in subject.pairs if own.own == objective.name and own.loss == objective.loss)
+    return next(own for own in subject.preferences if own.own == objective.name and own.loss == objective.loss)

@@ -40,7 +40,9 @@ def check_tokens(
     counts: dict[str, list[int]] = {claim: [] for claim in CLAIMS}
     compared = joined = 0
     for i, row in enumerate(rows.rows):
-        tokens = tokenize(Dataset(own.kind, (row,), rows.format, rows.origin), tokenizer, **settings, encoder=encoder)
+        tokens = tokenize(
+            Dataset(own.rows_kind, (row,), rows.format, rows.origin), tokenizer, **settings, encoder=encoder
+        )
         prompt = tokens.prompts[0].tolist()
         given = tokenize_prompts([row], tokenizer, template=options, encoder=encoder)[0].tolist()
         counts["a prompt's ids are those that generation is given"] += [i] * (given != prompt)

@@ -17,7 +17,9 @@ from llm import (  # noqa: E402
     TrainConfig,
     train,
 )
-from llm.evaluation.curvature import OBJECTIVES, CurvatureConfig, curvature, kept_steps, measure  # noqa: E402
+from llm.evaluation.curvature import CurvatureConfig, curvature, kept_steps, measure  # noqa: E402
+
+OBJECTIVES = ("dpo", "sft", "mix")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_a_run(run: Result, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_more_rows_than_there_are(run: Result) -> None:
-    with pytest.raises(ValueError, match=r"^rows: the run has 1\d training rows in its smaller set, got 99$"):
+    with pytest.raises(ValueError, match=r"^rows: the run has 1\d training rows in its smallest set, got 99$"):
         curvature(CurvatureConfig(run=str(run.folder), rows=99), quiet=True)
 
 

@@ -222,11 +222,12 @@ def test_a_saddle() -> None:
     assert (found.smallest, found.largest) == (pytest.approx(values[0], rel=1e-5), pytest.approx(values[-1], rel=1e-5))
     assert found.negative
     g = share * np.array([4.0, -12.0, 4.0])
-    for objective, weight in (("dpo", 1.0), ("mix", 0.25 * 1.0 + 0.75 * 1.0)):
-        point = _at(objective, {"dpo": surface, "sft": surface}, 0.25, CurvatureConfig(run=""))
+    for parts in ({"dpo": 1.0}, {"dpo": 0.25, "sft": 0.75}, {"a": 0.5, "b": 0.25, "c": 0.75, "d": 0.0}):
+        weight = sum(parts.values())
+        point = _at(parts, dict.fromkeys(parts, surface), CurvatureConfig(run=""))
         assert point["grad_norm"] == pytest.approx(weight * np.linalg.norm(g))
         assert point["along_gradient"] == pytest.approx(weight * (g @ hessian @ g) / (g @ g), rel=1e-5)
-        assert point["smallest"] == pytest.approx(values[0], rel=1e-5)
+        assert point["smallest"] == pytest.approx(weight * values[0], rel=1e-5)
 
 
 @pytest.fixture(scope="module")
