@@ -26,6 +26,7 @@ from llm.models.architecture import (
 )
 from llm.models.frozen_head import head_logps, target_logps
 from llm.models.positions import largest_shared_row, layer_windows, regimes, reset_rotary_frequencies, rotary_limit
+from llm.models.rounding import change_by_one_rounding
 from llm.models.routers import logits_and_router_loss, sequence_mask, states_and_router_loss
 
 Row = tuple[Ids, Sequence[Ids]]  # a prompt's token ids, and those of its responses
@@ -153,15 +154,15 @@ class Policy(nn.Module):
         self.eval()
         with torch.no_grad():
             self.skip_prompt_logits = self.share_prompt = self.positions = False
-            plain, rounding = self._plain(call, prompts, responses)
+            plain, difference = self._plain(call, prompts, responses)
+            batch = collate(prompts, responses)
+            rounding = max(difference, change_by_one_rounding(call, self.causal, batch, plain))
             if self.start is None:
                 self._check_causal(call, [(p, r[0]) for p, r in zip(prompts, responses, strict=True)])
                 self.positions = True
-                batch = collate(prompts, responses)
                 self.positions, _ = self._agrees(call, batch, plain, rounding, skip_prompt_logits=False)
-            self._check_independent(plain, rounding)
+            self._check_independent(plain, difference)
             if has_separate_head(self.causal):
-                batch = collate(prompts, responses)
                 agrees, reason = self._agrees(call, batch, plain, rounding, skip_prompt_logits=True)
             else:
                 agrees, reason = False, "the model has no linear head of its own"
@@ -169,9 +170,9 @@ class Policy(nn.Module):
             if not agrees:
                 notes.append(f"all logits are computed, not only those of responses: {reason}")
             if share_prompt != "no" and any(len(r) > 1 for r in responses):
-                rows = [(prompts, responses, plain, rounding)]
+                rows: list[Rows] = [(prompts, responses, plain, rounding)]
                 if longest is not None:
-                    rows.append(([longest[0]], [longest[1]], *self._plain(call, [longest[0]], [longest[1]])))
+                    rows.append(self._with_rounding(call, longest))
                 agrees, reason = self._can_share(call, rows)
                 if not agrees and share_prompt == "yes":
                     raise ValueError(
@@ -186,9 +187,10 @@ class Policy(nn.Module):
     def _plain(
         self, call: Callable[[Batch], torch.Tensor], prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]]
     ) -> tuple[torch.Tensor, float]:
-        """Return log-probabilities (S,) of rows in separate sequences, and the usual rounding.
+        """Return log-probabilities (S,) of rows in separate sequences, and the largest difference of rows alone.
 
-        Rounding depends on a batch's shape: sequences alone against sequences together measure it.
+        Rounding depends on a batch's shape, so the difference is not 0 for a right model; below float32 both can agree
+        by chance.
         """
         plain = call(collate(prompts, responses))
         pairs = zip(prompts, responses, strict=True)
@@ -197,6 +199,13 @@ class Policy(nn.Module):
         else:
             alone = torch.cat([call(collate([p], [(y,)])) for p, r in pairs for y in r])
         return plain, float((plain - alone).abs().max())
+
+    def _with_rounding(self, call: Callable[[Batch], torch.Tensor], row: Row) -> Rows:
+        """Return one row for `_can_share`: prompt, responses, their plain log-probabilities and the usual rounding."""
+        prompts, responses = [row[0]], [row[1]]
+        plain, difference = self._plain(call, prompts, responses)
+        moved = change_by_one_rounding(call, self.causal, collate(prompts, responses), plain)
+        return prompts, responses, plain, max(difference, moved)
 
     def _check_independent(self, plain: torch.Tensor, difference: float) -> None:
         """Raise ValueError if rows together have other log-probabilities than rows alone, by more than rounding.
