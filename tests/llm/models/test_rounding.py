@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from llm.common.processes import seeded_torch
 from llm.data.collate import collate
@@ -33,7 +33,8 @@ def deep_model(seed: int, dtype: torch.dtype = torch.bfloat16) -> Any:
         intermediate_size=96, max_position_embeddings=128, initializer_range=0.1,
     )  # fmt: skip
     with seeded_torch(seed):
-        return AutoModelForCausalLM.from_config(config).to(dtype).eval()
+        model: Any = LlamaForCausalLM(config)
+    return model.to(dtype).eval()
 
 
 @pytest.mark.slow
