@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from llm.data.messages import (
     BadRowError,
     Message,
@@ -99,6 +101,8 @@ class Cells:
     def label(self) -> bool:
         """Return the column `label`: whether a completion is desirable."""
         value, theirs = self._value("label")
+        if isinstance(value, np.bool_):
+            return bool(value)
         if not isinstance(value, bool):
             raise WrongTypeError(f"column '{theirs}' must hold true or false, got {short(value)}")
         return value
@@ -106,5 +110,5 @@ class Cells:
     def refuse_undesirable(self) -> None:
         """Raise BadRowError if the column `label` is false: a completion that KTO's sets mark as undesirable."""
         value, theirs = self._value("label")
-        if value is False:
+        if isinstance(value, bool | np.bool_) and not value:
             raise BadRowError(f"column '{theirs}' is false, which marks an undesirable completion")

@@ -167,6 +167,12 @@ def _implicit(cells: Cells) -> Row:
         raise BadRowError("chosen and rejected are the same")
     if isinstance(chosen, list) and isinstance(rejected, list):
         n = _common(chosen, rejected)
+        if not n:
+            roles = {message["role"] for message in (chosen[0], rejected[0])}
+            raise BadRowError(
+                f"chosen and rejected differ from their first message on (of role {' and '.join(sorted(roles))}), so "
+                "that they have no prompt in common"
+            )
         return _row(cells, chosen[:n], (chosen[n:], rejected[n:]))
     if not isinstance(chosen, str) or not isinstance(rejected, str):
         raise WrongTypeError("chosen and rejected must both be texts or both be lists of messages")

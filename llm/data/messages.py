@@ -55,6 +55,8 @@ def read_message(message: Any, column: str) -> Message:
     if not isinstance(message, Mapping):
         raise WrongTypeError(f"column '{column}': a message is needed, with role and content, got {short(message)}")
     given = {str(key): value for key, value in message.items() if value is not None}
+    if given.get("tool_calls") in ("", [], ()):  # a column of Arrow has an empty list where a message has no calls
+        del given["tool_calls"]
     if "role" not in given and isinstance(given.get("from"), str):
         given = _from_sharegpt(given, column)
     role, content = given.get("role"), given.get("content")
@@ -98,7 +100,13 @@ def _part(part: Any, column: str) -> dict[str, Any]:
 
 
 def _calls(calls: Any, column: str) -> list[dict[str, Any]]:
-    if not isinstance(calls, Sequence) or isinstance(calls, str | bytes):
+    """Return a message's tool calls from a list, or from JSON text of one, in which columns of Arrow keep them."""
+    if isinstance(calls, str):
+        try:
+            calls = json.loads(calls)
+        except ValueError:
+            raise BadRowError(f"column '{column}': tool_calls must be a list or JSON, got {short(calls)}") from None
+    if not isinstance(calls, Sequence) or isinstance(calls, str | bytes) or not calls:
         raise WrongTypeError(f"column '{column}': tool_calls must be a list of calls, got {short(calls)}")
     for call in calls:
         function = call.get("function", call) if isinstance(call, Mapping) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from llm.data.rows import Row, in_turns
 PLAIN = "User: {prompt}\nAssistant: "  # the paper's template, for tokenizers without one of their own
 _SLOT = "{prompt}"
 _OVERLAP = 64  # characters of a generation prompt in which a response may begin
+_WORD = re.compile(r"\w+")
 _ANSWER = "\u241f"  # an answer that begins like no generation prompt does
 
 
@@ -75,8 +77,8 @@ class Rendered:
 
     prompt  text of the prompt, as generation gets it
     wholes  text of the prompt with each response; each begins with `prompt`
-    lost    parts that the template leaves out: of the responses "text", "thought", "calls"; "tools" of the row, and
-            "earlier calls" of the prompt
+    lost    parts that the template leaves out: of the responses "text", "thought", "calls"; "tools" of the row; of the
+            prompt "earlier calls", and "messages of role ROLE"
     """
 
     prompt: str
@@ -191,7 +193,7 @@ class Template:
                     f"{' and '.join(sorted(missing))}; give it in the form that the template reads (some read contents "
                     f"as lists of typed parts, many no tool calls), or a plain --template with {_SLOT} in it"
                 )
-        return Rendered(prompt, tuple(wholes), frozenset(lost))
+        return Rendered(prompt, tuple(wholes), frozenset(lost | _unwritten_roles(asked, prompt, where)))
 
     def border(self, asked: Sequence[Message], where: str, **given: Any) -> str:
         """Return the text of a prompt up to where the response begins, the same for all responses.
@@ -228,6 +230,33 @@ def _unwritten(row: Row, asked: Sequence[Message], prompt: str) -> set[str]:
     calls = [call for message in asked for call in message.get("tool_calls") or ()]
     names = {"tools": row.tools, "earlier calls": calls}
     return {part for part, items in names.items() if any(_function_name(item) not in prompt for item in items)}
+
+
+def _unwritten_roles(asked: Sequence[Message], prompt: str, where: str) -> set[str]:
+    """Return "messages of role ROLE" for each role of a prompt's messages whose text a template leaves out.
+
+    Templates change an assistant's earlier messages (thoughts) and escape results of tools, so that of the former
+    nothing is compared, and of the latter single words. Raises ValueError if no word of the last message is written,
+    unless it is a tool's.
+    """
+    squeezed = "".join(prompt.split())
+    lost = set()
+    for message in asked:
+        text = text_of(message)
+        if message["role"] == "assistant" or "".join(text.split()) in squeezed:
+            continue
+        words = set(_WORD.findall(text))
+        none = bool(words) and not words & set(_WORD.findall(prompt))
+        tool = message["role"] == "tool"
+        if message is asked[-1] and none and not tool:
+            raise ValueError(
+                f"{where}: the tokenizer's chat template writes nothing of the prompt's last message, of role "
+                f"{message['role']!r}; give it a role that the template reads, such as user, and its content in the "
+                "form that the template reads (some read contents as lists of typed parts)"
+            )
+        if not tool or none:
+            lost.add(f"messages of role {message['role']}")
+    return lost
 
 
 def _function_name(item: Mapping[str, Any]) -> str:

@@ -115,7 +115,8 @@ class TokenRows:
         """Yield one line for each property of the token ids that a user should know."""
         of = f"of {len(self.rows.rows)} rows"
         for part, where in self.first_lost.items():
-            whose = "the prompt's" if part in ("tools", "earlier calls") else "the response's"
+            of_prompt = part in ("tools", "earlier calls") or part.startswith("messages")
+            whose = "the prompt's" if of_prompt else "the response's"
             yield f"{self.counts[part]} {of}: the template leaves out or changes {whose} {part} (first: {where})"
         if self.counts["apart"]:
             yield (

@@ -13,7 +13,7 @@ from llm.models.checkpoint_files import check_checkpoint, check_kind, check_load
 from llm.models.gguf import DTYPES, loadable
 from llm.models.packaged import PACKAGED
 from llm.models.quantization import loading_options, quiet, use_exact_layout
-from llm.models.tokenizer_files import exact
+from llm.models.tokenizer_files import exact, with_processor_template
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -82,7 +82,8 @@ def load_tokenizer(name: str, config: TrainConfig) -> Any:
     source = loadable(name, config)
     _check_present(source, "tokenizer_config.json", "tokenizer.json")
     try:
-        return exact(AutoTokenizer.from_pretrained(source, trust_remote_code=config.remote_code), source)
+        loaded = AutoTokenizer.from_pretrained(source, trust_remote_code=config.remote_code)
+        return with_processor_template(exact(loaded, source), source)
     except Exception as error:  # damaged files give errors of all types
         raise FileNotFoundError(_reason(name, "tokenizer", error)) from error
 

@@ -32,7 +32,7 @@ def exact(tokenizer: Any, name: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    path = None if type(tokenizer) is PreTrainedTokenizerFast else _file(name)
+    path = None if type(tokenizer) is PreTrainedTokenizerFast else _file(name, "tokenizer.json")
     if path is None or not isinstance(backend, Tokenizer):
         return tokenizer
     described = json.loads(path.read_text(encoding="utf-8"))
@@ -46,6 +46,27 @@ def exact(tokenizer: Any, name: str) -> Any:
     return own
 
 
+def with_processor_template(tokenizer: Any, name: str) -> Any:
+    """Return a tokenizer without a chat template with that of its folder's processor, if there is one.
+
+    name  the folder or hub name of the tokenizer
+
+    Vision-language models (LLaVA) keep their template in chat_template.json, which transformers gives to the processor
+    alone. Raises ValueError for a file that holds no template.
+    """
+    path = None if getattr(tokenizer, "chat_template", None) else _file(name, "chat_template.json")
+    if path is None:
+        return tokenizer
+    try:
+        template = json.loads(path.read_text(encoding="utf-8"))["chat_template"]
+    except (ValueError, KeyError, TypeError):
+        template = None
+    if not isinstance(template, str):
+        raise ValueError(f"{path} holds no text `chat_template`; download the file again, or remove it")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
 def replacement_note(tokenizer: Any) -> str | None:
     """Return a line on a tokenizer that `exact` took from its file in place of its class; None for any other."""
     replaced = getattr(tokenizer, "replaced_class", None)
@@ -57,16 +78,16 @@ def replacement_note(tokenizer: Any) -> str | None:
     )
 
 
-def _file(name: str) -> Path | None:
-    """Return the path of a tokenizer.json in a folder or in the hub's cache, or None."""
+def _file(name: str, file: str) -> Path | None:
+    """Return the path of a file in a folder or in the hub's cache, or None."""
     if Path(name).is_dir():
-        path = Path(name) / "tokenizer.json"
+        path = Path(name) / file
         return path if path.is_file() else None
     from transformers.utils.hub import cached_file
 
     found = cached_file(
         name,
-        "tokenizer.json",
+        file,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )

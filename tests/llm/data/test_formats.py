@@ -308,7 +308,13 @@ BAD_ROWS: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("preference", {**PAIR, "rejected": PAIR["chosen"]}, ValueError, r"chosen and rejected are the same"),
     ("preference", {"chosen": [user("q")], "rejected": [user("q")]}, ValueError, r"chosen and rejected are the same"),
     ("preference", {"chosen": [user("q"), says("a")], "rejected": [user("q")]}, ValueError, r"rejected is empty"),
-    ("preference", {"chosen": [says("a")], "rejected": [says("b")]}, ValueError, r"the prompt is empty"),
+    ("preference", {"chosen": [says("a")], "rejected": [says("b")]}, ValueError, r"\(of role assistant\), so that"),
+    (
+        "preference",
+        {"chosen": [{"role": "system", "content": "S"}, user("q"), says("a")], "rejected": [user("q"), says("b")]},
+        ValueError,
+        r"chosen and rejected differ from their first message on \(of role system and user\), so that they have no",
+    ),
     ("preference", {"chosen": "It is blue", "rejected": "It is big"}, ValueError, r"no common beginning that ends in"),
     ("preference", {"chosen": "a", "rejected": [says("b")]}, TypeError, r"must both be texts or both be lists"),
     (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from support.text_data import says, user
 from support.wrong import fails
@@ -51,6 +52,13 @@ def test_rows_and_labels(name: str) -> None:
     cells, form, wanted = CASES[name]
     found = load([cells], kind="unpaired")
     assert (found.format, list(found.rows)) == (form, wanted)
+
+
+def test_labels_may_be_numpys() -> None:
+    rows = [{"prompt": "Where?", "completion": "North.", "label": np.bool_(label)} for label in (True, False)]
+    assert [row.label for row in load(rows, kind="unpaired").rows] == [True, False]
+    with pytest.raises(ValueError, match="column 'label' is false, which marks an undesirable completion"):
+        load(rows[1:], kind="sft")
 
 
 def test_a_label_may_have_another_name() -> None:

@@ -38,6 +38,8 @@ CALL = {"name": "weather", "arguments": {"city": "Berlin"}}
         ),
         ({**says("a"), "reasoning_content": "t", "name": None}, {**says("a"), "reasoning_content": "t"}),
         ({**says(""), "content": None, "tool_calls": [CALL]}, {"role": "assistant", "tool_calls": [CALL]}),
+        ({**says(""), "tool_calls": json.dumps([CALL])}, {**says(""), "tool_calls": [CALL]}),
+        *(({**says("a"), "tool_calls": none}, says("a")) for none in ([], "", None)),
         (
             {"role": "user", "content": [{"type": "text", "text": "q", "image": None}]},
             {"role": "user", "content": [{"type": "text", "text": "q"}]},
@@ -54,7 +56,8 @@ def test_messages_of_every_spelling(given: Any, read: Any) -> None:
         ("q", WrongTypeError, r"a message is needed.*got str 'q'"),
         ({"role": 1, "content": "q"}, WrongTypeError, r"role must be a text, got int 1"),
         ({"role": "assistant"}, WrongTypeError, r"content must be a text, got NoneType"),
-        ({**says(""), "tool_calls": "weather"}, WrongTypeError, r"tool_calls must be a list of calls"),
+        ({**says(""), "tool_calls": "weather"}, BadRowError, r"tool_calls must be a list or JSON, got str 'weather'"),
+        ({**says(""), "tool_calls": "{}"}, WrongTypeError, r"tool_calls must be a list of calls"),
         ({**says(""), "tool_calls": [{"function": {}}]}, WrongTypeError, r"needs a function with a name"),
         ({"from": "function_call", "value": "weather(Berlin)"}, BadRowError, r"function call must be JSON with a name"),
         ({"role": "user", "content": [{"type": "image", "image": "x"}]}, BadRowError, r"of type text, got str 'image'"),

@@ -158,6 +158,41 @@ WITH_TOOLS = (
 )
 
 
+# As Qwen's: messages of other roles are left out; a tool's result is escaped.
+KNOWN = (
+    "{% for m in messages %}{% if m.role in ('user', 'assistant') or (m.role == 'system' and loop.first) %}"
+    "[{{ m.role }}] {{ m.content | trim }}\n{% elif m.role == 'tool' %}[tool] {{ m.content | tojson }}\n"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+def said(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def test_messages_of_the_prompt_that_a_template_leaves_out_are_counted_by_role() -> None:
+    rows = [
+        {"messages": [said("system", " Be  brief."), user("two?"), says("four")]},
+        {"messages": [said("developer", "Be brief."), user("two?"), says("four")]},
+        {"messages": [user("hi"), says("yes"), said("system", "Be brief."), user("two?"), says("four")]},
+        {"messages": [user("hi"), said("tool", '"sunny" <now>'), user("two?"), says("four")]},
+    ]
+    tokens = tokenize(load(rows, kind="sft"), byte_level(chat=KNOWN))
+    assert tokens.notes == tuple(
+        f"1 of 4 rows: the template leaves out or changes the prompt's messages of role {role} (first: row {i} of the "
+        "list)"
+        for role, i in (("developer", 1), ("system", 2))
+    )
+
+
+@pytest.mark.parametrize("role", ["human", "function"])
+def test_a_prompt_whose_last_message_is_not_written_is_an_error(role: str) -> None:
+    rows = load([{"messages": [user("hi"), says("yes"), said(role, "two plus two"), says("four")]}], kind="sft")
+    with pytest.raises(ValueError, match=f"^row 0 of the list: .* the prompt's last message, of role '{role}'; give"):
+        tokenize(rows, byte_level(chat=KNOWN))
+    assert tokenize(rows, byte_level(chat=CHATML)).notes == ()
+
+
 def test_a_template_without_tools_or_calls_is_named_once() -> None:
     row = {"tools": [TOOL], "messages": [*CALLED, says("It is sunny.")]}
     for chat, parts in ((NO_END, ("earlier calls", "tools")), (WITH_TOOLS, ())):

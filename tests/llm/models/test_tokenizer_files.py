@@ -105,3 +105,17 @@ def test_special_tokens_that_only_the_class_names_stay_if_the_vocabulary_has_the
     described["model"]["vocab"]["<|endoftext|>"] = described["model"]["vocab"].pop("</s>")
     (tmp_path / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
     assert load_tokenizer(str(tmp_path), CONFIG).eos_token_id == 2
+
+
+@pytest.mark.parametrize("own", [None, "{{ messages | length }}"])
+def test_the_template_of_a_processor_is_used_where_the_tokenizer_has_none(own: str | None, tmp_path: Path) -> None:
+    saved(tmp_path, "gpt 2", "GPT2Tokenizer", "gpt2")
+    named = {"eos_token": "</s>"} | ({} if own is None else {"chat_template": own})
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named))
+    assert load_tokenizer(str(tmp_path), CONFIG).chat_template == own
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    assert load_tokenizer(str(tmp_path), CONFIG).chat_template == (own or "{{ messages }}")
+    (tmp_path / "chat_template.json").write_text("[]")
+    if own is None:
+        with pytest.raises(FileNotFoundError, match=r"chat_template\.json holds no text `chat_template`; download"):
+            load_tokenizer(str(tmp_path), CONFIG)
