@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm.data.encoding import Encoder
+from llm.data.lost_parts import missing_parts
 from llm.data.messages import Message, as_messages, is_untrained
 from llm.data.rows import Row, in_turns
-from llm.data.templates import Template, missing_parts, special_texts
+from llm.data.templates import Template, special_texts
 
 Span = tuple[int, int]  # first character, and the character after the last
 
