@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 WHOLE = frozenset({"T", "T0", "T_DPO", "T_SFT", "k", "last"})
 REAL = frozenset(
     "lam alpha alpha0 theta_1 theta_2 theta_ref c p psi g total epsilon first second D C theta theta_prime beta "
-    "momentum beta1 beta2 weight_decay evaluation".split()
+    "momentum beta1 beta2 weight_decay evaluation a b".split()
 )
 
 

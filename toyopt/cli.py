@@ -65,6 +65,9 @@ class ClaimOptions:
     momentum: Annotated[Text, _argument("momentum")] = None
     beta1: Annotated[Text, _argument("beta1")] = None
     beta2: Annotated[Text, _argument("beta2")] = None
+    weight_decay: Annotated[Text, _argument("weight_decay")] = None
+    a: Annotated[Text, _argument("a")] = None
+    b: Annotated[Text, _argument("b")] = None
     problem: Annotated[Text, _argument("problem")] = None
 
     @property

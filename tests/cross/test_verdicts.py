@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 STRONGEST = {
     "S-wave": "numerical",
     **dict.fromkeys(("A.1", "A.2"), "symbolic"),
-    **dict.fromkeys(("A.3", "3.3", "S", "S-steps", "S-replay", "P"), "certified"),
+    **dict.fromkeys(("A.3", "3.3", "S", "S-steps", "S-replay", "S-speed", "S-rest", "S-lora", "P"), "certified"),
     **dict.fromkeys(("A.7", "4.1", "A", "E", "A-price"), "enumerated"),
 }
 

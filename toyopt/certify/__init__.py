@@ -16,12 +16,15 @@ from toyopt.certify.exact import Exact
 from toyopt.certify.family import TABLE_2, Family
 from toyopt.certify.lemma_a3 import lemma_a3
 from toyopt.certify.level import gap_on_half_line
+from toyopt.certify.low_rank import low_rank_gap
 from toyopt.certify.minimiser import closed_form_minimiser
 from toyopt.certify.phases import Phases
 from toyopt.certify.potential import Potential
 from toyopt.certify.replay import replay_gap
+from toyopt.certify.rest import adamw_rest
 from toyopt.certify.scalar import chord, exp_remainder, logistic_variance
 from toyopt.certify.sequential import find_T0, sequential_gap, theorem_3_3
+from toyopt.certify.speed import adam_speed
 from toyopt.certify.standard import standard_certificates
 from toyopt.certify.trajectory import sequential_trajectory
 
@@ -32,6 +35,8 @@ __all__ = [
     "Family",
     "Phases",
     "Potential",
+    "adam_speed",
+    "adamw_rest",
     "chord",
     "closed_form_minimiser",
     "exp_remainder",
@@ -39,6 +44,7 @@ __all__ = [
     "gap_on_half_line",
     "lemma_a3",
     "logistic_variance",
+    "low_rank_gap",
     "replay_gap",
     "sequential_constant",
     "sequential_gap",

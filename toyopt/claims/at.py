@@ -53,6 +53,9 @@ ARGUMENTS: dict[str, str] = {
     "momentum": "heavy ball: μ, in [0, 1)",
     "beta1": "Adam: β1, in [0, 1)",
     "beta2": "Adam: β2, in [0, 1), at least β1",
+    "weight_decay": "AdamW: γ, the weight decay",
+    "a": "LoRA of rank 1: a = Aq at the start",
+    "b": "LoRA of rank 1: b = Bᵀp at the start; LoRA has 0, and b = a is balanced",
     "problem": f"one of {', '.join(PROBLEMS)} (Tables 2 and 3 are reconstructed)",
 }
 

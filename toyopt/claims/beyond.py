@@ -11,6 +11,7 @@ from toyopt import _numbers, certify
 from toyopt import theorems as th
 from toyopt.algorithms import InverseRootHorizon
 from toyopt.claims import at
+from toyopt.claims.adapters import ADAPTERS
 from toyopt.claims.claim import Claim, of_proof, tightest
 from toyopt.claims.guarantees import GUARANTEES
 from toyopt.claims.optimizers import OPTIMIZERS
@@ -215,6 +216,7 @@ BEYOND: dict[str, Claim] = {
         figure="angle",
     ),
     **OPTIMIZERS,
+    **ADAPTERS,
     "M": Claim(
         "MAXRIGHT's best and average iterate: F(θ) - F(θ*) = O(1/√T)",
         _m,

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from toyopt import certify
 from toyopt import theorems as th
 from toyopt.claims import at
-from toyopt.claims.claim import Claim, tightest
+from toyopt.claims.claim import Claim, of_proof, tightest
 from toyopt.record import Record
+from toyopt.theorems.sequential.two_phases import Order
 
 
 def _ball() -> Iterator[Record]:
@@ -60,19 +62,54 @@ def _adam() -> Iterator[Record]:
 
 
 def _wave() -> Iterator[Record]:
-    for beta1, beta2, alpha, T in (
-        (0.9, 0.95, 0.01, 20_000),
-        (0.9, 0.95, 0.1, 10_000),
-        (0.8, 0.9, 0.05, 10_000),
-        (0.9, 0.999, 0.01, 100_000),
-    ):
+    for beta1, beta2, alpha, T in ((0.9, 0.95, 0.2, 10_000), (0.95, 0.96, 0.08, 15_000)):
         yield th.adam_speed(beta1=beta1, beta2=beta2, alpha=alpha, T=T)
-    for gamma, T in ((0.1, 50_000), (0.01, 200_000)):
-        yield th.adamw_rest(weight_decay=gamma, T=T)
+    for gamma in (0.1, 0.01):
+        yield th.adamw_rest(weight_decay=gamma, T=200_000)
+
+
+def _speed() -> Iterator[Record]:
+    settings = (("9/10", "95/100", "1/100"), ("9/10", "95/100", "1/10"), ("8/10", "9/10", "1/20"))
+    for beta1, beta2, alpha in (*settings, ("9/10", "999/1000", "1/100")):
+        T = 100_000 if beta2 == "999/1000" else 10_000
+        yield from th.adam_reaches_speed(beta1=beta1, beta2=beta2, alpha=alpha, T=T)
+        yield of_proof("S-speed", certify.adam_speed(alpha, beta1=beta1, beta2=beta2))
+
+
+def _speed_at(*, T: Any = 20_000, beta1: Any = 0.9, beta2: Any = 0.95, alpha: Any = 0.01) -> tuple[Record, ...]:
+    """Compare Adam's mean step from T/2 to T with the bounds of every step from there on."""
+    return th.adam_reaches_speed(T=T, beta1=beta1, beta2=beta2, alpha=alpha)
+
+
+def _rest() -> Iterator[Record]:
+    yield from th.adamw_comes_to_rest(lam=0.5, T_DPO=50_000, T_SFT=50_000)
+    yield from th.adamw_comes_to_rest(lam=0.3, T_DPO=1_000, T_SFT=50_000, weight_decay=0.5, order="sft-first")
+    yield from th.adamw_comes_to_rest(lam=0.5, T_DPO=9_000, T_SFT=400_000, beta2=0.999, alpha=0.0005, weight_decay=1.0)
+    yield of_proof("S-rest", certify.adamw_rest())
+    yield of_proof("S-rest", certify.adamw_rest("1/50", weight_decay="1/100"))
+    yield of_proof("S-rest", certify.adamw_rest("1/2000", beta2="999/1000"))
+
+
+def _rest_at(
+    *,
+    lam: Any = 0.5,
+    T: Any = 50_000,
+    weight_decay: Any = 0.1,
+    beta1: Any = 0.9,
+    beta2: Any = 0.95,
+    epsilon: Any = 1e-8,
+    alpha: Any = 0.01,
+    theta_1: Any = None,
+    order: Order = "dpo-first",
+) -> tuple[Record, ...]:
+    """Compare AdamW's gap after T + T steps with that at rest, within the bounds that hold from there on."""
+    shared: dict[str, Any] = {"weight_decay": weight_decay, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
+    shared |= {"alpha": alpha, "theta_1": theta_1, "order": order}
+    return th.adamw_comes_to_rest(lam=at.weight_of(lam), T_DPO=T, T_SFT=T, **shared)
 
 
 def _wave_at(
-    *, lam: Any = 0.5, T: Any = 50_000, beta1: Any = 0.9, beta2: Any = 0.95, alpha: Any = 0.01
+    *, lam: Any = 0.5, T: Any = 50_000, beta1: Any = 0.9, beta2: Any = 0.999, alpha: Any = 0.01
 ) -> tuple[Record, ...]:
     """Compare Adam's speed, and where AdamW with weight decay 0.1 ends, with the conjectures."""
     numbers: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "alpha": alpha, "T": T}
@@ -97,11 +134,28 @@ OPTIMIZERS: dict[str, Claim] = {
         short="adam",
         figure="optimisers",
     ),
+    "S-speed": Claim(
+        "Adam without ε forgets at the speed of a wave: v_T/T tends to the root of one equation, for steps that are "
+        "not too long",
+        _speed,
+        "S13. Adam's speed, AdamW's rest, and two conjectures",
+        at=_speed_at,
+        short="adam-speed",
+        figure="optimisers",
+    ),
+    "S-rest": Claim(
+        "AdamW comes to rest where its step and its decay cancel, as long as its margin moves less than about ½ within "
+        "its memory",
+        _rest,
+        "S13. Adam's speed, AdamW's rest, and two conjectures",
+        at=_rest_at,
+        short="adamw-rest",
+        figure="optimisers",
+    ),
     "S-wave": Claim(
-        "conjectures: without ε Adam's margin ends at the speed of a wave; AdamW comes to rest where step and decay "
-        "cancel",
+        "conjectures: Adam's speed is the wave's, and AdamW comes to rest, also where the theorems' conditions fail",
         _wave,
-        "S13. Two conjectures on Adam",
+        "S13. Adam's speed, AdamW's rest, and two conjectures",
         at=_wave_at,
         short="adam-conjectures",
         figure="optimisers",

@@ -69,10 +69,13 @@ from toyopt.theorems.sequential.any_steps import (
 )
 from toyopt.theorems.sequential.conjectures import adam_speed, adamw_rest
 from toyopt.theorems.sequential.heavy_ball import sequential_heavy_ball
+from toyopt.theorems.sequential.low_rank import sequential_low_rank
 from toyopt.theorems.sequential.replay import sequential_replay
+from toyopt.theorems.sequential.rest import adamw_comes_to_rest
 from toyopt.theorems.sequential.theorem_33 import Theorem33, theorem_33
 from toyopt.theorems.sequential.thm_33 import certified_33, thm_33
 from toyopt.theorems.sequential.two_phases import TwoPhases, theorem_s
+from toyopt.theorems.sequential.wave import adam_reaches_speed
 
 __all__ = [
     "Evidence",
@@ -88,7 +91,9 @@ __all__ = [
     "Theorem33",
     "TwoPhases",
     "Verdict",
+    "adam_reaches_speed",
     "adam_speed",
+    "adamw_comes_to_rest",
     "adamw_rest",
     "alright_even",
     "alright_exact",
@@ -161,6 +166,7 @@ __all__ = [
     "sequential_angle",
     "sequential_any_steps",
     "sequential_heavy_ball",
+    "sequential_low_rank",
     "sequential_replay",
     "staleness",
     "steep_case",

@@ -17,7 +17,7 @@ from toyopt.claims.at import ARGUMENTS, PROBLEMS, weight_of
 NAMES = frozenset(
     "problem setting lam lams T T0 T_DPO T_SFT last total g alpha alpha0 alphas alphas_DPO alphas_SFT schedule "
     "epsilon theta theta_prime theta_t theta_1 theta_2 theta_star theta_ref c beta kappa light heavy order p psi "
-    "k evaluation estimates bound constants options momentum beta1 beta2 weight_decay f_star errors stochastic "
+    "k evaluation estimates bound constants options momentum beta1 beta2 weight_decay a b f_star errors stochastic "
     "limit phases prec D C eta q".split()
 )
 
@@ -61,6 +61,9 @@ QUICK = {
     "S-replay": {"lam": "1/4", "T": "20", "p": "1/50"},
     "S-angle": {"lam": "1/4", "T": "20", "psi": "3/4"},
     "S-ball": {"lam": "1/4", "T": "20", "momentum": "1/2", "alpha": "1/2", "theta_1": "1"},
+    "S-speed": {"T": "300", "beta1": "1/2", "beta2": "3/4", "alpha": "1/4"},
+    "S-rest": {"lam": "1/4", "T": "900", "weight_decay": "1/2", "beta1": "1/2", "beta2": "3/4", "alpha": "1/4"},
+    "S-lora": {"lam": "1/4", "T": "20", "a": "1/2", "b": "1/8", "alpha": "1/2", "theta_1": "1"},
     "S-wave": {"lam": "1/4", "T": "20", "beta1": "1/2", "beta2": "3/4", "alpha": "1/4"},
     "S-adam": {"lam": "1/4", "T": "20", "beta1": "1/2", "beta2": "3/4", "epsilon": "1/8", "alpha": "1/4"},
     "M-stale": {"lam": "1/4", "T": "20", "alpha0": "3/2", "k": "3"},

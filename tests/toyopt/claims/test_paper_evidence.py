@@ -15,7 +15,7 @@ import pytest
 from toyopt import certify
 from toyopt import theorems as th
 from toyopt.certify import sequential_gap
-from toyopt.claims import CLAIMS, beyond, guarantees, optimizers, paper
+from toyopt.claims import CLAIMS, adapters, beyond, guarantees, optimizers, paper
 from toyopt.examples import table2
 from toyopt.problem import Problem
 from toyopt.theorems import Record
@@ -86,10 +86,9 @@ class Setting:
 def asked(claim: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], list[tuple[str, dict[str, str]]]]:
     """The records of a claim's judge, and what it asked of which functions."""
     log: list[tuple[str, dict[str, str]]] = []
-    for module in (paper, beyond):
+    for module in (paper, beyond, optimizers, adapters):
         monkeypatch.setattr(module, "th", StandIn(th, log))
         monkeypatch.setattr(module, "certify", StandIn(certify, log))
-    monkeypatch.setattr(optimizers, "th", StandIn(th, log))
     monkeypatch.setattr(guarantees, "th", StandIn(th, log))
     monkeypatch.setattr("toyopt.claims.problems.th", StandIn(th, log))
     algebra = tuple(
@@ -208,10 +207,26 @@ EVIDENCE: dict[str, list[str]] = {
         "theorems.sequential_adamw x2 T_DPO:2 T_SFT:2 weight_decay:2 a1169bf6",
         "10 records 9c1466af",
     ],
+    "S-speed": [
+        "theorems.adam_reaches_speed x4 T:2 beta1:2 beta2:3 alpha:3 5dab0f08",
+        "certify.adam_speed x4 alpha:3 beta1:2 beta2:3 05120371",
+        "12 records d2cb1968",
+    ],
+    "S-rest": [
+        "theorems.adamw_comes_to_rest x3 lam:2 T_DPO:3 T_SFT:2 weight_decay:3 beta2:2 alpha:2 order:2 c01d91ca",
+        "certify.adamw_rest x3 alpha:3 beta2:2 weight_decay:2 f8812c77",
+        "12 records 1c5e4803",
+    ],
     "S-wave": [
-        "theorems.adam_speed x4 T:3 beta1:2 beta2:3 alpha:3 3ce14000",
-        "theorems.adamw_rest x2 T:2 weight_decay:2 99d83b8b",
-        "6 records 3c849693",
+        "theorems.adam_speed x2 T:2 beta1:2 beta2:2 alpha:2 0be8e9d2",
+        "theorems.adamw_rest x2 weight_decay:2 c4a61608",
+        "4 records 396809b7",
+    ],
+    "S-lora": [
+        "theorems.sequential_low_rank x44 lam:43 T_DPO:44 T_SFT:44 a:43 b:43 c:41 theta_ref:41 alpha:41 theta_1:43 "
+        "order:2 9f3214c0",
+        "certify.low_rank_gap x3 lam:2 g:2 size:2 phases:2 433e2595",
+        "13 records 179da1e4",
     ],
     "M": [
         "theorems.maxright_setting x21 problem:4 lam:4 T:3 alpha0:2 theta_1:2 1befe75c",

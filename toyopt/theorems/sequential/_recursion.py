@@ -57,3 +57,31 @@ def run_of_steps(v, etas):  # type: ignore[no-untyped-def]
     for k in range(etas.size):
         v, low = _step(v, low, etas[k])
     return v
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def low_rank_run(log_q, log_r, k, h, steps):  # type: ignore[no-untyped-def]
+    """Compute log Q and log R after `steps` steps of Q <- Q(1+hs)², R <- R(1-hs)², s = σ(k + R - Q)."""
+    for _ in range(steps):
+        step = h / (1.0 + math.exp(math.exp(log_q) - math.exp(log_r) - k))
+        log_q += 2.0 * math.log1p(step)
+        log_r += 2.0 * math.log1p(-step)
+    return log_q, log_r
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def adamw_run(w, a, e, decay, home, beta1, beta2, steps):  # type: ignore[no-untyped-def]
+    """Compute the end of w <- w - decay (w - home) + a m/(sqrt(v) + e), s = σ(-w), and w, m, v of its last step.
+
+    m and v are the bias-corrected averages of s and s², with beta1 and beta2; at least one step is made.
+    """
+    mean, square, left1, left2, before = 0.0, 0.0, 1.0, 1.0, w
+    for _ in range(steps):
+        before = w
+        s = 1.0 / (1.0 + math.exp(w))
+        mean = beta1 * mean + (1.0 - beta1) * s
+        square = beta2 * square + (1.0 - beta2) * s * s
+        left1 *= beta1
+        left2 *= beta2
+        w += a * (mean / (1.0 - left1)) / (math.sqrt(square / (1.0 - left2)) + e) - decay * (w - home)
+    return w, before, mean / (1.0 - left1), square / (1.0 - left2)

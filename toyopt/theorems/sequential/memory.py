@@ -6,6 +6,7 @@ reset between the phases, as `toyopt.simulate` and the trainer do by default. do
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from toyopt.theorems.sequential.potential import softplus
 from toyopt.theorems.sequential.two_phases import Order, TwoPhases
 
 _U = 2.0**-53
+FARTHEST = 340.0  # margin from which on e^{-2v}, the squared gradient, comes near the least float
 
 
 def family(c: float, theta_ref: float, theta_1: float | None, order: Order) -> TwoPhases:
@@ -46,7 +48,8 @@ def follow(
     A step rounds v by at most ξ = 8 u (4 + |x| + the largest |v|) max(1, c² alpha): θ's own rounding, that of the
     margin in the exponent, and some twenty operations on the increment. The bounds of a run with errors ξ are those of
     an exact run moved by at most T ξ, and its increments change by the factor 1 + 2 T ξ at most, hence its length by
-    2 T ξ of itself. A heavy ball repeats an error 1/(1-μ) times.
+    2 T ξ of itself. A heavy ball repeats an error 1/(1-μ) times. Where the squared gradient of an Adam without ε
+    leaves the floats, the run is none of Adam: w is nan.
     """
     from toyopt.simulate import simulate
 
@@ -63,6 +66,8 @@ def follow(
     )
     w_1, w = margins(run, result.path().theta[1:, 0]).tolist()
     largest = max(abs(run.start), abs(run.x + w_1), abs(w_1), abs(w))  # v_{T_1} = -x - w_0
+    if largest > FARTHEST and getattr(optimizer, "epsilon", 1.0) < math.exp(-FARTHEST):
+        return math.nan, 0.0
     once = 8 * _U * (4 + abs(run.x) + largest) * max(1.0, run.c**2 * alpha)
     repeats = 1.0 / (1.0 - getattr(optimizer, "momentum", 0.0))
     return w, (T_1 + T_2) * once * repeats * (1 + 4 * largest)
@@ -91,7 +96,11 @@ def records(
     error = float(run.gap_rounding(size))
     ends = float(run.gap(lam, low)), float(run.gap(lam, high))
     least = 0.0 if low <= turn <= high else max(min(ends) - error, 0.0)
-    attained, rounding = float(run.gap(lam, w)), rounding + float(run.gap_rounding(w))
+    attained = math.nan
+    if math.isnan(w):
+        note += f"; the run is not followed: beyond a margin of {FARTHEST:g} the squared gradient leaves the floats"
+    else:
+        attained, rounding = float(run.gap(lam, w)), rounding + float(run.gap_rounding(w))
     optimum = float(run.f_mix(lam, turn))
     scale = optimum + abs(run.x) + size
     weight = "λ" if run.order == "dpo-first" else "(1-λ)"

@@ -18,7 +18,7 @@ from toyopt import Adam, Constant, Sequential, minimise, simulate
 from toyopt.examples import LowerBound, table2
 from toyopt.theorems import sequential_adam, sequential_adamw
 from toyopt.theorems.sequential.adam import largest_ratio, lower, speed, upper
-from toyopt.theorems.sequential.conjectures import wave_speed
+from toyopt.theorems.sequential.wave import wave_speed
 
 
 def plain(v: float, a: float, beta1: float, beta2: float, e: float, T: int) -> list[float]:
