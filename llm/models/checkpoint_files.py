@@ -43,6 +43,27 @@ def check_kind(name: str, config: Any) -> None:
         raise ValueError(f"model: {name} is an encoder ({config.model_type}); give a causal or encoder-decoder model")
 
 
+def auto_class(name: str, config: Any) -> Any:
+    """Return the class of transformers that loads the language model `name` of a configuration.
+
+    A vision-language model without a class for text alone is loaded as it is; texts without images then pass through
+    its language model. Raises ValueError for a configuration that none of these classes knows.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM
+    from transformers.models.auto import modeling_auto as known
+
+    if is_encoder_decoder(config):
+        return AutoModelForSeq2SeqLM
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if own_code or type(config) in known.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    if type(config) in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    raise ValueError(
+        f"model: {name} is of type {config.model_type}, of which transformers has no language model; give one of text"
+    )
+
+
 def check_checkpoint(name: str) -> None:
     """Raise FileNotFoundError for a file of weights in a folder that is missing, cut, or a pointer of git-lfs."""
     folder = Path(name)

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.models.architecture import is_encoder_decoder
-from llm.models.checkpoint_files import check_checkpoint, check_kind, check_loaded, check_no_adapter
+from llm.models.checkpoint_files import auto_class, check_checkpoint, check_kind, check_loaded, check_no_adapter
 from llm.models.gguf import DTYPES, loadable
 from llm.models.packaged import PACKAGED
 from llm.models.quantization import loading_options, quiet, use_exact_layout
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def load_base(name: str, config: TrainConfig) -> Any:
-    """Return the language model `name`: causal, or encoder-decoder if the model's configuration is.
+    """Return the language model `name`: causal, encoder-decoder, or the whole of a vision-language model.
 
     name    a hub name, a folder that `save_pretrained` wrote (safetensors only), or a GGUF file or a folder with one
     config  gives precision, quantisation, the attention implementation, and whether code of the model may be run
@@ -28,10 +27,8 @@ def load_base(name: str, config: TrainConfig) -> Any:
     Raises, in one line, FileNotFoundError if the model is absent, damaged or in another format, and ValueError if the
     checkpoint is of another kind of model, lacks weights, or has weights of another shape than its configuration says.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
     described, source = load_config(name, config), loadable(name, config)
-    auto: Any = AutoModelForSeq2SeqLM if is_encoder_decoder(described) else AutoModelForCausalLM
+    auto = auto_class(name, described)
     check_checkpoint(source)
     quantized = loading_options(config, DTYPES[config.precision])
     try:
@@ -69,6 +66,7 @@ def load_config(name: str, config: TrainConfig) -> Any:
     except Exception as error:  # damaged files give errors of all types
         raise FileNotFoundError(_reason(name, "model", error)) from error
     check_kind(name, described)
+    auto_class(name, described)
     return described
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from support import tiny_models as tiny
 
-from llm import TrainConfig
+from llm import TrainConfig, train
 from llm.models.loading import load_base, load_config, load_tokenizer
+from llm.training.run_folder import load_model
 
 CONFIG = TrainConfig()
 IDS = torch.arange(3, 13)[None]
@@ -78,3 +79,60 @@ def test_a_name_that_the_hub_cannot_provide_is_one_line() -> None:
     with pytest.raises(FileNotFoundError, match=r"^model: nobody/nothing is neither a folder") as caught:
         load_config("nobody/nothing", CONFIG)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def vision(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small LLaVA, for which transformers has no class of text alone."""
+    from transformers import AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, LlavaConfig
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**sizes, image_size=28, patch_size=14),
+        text_config=LlamaConfig(**sizes, vocab_size=60, max_position_embeddings=128, bos_token_id=2, eos_token_id=1),
+        image_token_index=59,
+    )
+    folder = tmp_path_factory.mktemp("vision")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = AutoModelForImageTextToText.from_config(config)
+        for parameter in made.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+    made.save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+def test_a_vision_language_model_is_trained_on_texts(vision: Path, tmp_path: Path) -> None:
+    """Its numbers are those of its own forward pass without images, and its adapter is one of the language model."""
+    from peft import PeftModel
+    from safetensors import safe_open
+    from transformers import AutoModelForImageTextToText
+
+    from llm.evaluation.check import CheckConfig, check
+
+    sets = {"sft": tiny.sft_rows(6), "preference": tiny.preference_rows(6)}
+    options = {"model": str(vision), "device": "cpu", "lora_rank": 4, "cache": str(tmp_path), "max_length": 64}
+    findings = check(CheckConfig(**options, rows=2, parts=("forward", "generation", "adapter")), **sets)
+    assert [f for f in findings if f.holds is False] == []
+    assert {"f_DPO", "gradient of f_SFT", "merged into the base's weights"} <= {f.claim for f in findings if f.holds}
+    run = {"steps": 2, "batch_sft": 2, "batch_preference": 2, "held_out": 0.0, "method": "mix", "lr": 0.05}
+    folder = train(TrainConfig(**options, **run, out=str(tmp_path / "run")), quiet=True, **sets).folder
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        assert all("language_model" in name for name in file.keys())  # noqa: SIM118 (no mapping)
+    bare = AutoModelForImageTextToText.from_pretrained(vision).eval()
+    with torch.no_grad():
+        before = bare(input_ids=IDS).logits
+        loaded = PeftModel.from_pretrained(bare, str(folder))(input_ids=IDS).logits
+        ours = load_model(folder)[0](input_ids=IDS).logits
+    assert float((loaded - before).abs().max()) > 1e-3
+    torch.testing.assert_close(ours, loaded)
+
+
+def test_a_type_without_a_language_model_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(ValueError, match=r"^model: .* is of type clip, of which transformers has no language"):
+        load_config(str(tmp_path), CONFIG)
