@@ -15,6 +15,7 @@ from llm.data.messages import (
     Text,
     WrongTypeError,
     encodable,
+    is_nan,
     read_messages,
     read_tools,
     short,
@@ -92,6 +93,7 @@ class Cells:
         value, theirs = self._value("chat_template_kwargs")
         try:
             value = json.loads(value) if isinstance(value, str) and value.strip() else value or {}
+            value = {} if is_nan(value) else value
         except ValueError:
             value = None
         if not isinstance(value, Mapping):

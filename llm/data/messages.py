@@ -7,6 +7,7 @@ A message is a dict with `role` and `content` (a text, or a list of typed parts)
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
@@ -116,16 +117,19 @@ def _calls(calls: Any, column: str) -> list[dict[str, Any]]:
 
 
 def read_tools(value: Any, column: str, *, wrap: bool = False) -> tuple[dict[str, Any], ...]:
-    """Return the tools of a row: a list of JSON schemas, or JSON text of one; none for an empty cell.
+    """Return the tools of a row: a list of JSON schemas, or JSON text of the list or of each; none for an empty cell.
 
     wrap  bring bare functions (ShareGPT's) into the form {"type": "function", "function": ...} of chat templates
     """
-    if isinstance(value, str) and value.strip():
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise BadRowError(f"column '{column}' must hold tools as a list or as JSON, got {short(value)}") from None
-    if value is None or value in ("", []) or (isinstance(value, str) and not value.strip()):
+    if value is None or is_nan(value) or (isinstance(value, str) and not value.strip()):
+        return ()
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+        if isinstance(value, list | tuple):
+            value = [json.loads(tool) if isinstance(tool, str) else tool for tool in value]
+    except ValueError:
+        raise BadRowError(f"column '{column}' must hold tools as a list or as JSON, got {short(value)}") from None
+    if value is None or value == []:
         return ()
     if not isinstance(value, Sequence) or not all(isinstance(tool, Mapping) for tool in value):
         raise WrongTypeError(f"column '{column}' must hold a list of tools, got {short(value)}")
@@ -134,6 +138,11 @@ def read_tools(value: Any, column: str, *, wrap: bool = False) -> tuple[dict[str
         {"type": "function", "function": dict(tool)} if alone else dict(tool)
         for alone, tool in zip(bare, value, strict=True)
     )
+
+
+def is_nan(value: Any) -> bool:
+    """Return whether a cell is NaN, which pandas has for an absent value."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def encodable(text: str, column: str) -> str:

@@ -62,7 +62,7 @@ class Model(HFLM):  # type: ignore[misc]
     def max_length(self) -> int:
         """The largest number of tokens in a sequence; the harness reads the configuration alone."""
         limits = (max_positions(self.model), max_prompt_positions(self.model))
-        return min(int(super().max_length), *(limit for limit in limits if limit is not None))
+        return min([int(super().max_length), *(limit for limit in limits if limit is not None)])
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return a conversation as text, and keep its token ids for `loglikelihood`."""

@@ -43,6 +43,8 @@ def exact(tokenizer: Any, name: str) -> Any:
     kept = {key: token for key, token in special.items() if token is not None and token in vocabulary}
     own = PreTrainedTokenizerFast.from_pretrained(name, **kept)
     own.replaced_class = type(tokenizer).__name__
+    if getattr(tokenizer, "src_lang", None):  # a translation model's class puts its language around a text
+        own.backend_tokenizer.post_processor = backend.post_processor
     return own
 
 

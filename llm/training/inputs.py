@@ -56,6 +56,8 @@ class GivenInputs:
             raise TypeError(
                 "model: has adapters of PEFT; give its base model, and a saved adapter's folder as the option adapter"
             )
+        if self.model is not None:
+            _check_types(self.model, self.tokenizer)
         if not isinstance(self.rows, Mapping):
             raise TypeError(f"rows: must be sets by the names of objectives, got {type(self.rows).__name__}")
 
@@ -79,6 +81,24 @@ class GivenInputs:
         known = {name + end for name in set_names for end in ("", "_held_out")}
         for name in self.sets.keys() - known:
             raise TypeError(f"{name}: is given in memory, and the objectives' sets are {', '.join(set_names)}")
+
+
+def _check_types(model: Any, tokenizer: Any) -> None:
+    """Raise TypeError, in one line, unless a model predicts texts and a tokenizer is one of transformers."""
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    if not isinstance(model, PreTrainedModel) or not model.can_generate():
+        name = repr(model) if isinstance(model, str) else type(model).__name__
+        raise TypeError(f"model: must be a language model such as AutoModelForCausalLM loads, got {name}")
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        return
+    if isinstance(getattr(tokenizer, "tokenizer", None), PreTrainedTokenizerBase):
+        raise TypeError(
+            f"tokenizer: is a processor ({type(tokenizer).__name__}); give its tokenizer (processor.tokenizer), with "
+            "the processor's chat_template if the tokenizer has none"
+        )
+    name = repr(tokenizer) if isinstance(tokenizer, str) else type(tokenizer).__name__
+    raise TypeError(f"tokenizer: must be one of transformers, such as AutoTokenizer loads, got {name}")
 
 
 @dataclass

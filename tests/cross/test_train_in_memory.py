@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,32 @@ def test_wrong_input_leaves_a_model_in_memory_alone(tmp_path: Path) -> None:
 def test_a_model_needs_its_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"^model and tokenizer: give both or neither$"):
         train(_config(tmp_path), model=tiny.model())
+    assert not (tmp_path / "run").exists()
+
+
+def _processor() -> Any:
+    """Return an object with a tokenizer in it, as the processors of vision-language models are."""
+    return SimpleNamespace(tokenizer=tiny.tokenizer(), chat_template="{{ messages }}")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "gpt2"}, "^model: must be a language model such as AutoModelForCausalLM loads, got 'gpt2'$"),
+        ({"model": torch.nn.Linear(2, 2)}, "^model: must be a language model .* got Linear$"),
+        ({"model": tiny.model("llama").model}, "^model: must be a language model .* got LlamaModel$"),
+        ({"tokenizer": "gpt2"}, "^tokenizer: must be one of transformers, .* got 'gpt2'$"),
+        (
+            {"tokenizer": tiny.tokenizer().backend_tokenizer},
+            "^tokenizer: must be one of transformers, .* got Tokenizer$",
+        ),
+        ({"tokenizer": _processor()}, r"^tokenizer: is a processor \(SimpleNamespace\); give its tokenizer"),
+    ],
+)
+def test_what_is_no_model_or_no_tokenizer_is_named(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    inputs = {"model": tiny.model(), "tokenizer": tiny.tokenizer()} | given
+    with pytest.raises(TypeError, match=message):
+        train(_config(tmp_path), **inputs, sft=tiny.sft_rows(), preference=tiny.preference_rows(), quiet=True)
     assert not (tmp_path / "run").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ CASES: dict[str, tuple[str, dict[str, Any], str, Row]] = {
         {"tools": json.dumps(TOOLS), "messages": [user("q"), CALLS, RESULT, {**says("a"), "thinking": "t"}]},
         "messages",
         Row([user("q"), CALLS, RESULT], ([{**says("a"), "thinking": "t"}],), tuple(TOOLS)),
+    ),
+    "NaN, pandas' absent value, in columns that may be empty": (
+        "sft",
+        {"messages": [user("q"), says("a")], **dict.fromkeys(("tools", "system", "chat_template_kwargs"), math.nan)},
+        "messages",
+        Row([user("q")], ([says("a")],)),
     ),
     "a call alone is a response": (
         "sft",

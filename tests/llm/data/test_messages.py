@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -73,10 +74,13 @@ def test_what_is_no_message_is_named(given: Any, error: type[Exception], message
 def test_tools_are_a_list_or_json_and_bare_functions_can_be_wrapped() -> None:
     bare = {"name": "f", "parameters": {}}
     assert read_tools([bare], "tools") == read_tools(json.dumps([bare]), "tools") == (bare,)
+    assert read_tools([json.dumps(bare)], "tools") == (bare,)
     assert read_tools([bare], "tools", wrap=True) == ({"type": "function", "function": bare},)
-    assert [read_tools(empty, "tools") for empty in (None, "", " ", [], "[]")] == [()] * 5
+    assert [read_tools(empty, "tools") for empty in (None, "", " ", [], "[]", "null", math.nan)] == [()] * 7
     with pytest.raises(BadRowError, match=r"column 'tools' must hold tools as a list or as JSON, got str '\{'"):
         read_tools("{", "tools")
+    with pytest.raises(BadRowError, match=r"column 'tools' must hold tools as a list or as JSON, got list"):
+        read_tools(["{"], "tools")
     with pytest.raises(WrongTypeError, match=r"must hold a list of tools, got dict"):
         read_tools({"name": "f"}, "tools")
 

@@ -119,3 +119,22 @@ def test_the_template_of_a_processor_is_used_where_the_tokenizer_has_none(own: s
     if own is None:
         with pytest.raises(FileNotFoundError, match=r"chat_template\.json holds no text `chat_template`; download"):
             load_tokenizer(str(tmp_path), CONFIG)
+
+
+def test_a_translation_model_keeps_the_language_that_its_class_puts_around_a_text(tmp_path: Path) -> None:
+    """mBART's class writes it; its normalizer is not the file's."""
+    from transformers import AutoTokenizer
+
+    made = Tokenizer(models.Unigram())
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.Metaspace("▁", "always")
+    special = ["<s>", "<pad>", "</s>", "<unk>", "en_XX", "de_DE"]
+    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
+    made.train_from_iterator(TEXTS * 20, trainer)
+    made.save(str(tmp_path / "tokenizer.json"))
+    named = {"tokenizer_class": "MBartTokenizer", "src_lang": "de_DE", "eos_token": "</s>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named))
+    found, german = load_tokenizer(str(tmp_path), CONFIG), made.token_to_id("de_DE")
+    assert type(found).__name__ == "TokenizersBackend"
+    assert AutoTokenizer.from_pretrained(tmp_path)("A B")["input_ids"][-1] == german
+    assert found("A B")["input_ids"] == [*made.encode("A B").ids, made.token_to_id("</s>"), german]
