@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ Ids = NDArray[np.int32]
 Responses = tuple[Ids, ...]
 Trained = NDArray[np.bool_]
 
+_TAIL = 3  # trained ids among which the end of a turn is: white space may follow it
 _BATCH = 4096  # rows a tokenizer call: enough for its threads, and not a second copy of the whole set
 
 
@@ -45,6 +47,11 @@ class ResponseEnd:
     def is_there(self, ids: list[int], text: str) -> bool:
         """Return whether a response has its end already."""
         return ids[-1] == self.eos or (self.chat and text.rstrip().endswith(self.closing))
+
+    def is_trained(self, ids: list[int], trained: list[bool], tokenizer: Any) -> bool:
+        """Return whether the last trained ids of a conversation have an end among them."""
+        last = [token for token, mark in zip(ids, trained, strict=True) if mark][-_TAIL:]
+        return self.eos in last or not set(self.closing).isdisjoint(tokenizer.convert_ids_to_tokens(last))
 
 
 @dataclass
@@ -86,6 +93,9 @@ class TokenRows:
             ids, trained = encoded.ids, encoded.trained
             if not self.end.is_there(ids, encoded.text):
                 ids, trained = [*ids, self.end.eos], [*trained, True]
+            elif not self.end.is_trained(ids, trained, coder.tokenizer):
+                self.counts["unended"] += 1
+                self.first_lost.setdefault("unended", where)
             first = trained.index(True)
             if first == 0:
                 raise ValueError(f"{where}: the tokenizer makes no tokens of the prompt or of a response")
@@ -115,6 +125,12 @@ class TokenRows:
         """Yield one line for each property of the token ids that a user should know."""
         of = f"of {len(self.rows.rows)} rows"
         for part, where in self.first_lost.items():
+            if part == "unended":
+                yield (
+                    f"{self.counts[part]} {of}: the template's {{% generation %}} marks leave out the end of the last "
+                    f"turn, so that the model does not learn to end an answer; use --sft-turns last (first: {where})"
+                )
+                continue
             of_prompt = part in ("tools", "earlier calls") or part.startswith("messages")
             whose = "the prompt's" if of_prompt else "the response's"
             yield f"{self.counts[part]} {of}: the template leaves out or changes {whose} {part} (first: {where})"

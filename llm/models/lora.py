@@ -73,12 +73,30 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
-            return PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
+            model = PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
+        _check_used(model, folder, name, trainable=trainable)
+        return model
     except Exception as error:  # damaged files give errors of all types in PEFT and safetensors
         text = " ".join(str(error).split())[:200]
         misfit = isinstance(error, RuntimeError | ValueError | UserWarning)
         reason = "does not fit the base model" if misfit else "cannot be loaded"
         raise ValueError(f"adapter: {folder} {reason}: {text}") from error
+
+
+def _check_used(model: Any, folder: str, name: str, *, trainable: bool) -> None:
+    """Raise ValueError if a saved adapter has weights that found no place in the model; PEFT says nothing of these."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    placed = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    with safe_open(Path(folder) / "adapter_model.safetensors", framework="pt") as file:
+        if set(file.keys()) <= placed.keys():
+            return
+    # Other names need not be foreign (experts of transformers 4, embeddings): PEFT reports them if it loads once more.
+    report = model.load_adapter(folder, adapter_name=name, is_trainable=trainable)
+    if unexpected := sorted(report.unexpected_keys):
+        more = f" and {len(unexpected) - 1} more" if len(unexpected) > 1 else ""
+        raise ValueError(f"the model has no place for the weight {unexpected[0]}{more}")
 
 
 def _check_adapter(folder: Path, *, any_kind: bool) -> None:

@@ -159,3 +159,20 @@ def test_a_response_that_is_marked_as_not_to_be_trained_is_a_bad_row(mark: dict[
     with pytest.raises(ValueError, match=r"the response is marked as not to be trained \(weight 0, or train false\)"):
         load([{"messages": bad}], kind="sft")
     assert load([{"messages": bad}, {"messages": good}], kind="sft", bad_rows="drop").dropped == 1
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_marks_that_leave_out_the_end_of_a_turn_are_named(inside: bool) -> None:
+    """With marks around the content alone no turn's end is trained, and the model does not learn to end an answer."""
+    marked = "{% generation %}{{ m.content }}<|im_end|>\n{% endgeneration %}"
+    if not inside:
+        marked = "{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>\n"
+    plain = "{{ m.content }}<|im_end|>\n"
+    either = f"{{% if m.role == 'assistant' %}}{marked}{{% else %}}{plain}{{% endif %}}"
+    template = CHATML.replace(plain, either)
+    tokenizer = byte_level(chat=template)
+    tokens = all_turns(tokenizer)
+    assert trained(tokens, tokenizer)[-1] == ("Two.<|im_end|>\n" if inside else "Two.")
+    note = "1 of 1 rows: the template's {% generation %} marks leave out the end of the last turn, so that"
+    assert [text.startswith(note) for text in tokens.notes] == ([] if inside else [True])
+    assert trained(all_turns(byte_level(chat=CHATML)), byte_level(chat=CHATML))[-1] == "Two.<|im_end|>\n"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support import tiny_models as tiny
+from support.families import build
 
 from llm import TrainConfig
 from llm.common.processes import seeded_torch
@@ -86,6 +89,54 @@ def test_a_folder_without_an_adapter_or_with_one_of_another_shape_is_one_line(tm
     (tmp_path / "adapter_model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no adapter_model.safetensors"):
         load_adapter(tiny.model(), str(tmp_path), trainable=False)
+
+
+@pytest.mark.slow
+def test_weights_that_the_model_has_no_place_for_are_named(tmp_path: Path) -> None:
+    """PEFT loads the rest of such an adapter and says nothing: part of another model's adapter would be trained on."""
+    add_adapter(tiny.model(), CONFIG, seed=1).save_pretrained(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    weights = load_file(path)
+    load_adapter(tiny.model(), str(tmp_path), trainable=False)
+    third = {n.replace("layers.1", "layers.2"): weight.clone() for n, weight in weights.items() if "layers.1" in n}
+    save_file(weights | third, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"no place for the weight .*layers\.2\..* and \d+ more$") as caught:
+        load_adapter(tiny.model(), str(tmp_path), trainable=False)
+    assert str(caught.value).startswith(f"adapter: {tmp_path} does not fit the base model: ")
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+def test_an_adapter_of_separate_experts_fits_experts_in_one_tensor(tmp_path: Path) -> None:
+    """transformers 4 had a linear layer for each expert; PEFT joins the factors of their adapters.
+
+    An expert's output is linear in its down projection, so that the change by B A is computed by hand.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    model = build("Mixtral", num_local_experts=2, num_experts_per_tok=2)
+    get_peft_model(model, LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"])).save_pretrained(tmp_path)
+    path, draw = tmp_path / "adapter_model.safetensors", torch.Generator().manual_seed(0)
+    weights, config = load_file(path), model.config
+    fresh = build("Mixtral", num_local_experts=2, num_experts_per_tok=2)
+    for i in range(config.num_hidden_layers):
+        for j in range(2):
+            a = torch.randn(2, config.intermediate_size, generator=draw)
+            b = torch.randn(config.hidden_size, 2, generator=draw)
+            at = f"base_model.model.model.layers.{i}.block_sparse_moe.experts.{j}.w2"
+            weights |= {f"{at}.lora_A.weight": a, f"{at}.lora_B.weight": b}
+            with torch.no_grad():
+                fresh.model.layers[i].mlp.experts.down_proj[j] += b @ a
+    save_file(weights, path, metadata={"format": "pt"})
+    described = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(described | {"target_modules": ["q_proj", "w2"]}))
+    ids = torch.arange(3, 20)[None]
+    base = build("Mixtral", num_local_experts=2, num_experts_per_tok=2)
+    with torch.no_grad():
+        before, wanted = base.eval()(ids).logits, fresh.eval()(ids).logits
+        found = load_adapter(base, str(tmp_path), trainable=False).eval()(ids).logits
+    assert float((wanted - before).abs().max()) > 0.1
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
