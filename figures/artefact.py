@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Scale = Literal["smoke", "embedded", "real", "paper"]
 SCALES: tuple[str, ...] = get_args(Scale)
 Kind = Literal["upper", "lower", "equal"]
-REAL_OPTIONS = ("sft", "preference", "tasks", "reference", "mmlu", "mmlu_questions", "xstest", "xstest_prompts")
+REAL_OPTIONS = (
+    "sft", "preference", "tasks", "reference", "precision", "mmlu", "mmlu_questions", "xstest", "xstest_prompts",
+)  # fmt: skip
 VERDICTS = ("seen", "mixed", "not seen")  # of an empirical claim
 
 
@@ -37,6 +39,7 @@ class Request:
     sft, preference  sets: names on the hub, files or folders
     tasks            objectives of the artefact `tasks`; (): those of figures.analysis.task_sweeps
     reference        reference of DPO: base or sft
+    precision        of the model: fp32 or bf16
     mmlu             CSV files of MMLU: a folder, an archive, or hub; mmlu_questions: of each subject, 0: all
     xstest           prompts of XSTest: a file, or hub; xstest_prompts: their number, 0: all
     """
@@ -48,6 +51,7 @@ class Request:
     preference: str = ""
     tasks: tuple[str, ...] = ()
     reference: str = ""
+    precision: str = ""
     mmlu: str = ""
     mmlu_questions: int = 5
     xstest: str = ""

@@ -45,6 +45,9 @@ class Options:
     """tasks of the artefact `tasks` at scale real, in the order of training, as --objective of `python -m llm train`"""
     reference: Annotated[str, _shown("{base,sft}", "base")] = ""
     """DPO's reference at scale real: base (the model before training), or sft (the model trained on the SFT set)"""
+    precision: Annotated[str, _shown("{fp32,bf16}", "fp32")] = ""
+    """of the model at scale real; bf16 is faster on GPUs, and on CPUs with units for it (avx512_bf16 or amx_bf16 in
+    /proc/cpuinfo), and slower on others"""
     mmlu: Annotated[str, _shown("PATH", "not asked")] = ""
     """MMLU at scale real, for Table 1: folder or .tar.gz of its CSV files (SUBJECT_dev.csv, SUBJECT_test.csv), or hub;
     needs lm-eval"""
@@ -78,6 +81,8 @@ class Options:
                 raise ValueError(f"{name}: is an option of --scale real, got {shown} with --scale {scale}")
         if self.reference not in ("", "base", "sft"):
             raise ValueError(f"reference: must be base or sft, got {self.reference}")
+        if self.precision not in ("", "fp32", "bf16"):
+            raise ValueError(f"precision: must be fp32 or bf16, got {self.precision}")
         for counted, of in (("mmlu_questions", "mmlu"), ("xstest_prompts", "xstest")):
             if getattr(self, counted) is not None and not getattr(self, of) and not self.verify:
                 raise ValueError(f"{counted}: counts what --{of} names, which is not given")

@@ -23,7 +23,7 @@ TABLE, ABOUT = "runs.csv", "about.json"
 BENCHMARKS, ABOUT_BENCHMARKS = "benchmarks.csv", "about_benchmarks.json"
 SETTINGS = (
     "sft", "sft_rows", "preference", "steps", "lr", "beta", "batch_sft", "batch_preference", "max_length", "overflow",
-    "lora_rank", "lora_targets", "held_out", "k",
+    "lora_rank", "lora_targets", "held_out", "k", "reference", "precision",
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ REAL: dict[str, Any] = {
     "overflow": "drop", "held_out": 0.1, "eval_rows": 80, "f_star": "compute", "k": 10,
     "alternation": "coin",
 }  # fmt: skip
+GIVEN = ("sft", "preference", "reference", "precision")  # options of scale `real` that are options of a run
 STEPS = {"smoke": 60, "embedded": 150, "real": 120}
 SEEDS = {"smoke": 1, "embedded": 3, "real": 3, "paper": 1}
 FIRST_SEED = {"smoke": 1, "embedded": 1, "real": 2, "paper": 42}
@@ -82,11 +83,8 @@ def grid(
 
 
 def _sets(request: Request) -> dict[str, Any]:
-    """Return the sets and the reference that the user gives for scale `real`.
-
-    Of an SFT set that is not the skill's all rows are used.
-    """
-    given = {name: getattr(request, name) for name in ("sft", "preference", "reference") if getattr(request, name)}
+    """Return the user's options for runs at scale `real`; of an SFT set that is not the skill's all rows."""
+    given = {name: getattr(request, name) for name in GIVEN if getattr(request, name)}
     return given | ({"sft_rows": 0} if given.get("sft", "skill").partition(":")[0] != "skill" else {})
 
 
@@ -97,8 +95,7 @@ def embedded(request: Request) -> Request:
 
 def joint(request: Request) -> Spec:
     """Return the grid of Mix, ALRIGHT and MAXRIGHT for all λ; at small scales the order does not affect these."""
-    lams = LAMS[request.scale]
-    return grid(request, ["mix", "alright", "maxright"], lams=lams, orders=["dpo-sft"])
+    return grid(request, ["mix", "alright", "maxright"], lams=LAMS[request.scale], orders=["dpo-sft"])
 
 
 def sequential(request: Request, order: str) -> Spec:
@@ -187,22 +184,26 @@ def replayed(request: Request) -> dict[str, Spec]:
 
 
 def real(request: Request) -> dict[str, Spec]:
-    """Return the grids of the real model with λ = 1/2: the methods, Sequential in both orders, and replay.
+    """Return the grids of the real model: Sequential in both orders and replay with λ = 1/2, and the joint methods.
 
-    Replay repeats SFT in the second stage, for several shares. MAXRIGHT estimates f* on the way, as it does by default:
-    f* would be two further runs of a seed, and nothing in this figure is measured from it.
+    Those are trained with λ = 1/2 first, and then, in grids named by it, with every other λ. Replay
+    repeats SFT in the second stage, for several shares. MAXRIGHT estimates f* on the way, its default: f* would be two
+    further runs of a seed, and nothing in this figure is measured from it.
     """
     common: Spec = {"lams": [0.5], "measures": measures_of(request), "f_star": "estimate"}
     first, second = ["sft-dpo"], ["dpo-sft"]
-    replay = {
-        replay_label(share): grid(request, ["replay"], orders=first, replay=share, **common)
-        for share in REPLAY_SHARES[request.scale]
-    }
+    names = {0.5: "joint"} | {lam: f"joint {lam:g}" for lam in LAMS[request.scale] if lam != 0.5}
     return {
         replay_label(0.0): grid(request, ["sequential"], orders=first, **common),
         "Sequential, DPO first": grid(request, ["sequential"], orders=second, **common),
-        **replay,
-        "joint": grid(request, ["mix", "alright", "maxright"], orders=second, **common),
+        **{
+            replay_label(share): grid(request, ["replay"], orders=first, replay=share, **common)
+            for share in REPLAY_SHARES[request.scale]
+        },
+        **{
+            name: grid(request, ["mix", "alright", "maxright"], orders=second, **common | {"lams": [lam]})
+            for lam, name in names.items()
+        },
     }
 
 

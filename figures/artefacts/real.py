@@ -88,8 +88,14 @@ def _evaluations(parameters: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def label_of(grid: str, method: str) -> str:
-    """Return the printed name of a run: the name of its grid, or of its method where a grid has several."""
-    return method if grid == "joint" else grid
+    """Return the printed name of a run: the name of its grid, or of its method and λ where a grid has several.
+
+    λ = 1/2 is not named.
+    """
+    kind, _, lam = grid.partition(" ")
+    if kind != "joint":
+        return grid
+    return f"{method}, λ = {lam}" if lam else method
 
 
 def _order(results: pd.DataFrame) -> list[str]:
@@ -147,16 +153,17 @@ ARTEFACT = Artefact(
     cost="seconds; at scale real hours of training before",
     seconds=5.0,
     caption=(
-        "SmolLM2-135M-Instruct with LoRA, λ = 0.5; every method takes the same number of steps, with batches of equal "
-        "size, and a step of Mix uses both sets. SFT teaches a convention that the base cannot know: to file a note "
-        "as a JSON object with invented keys in a fixed order (`llm.skill`); the preferences are human judgements of "
-        "answers. (a), (b) Losses on held-out rows, means over seeds: lower is better; Sequential and Replay change "
-        "the objective after half of the steps. (c) The share of held-out notes, about other persons and items, that "
-        "the trained model files exactly right (greedy answers): 0 for the base. (d) The share of held-out pairs "
-        "whose chosen response has the higher implicit reward; 0.5 for a model that prefers neither. Marks are means "
-        "over seeds, white dots the seeds, lines 95 % intervals over seeds where there are several. Without --scale "
-        "real the figure shows recorded results (`results/real`), and the line below the axes tells where and when "
-        "they were made; `python paper_repro.py real --scale real` makes them anew."
+        "SmolLM2-135M-Instruct with LoRA, λ = 0.5 unless it is named; every method takes the same number of steps, "
+        "with batches of equal size, and a step of Mix uses both sets. SFT teaches a convention that the base cannot "
+        "know: to file a note as a JSON object with invented keys in a fixed order (`llm.skill`); the preferences are "
+        "human judgements of answers. (a), (b) Losses on held-out rows with λ = 0.5, means over seeds: lower is "
+        "better; Sequential and Replay change the objective after half of the steps. (c) The share of held-out notes, "
+        "about other persons and items, that the trained model files exactly right (greedy answers): 0 for the base. "
+        "(d) The share of held-out pairs whose chosen response has the higher implicit reward; 0.5 for a model that "
+        "prefers neither. Marks are means over seeds, white dots the seeds, lines 95 % intervals over seeds where "
+        "there are several. Without --scale real the figure shows recorded results (`results/real`), and the line "
+        "below the axes tells where and when they were made; `python paper_repro.py real --scale real` makes them "
+        "anew."
     ),
     parameters=parameters,
     compute=compute,

@@ -24,7 +24,7 @@ HOLLOW = "Sequential, SFT first"  # a second order of a method that is there alr
 
 
 def draw(data: Data) -> Figure:
-    """Draw the losses against the steps above, and the shares at the end below."""
+    """Draw the losses against the steps above, with λ = 1/2, and the shares at the end of all runs below."""
     from matplotlib.figure import Figure
 
     labels = list(dict.fromkeys(map(str, data.table["label"])))
@@ -32,7 +32,7 @@ def draw(data: Data) -> Figure:
     figure = Figure(figsize=(style.PAGE, 2.5 + 0.6 + 0.2 * len(labels)))
     grid = figure.add_gridspec(2, 2, height_ratios=[2.2, 0.6 + 0.2 * len(labels)])
     for column, (name, title) in enumerate(LOSSES.items()):
-        _draw_paths(figure.add_subplot(grid[0, column]), data, name, title, labels)
+        _draw_paths(figure.add_subplot(grid[0, column]), data, name, title, [x for x in labels if "λ" not in x])
     lower = [figure.add_subplot(grid[1, column]) for column in range(len(shown))]
     for ax, name in zip(lower, shown, strict=True):
         _draw_ends(ax, data, name, labels)

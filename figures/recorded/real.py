@@ -14,7 +14,7 @@ from figures.analysis import sweeps
 from figures.analysis.methods import NAMES
 from figures.analysis.recorded_runs import ABOUT, TABLE, about, sets
 from figures.analysis.seeds import results
-from figures.analysis.sweeps import FIRST_SEED
+from figures.analysis.sweeps import FIRST_SEED, GIVEN
 from figures.artefact import Request
 from figures.pipeline.paths import FOLDER, grid_of
 from figures.recorded.record import machine
@@ -82,8 +82,11 @@ def write(folder: Path, out: Path) -> str:
     there = machine()
     made = f"{now}, commit {(git['commit'] or 'unknown')[:10]}, {there['processor']}, {there['cores']} cores"
     summary = json.loads((runs.root / runs.finished[0] / "summary.json").read_text(encoding="utf-8"))
+    asked = ["real", "--scale real", f"--seeds {runs.seeds[-1] - first + 1}", "--preference FILE"]
+    usual = {"reference": "base", "precision": "fp32"}
+    asked += [f"--{name} {facts[name]}" for name, value in usual.items() if facts[name] != value]
     described = {
-        "command": f"python paper_repro.py real --scale real --seeds {runs.seeds[-1] - first + 1} --preference FILE",
+        "command": " ".join(["python paper_repro.py", *asked]),
         "date": now,
         "machine": there,
         "versions": summary["versions"],
@@ -113,13 +116,13 @@ def find_runs(out: Path) -> Runs:
         names = ", ".join(map(str, begun))
         raise ValueError(f"real: {out} has runs of {len(begun)} training codes; give one of these folders: {names}")
     [(root, configs)] = begun.items()
-    chosen = sorted({(config["sft"], config["preference"], config["reference"]) for config in configs})
+    chosen = sorted({tuple(config[name] for name in GIVEN) for config in configs})
     if len(chosen) > 1:
-        texts = "; ".join(f"{sft} and {Path(preference).name}, reference {of}" for sft, preference, of in chosen)
-        raise ValueError(f"real: the runs in {root} are of several sets, {texts}; keep those of one pair in a folder")
-    [(sft, preference, reference)] = chosen
+        texts = "; ".join(f"{s} and {Path(p).name}, reference {of}, {precision}" for s, p, of, precision in chosen)
+        raise ValueError(f"real: the runs in {root} are of several settings, {texts}; keep those of one in a folder")
+    options = dict(zip(GIVEN, chosen[0], strict=True))
     seeds = tuple(sorted({config["seed"] for config in configs}))
-    request = Request(scale="real", sft=sft, preference=preference, reference=reference)
+    request = Request(scale="real", **options)
     grids = {name: {**spec, "seeds": list(seeds)} for name, spec in sweeps.real(request).items()}
     return _compared(root, {"grids": grids, "root": str(root)}, request)
 

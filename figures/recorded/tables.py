@@ -212,7 +212,7 @@ def methods(records: Mapping[str, Record]) -> str:
 
 
 def real(records: Mapping[str, Record]) -> str:
-    """Return the table of the real model's runs at λ = ½: means over seeds, a row a method."""
+    """Return the table of the real model's runs, λ = ½ unless it is named: means over seeds, a row a method."""
     from figures.recorded.real import SHOWN
 
     record, rows = records["real"], records["real"]["rows"]
@@ -226,9 +226,10 @@ def real(records: Mapping[str, Record]) -> str:
     facts, seeds = record["facts"], record["seeds"]
     commit = (record["git"]["commit"] or "unknown")[:10]
     listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    head = ["λ = ½ unless named", *shown.values()]
     return (
-        f"{table(['λ = ½', *shown.values()], body)}\n\n{facts['scale']} ({listed}); SFT set `{facts['sft']}`, "
-        f"preferences `{facts['preference']}`. Recorded on {record['date']} at commit `{commit}` by "
+        f"{table(head, body)}\n\n{facts['scale']} ({listed}); SFT set `{facts['sft']}`, preferences "
+        f"`{facts['preference']}`. Recorded on {record['date']} at commit `{commit}` by "
         f"`{record['command']}`: {on_machine(record)}.{_missing(record)}"
     )
 

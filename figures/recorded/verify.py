@@ -63,7 +63,8 @@ def verify(out: Path, preference: str = "", folder: Path = recorded_runs.FOLDER)
     """
     about, then = recorded_runs.described(folder), _cheapest(rows_of(folder / recorded_runs.TABLE))
     label, seed = then[-1]["label"], int(then[-1]["seed"])
-    request = Request(scale="real", preference=_preference(about, preference), sft=_sft(about))
+    kept = {name: about["facts"].get(name, "") for name in ("reference", "precision")}
+    request = Request(scale="real", preference=_preference(about, preference), sft=_sft(about), **kept)
     grid, spec = _spec(request, label, seed)
     _check_model(about, spec)
     _train({label: spec}, out, about)

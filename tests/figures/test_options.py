@@ -52,6 +52,7 @@ def test_every_option_is_read() -> None:
         (["--scale", "real", "--tasks", "a=sft:x", "b=dpo:y"], r"^tasks: objective b: kind: must be one of sft, pref"),
         (["--mmlu", "x"], r"^mmlu: is an option of --scale real, got x with --scale embedded$"),
         (["--scale", "real", "--reference", "paper"], r"^reference: must be base or sft, got paper$"),
+        (["--scale", "real", "--precision", "fp16"], r"^precision: must be fp32 or bf16, got fp16$"),
         (["--scale", "real", "--xstest-prompts", "9"], r"^xstest_prompts: counts what --xstest names"),
         (["--scale", "real", "--mmlu", "hub", "--mmlu-questions", "-1"], r"^mmlu_questions: must be at least 0"),
     ],

@@ -42,10 +42,12 @@ def test_the_joint_methods_are_shared_between_both_orders() -> None:
 
 
 def test_the_real_models_options_reach_its_runs_and_no_other_scale() -> None:
-    request = Request(scale="real", reference="sft", preference="some/pairs", mmlu="hub", mmlu_questions=3)
+    request = Request(
+        scale="real", reference="sft", precision="bf16", preference="some/pairs", mmlu="hub", mmlu_questions=3
+    )
     specs = [*sweeps.judged(request).values(), *sweeps.others(request).values(), *sweeps.real(request).values()]
     configs = [run.config for spec in specs for run in grid_of(spec).runs()]
-    assert {(c.reference, c.preference) for c in configs} == {("sft", "some/pairs")}
+    assert {(c.reference, c.precision, c.preference) for c in configs} == {("sft", "bf16", "some/pairs")}
     assert {c.replay for c in configs if c.method == "replay"} == {0.01, 0.05, 0.2}
     assert "questions:mmlu=hub,limit=3" in sweeps.judged(request)["dpo_first"]["measures"]
     assert sweeps.real(request)["joint"]["measures"] == ["skill"]

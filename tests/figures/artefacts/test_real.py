@@ -61,8 +61,10 @@ def test_every_label_has_its_runs_and_means(tmp_path: Path) -> None:
     assert labels == [
         "Sequential, SFT first", "Sequential, DPO first", "Replay 1%, SFT first", "Replay 5%, SFT first",
         "Replay 20%, SFT first", "Mix", "ALRIGHT", "MAXRIGHT",
+        "Mix, λ = 0.25", "ALRIGHT, λ = 0.25", "MAXRIGHT, λ = 0.25",
+        "Mix, λ = 0.75", "ALRIGHT, λ = 0.75", "MAXRIGHT, λ = 0.75",
     ]  # fmt: skip
-    assert len(data.table["label"]) == 8 * 2 * 3  # labels, seeds, evaluations
+    assert len(data.table["label"]) == 14 * 2 * 3  # labels, seeds, evaluations
     value = {
         (label, quantity): mean
         for label, quantity, mean in zip(
@@ -91,12 +93,12 @@ def test_the_figure_has_four_panels_with_every_label(tmp_path: Path) -> None:
 def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> None:
     out, folder = tmp_path / "out", tmp_path / "results"
     data = made(out / "runs" / "0123456789ab")
-    for path in (out / "runs").glob("*/mix-*/summary.json"):
+    for path in (out / "runs").glob("*/mix-lam0.5-*/summary.json"):
         path.unlink()
     line = record.write(folder, out)
-    assert line == "14 of 16 runs of seeds 2, 3; missing: Mix (seeds 2, 3)"
+    assert line == "26 of 28 runs of seeds 2, 3; missing: Mix (seeds 2, 3)"
     described = recorded_runs.described(folder)
-    assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 14, "0123456789ab")
+    assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 26, "0123456789ab")
     assert described["missing"] == {"Mix": [2, 3]}
     assert {role: described["sets"][role] for role in ("sft", "preference")} == {
         "sft": {"name": "skill"}, "preference": {"name": "Dahoas/rm-hh-rlhf"},
@@ -115,15 +117,15 @@ def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: 
     """Of seed 3 MAXRIGHT is begun only, Replay 1% has no measure of its skill, and ALRIGHT is not there at all."""
     root, folder = tmp_path / "runs" / "0123456789ab", tmp_path / "results"
     made(root)
-    next(root.glob("maxright-*-seed3-*/summary.json")).unlink()
-    begun = next(root.glob("maxright-*-seed3-*/metrics.jsonl"))
+    next(root.glob("maxright-lam0.5-*-seed3-*/summary.json")).unlink()
+    begun = next(root.glob("maxright-lam0.5-*-seed3-*/metrics.jsonl"))
     begun.write_text("".join(begun.read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8")
     shares = {json.loads(p.read_text())["config"]["replay"]: p.parent for p in root.glob("replay-*-seed3-*/run.json")}
     (shares[0.01] / "measures/skill.json").unlink()
-    shutil.rmtree(next(root.glob("alright-*-seed3-*")))
+    shutil.rmtree(next(root.glob("alright-lam0.5-*seed3-*")))
     line = record.write(folder, root)  # the folder of one training code itself
     assert line == (
-        "13 of 16 runs of seeds 2, 3; missing: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)"
+        "25 of 28 runs of seeds 2, 3; missing: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)"
     )
     rows = rows_of(folder / recorded_runs.TABLE)
     assert {row["seed"] for row in rows if row["label"] == "ALRIGHT"} == {"2"}
@@ -143,7 +145,7 @@ def test_the_figure_of_unfinished_seeds_has_the_claims_of_the_shared_ones(
 ) -> None:
     root, folder = tmp_path / "0123456789ab", tmp_path / "results"
     made(root)
-    shutil.rmtree(next(root.glob("alright-*-seed3-*")))
+    shutil.rmtree(next(root.glob("alright-lam0.5-*seed3-*")))
     record.write(folder, root)
     monkeypatch.setattr(recorded_runs.read, "__defaults__", (folder,))
     monkeypatch.setattr(recorded_runs.described, "__defaults__", (folder,))
@@ -164,16 +166,16 @@ def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path
     with pytest.raises(ValueError, match=r"has runs of 2 training codes; give one of these folders: .*aaa.*bbb"):
         record.find_runs(tmp_path)
     root = tmp_path / "runs" / "aaaaaaaaaaaa"
-    assert record.find_runs(root).line == "16 of 16 runs of seeds 2, 3"
+    assert record.find_runs(root).line == "28 of 28 runs of seeds 2, 3"
     path = next(root.glob("mix-*/run.json"))
     text = path.read_text(encoding="utf-8")
     beside = root / "sequential-of-tasks"  # a run on other objectives, as the artefact `tasks` makes them
     beside.mkdir()
     config = json.loads(text)["config"] | {"sft": "embedded", "objective": ["a=sft:skill", "b=sft:b.jsonl"]}
     (beside / "run.json").write_text(json.dumps({"config": config}), encoding="utf-8")
-    assert record.find_runs(root).line == "16 of 16 runs of seeds 2, 3"
+    assert record.find_runs(root).line == "28 of 28 runs of seeds 2, 3"
     path.write_text(text.replace("Dahoas/rm-hh-rlhf", "pairs.jsonl"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"are of several sets, skill and .*; skill and"):
+    with pytest.raises(ValueError, match=r"are of several settings, skill and .*; skill and"):
         record.find_runs(root)
     path.write_text(text, encoding="utf-8")
     for run in list(root.glob("*/run.json")):
@@ -226,6 +228,22 @@ def test_the_users_sets_replace_the_defaults() -> None:
     assert spec["options"]["sft_rows"] == 0
     assert spec["measures"] == []
     assert sweeps.real(Request(scale="real"))["joint"]["measures"] == ["skill"]
+
+
+def test_the_joint_methods_are_trained_with_every_lambda_and_labelled_by_it() -> None:
+    runs = {
+        (real.label_of(name, method), run.config.lam)
+        for name, spec in sweeps.real(Request(scale="real")).items()
+        for method in spec["methods"]
+        for run in grid_of({**spec, "methods": [method]}).runs()
+    }
+    joint = {pair for pair in runs if not pair[0].startswith(("Sequential", "Replay"))}
+    assert joint == {
+        (f"{method}{label}", lam)
+        for method in ("mix", "alright", "maxright")
+        for lam, label in ((0.25, ", λ = 0.25"), (0.5, ""), (0.75, ", λ = 0.75"))
+    }
+    assert {lam for _, lam in runs - joint} == {0.5}
 
 
 def test_seeds_of_the_real_model_are_not_the_one_that_its_settings_were_chosen_on() -> None:
