@@ -32,6 +32,7 @@ REGISTRY: Mapping[str, str] = {
     "replay": "figures.artefacts.replay",
     "angle": "figures.artefacts.angle",
     "optimisers": "figures.artefacts.optimisers",
+    "lora": "figures.artefacts.lora",
     "thm41": "figures.artefacts.thm41",
     "price": "figures.artefacts.price",
     "maxright": "figures.artefacts.maxright",

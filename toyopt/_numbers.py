@@ -17,6 +17,9 @@ REAL = frozenset(
     "momentum beta1 beta2 weight_decay evaluation a b".split()
 )
 
+WORDS = frozenset({"order", "schedule", "problem"})  # arguments of the claims that are no numbers
+LARGEST = 10**150  # of a real number, whose square is a float, too
+
 
 def exact(name: str, value: Any) -> Fraction:
     """Return a number as a fraction; a float stands for the shortest decimal that is read as it, as it was typed.

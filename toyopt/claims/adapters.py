@@ -70,6 +70,6 @@ ADAPTERS: dict[str, Claim] = {
         "S14. LoRA of any rank",
         at=_low_rank_at,
         short="lora",
-        figure="",
+        figure="lora",
     ),
 }

@@ -190,6 +190,7 @@ BEYOND: dict[str, Claim] = {
         at=at.growth,
         short="growth",
         figure="thm33",
+        longest=10**300,
     ),
     "S-steps": Claim(
         "Sequential with any step sizes: the gap is λ log(c²Σα over the last phase) plus a constant",

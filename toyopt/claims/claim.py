@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
+from toyopt import _numbers
 from toyopt.certify import Certificate
 from toyopt.record import Record
 
@@ -25,6 +26,7 @@ class Claim:
     at         returns the records at one setting, of keyword arguments named in `toyopt.claims.at.ARGUMENTS`
     short      a short name, by which the claim is found beside its number
     figure     the artefact that shows the claim, or ""
+    longest    the largest T: longer runs are not followed
     """
 
     statement: str
@@ -35,6 +37,7 @@ class Claim:
     at: Callable[..., Iterable[Record]]
     short: str
     figure: str = ""
+    longest: int = 10**9
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -46,6 +49,10 @@ class Claim:
         for name in given:
             if name not in self.arguments:
                 raise ValueError(f"{name}: this claim takes {', '.join(self.arguments)}")
+            if given[name] is not None and name not in _numbers.WORDS:
+                most = self.longest if name in ("T", "k") else _numbers.LARGEST
+                if abs(_numbers.exact(name, given[name])) > most:
+                    raise ValueError(f"{name}: must be at most {most:.0e} in size, got {given[name]!r}")
         return tuple(self.at(**given))
 
     @property

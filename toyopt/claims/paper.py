@@ -173,6 +173,7 @@ PAPER: dict[str, Claim] = {
         at=at.theorem_33,
         short="forgetting",
         figure="forgetting",
+        longest=10**300,
     ),
     "4.1": Claim(
         "ALRIGHT: E G_Mix,λ(θ_T) <= D²/(2α0√T) + (2 + log(T-1)) C² α0/(2√T)",

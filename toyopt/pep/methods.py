@@ -23,6 +23,7 @@ Measure = Literal["last", "average", "best"]
 METHODS: tuple[Method, ...] = ("mix", "alright", "maxright")
 MEASURES: tuple[Measure, ...] = ("last", "average", "best")
 MOST_PROGRAMS = 4096
+MOST_ITERATES = 64
 MOST_NODES = 31  # of ALRIGHT's tree of draws: T = 5 for two objectives
 
 
@@ -117,6 +118,10 @@ def setting(
     if every > 1 and len(set(sizes)) > 1:
         raise ValueError(f"steps: the bounds for k = {every} are of a constant step, got {steps!r}")
     out = Setting(method, weights, slopes, far[0], sizes, every, measure)
+    if out.T > MOST_ITERATES:
+        raise ValueError(
+            f"steps: at most {MOST_ITERATES} iterates are solved, with T² conditions, got T = {out.T}: lower T"
+        )
     if method == "alright" and sum(len(weights) ** t for t in range(out.T)) > MOST_NODES:
         raise ValueError(f"steps: ALRIGHT's draws have at most {MOST_NODES} paths here (T = 5), got T = {out.T}")
     if method == "maxright" and _count(out) > MOST_PROGRAMS:

@@ -119,6 +119,22 @@ def test_a_wrong_argument_is_named() -> None:
             CLAIMS[number].at_setting(**given)
 
 
+@pytest.mark.parametrize("number", CLAIMS)
+def test_a_number_beyond_all_measure_is_one_line(number: str) -> None:
+    """1e400 fits no float, and no run is that long."""
+    for name in set(CLAIMS[number].arguments) - {"order", "schedule", "problem"}:
+        with pytest.raises(ValueError, match=rf"^{name}: must be at most 1e\+\d+ in size, got '-?1e400'$"):
+            CLAIMS[number].at_setting(**{name: "-1e400" if name == "theta_1" else "1e400"})
+
+
+def test_theorem_33_for_a_length_that_no_run_has() -> None:
+    """The search for the least T0 took a step of 1 at a time, and did not end."""
+    claim, below, *_ = CLAIMS["3.3"].at_setting(T="1e100")
+    assert claim.verdict == "holds"
+    assert below.verdict == "open"  # the run is not followed
+    assert claim.bound == pytest.approx(0.5 * math.log(1e100) - 0.94507626, abs=1e-3)
+
+
 def test_a_weight_is_inside_the_open_interval() -> None:
     assert weight_of("1/3") == 1 / 3
     for wrong in (0, 1, "-1/2", 2.0):

@@ -219,6 +219,7 @@ GOOD: dict[str, Any] = {"method": "maxright", **EQUAL, "steps": "1/2,1/2"}
         ({"k": 0}, "k: a whole number of at least 1 is needed, got 0"),
         ({"k": 2, "method": "mix"}, "k: only MAXRIGHT evaluates all gaps every k steps, got k = 2 for mix"),
         ({"k": 2, "steps": "1/2,1/4"}, "steps: the bounds for k = 2 are of a constant step"),
+        ({"bounds": "1,1", "steps": ["1/2"] * 64}, r"steps: at most 64 iterates are solved, .* got T = 65: lower T"),
         ({"steps": ["1/2"] * 13}, "steps: at most 4096 sequences of choices are solved, got 8192: lower T"),
         ({"method": "alright", "steps": ["1/2"] * 5}, r"steps: ALRIGHT's draws have at most 31 paths here \(T = 5\)"),
     ],

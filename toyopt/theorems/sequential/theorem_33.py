@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from toyopt import _numbers
+from toyopt.certify import Certificate
 from toyopt.record import Record, Verdict
 from toyopt.theorems.sequential.thm_33 import of_certificate
 from toyopt.theorems.sequential.two_phases import Order, TwoPhases, theorem_s
@@ -133,9 +135,7 @@ def theorem_33(
         level = _numbers.exact("g", g)
         if level <= 0:
             raise ValueError(f"g: must be more than 0, got {g!r}")
-    T0 = find_T0(weight, level, phases=phases)
-    while T0 > 1 and sequential_gap(weight, level, T0=T0 - 1, phases=phases).proven:
-        T0 -= 1
+    T0 = _least(find_T0(weight, level, phases=phases), lambda T0: sequential_gap(weight, level, T0=T0, phases=phases))
     asked = sequential_gap(weight, level, T0=steps, phases=phases, claim_id="3.3")
     # A proof for T0 is one for all later lengths; the search for T0 is exact up to rounding.
     proof = asked if asked.proven else sequential_gap(weight, level, T0=max(T0, steps), phases=phases, claim_id="3.3")
@@ -158,6 +158,18 @@ def theorem_33(
         refuting=refuting,
         run=run,
     )
+
+
+def _least(T0: int, prove: Callable[[int], Certificate]) -> int:
+    """Return about the least T0 that is proven, by steps downwards that double as long as they succeed, then halve."""
+    down, growing = 1, True
+    while down:
+        if down < T0 and prove(T0 - down).proven:
+            T0 -= down
+            down = 2 * down if growing else down
+        else:
+            growing, down = False, down // 2
+    return T0
 
 
 def _decimal(value: Fraction) -> str:
