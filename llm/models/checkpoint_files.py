@@ -97,10 +97,12 @@ def check_safetensors(path: Path, what: str) -> None:
         raise FileNotFoundError(f"{what}: {path} is damaged or cut ({reason}); download it again") from error
 
 
-def check_loaded(name: str, report: Mapping[str, Any]) -> None:
+def check_loaded(name: str, model: Any, report: Mapping[str, Any]) -> None:
     """Raise ValueError, naming weights, if a checkpoint does not fit the model that its configuration describes.
 
     report  of transformers' `output_loading_info`
+
+    The names of further weights of the checkpoint, which are not used, are kept for `unused_note`.
     """
     mismatched = sorted(report["mismatched_keys"])
     if mismatched:
@@ -115,6 +117,29 @@ def check_loaded(name: str, report: Mapping[str, Any]) -> None:
             f"model: {name} lacks the weights {', '.join(missing[:3])}{_more(missing, 3)}, which would be random; "
             "give a whole checkpoint of this architecture"
         )
+
+    unused = sorted(report["unexpected_keys"])
+    # Such as q_proj.weight_scale_inv: without its scale the weight is another number.
+    starts = tuple(parameter + mark for parameter, _ in model.named_parameters() for mark in "_.")
+    scales = [key for key in unused if key.startswith(starts)]
+    if scales and getattr(model.config, "quantization_config", None) is None:
+        raise ValueError(
+            f"model: {name} has scales of quantised weights ({scales[0]}{_more(scales)}), and its config.json has no "
+            "quantization_config, so that they would not be applied; give the model's own config.json, or a copy that "
+            "is dequantised"
+        )
+    model.unused_weights = unused
+
+
+def unused_note(model: Any) -> str | None:
+    """Return a line on weights of a loaded checkpoint that its model has no place for; None without any."""
+    unused = getattr(model, "unused_weights", None)
+    if not unused:
+        return None
+    return (
+        f"{len(unused)} weights of the checkpoint are not used, the first is {unused[0]}; this is right for towers of "
+        "images and for heads of other tasks, and wrong where config.json has fewer layers than the checkpoint"
+    )
 
 
 def _more(names: list[Any], shown: int = 1) -> str:

@@ -47,7 +47,7 @@ def load_base(name: str, config: TrainConfig) -> Any:
             )
     except Exception as error:  # damaged files give errors of all types in transformers and safetensors
         raise FileNotFoundError(_reason(name, "model", error)) from error
-    check_loaded(name, report)
+    check_loaded(name, model, report)
     use_exact_layout(model)
     if source != name:
         model.name_or_path = str(Path(name).expanduser().resolve())  # which an adapter names as its base

@@ -17,6 +17,7 @@ from llm.data.templates import needs_date
 from llm.embedded.prepare import with_embedded
 from llm.models import loading
 from llm.models.architecture import check_trainable, is_encoder_decoder, vocabulary_size
+from llm.models.checkpoint_files import unused_note
 from llm.models.lora_check import adapter_note, check_adapters
 from llm.models.position_limits import max_positions, max_prompt_positions
 from llm.models.quantization import check_quantization
@@ -141,8 +142,8 @@ class Inputs:
         """
         check_fits(self.datasets, self.base.model, self.config, world=self.accelerator.num_processes)
         check_adapters(self.base.model, self.config, self.config.reference_kind)
-        if note := adapter_note(self.config):
-            say(note, active=not self.quiet)
+        for note in (unused_note(self.base.model), adapter_note(self.config)):
+            say(note or "", active=not self.quiet and note is not None)
 
     def main_decides(self, value: bool) -> bool:
         """Return the main process's value on all processes."""

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from support import tiny_models as tiny
 from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, LlamaConfig, LlamaForSequenceClassification
 
 from llm import TrainConfig
+from llm.models.checkpoint_files import unused_note
 from llm.models.loading import load_base
 from llm.models.lora import add_adapter
+from llm.training.inputs import GivenInputs, open_inputs
 
 CONFIG = TrainConfig(model="x", sft="rows", preference="rows", lora_rank=2)
 SIZES: dict[str, Any] = {
@@ -47,6 +50,38 @@ def test_weights_that_are_missing(base: Path, capfd: pytest.CaptureFixture[str])
         "model.layers.0.mlp.up_proj.weight and 1 more, which would be random; give a whole checkpoint of this "
         "architecture"
     )
+
+
+def test_scales_without_a_configuration_of_them(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """transformers reads such weights without their scales, and says nothing of these."""
+    weights = load_file(base / "model.safetensors")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    weights |= {name: (weights[name] / 0.01).to(torch.float8_e4m3fn), f"{name}_scale_inv": torch.full((1, 1), 0.01)}
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    assert refusal(base, capfd) == (
+        "model: FOLDER has scales of quantised weights (model.layers.0.self_attn.q_proj.weight_scale_inv), and its "
+        "config.json has no quantization_config, so that they would not be applied; give the model's own config.json, "
+        "or a copy that is dequantised"
+    )
+
+
+def test_weights_that_the_configuration_has_no_place_for_are_named(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unused_note(load_base(str(base), CONFIG)) is None
+    described = json.loads((base / "config.json").read_text()) | {"num_hidden_layers": 1}
+    (base / "config.json").write_text(json.dumps(described))
+    note = unused_note(load_base(str(base), CONFIG))
+    assert note is not None
+    assert note.startswith(
+        "9 weights of the checkpoint are not used, the first is model.layers.1.input_layernorm.weight;"
+    )
+    sets = {"sft": tiny.sft_rows(6), "preference": tiny.preference_rows(6)}
+    options = {"model": str(base), "device": "cpu", "lora_rank": 2, "cache": str(tmp_path / "cache"), "max_length": 64}
+    config = TrainConfig(**options, batch_sft=2, batch_preference=2, held_out=0.0)
+    with open_inputs(config, GivenInputs(**sets)) as inputs:
+        inputs.check()
+    assert note in capsys.readouterr().err
 
 
 @pytest.mark.slow
