@@ -18,6 +18,7 @@ from llm.models.policy import Policy
 from llm.models.positions import reset_rotary_frequencies
 from llm.models.quantization import use_exact_layout
 from llm.models.routers import router_coefficient
+from llm.training.deepspeed_config import shares_weights
 from llm.training.engine import Engine
 from llm.training.stages import adapter_name
 
@@ -69,8 +70,7 @@ class BaseModel:
         """The transformers model, without adapters; an engine that is open on it is over."""
         if self._wrapped is not None:
             self._model, self._wrapped = lora.unload(self._wrapped), None
-        sharded = "FSDP" in str(self.accelerator.distributed_type)
-        if self._model is None or (sharded and not self._given):
+        if self._model is None or (shares_weights(self.accelerator) and not self._given):
             self._model = loading.load_base(self.config.model, self.config)
         return self._model
 

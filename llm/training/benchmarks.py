@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm.common.processes import preserve_torch_state
+from llm.training.deepspeed_config import shares_weights
 from llm.training.metrics import Stopwatch, track
 
 if TYPE_CHECKING:
@@ -122,8 +123,10 @@ def load_benchmarks(inputs: Inputs) -> Benchmarks | None:
         version = harness_version()
     except ValueError as error:
         raise ValueError(str(error).replace("benchmark:", "benchmark_tasks:", 1)) from error
-    if "FSDP" in str(inputs.accelerator.distributed_type):
-        raise ValueError("benchmark_tasks: not with FSDP, which shares the weights; run llm benchmark on the result")
+    if engine := shares_weights(inputs.accelerator):
+        raise ValueError(
+            f"benchmark_tasks: not with {engine}, which shares the weights; run llm benchmark on the result"
+        )
     options = benchmark_options(config)
     try:
         rows = read_questions(options, inputs.asked) if EMBEDDED in options.tasks else []

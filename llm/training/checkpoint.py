@@ -17,6 +17,7 @@ import torch
 
 from llm.common.files import atomic_path, read_json, remove_unfinished, write_json
 from llm.models.quantization import without_scales
+from llm.training import zero
 
 if TYPE_CHECKING:
     from llm.training.engine import Engine
@@ -42,33 +43,39 @@ class Checkpoint:
 
         tensors = load_file(self.path / "tensors.safetensors")
         weights: dict[str, Any] = {k[len("model.") :]: v for k, v in tensors.items() if k.startswith("model.")}
+        state = {k[len("optimizer.") :]: v for k, v in tensors.items() if k.startswith("optimizer.")}
+        if engine.is_zero:
+            zero.load(engine, weights, state)
+            self._load_schedule(engine)
+            return
         options = _options(strict=False)
         engine.reshard()
         absent = set_model_state_dict(engine.policy, weights, options=options)
         if absent.unexpected_keys:
             raise ValueError(f"checkpoint: {self.path} does not fit this model (it has {absent.unexpected_keys[0]})")
-        optimizer = engine.optimizer.optimizer
-        if any(k.startswith("optimizer.") for k in tensors):  # plain SGD has nothing to remember
+        if state:  # plain SGD has nothing to remember
+            optimizer = engine.inner_optimizer
             values: Any = get_optimizer_state_dict(engine.policy, optimizer)  # names; every process has its shards
             for name, moments in values["state"].items():
-                values["state"][name] = {k: tensors[f"optimizer.{k}.{name}"] for k in moments}
+                values["state"][name] = {k: state[f"{k}.{name}"] for k in moments}
             set_optimizer_state_dict(engine.policy, optimizer, values, options=_options())
+        self._load_schedule(engine)
+
+    def _load_schedule(self, engine: Engine) -> None:
+        """Load the schedule, and the learning rate of its last step."""
         engine.scheduler.load_state_dict(dict(self.state["scheduler"]))
-        for group, lr in zip(optimizer.param_groups, self.state["scheduler"]["_last_lr"], strict=True):
+        rates = self.state["scheduler"]["_last_lr"]
+        for group, lr in zip(engine.inner_optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
 
 
 def save(folder: Path, state: dict[str, Any], engine: Engine) -> None:
     """Write a checkpoint; called by all processes, written by the main one."""
     from safetensors.torch import save_file
-    from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
 
-    engine.reshard()
-    weights = without_scales(get_model_state_dict(engine.policy, options=_options(ignore_frozen_params=True)))
-    moments: Any = get_optimizer_state_dict(engine.policy, engine.optimizer.optimizer, options=_options())
+    weights, moments = _gathered(engine)
     if engine.accelerator.is_main_process:
-        tensors = {f"model.{k}": v for k, v in weights.items()}
-        tensors |= {f"optimizer.{k}.{name}": v for name, values in moments["state"].items() for k, v in values.items()}
+        tensors = {f"model.{k}": v for k, v in weights.items()} | {f"optimizer.{k}": v for k, v in moments.items()}
         tensors = {k: v.detach().contiguous().cpu() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
         path = _folder(folder) / f"step-{state['step']:08d}"
         with atomic_path(path) as temporary:
@@ -82,6 +89,18 @@ def save(folder: Path, state: dict[str, Any], engine: Engine) -> None:
             shutil.rmtree(old, ignore_errors=True)
         remove_unfinished(_folder(folder))
     engine.accelerator.wait_for_everyone()
+
+
+def _gathered(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the trained weights by name, and the optimizer's state as `KEY.NAME`, whole; called by all processes."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
+
+    if engine.is_zero:
+        return zero.trained_weights(engine), zero.optimizer_state(engine)
+    engine.reshard()
+    weights = without_scales(get_model_state_dict(engine.policy, options=_options(ignore_frozen_params=True)))
+    moments: Any = get_optimizer_state_dict(engine.policy, engine.inner_optimizer, options=_options())
+    return weights, {f"{k}.{name}": v for name, values in moments.get("state", {}).items() for k, v in values.items()}
 
 
 def _by_one_name(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -14,6 +14,8 @@ from llm.data.collate import Batch
 from llm.data.sampler import Indices, micro_batch_count, shard, split
 from llm.models.neftune import noisy_embeddings
 from llm.models.policy import Policy
+from llm.training import zero
+from llm.training.deepspeed_config import is_zero, shares_weights
 from llm.training.mismatched import begin_sums
 from llm.training.objective import SUMS, Objective
 from llm.training.optimizers import make_optimizer
@@ -66,17 +68,25 @@ class Engine:
         self.policy: Any
         self.optimizer: Any
         self.scheduler: Any
+        self.inner_optimizer: Any = None  # of torch, below the wrappers of accelerate and DeepSpeed
+        self.is_zero = is_zero(accelerator)
+        if self.is_zero:
+            zero.partition(accelerator, policy)
         if not weights:
-            self.policy = accelerator.prepare_model(policy, evaluation_mode=True)
+            if shares_weights(accelerator) == "ZeRO-3":
+                self.policy = accelerator.prepare(policy)
+            else:
+                self.policy = accelerator.prepare_model(policy, evaluation_mode=True)
             self.optimizer = self.scheduler = None
             return
         with warnings.catch_warnings():  # torch 2.13 has a new name for it, which accelerate does not know yet
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
             self.policy, self.optimizer = accelerator.prepare(policy, make_optimizer(weights, config, kind))
+        self.inner_optimizer = self.optimizer.optimizer.optimizer if self.is_zero else self.optimizer.optimizer
         self._trained = [p for p in self.policy.parameters() if p.requires_grad]
         make: Any = get_scheduler
         self._schedule: Callable[[int], Any] = lambda n: make(
-            config.schedule, self.optimizer.optimizer, num_warmup_steps=config.warmup, num_training_steps=n
+            config.schedule, self.inner_optimizer, num_warmup_steps=config.warmup, num_training_steps=n
         )
         self.scheduler = self._schedule(steps)
 
@@ -96,8 +106,10 @@ class Engine:
 
     def reset_optimizer(self, steps: int) -> None:
         """Reset the optimizer and its schedule of `steps` steps; the weights stay."""
-        self.optimizer.optimizer.state.clear()
-        for group in self.optimizer.optimizer.param_groups:
+        for state in self.inner_optimizer.state.values():  # in place: DeepSpeed holds views
+            for key, value in state.items():
+                state[key] = value.zero_() if isinstance(value, torch.Tensor) else value
+        for group in self.inner_optimizer.param_groups:
             group["lr"] = group.get("initial_lr", group["lr"])
             group.pop("initial_lr", None)
         self.scheduler = self._schedule(steps)
@@ -105,7 +117,9 @@ class Engine:
     def close(self) -> None:
         """Release everything on the device."""
         self.accelerator.free_memory()
-        del self.policy, self.optimizer, self.scheduler, self._trained
+        if self.is_zero:
+            zero.restore_linear()
+        del self.policy, self.optimizer, self.inner_optimizer, self.scheduler, self._trained
 
     def reshard(self) -> None:
         """Release weights that a forward pass under FSDP2 gathered and kept; state dicts need the shards."""
@@ -159,14 +173,19 @@ class Engine:
         kl = own if kl is None else kl
         for j, part in enumerate(parts):
             last = j == len(parts) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.policy):
+            with nullcontext() if last or self.is_zero else self.accelerator.no_sync(self.policy):
                 total, more, router = self._forward(objective, part, noise=noise, kl=kl)
                 loss = total * (weight * self._scale(objective, rows, parts, part))
-                self.accelerator.backward(
-                    loss + router * (weight / len(parts)) if self.raw.router_coefficient else loss
-                )
+                self.accumulate(loss + router * (weight / len(parts)) if self.raw.router_coefficient else loss)
             sums = sums + more
         return ForwardResult(objective, rows, self.reduce(sums), None)
+
+    def accumulate(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a scaled loss, (), to the gradients of this step."""
+        if self.is_zero:
+            self.policy.backward(loss)  # accelerate would take a step as well
+        else:
+            self.accelerator.backward(loss)
 
     def update(self) -> float:
         """Clip, step, and advance the schedule; return the gradient's norm before clipping.
@@ -174,19 +193,20 @@ class Engine:
         Raises FloatingPointError if the norm is not finite.
         """
         limit = self.config.clip if self.config.clip > 0 else float("inf")
-        norm = self.accelerator.clip_grad_norm_(self._trained, limit)
+        norm = zero.step(self) if self.is_zero else self.accelerator.clip_grad_norm_(self._trained, limit)
         size = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         if not np.isfinite(size):
             raise FloatingPointError(f"the gradient's norm is {size}")
-        self.optimizer.step()
+        if not self.is_zero:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         self.scheduler.step()
-        self.optimizer.zero_grad()
         return size
 
     @torch.no_grad()
     def evaluate(self, objective: Objective, rows: Indices) -> dict[str, float]:
         """Return the objective's sums over these rows, by SUMS."""
-        was_training = self.policy.training
+        was_training = self.raw.training
         self.policy.eval()
         pieces = list(self._even(objective, rows))
         kl, sums = begin_sums(self.accelerator, self.policy, objective, pieces)

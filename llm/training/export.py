@@ -18,6 +18,7 @@ from llm.data.templates import TemplateOptions
 from llm.models.dropout import own_noise
 from llm.models.lora import join_adapters, load_adapter, save_by_peft, unload
 from llm.models.quantization import without_scales
+from llm.training import zero
 from llm.training.best import find_best
 from llm.training.metrics import read_metrics
 from llm.training.stages import stages_of
@@ -31,13 +32,9 @@ if TYPE_CHECKING:
 
 def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
     """Write the adapter `name` of the engine's policy, or all weights if there is none, in PEFT's format."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
     model: Any = engine.raw.model
     adapted = hasattr(model, "peft_config")
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=adapted)
-    engine.reshard()
-    state = without_scales(get_model_state_dict(engine.policy, options=options))
+    state = _whole_state(engine, adapted=adapted)
     if engine.accelerator.is_main_process:
         state = {k.removeprefix("model."): v for k, v in state.items()}
         with atomic_path(folder) as temporary:
@@ -47,6 +44,23 @@ def save_adapter(engine: Engine, folder: Path, name: str = "default") -> None:
                 with own_noise(model):
                     model.save_pretrained(temporary, state_dict=state)
     engine.accelerator.wait_for_everyone()
+
+
+def _whole_state(engine: Engine, *, adapted: bool) -> dict[str, Any]:
+    """Return the state dict of an engine's policy on the main process, of an adapter alone if there is one."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    if engine.is_zero:
+        kinds = {name: p.dtype for name, p in engine.raw.named_parameters()}
+        trained = zero.trained_weights(engine)
+        if adapted:
+            return trained
+        saved = engine.raw.state_dict().keys()
+        buffers = {name: b.cpu() for name, b in engine.raw.named_buffers() if name in saved}
+        return buffers | {name: weight.to(kinds[name]) for name, weight in trained.items()}
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=adapted)
+    engine.reshard()
+    return without_scales(get_model_state_dict(engine.policy, options=options))
 
 
 def join_stages(base: Any, stages: list[Path], folder: Path, weights: Sequence[float]) -> None:

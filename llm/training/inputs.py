@@ -23,6 +23,7 @@ from llm.models.position_limits import max_positions, max_prompt_positions
 from llm.models.quantization import check_quantization
 from llm.models.tokenizer_files import replacement_note
 from llm.training.base import BaseModel
+from llm.training.deepspeed_config import is_zero, shares_weights
 from llm.training.engine import from_main
 from llm.training.launch import make_accelerator
 
@@ -166,8 +167,11 @@ def open_inputs(
     given.check_names([o.set_name for o in config.objectives])
     with preserve_torch_state(given.model):
         accelerator = make_accelerator(config)
-        sharded = "FSDP" in str(accelerator.distributed_type)
-        check_quantization(config, given=given.model is not None, sharded=sharded)
+        check_quantization(config, given=given.model is not None, sharded=bool(shares_weights(accelerator)))
+        if given.model is not None and is_zero(accelerator):
+            raise ValueError(
+                "model: in memory is not with DeepSpeed, which moves weights; save it, and name its folder"
+            )
         quiet = quiet or not accelerator.is_main_process
         tokenizer = given.tokenizer
         if tokenizer is None and config.model != "embedded":  # a wrong name fails before any long computation
@@ -236,7 +240,11 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
                 f"use {remedy} or less, or give more rows"
             )
         if batch % world:
-            raise ValueError(f"{name}: must be a multiple of the number of processes, {world}, got {batch}")
+            more = f"{remedy.rstrip('0123456789')}{batch + -batch % world}"
+            raise ValueError(
+                f"{name}: must be a multiple of the number of processes, {world}, got {batch}; "
+                f"use {more}, or another number of processes"
+            )
         if config.gap_rows % world or config.gap_rows > rows:
             raise ValueError(
                 f"gap_rows: must be a multiple of the number of processes, {world}, and at most {rows}, the number of "

@@ -1,10 +1,14 @@
-"""accelerate's handle of the processes of a run, whose launcher decides their number, and DDP or FSDP."""
+"""accelerate's handle of the processes of a run, whose launcher decides their number, and DDP, FSDP or DeepSpeed."""
 
 from __future__ import annotations
 
 import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+import torch
+
+from llm.training.deepspeed_config import is_zero, load_whole, make_plugin
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -13,20 +17,21 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """Return accelerate's handle of the processes; `accelerate launch` decides their number, and DDP or FSDP.
+    """Return accelerate's handle of the processes; the launcher decides their number, and DDP, FSDP or DeepSpeed.
 
-    Raises ValueError for a tracker that is not installed, or a launcher that is not supported.
+    Raises ValueError for a tracker that is not installed, or a launcher or its settings that are not supported.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
     from accelerate.utils import GradientAccumulationPlugin, TorchDynamoPlugin
 
-    refuse_launchers()
+    check_launcher(config)
     for name in config.log_with:
         if find_spec(name) is None:
             raise ValueError(f"log_with: {name} is not installed; pip install {name}")
+    plugin = make_plugin(config)
     AcceleratorState._reset_state()  # a second run in one process may have another precision
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=config.device == "cpu",
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         # Named here, these are not taken from the launcher's environment, which would divide losses, or compile.
@@ -34,13 +39,34 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         dynamo_plugin=TorchDynamoPlugin(backend="inductor" if config.compile else "no", dynamic=True),
         # Buffers never change, and a broadcast in every forward pass would tie the processes' passes together.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        deepspeed_plugin=plugin,
         log_with=list(config.log_with) or None,
         project_dir=str(config.folder),
     )
+    check_processes(accelerator, wants_deepspeed=plugin is not None)
+    if plugin is not None:
+        load_whole()
+    return accelerator
 
 
-def refuse_launchers() -> None:
-    """Raise ValueError for a launcher that takes steps by itself, without the trainer's clipping and means."""
-    for name in ("DEEPSPEED", "MEGATRON_LM"):
-        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
-            raise ValueError(f"accelerate: its launcher asks for {name}, which is not supported; use DDP or --use_fsdp")
+def check_launcher(config: TrainConfig) -> None:
+    """Raise ValueError for a launcher that is not supported, or for a process without a GPU of its own."""
+    if os.environ.get("ACCELERATE_USE_MEGATRON_LM", "false").lower() == "true":
+        raise ValueError("accelerate: its launcher asks for MEGATRON_LM, which is not supported; use DDP or --use_fsdp")
+    count, own = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
+    if config.device != "cpu" and torch.cuda.is_available() and own >= count:
+        raise ValueError(f"accelerate: process {own} here has no GPU of its own; use --num_processes {count}")
+
+
+def check_processes(accelerator: Accelerator, *, wants_deepspeed: bool) -> None:
+    """Raise ValueError if each of several processes would train by itself, or without the DeepSpeed that is asked for.
+
+    accelerate leaves out what it cannot use, without a word.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if "LOCAL_RANK" in os.environ and accelerator.num_processes < count:
+        raise ValueError(
+            f"accelerate: of {count} processes each would train by itself, since there is no GPU; use --device cpu"
+        )
+    if wants_deepspeed and not is_zero(accelerator):
+        raise ValueError("accelerate: its launcher asks for DeepSpeed, which needs a GPU; use torchrun on a CPU")

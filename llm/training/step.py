@@ -34,13 +34,13 @@ def accumulate_gradients(
         both = {i: engine.forward(objectives[i], samplers[i].peek(), graph=True, noise=True) for i in chosen}
         losses = [coefficients[i] * result.loss for i, result in both.items() if result.loss is not None]
         if len(losses) == len(chosen):
-            engine.accelerator.backward(torch.stack(losses).sum())
+            engine.accumulate(torch.stack(losses).sum())
             return both
     trained = {}
     for i in chosen:
         result = evaluated.get(i)
         if result is not None and result.loss is not None:
-            engine.accelerator.backward(coefficients[i] * result.loss)
+            engine.accumulate(coefficients[i] * result.loss)
             trained[i] = result
         else:
             trained[i] = engine.backward(objectives[i], samplers[i].peek(), coefficients[i], noise=True)

@@ -33,7 +33,10 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)\)")
 MODULE = re.compile(r"\b((?:toyopt|llm|figures)(?:\.(?!md\b)\w+)+)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 # Options of other programs that the pages name.
-OTHERS = ("--multi_gpu", "--num_processes", "--nproc_per_node", "--use_fsdp", "--fsdp_", "--check")
+OTHERS = (
+    "--multi_gpu", "--num_processes", "--nproc_per_node", "--use_fsdp", "--fsdp_", "--check",
+    "--use_deepspeed", "--deepspeed_config_file", "--zero_stage",
+)  # fmt: skip
 
 
 def text_of(page: str) -> str:

@@ -218,7 +218,8 @@ def test_processes_must_share_a_batch_evenly() -> None:
     sets, config = Datasets({"sft": sft, "preference": pairs}, {}), TrainConfig(batch_sft=8, batch_preference=6)
     check_fits(sets, model, config, world=2)
     with pytest.raises(
-        ValueError, match=r"^batch_preference: must be a multiple of the number of processes, 4, got 6$"
+        ValueError,
+        match=r"^batch_preference: must be a multiple of .* processes, 4, got 6; use --batch-preference 8, or another ",
     ):
         check_fits(sets, model, config, world=4)
 

@@ -21,19 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support import forks
+from support import forks, launchers
 
 PATIENCE = 240.0  # seconds until a run counts as hanging; a run takes about one
-
-
-FSDP = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_TRANSFORMER_CLS_TO_WRAP": "GPTNeoXLayer",
-    "FSDP_RESHARD_AFTER_FORWARD": "true",
-    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
-}  # what `accelerate launch --use_fsdp --fsdp_version 2 ...` sets
 
 
 @dataclass
@@ -218,8 +208,7 @@ def _fork(job: dict[str, Any], rank: int) -> int:
             os.dup2(log, stream)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
-        if "ACCELERATE_USE_FSDP" in job["env"]:
-            _shard_on_cpu()
+        launchers.allow_cpu()
         if job["kill_at"]:
             sys.addaudithook(_Killer(job["kill_at"], job["kill_path"]))
         if job["script"]:
@@ -238,35 +227,6 @@ def _fork(job: dict[str, Any], rank: int) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def _shard_on_cpu() -> None:
-    """Let accelerate shard on CPUs as it does on GPUs.
-
-    torch can; accelerate 1.15's AcceleratorState looks for FSDP's settings only where there are accelerators, and
-    trains with DDP on CPUs without a word.
-    """
-    from accelerate.state import AcceleratorState, PartialState
-    from accelerate.utils import DistributedType
-    from torch.distributed import fsdp
-
-    ordinary = AcceleratorState.__init__
-
-    def initialise(self: Any, *args: Any, **more: Any) -> None:
-        ordinary(self, *args, **more)
-        if "fsdp_plugin" not in more:  # what is made later shares the first one's values
-            return
-        self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
-        self.fsdp_plugin = more["fsdp_plugin"]
-
-    AcceleratorState.__init__ = initialise
-    shard = fsdp.fully_shard
-
-    def say_and_shard(module: Any, **more: Any) -> Any:
-        print(f"sharded: {type(module).__name__}")
-        return shard(module, **more)
-
-    fsdp.fully_shard = say_and_shard
 
 
 class _Killer:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from llm.config import TrainConfig
-from llm.training.launch import make_accelerator
+from llm.training.launch import check_launcher, check_processes, make_accelerator
 
 
 @pytest.mark.slow
@@ -27,8 +30,31 @@ def test_a_launcher_does_not_compile_what_the_options_do_not(monkeypatch: pytest
     assert prepared is module
 
 
-@pytest.mark.parametrize("name", ["DEEPSPEED", "MEGATRON_LM"])
-def test_a_launcher_that_takes_steps_by_itself_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
-    with pytest.raises(ValueError, match=rf"^accelerate: its launcher asks for {name}, .*use DDP or --use_fsdp$"):
+def test_a_launcher_that_takes_steps_by_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
+    with pytest.raises(ValueError, match=r"^accelerate: its launcher asks for MEGATRON_LM, .*use DDP or --use_fsdp$"):
         make_accelerator(TrainConfig(device="cpu"))
+
+
+def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    check_launcher(TrainConfig())
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(ValueError, match=r"^accelerate: process 1 here has no GPU of its own; use --num_processes 1$"):
+        check_launcher(TrainConfig())
+    check_launcher(TrainConfig(device="cpu"))
+
+
+@pytest.mark.parametrize(("count", "wants_deepspeed"), [(4, False), (2, True)])
+def test_what_accelerate_leaves_out_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, count: int, wants_deepspeed: bool
+) -> None:
+    accelerator: Any = SimpleNamespace(num_processes=2, distributed_type="DistributedType.MULTI_CPU")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_processes(accelerator, wants_deepspeed=False)
+    monkeypatch.setenv("WORLD_SIZE", str(count))
+    with pytest.raises(ValueError, match=r"^accelerate: .*DeepSpeed, which" if wants_deepspeed else "train by itself"):
+        check_processes(accelerator, wants_deepspeed=wants_deepspeed)
