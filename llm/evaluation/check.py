@@ -70,6 +70,7 @@ def check(config: TrainConfig, *, report: Report | None = None, **given: Any) ->
             inputs = stack.enter_context(open_inputs(config, GivenInputs(**given), quiet=True, stop=stop))
         if stop():
             raise KeyboardInterrupt
+        inputs.check_alone("check")
         inputs.check()
         subject = _subject(inputs, options.rows)
         spare = copy.deepcopy(given["model"]).cpu() if given.get("model") is not None else None

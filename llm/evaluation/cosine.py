@@ -139,8 +139,7 @@ def _measured(inputs: Inputs, points: Mapping[int, Path | None], config: CosineC
     """Return the content of `cosine`'s result."""
     from llm.evaluation.gradients import group_gradients, inner_products
 
-    if inputs.accelerator.num_processes > 1:
-        raise ValueError("cosine: runs in one process; start the command without a launcher")
+    inputs.check_alone("cosine")
     names = inputs.config.names
     parts = {
         s: ("train" if a is None else "held_out") if config.part == "auto" else config.part for s, a in points.items()

@@ -110,6 +110,7 @@ def curvature(config: CurvatureConfig, *, quiet: bool = False, **given: Any) -> 
     spread = np.linspace(0, len(steps) - 1, min(config.points, len(steps)))
     chosen = [steps[int(j)] for j in spread.round()]
     with stop_requested() as stop, open_inputs(past.config, GivenInputs(**given), quiet=quiet, stop=stop) as inputs:
+        inputs.check_alone("curvature")
         rows, sizes = _measured(inputs, past, config, chosen)
     lam = {} if past.config.objective else {"lam": past.config.lam}
     result = {"rows": rows, **_shares(rows), **lam, "points": len(chosen), **sizes}

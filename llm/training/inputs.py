@@ -146,6 +146,11 @@ class Inputs:
         for note in (unused_note(self.base.model), adapter_note(self.config)):
             say(note or "", active=not self.quiet and note is not None)
 
+    def check_alone(self, command: str) -> None:
+        """Raise ValueError unless a command, which reads gradients or weights itself, runs in one plain process."""
+        if self.accelerator.num_processes > 1 or is_zero(self.accelerator):
+            raise ValueError(f"{command}: runs in one process; start the command without a launcher")
+
     def main_decides(self, value: bool) -> bool:
         """Return the main process's value on all processes."""
         return bool(from_main(self.accelerator, value))
