@@ -78,8 +78,11 @@ class ChatTemplate:
         return [self._adapt(message) for message in messages]
 
     def _adapt(self, message: Message) -> Message:
-        if isinstance(message.get("content"), list) and not self.reads_parts:
+        content = message.get("content")
+        if isinstance(content, list) and not self.reads_parts:
             message = {**message, "content": text_of(message)}
+        elif isinstance(content, str) and self.reads_only_parts:
+            message = {**message, "content": [{"type": "text", "text": content}]}
         if message.get("tool_calls"):
             message = {**message, "tool_calls": [self._call(call) for call in message["tool_calls"]]}
         return message
@@ -101,15 +104,18 @@ class ChatTemplate:
 
     def answer(self, text: str) -> Message:
         """Return an assistant's message, its content as parts where the template reads nothing else."""
-        if self.reads_parts and _MARK not in self._probe({"role": "user", "content": _MARK}):
-            return {"role": "assistant", "content": [{"type": "text", "text": text}]}
-        return {"role": "assistant", "content": text}
+        return self._adapt({"role": "assistant", "content": text})
 
     @cached_property
     def reads_parts(self) -> bool:
         """Whether the template writes the texts of a content that is a list of typed parts."""
         text = self._probe({"role": "user", "content": [{"type": "text", "text": _MARK}]})
         return _MARK in text and "'type'" not in text and '"type"' not in text
+
+    @cached_property
+    def reads_only_parts(self) -> bool:
+        """Whether the template writes typed parts and no content that is a text, as those of LLaVA and SmolVLM."""
+        return self.reads_parts and _MARK not in self._probe({"role": "user", "content": _MARK})
 
     @cached_property
     def reads_json_arguments(self) -> bool:

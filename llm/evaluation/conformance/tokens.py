@@ -114,10 +114,12 @@ class Oracle:
             return False
         try:
             self._chat(row, 0)
-            self._chat(row, None)
+            text = self.tokenizer.decode(self._chat(row, None))
         except Exception:  # a template is foreign code, and may raise anything
             return False
-        return True
+        last = as_messages(in_turns(row).prompt, "user")[-1]
+        # Templates that read typed parts only write nothing of a content that is a text.
+        return last["role"] != "user" or "".join(text_of(last).split()) in "".join(text.split())
 
     def has_prompt(self, row: Row, prompt: list[int]) -> bool:
         """Return whether a prompt's ids are transformers' own, or begin these: templates may open a thought."""

@@ -77,8 +77,17 @@ def test_typed_parts_are_given_as_they_are_or_joined() -> None:
     tokenizer = byte_level("", PARTS)
     rows = sft(([message], [{"role": "assistant", "content": content}]))
     assert texts(tokenize(rows, tokenizer), tokenizer) == [("user:ab</s>assistant:", "ab</s>")]
-    with pytest.raises(ValueError, match=r"^row 0 of here: .* writes nothing of the response's text; .* typed parts"):
-        tokenize(sft(([user("q")], [says("a")])), tokenizer)
+
+
+def test_texts_are_given_as_parts_to_a_template_that_reads_nothing_else() -> None:
+    """As LLaVA's: it would write neither question nor answer."""
+    assert ChatTemplate(byte_level("", PARTS)).adapt([user("q")]) == [
+        {"role": "user", "content": [{"type": "text", "text": "q"}]}
+    ]
+    assert ChatTemplate(byte_level("", CHATML)).adapt([user("q")]) == [user("q")]
+    tokenizer = byte_level("", PARTS)
+    assert texts(tokenize(sft(([user("q")], [says("a")])), tokenizer), tokenizer) == [("user:q</s>assistant:", "a</s>")]
+    assert texts(tokenize(sft(("q", "a")), tokenizer), tokenizer) == [("user:q</s>assistant:", "a</s>")]
 
 
 @pytest.mark.parametrize(
