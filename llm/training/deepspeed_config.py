@@ -29,6 +29,11 @@ ABOUT = "accelerate: the DeepSpeed configuration"
 INSTALL = "pip install -e '.[deepspeed]'"
 
 
+def wants_deepspeed() -> bool:
+    """Return whether the launcher asks for DeepSpeed."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+
+
 def is_zero(accelerator: Accelerator) -> bool:
     """Return whether the processes train by DeepSpeed."""
     return "DEEPSPEED" in str(accelerator.distributed_type)
@@ -48,7 +53,7 @@ def make_plugin(config: TrainConfig) -> DeepSpeedPlugin | None:
     Batches, accumulation, clipping, precision, optimizer and schedule are those of the options. Raises ValueError, in
     one line, for a configuration that would decide any of the last three, or that is not supported.
     """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
+    if not wants_deepspeed():
         return None
     for given, name in ((config.quantization != "none", "quantization"), (config.compile, "compile")):
         if given:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llm.training.deepspeed_config import is_zero, load_whole, make_plugin
+from llm.training.deepspeed_config import is_zero, load_whole, make_plugin, wants_deepspeed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from llm.config import TrainConfig
+
+NO_GPU = "accelerate: its launcher asks for DeepSpeed, which needs a GPU; use torchrun on a CPU"
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -43,7 +45,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         log_with=list(config.log_with) or None,
         project_dir=str(config.folder),
     )
-    check_processes(accelerator, wants_deepspeed=plugin is not None)
+    check_processes(accelerator)
     if plugin is not None:
         load_whole()
     return accelerator
@@ -53,12 +55,14 @@ def check_launcher(config: TrainConfig) -> None:
     """Raise ValueError for a launcher that is not supported, or for a process without a GPU of its own."""
     if os.environ.get("ACCELERATE_USE_MEGATRON_LM", "false").lower() == "true":
         raise ValueError("accelerate: its launcher asks for MEGATRON_LM, which is not supported; use DDP or --use_fsdp")
+    if wants_deepspeed() and config.device != "cpu" and not torch.accelerator.is_available():
+        raise ValueError(NO_GPU)  # DeepSpeed would first compile an extension, for minutes
     count, own = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
     if config.device != "cpu" and torch.cuda.is_available() and own >= count:
         raise ValueError(f"accelerate: process {own} here has no GPU of its own; use --num_processes {count}")
 
 
-def check_processes(accelerator: Accelerator, *, wants_deepspeed: bool) -> None:
+def check_processes(accelerator: Accelerator) -> None:
     """Raise ValueError if each of several processes would train by itself, or without the DeepSpeed that is asked for.
 
     accelerate leaves out what it cannot use, without a word.
@@ -68,5 +72,5 @@ def check_processes(accelerator: Accelerator, *, wants_deepspeed: bool) -> None:
         raise ValueError(
             f"accelerate: of {count} processes each would train by itself, since there is no GPU; use --device cpu"
         )
-    if wants_deepspeed and not is_zero(accelerator):
-        raise ValueError("accelerate: its launcher asks for DeepSpeed, which needs a GPU; use torchrun on a CPU")
+    if wants_deepspeed() and not is_zero(accelerator):
+        raise ValueError(NO_GPU)

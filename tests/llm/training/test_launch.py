@@ -47,14 +47,21 @@ def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.Monke
     check_launcher(TrainConfig(device="cpu"))
 
 
-@pytest.mark.parametrize(("count", "wants_deepspeed"), [(4, False), (2, True)])
-def test_what_accelerate_leaves_out_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, count: int, wants_deepspeed: bool
-) -> None:
+@pytest.mark.parametrize(("count", "name"), [(4, ""), (2, "ACCELERATE_USE_DEEPSPEED")])
+def test_what_accelerate_leaves_out_is_an_error(monkeypatch: pytest.MonkeyPatch, count: int, name: str) -> None:
     accelerator: Any = SimpleNamespace(num_processes=2, distributed_type="DistributedType.MULTI_CPU")
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    check_processes(accelerator, wants_deepspeed=False)
+    check_processes(accelerator)
     monkeypatch.setenv("WORLD_SIZE", str(count))
-    with pytest.raises(ValueError, match=r"^accelerate: .*DeepSpeed, which" if wants_deepspeed else "train by itself"):
-        check_processes(accelerator, wants_deepspeed=wants_deepspeed)
+    if name:
+        monkeypatch.setenv(name, "true")
+    with pytest.raises(ValueError, match=r"^accelerate: .*DeepSpeed, which needs a GPU" if name else "train by itself"):
+        check_processes(accelerator)
+
+
+def test_deepspeed_without_a_gpu_is_refused_before_it_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"^accelerate: .*DeepSpeed, which needs a GPU; use torchrun on a CPU$"):
+        check_launcher(TrainConfig())
