@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support import launchers
 from support import run_worker as worker
+from support import tiny_models as tiny
 from support.process_runs import CASES, CLOSE_LONG, THREE, Runs, assert_alike, assert_same_update
 
 pytest.importorskip("deepspeed", reason="DeepSpeed is no library of the tests: pip install -e '.[deepspeed]'")
@@ -21,13 +22,15 @@ STAGES = {2: launchers.ZERO2, 3: launchers.ZERO3}
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Runs on the same files; those of one process only once."""
-    return Runs(tmp_path_factory.mktemp("deepspeed"), CASES | THREE | WHOLE)
+    folder = tmp_path_factory.mktemp("deepspeed")
+    tied = {"method": "mix", "model": str(tiny.base(folder / "tied", "opt")), "lora_targets": ["q_proj", "v_proj"]}
+    return Runs(folder, CASES | THREE | WHOLE | {"tied": tied})  # the embeddings are the head
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_processes_train_as_one(tmp_path: Path, runs: Runs, stage: int) -> None:
     """Also where the launcher's clipping and accumulation are not those of the options."""
-    cases = [*CASES, *THREE, *WHOLE]
+    cases = list(runs.cases)
     job = runs.all(tmp_path / "two", cases, world=2, **STAGES[stage])
     for case in cases:
         assert_alike(tmp_path / "two" / case, runs.one(case))
