@@ -20,7 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import tiny_models as tiny
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from llm import TrainConfig, train
@@ -39,7 +39,7 @@ class ToyConfig(PreTrainedConfig):
     model_type = "toy_softmax"
 
 
-class ToyPolicy(PreTrainedModel):
+class ToyPolicy(PreTrainedModel, GenerationMixin):
     """logits(x) = phi(., x)·theta for answers; -1e9 for every other token."""
 
     config_class = ToyConfig
