@@ -18,7 +18,7 @@ REAL = frozenset(
 )
 
 WORDS = frozenset({"order", "schedule", "problem"})  # arguments of the claims that are no numbers
-LARGEST = 10**150  # of a real number, whose square is a float, too
+LARGEST, LEAST = 10**150, Fraction(1, 10**75)  # size of a real number that is not 0: its powers are floats, too
 
 
 def exact(name: str, value: Any) -> Fraction:

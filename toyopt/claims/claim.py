@@ -51,8 +51,13 @@ class Claim:
                 raise ValueError(f"{name}: this claim takes {', '.join(self.arguments)}")
             if given[name] is not None and name not in _numbers.WORDS:
                 most = self.longest if name in ("T", "k") else _numbers.LARGEST
-                if abs(_numbers.exact(name, given[name])) > most:
+                size = abs(_numbers.exact(name, given[name]))
+                if size > most:
                     raise ValueError(f"{name}: must be at most {most:.0e} in size, got {given[name]!r}")
+                if 0 < size < _numbers.LEAST:
+                    raise ValueError(
+                        f"{name}: must be 0 or at least {float(_numbers.LEAST):.0e} in size, got {given[name]!r}"
+                    )
         return tuple(self.at(**given))
 
     @property

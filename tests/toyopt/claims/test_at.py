@@ -125,6 +125,8 @@ def test_a_number_beyond_all_measure_is_one_line(number: str) -> None:
     for name in set(CLAIMS[number].arguments) - {"order", "schedule", "problem"}:
         with pytest.raises(ValueError, match=rf"^{name}: must be at most 1e\+\d+ in size, got '-?1e400'$"):
             CLAIMS[number].at_setting(**{name: "-1e400" if name == "theta_1" else "1e400"})
+        with pytest.raises(ValueError, match=rf"^{name}: must be 0 or at least 1e-75 in size, got '1e-300'$"):
+            CLAIMS[number].at_setting(**{name: "1e-300"})
 
 
 def test_theorem_33_for_a_length_that_no_run_has() -> None:

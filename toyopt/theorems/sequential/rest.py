@@ -69,7 +69,7 @@ def resting_margin(c: float, weight_decay: float, epsilon: float, home: float = 
 
     if epsilon == 0.0 or most == 0.0:
         return home + most
-    return float(brentq(excess, home, home + most, xtol=1e-300, rtol=4 * 2.0**-52))
+    return float(brentq(excess, home, home + most, xtol=1e-300, rtol=4 * 2.0**-52, maxiter=5000))
 
 
 def follow(
@@ -84,7 +84,7 @@ def follow(
     v, *_ = _recursion.adamw_run(run.start, *numbers, first, *betas, T_1)
     _, w, mean, square = _recursion.adamw_run(-run.x - v, *numbers, last, *betas, T_2)
     s = float(expit(-w))
-    return w, mean / s, math.sqrt(square) / s
+    return (w, mean / s, math.sqrt(square) / s) if s > 0.0 else (w, math.inf, math.inf)
 
 
 def homes(run: TwoPhases) -> tuple[float, float]:

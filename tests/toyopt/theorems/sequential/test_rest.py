@@ -116,7 +116,10 @@ def test_wrong_places_of_rest_are_caught(order: Any) -> None:
 
 
 def test_a_run_that_is_not_near_rest_is_open() -> None:
-    for record in adamw_comes_to_rest(lam=0.5, T_DPO=300, T_SFT=300):
+    """Neither is one whose gradient is 0 in floats; a decay of 1e-60 rests far out."""
+    far = adamw_comes_to_rest(lam=0.5, T_DPO=300, T_SFT=300, theta_1=-1e9)
+    weak = adamw_comes_to_rest(lam=0.5, T_DPO=300, T_SFT=300, weight_decay=1e-60)
+    for record in (*far, *weak, *adamw_comes_to_rest(lam=0.5, T_DPO=300, T_SFT=300)):
         assert (record.verdict, record.note) == ("open", "the run is not near rest yet")
 
 
