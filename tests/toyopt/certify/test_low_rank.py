@@ -37,6 +37,14 @@ def test_the_search_is_near_the_least_and_a_smaller_adapter_takes_longer() -> No
     assert reached == list(range(12, 30))
 
 
+def test_a_bound_that_might_fall_with_longer_phases_is_not_used() -> None:
+    """With a step of 1/10 from θ_1 = 0 the first phase grows faster at T0 = 30 than the last one can make up for."""
+    slow = Phases(alpha="1/10", theta_1=0)
+    stopped = low_rank_gap("1/2", "1/1000000", T0=30, phases=slow)
+    assert "T -> R(T) increases beyond T0 = 30" in str(stopped.stopped_at)
+    assert low_rank_gap("1/2", "1/1000000", T0=40, phases=slow).proven
+
+
 def test_every_weight_of_an_interval_is_covered() -> None:
     found = low_rank_gap(("1/100", "99/100"), "1/10")
     assert found.proven

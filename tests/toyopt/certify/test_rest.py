@@ -13,6 +13,7 @@ from toyopt.theorems import adamw_comes_to_rest
     [
         ("1/100", {}, True),
         ("3/100", {}, True),
+        ("335/10000", {}, False),
         ("4/100", {}, False),
         ("1/100", {"weight_decay": "1/1000000"}, True),
         ("1/2000", {"beta2": "999/1000"}, True),

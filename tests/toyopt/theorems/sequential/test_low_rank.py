@@ -49,6 +49,17 @@ def test_every_run_from_the_interval_is_enclosed(logs: Any, wide: Any, k: float,
         assert low - 1e-11 <= Q - R - k <= high + 1e-11
 
 
+def test_a_small_part_grows_by_its_largest_factor_at_first() -> None:
+    """(1 + h)² a step, h = 0.9, and no faster: the bound from below is under that of log Q + 2hT."""
+    start = Pair((-14.0, -14.0), (-14.0, -14.0))
+    for T in (1, 4, 8):
+        ends = advance(start, 8.0, 0.9, T, start.product)
+        Q, _ = plain(math.exp(-14.0), math.exp(-14.0), 8.0, 0.9, T)
+        assert math.log(Q) == pytest.approx(-14.0 + 2 * T * math.log(1.9), abs=0.05)
+        assert ends.Q[0] <= math.log(Q) <= ends.Q[1]
+        assert ends.Q[0] > -14.0 + 0.8 * T * math.log(1.9)
+
+
 def test_the_limit_without_running_up_to_1e15() -> None:
     """The margin tends to log y, e^{-k} Ei(k + log y) = 2hT, from any unbalanced start, and the bounds close in."""
     start = Pair((-8.0, -8.0), (-5.0, -5.0))

@@ -92,6 +92,14 @@ def test_no_step_leaves_the_set_from_its_corners() -> None:
                 assert state == pytest.approx(at_rest, abs=1e-3)
 
 
+def test_a_memory_that_is_too_long_has_no_set() -> None:
+    """At rest itself: 2a(k1 + k2) is 1.4 for α = 0.05, so that a move of δ allows the next one to be larger than δ."""
+    w = resting_margin(0.5, 0.1, 1e-8)
+    for alpha, beta2, there in ((0.05, 0.95, False), (0.02, 0.95, True), (0.01, 0.999, False), (0.0005, 0.999, True)):
+        found = trapped(w, 1.0, 1.0, (0.5, 0.1, 1e-8, 0.0), alpha, AdamW(0.9, beta2, 1e-8))
+        assert (found is not None) is there, alpha
+
+
 def test_the_place_of_rest_is_a_fixed_point_in_either_order() -> None:
     for home in (0.0, -2.5):
         w = resting_margin(0.5, 0.1, 1e-3, home)
