@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from llm.training.mismatched import begin_sums
+
 if TYPE_CHECKING:
     from llm.data.sampler import Indices
     from llm.training.engine import Engine
@@ -38,7 +40,7 @@ def group_gradients(
     for module in engine.policy.modules():
         if isinstance(module, nn.Dropout):
             module.eval()
-    kl = engine.divergence(objective, np.concatenate(groups)) if objective.is_unpaired else None
+    kl = _divergence(engine, objective, np.concatenate(groups)) if objective.is_unpaired else None
     for rows in groups:
         units.append(float(len(rows) if objective.mean_by_part else objective.units(rows)))
         engine.optimizer.zero_grad()
@@ -56,6 +58,12 @@ def inner_products(gradients: Sequence[torch.Tensor]) -> NDArray[np.float64]:
         block = torch.cat([g[:, start : start + BLOCK] for g in gradients]).double()
         total += (block @ block.T).numpy()
     return total.reshape(len(gradients), groups, len(gradients), groups)
+
+
+def _divergence(engine: Engine, objective: Objective, rows: Indices) -> float:
+    """Return KTO's estimate of KL(π_θ ‖ π_ref) on rows, at least 0."""
+    parts = [(part, None) for part in engine.parts(objective, rows)]
+    return begin_sums(engine.accelerator, engine.policy, objective, parts)[0]
 
 
 def _flat(weight: nn.Parameter) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.common.processes import seeded_torch
-from llm.models.architecture import lora_task_type
+from llm.models.architecture import lora_task_type, vocabulary_size
 from llm.models.checkpoint_files import check_safetensors
 from llm.models.lora_settings import lora_settings, subtracts
 from llm.models.lora_start import convert_saved, restore_base, subtract_start
@@ -18,6 +19,9 @@ from llm.models.targets import excluded_modules, target_modules, target_paramete
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
+
+# Names of saved embeddings and heads of whole vocabularies, which are no factors of LoRA.
+_EMBEDDINGS = re.compile(r"(?!.*(lora_|position)).*(embed|wte|shared|lm_head).*weight")
 
 
 def add_adapter(model: Any, config: TrainConfig, *, seed: int, name: str = "default") -> Any:
@@ -70,6 +74,7 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
     from peft import PeftModel
 
     _check_adapter(Path(folder), any_kind=any_kind)
+    rows = vocabulary_size(base)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
@@ -77,10 +82,28 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
         _check_used(model, folder, name, trainable=trainable)
         return model
     except Exception as error:  # damaged files give errors of all types in PEFT and safetensors
-        text = " ".join(str(error).split())[:200]
+        text = _resized(Path(folder), rows) or " ".join(str(error).split())[:200]
         misfit = isinstance(error, RuntimeError | ValueError | UserWarning)
         reason = "does not fit the base model" if misfit else "cannot be loaded"
         raise ValueError(f"adapter: {folder} {reason}: {text}") from error
+
+
+def _resized(folder: Path, rows: int) -> str | None:
+    """Return the reason, with the remedy, where a saved adapter has embeddings of more ids than the base's `rows`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+            shapes = [file.get_slice(n).get_shape() for n in file.keys() if _EMBEDDINGS.fullmatch(n)]  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return None
+    larger = max((shape[0] for shape in shapes if len(shape) == 2), default=rows)
+    if larger <= rows:
+        return None
+    return (
+        f"it was trained with embeddings of {larger} ids, and the base has {rows}; resize the base's embeddings "
+        "(resize_token_embeddings), save it with the adapter's tokenizer, and give it"
+    )
 
 
 def _check_used(model: Any, folder: str, name: str, *, trainable: bool) -> None:
@@ -92,9 +115,10 @@ def _check_used(model: Any, folder: str, name: str, *, trainable: bool) -> None:
     with safe_open(Path(folder) / "adapter_model.safetensors", framework="pt") as file:
         if set(file.keys()) <= placed.keys():
             return
-    # Other names need not be foreign (experts of transformers 4, embeddings): PEFT reports them if it loads once more.
+    # Other names need not be foreign (experts of transformers 4): PEFT reports these if it loads once more. Embeddings
+    # may be saved twice, so that LoRA's factors count.
     report = model.load_adapter(folder, adapter_name=name, is_trainable=trainable)
-    if unexpected := sorted(report.unexpected_keys):
+    if unexpected := sorted(key for key in report.unexpected_keys if "lora_" in key):
         more = f" and {len(unexpected) - 1} more" if len(unexpected) > 1 else ""
         raise ValueError(f"the model has no place for the weight {unexpected[0]}{more}")
 

@@ -155,11 +155,6 @@ class Engine:
                     scaled = scaled + router if self.raw.router_coefficient else scaled
         return ForwardResult(objective, rows, self.reduce(sums), scaled)
 
-    def divergence(self, objective: Objective, rows: Indices) -> float:
-        """Return KTO's estimate of KL(π_θ ‖ π_ref) on rows, at least 0; 0 for other losses."""
-        parts = [(part, None) for part in self.parts(objective, rows)]
-        return begin_sums(self.accelerator, self.policy, objective, parts)[0]
-
     def backward(
         self, objective: Objective, rows: Indices, weight: float, *, noise: bool = False, kl: float | None = None
     ) -> ForwardResult:

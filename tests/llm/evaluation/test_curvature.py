@@ -72,6 +72,35 @@ def test_a_run(run: Result, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_any_number_of_objectives(options: dict[str, Any], tmp_path: Path) -> None:
+    sets = {"facts": options["sft"], "manner": options["preference"], "other": options["preference"]}
+    kinds = {"facts": "sft", "manner": "preference", "other": "preference"}
+    mine = {k: v for k, v in options.items() if k not in ("sft", "preference", "lam", "out")}
+    for last in ("other", "mix"):
+        names = ("facts", "manner", last)
+        texts: list[str] = []
+        for name, weight in zip(names, (0.5, 0.2, 0.3), strict=True):
+            given = "other" if name == "mix" else name
+            texts += [f"{name}={kinds[given]}:{sets[given]}", f"weight={weight}", "batch=4"]
+        texts += ["loss=simpo"]
+        folder = str(tmp_path / last)
+        train(TrainConfig(**mine, out=folder, objective=tuple(texts)), quiet=True)
+        config = CurvatureConfig(run=folder, rows=4, points=2, products=6)
+        if last == "mix":
+            with pytest.raises(ValueError, match=r"^run: an objective is named mix, which is the name"):
+                curvature(config, quiet=True)
+            return
+        found = curvature(config, quiet=True)
+        assert "lam" not in found
+        values = {(row["step"], row["objective"]): row["value"] for row in found["rows"]}
+        for step in (0, 6):
+            summed = 0.5 * values[step, "facts"] + 0.2 * values[step, "manner"] + 0.3 * values[step, "other"]
+            assert values[step, "mix"] == pytest.approx(summed)
+        assert values[0, "manner"] == pytest.approx(np.log(2.0), rel=1e-5)
+        assert {f"negative_share_{name}" for name in (*names, "mix")} <= set(found)
+
+
+@pytest.mark.slow
 def test_more_rows_than_there_are(run: Result) -> None:
     with pytest.raises(ValueError, match=r"^rows: the run has 1\d training rows in its smallest set, got 99$"):
         curvature(CurvatureConfig(run=str(run.folder), rows=99), quiet=True)

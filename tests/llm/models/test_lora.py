@@ -106,6 +106,23 @@ def test_weights_that_the_model_has_no_place_for_are_named(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"modules_to_save": ["embed_in", "embed_out"]}])
+def test_an_adapter_on_resized_embeddings_names_the_remedy(settings: dict[str, Any], tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = tiny.model()
+    model.resize_token_embeddings(72)
+    config = LoraConfig(r=2, target_modules=["query_key_value"], task_type="CAUSAL_LM", **settings)
+    get_peft_model(model, config).save_pretrained(tmp_path, save_embedding_layers=True)
+    with pytest.raises(ValueError, match=r"embeddings of 72 ids, and the base has 60; resize the base's") as caught:
+        load_adapter(tiny.model(), str(tmp_path), trainable=False)
+    assert "\n" not in str(caught.value)
+    larger = tiny.model()
+    larger.resize_token_embeddings(72)
+    torch.testing.assert_close(logits(load_adapter(larger, str(tmp_path), trainable=False)), logits(model))
+
+
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_an_adapter_of_separate_experts_fits_experts_in_one_tensor(tmp_path: Path) -> None:
     """transformers 4 had a linear layer for each expert; PEFT joins the factors of their adapters.
