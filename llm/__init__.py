@@ -22,9 +22,7 @@ def check_installed() -> None:
     from importlib.util import find_spec
 
     if absent := [name for name in _NEEDED if find_spec(name) is None]:
-        raise ModuleNotFoundError(
-            f"llm needs {', '.join(absent)}: pip install 'forget-neither[llm]', or -e '.[llm]' in a checkout"
-        )
+        raise ModuleNotFoundError(f"llm needs {', '.join(absent)}: pip install -e '.[llm]'")
 
 
 def __getattr__(name: str) -> Any:

@@ -62,7 +62,7 @@ def _converted(path: Path, version: tuple[int, int], precision: str, cache: Path
     try:
         versions = {name: metadata.version(name) for name in ("gguf", "transformers")}
     except metadata.PackageNotFoundError as error:
-        raise ValueError(f"model: to read {path} install the extra gguf: pip install 'forget-neither[gguf]'") from error
+        raise ValueError(f"model: to read {path} install the extra gguf: pip install -e '.[gguf]'") from error
     key = digest({"file": sha256(path), "precision": precision, **versions})
     return ContentCache(cache, "gguf").fetch(
         key, lambda folder: folder, lambda folder: _convert(path, precision, folder)

@@ -1,7 +1,7 @@
 """Worst cases of the paper's methods by semidefinite programs, independent of the proofs of their bounds.
 
 `python -m toyopt.pep` solves them and holds the optima beside the bounds of docs/theory.md. The solver, Clarabel, is
-the extra `[pep]`: `pip install "forget-neither[pep]"`. The programs and their proof: docs/theory.md, part P.
+the extra `[pep]`: `pip install -e '.[pep]'`. The programs and their proof: docs/theory.md, part P.
 
 >>> from toyopt.pep import setting
 >>> print(setting("maxright", lam="1/2", bounds="1,1", steps="1/2,1/2"))

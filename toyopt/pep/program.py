@@ -25,7 +25,7 @@ from toyopt._check import Array
 
 Point = Mapping[int, Fraction]  # a linear combination of the program's vectors, by their number
 
-REMEDY = 'the semidefinite solver Clarabel is not installed: pip install "forget-neither[pep]" installs it'
+REMEDY = "the semidefinite solver Clarabel is not installed: pip install -e '.[pep]' installs it"
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def _check_installed() -> None:
     """Raise ValueError, with the remedy, unless submitit and Slurm's commands are installed."""
     if importlib.util.find_spec("submitit") is None:
         raise ValueError(
-            "executor: slurm needs submitit, which is not installed; install it: pip install 'forget-neither[slurm]'"
+            "executor: slurm needs submitit, which is not installed; install it: pip install -e '.[slurm]'"
         )
     for name in ("sbatch", "srun", "squeue", "scontrol"):
         if shutil.which(name) is None:

@@ -14,7 +14,7 @@ def test_without_the_solver_the_claim_is_open_and_the_remedy_is_its_note(monkeyp
     monkeypatch.setitem(sys.modules, "clarabel", None)
     (entry,) = ledger(["P"])
     assert (entry.verdict, len(entry.records)) == ("open", 1)
-    assert entry.shown.note.endswith('pip install "forget-neither[pep]" installs it')
+    assert entry.shown.note.endswith("pip install -e '.[pep]' installs it")
 
 
 def test_at_one_setting_the_three_gaps_are_compared() -> None:

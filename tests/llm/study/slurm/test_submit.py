@@ -243,7 +243,7 @@ def test_wrong_input(root: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch) 
         lambda: submit_study(grid, root),
         ValueError,
         "executor: slurm needs submitit, which is not",
-        "forget-neither[slurm]",
+        "pip install -e '.[slurm]'",
     )
 
 
