@@ -120,12 +120,17 @@ class Policy(nn.Module):
         """Return `compute(inputs)`, a pass for each group of sequences whose rotary frequencies are the same."""
         if self.rotary_limit is None:
             return compute(inputs)
-        codes = regimes(self.causal, batch.position_ids.amax(dim=1) + 1)
+        lengths, width = batch.position_ids.amax(dim=1) + 1, batch.position_ids.shape[1]
+        codes = regimes(self.causal, lengths)
         outputs, order = [], []
         for code in torch.unique(codes):
             rows = (codes == code).nonzero()[:, 0]
             reset_rotary_frequencies(self.causal)
-            outputs.append(compute({k: v[rows] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}))
+            part = {k: v[rows] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+            # Without positions a model takes the padded width for the length.
+            cut = int(lengths[rows].max()) if batch.segments is None and self.start is None else width
+            part = {k: v[:, :cut] if isinstance(v, torch.Tensor) else v for k, v in part.items()}
+            outputs.append(nn.functional.pad(compute(part), (0, 0, 0, width - cut)))
             order.append(rows)
         return torch.cat(outputs)[torch.cat(order).argsort()]
 

@@ -105,6 +105,21 @@ def test_rotary_frequencies_are_those_of_the_row_alone(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize("kind", ROTARY)
+def test_a_path_is_selected_on_rows_of_several_regimes(kind: str) -> None:
+    """The plain forward pass, which gives no positions, must not take a batch's padded width for a row's length."""
+    name, values = ROTARY[kind]
+    policy = Policy(build(name, **values))
+    policy.select_forward_path(policy, PROMPTS, PAIRS, share_prompt="auto", longest=LONGEST)
+    assert (policy.positions, policy.skip_prompt_logits) == (True, True)
+    expected = [logp(build(name, **values), p, r) for p, pair in zip(PROMPTS, PAIRS, strict=True) for r in pair]
+    for policy.positions in (True, False):
+        with torch.no_grad():
+            assert policy(collate(PROMPTS, PAIRS)).tolist() == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+@pytest.mark.parametrize("kind", ROTARY)
 def test_gradients_over_several_regimes_are_those_of_rows_alone(kind: str) -> None:
     name, values = ROTARY[kind]
     model = build(name, **values)
