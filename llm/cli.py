@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llm.common.arguments import parse, take_option
@@ -100,16 +100,24 @@ def _train(argv: list[str]) -> None:
     values |= {
         k: v for k, v in result.summary.get("benchmarks", {}).items() if k.partition("/")[2] in ("acc", "acc_norm")
     }
-    if os.environ.get("RANK", "0") == "0":  # one of several processes prints
-        print(f"{result.folder}: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+    _print_once([f"{result.folder}: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items())])
+
+
+def _print_once(lines: Iterable[str]) -> None:
+    """Print lines, if this is the first of a launcher's processes."""
+    if os.environ.get("RANK", "0") == "0":
+        print(*lines, sep="\n")
 
 
 def _optima(argv: list[str]) -> None:
     config = config_from(argv, "optima", "The optimum of each objective, by a run on it alone.")
     from llm.training.optima import optima
 
-    for where, values in optima(config).items():
-        print(f"{where}: " + "  ".join(f"f_{name.upper()}* {value:.5f}" for name, value in values.items()))
+    parts = {
+        where: "  ".join(f"f_{name.upper()}* {value:.5f}" for name, value in values.items())
+        for where, values in optima(config).items()
+    }
+    _print_once(f"{where}: {shown}" for where, shown in parts.items())
 
 
 def _check(argv: list[str]) -> int:
@@ -138,8 +146,7 @@ def _evaluate(argv: list[str]) -> None:
     from llm.evaluation.held_out import EvaluateConfig, evaluate
 
     chosen = parse(EvaluateConfig, argv, "evaluate", "f_DPO, f_SFT and gaps on held-out rows.")
-    for name, value in evaluate(chosen).items():
-        print(f"{name} {value:.5f}")
+    _print_once(f"{name} {value:.5f}" for name, value in evaluate(chosen).items())
 
 
 def _generate(argv: list[str]) -> None:

@@ -167,3 +167,13 @@ def test_a_reader_that_ends_early_gives_no_traceback(
     monkeypatch.setattr("llm.cli._optima", broken)
     assert main(["optima"]) == 1
     assert capsys.readouterr().err == "error: the reader of the output has ended\n"
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_first_of_several_processes_prints_results(monkeypatch: pytest.MonkeyPatch, capsys: Any, rank: str) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr("llm.evaluation.held_out.evaluate", lambda _: {"f_dpo": 0.5, "f_sft": 2.0})
+    monkeypatch.setattr("llm.training.optima.optima", lambda _: {"train": {"dpo": 0.25, "sft": 1.0}})
+    assert main(["evaluate", "--run", "run"]) == main(["optima"]) == 0
+    shown = "f_dpo 0.50000\nf_sft 2.00000\ntrain: f_DPO* 0.25000  f_SFT* 1.00000\n"
+    assert capsys.readouterr().out == (shown if rank == "0" else "")
