@@ -32,7 +32,8 @@ class UsageError(Exception):
 class Request:
     """Options of the user that every artefact receives.
 
-    seeds            None: the artefact's own default at this scale
+    seeds            number of seeds of trained models; None: the artefact's own default at this scale
+    toy_runs         number of random runs of the toy world; None: the artefact's own default at this scale
 
     Of scale `real` alone (`REAL_OPTIONS`), where "" leaves the default of figures.analysis.sweeps, or no benchmark:
 
@@ -47,6 +48,7 @@ class Request:
     scale: Scale = "embedded"
     seeds: int | None = None
     seed: int = 0
+    toy_runs: int | None = None
     sft: str = ""
     preference: str = ""
     tasks: tuple[str, ...] = ()

@@ -58,7 +58,9 @@ class Options:
     xstest_prompts: Annotated[int | None, NOT_NEGATIVE, _shown("N", "0")] = None
     """number of XSTest's prompts, evenly spaced; 0: all"""
     seeds: Annotated[int | None, AT_LEAST_1, _shown("N", "each artefact's own")] = None
-    """number of random seeds, for artefacts with random seeds"""
+    """number of random seeds of trained models"""
+    toy_runs: Annotated[int | None, AT_LEAST_1, _shown("N", "each artefact's own")] = None
+    """number of random runs of the toy world, where nothing is trained: 20 to 3000 by default, 300 at most for smoke"""
     seed: Annotated[int | None, NOT_NEGATIVE, _shown("N", "0")] = None
     """first random seed"""
     jobs: Annotated[int | None, AT_LEAST_1, _shown("N", "number of cores")] = None

@@ -27,7 +27,7 @@ def parameters(request: Request) -> dict[str, Any]:
 
     return asdict(Figure2()) | {
         "seed": request.seed,
-        "seeds": request.seeds or SEEDS[request.size],
+        "seeds": request.toy_runs or SEEDS[request.size],
         "record_every": EVERY,
         "grid": [*X_RANGE, *Y_RANGE, 121],
         "good": GOOD,

@@ -26,7 +26,7 @@ def parameters(request: Request) -> dict[str, Any]:
         "decades": DECADES[request.size],
         "per_decade": 4,
         "seed": request.seed,
-        "seeds": request.seeds or SEEDS[request.size],
+        "seeds": request.toy_runs or SEEDS[request.size],
         "total": TOTAL,
         "level": LEVEL,
     }

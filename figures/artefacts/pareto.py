@@ -23,7 +23,7 @@ def parameters(request: Request) -> dict[str, Any]:
         "front": [1e-5, 0.99999, 121],
         "steps": STEPS[request.size],
         "seed": request.seed,
-        "seeds": request.seeds or 20,
+        "seeds": request.toy_runs or 20,
         "table2": {"alpha": 0.2, "weight_decay": 0.0, "start": [5.0]},
         "table3": {"alpha": 0.2, "weight_decay": 0.001, "start": [5.0, -9.9]},
     }

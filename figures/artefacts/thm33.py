@@ -31,7 +31,7 @@ def parameters(request: Request) -> dict[str, Any]:
         "joint_per_decade": 3,
         "alpha0": 4.0,
         "seed": request.seed,
-        "seeds": request.seeds or SEEDS[request.size],
+        "seeds": request.toy_runs or SEEDS[request.size],
         "proven_for": list(PROVEN_FOR),
     }
 

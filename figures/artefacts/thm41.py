@@ -26,7 +26,7 @@ Row = tuple[float, str, int, str, float, float, float, str]
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """Return the numbers of steps for each method of evaluation, two λ and the start; `seeds` is the number of runs."""
+    """Return the numbers of steps for each method of evaluation, two λ, the start, and the number of runs."""
     size = "smoke" if request.scale == "smoke" else "embedded"
     return {
         "lams": [0.5, 0.9],
@@ -36,7 +36,7 @@ def parameters(request: Request) -> dict[str, Any]:
         "sampled": list(SAMPLED[size]),
         "worst": list(WORST[size]),
         "nodes": 40_000 if request.scale == "paper" else 16_000,
-        "runs": request.seeds or RUNS[request.size],
+        "runs": request.toy_runs or RUNS[request.size],
         "seed": request.seed,
         "failure": FAILURE,
     }

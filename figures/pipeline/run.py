@@ -249,11 +249,12 @@ def _trace(error: BaseException) -> str:
 
 def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
     """Return the request for an artefact: the user's options, else `recorded` values, else the defaults."""
-    given = {field: getattr(options, field) for field in ("scale", "seeds", "seed")}
+    given = {field: getattr(options, field) for field in ("scale", "seeds", "toy_runs", "seed")}
     given |= {name: None if (value := getattr(options, name)) in ("", ()) else value for name in REAL_OPTIONS}
     valid = {
         "scale": recorded.get("scale") in SCALES,
         "seeds": isinstance(recorded.get("seeds"), int),
+        "toy_runs": isinstance(recorded.get("toy_runs"), int),
         "seed": isinstance(recorded.get("seed"), int),
         **{name: type(recorded.get(name)) is type(getattr(Request(), name)) for name in REAL_OPTIONS},
         "tasks": isinstance(recorded.get("tasks"), list),

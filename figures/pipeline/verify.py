@@ -1,8 +1,8 @@
 """`--verify`: compute again, without the cache, and compare the data with the files in the folder.
 
 Columns, facts and checks are compared; pictures are not, only that they exist. Nothing is written. An artefact is
-computed for the scale, seeds and seed in its JSON; options of the user take precedence over these, and if the resulting
-parameters differ from the recorded ones, that is the difference.
+computed for the scale, seeds, toy runs and seed in its JSON; options of the user take precedence over these, and if
+the resulting parameters differ from the recorded ones, that is the difference.
 """
 
 from __future__ import annotations

@@ -86,6 +86,19 @@ def elapsed(artefacts: Mapping[str, Record]) -> float:
     return (max(ended(a, "drawn") for a in artefacts.values()) - min(starts)).total_seconds()
 
 
+def command_of(claims: Record) -> str:
+    """Return the command line that makes the artefacts again, from the JSON of `claims`, whatever the defaults are.
+
+    The number of seeds is that of the runs of `claims`, if these have any, whether the user named it or not.
+    """
+    counts = [len(spec["seeds"]) for spec in claims["parameters"].get("grids", {}).values()]
+    words = [f"python paper_repro.py --scale {claims['scale']}"]
+    words += [f"--seeds {max(counts)}"] if counts else []
+    words += [f"--toy-runs {claims['toy_runs']}"] if claims.get("toy_runs") else []
+    words += [f"--seed {claims['seed']}"] if claims["seed"] else []
+    return " ".join(words)
+
+
 def reproduction(out: Path) -> Record:
     """Return the numbers of the artefacts in the folder `out` that the pages show.
 
@@ -99,7 +112,7 @@ def reproduction(out: Path) -> Record:
     summaries = sorted(runs.glob("*/summary.json"))
     versions = json.loads(summaries[0].read_text(encoding="utf-8"))["versions"] if summaries else {}
     return {
-        "command": f"python paper_repro.py --scale {claims['scale']}",
+        "command": command_of(claims),
         "machine": machine(),
         "versions": {**claims["versions"], **versions},
         "git": claims["git"],

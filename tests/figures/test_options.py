@@ -17,8 +17,9 @@ def test_options_without_arguments_are_the_defaults() -> None:
 
 
 def test_every_option_is_read() -> None:
-    words = "fig1 a --out o --scale paper --seeds 3 --seed 2 --jobs 4 --force"
-    expected = Options(names=("fig1", "a"), out=Path("o"), scale="paper", seeds=3, seed=2, jobs=4, force=True)
+    words = "fig1 a --out o --scale paper --seeds 3 --toy-runs 70 --seed 2 --jobs 4 --force"
+    names = ("fig1", "a")
+    expected = Options(names=names, out=Path("o"), scale="paper", seeds=3, toy_runs=70, seed=2, jobs=4, force=True)
     assert parse(words.split(), REGISTRY) == expected
     words = "--scale real --mmlu m --mmlu-questions 0 --xstest x --xstest-prompts 9 --reference sft"
     own = {"mmlu": "m", "mmlu_questions": 0, "xstest": "x", "xstest_prompts": 9, "reference": "sft"}
@@ -36,6 +37,7 @@ def test_every_option_is_read() -> None:
         (["zzz"], r"^unknown name 'zzz'; valid names: a, fig1$"),
         (["--seeds", "0"], r"^seeds: must be at least 1, got 0$"),
         (["--seeds", "-3"], r"^seeds: must be at least 1, got -3$"),
+        (["--toy-runs", "0"], r"^toy_runs: must be at least 1, got 0$"),
         (["--seed", "-1"], r"^seed: must be at least 0, got -1$"),
         (["--jobs", "0"], r"^jobs: must be at least 1, got 0$"),
         (["--verify", "--force"], r"^verify: excludes --force"),

@@ -54,8 +54,8 @@ def test_sizes_and_seeds():
     assert (large["decades"], thm33.parameters(Request(scale="paper"))["decades"]) == (8, 8)
     assert thm33._lengths(8, 5)[[0, -1]].tolist() == [1, 10**8]
     assert 10**7 in thm33._lengths(8, 5)
-    assert thm33.parameters(Request(seeds=3, seed=7))["seeds"] == 3
-    with_few = thm33.parameters(Request(scale="smoke", seeds=2, seed=7)) | {"joint_decades": 2}
+    assert thm33.parameters(Request(toy_runs=3, seed=7))["seeds"] == 3
+    with_few = thm33.parameters(Request(scale="smoke", toy_runs=2, seed=7)) | {"joint_decades": 2}
     first, again = thm33._joint(with_few), thm33._joint(with_few)
     np.testing.assert_array_equal(first["alright"], again["alright"])
     other = thm33._joint(with_few | {"seed": 8})

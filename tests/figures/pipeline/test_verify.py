@@ -11,6 +11,8 @@ import pytest
 from support.pipeline_fakes import Cli, cli_in_process, strict
 
 from figures.cli import main
+from figures.options import Options
+from figures.pipeline.run import _request
 from figures.pipeline.verify import ATOL, RTOL, excess
 
 
@@ -194,3 +196,10 @@ def test_verify_compares_them(
     capsys.readouterr()
     assert main(["--verify", "--out", str(claiming.out)], claiming.registry) == 1
     assert words in capsys.readouterr().out
+
+
+def test_recorded_toy_runs_are_verified_unless_others_are_given() -> None:
+    recorded = {"scale": "smoke", "seeds": 2, "toy_runs": 70, "seed": 3}
+    assert _request(Options(verify=True), recorded).toy_runs == 70
+    assert _request(Options(verify=True, toy_runs=5), recorded).toy_runs == 5
+    assert _request(Options(verify=True), {**recorded, "toy_runs": None}).toy_runs is None

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from figures.artefact import Request
+from figures.options import parse
 from figures.recorded import record
 from figures.recorded.__main__ import main
 from figures.recorded.pages import PAGES
@@ -18,7 +20,8 @@ JUDGED = {"name": "a/b", "statement": "s", "kind": "upper", "bound": 0.0, "attai
 def artefact(name: str, **values: Any) -> dict[str, Any]:
     """Return the fields of an artefact's JSON file that are read."""
     return {
-        "name": name, "scale": "smoke", "runs": "runs/1", "versions": {"numpy": "2"}, "git": {"commit": "c" * 40},
+        "name": name, "scale": "smoke", "seed": 0, "parameters": {"grids": {"a": {"seeds": [1, 2]}}},
+        "runs": "runs/1", "versions": {"numpy": "2"}, "git": {"commit": "c" * 40},
         "computed": "2026-01-02T00:00:10+00:00", "drawn": "2026-01-02T00:01:00+00:00",
         "seconds": {"compute": 10.0, "draw": 1.0}, "facts": {"scale": "small", "seconds": 3},
         "checks": [{**JUDGED, "verdict": "not seen", "holds": False}, {**JUDGED, "verdict": "", "interval": None}],
@@ -43,13 +46,31 @@ def out(tmp_path: Path) -> Path:
 
 def test_a_run_of_all_artefacts_is_recorded_with_its_conditions(out: Path) -> None:
     recorded = record.reproduction(out)
-    assert recorded["command"] == "python paper_repro.py --scale smoke"
+    assert recorded["command"] == "python paper_repro.py --scale smoke --seeds 2"
     assert recorded["date"] == "2026-01-02"
     assert recorded["seconds"] == 60
     assert recorded["runs"] == 1
     assert recorded["versions"] == {"numpy": "2", "torch": "9"}
     assert recorded["verdicts"]["claims"] == [{**JUDGED, "verdict": "not seen"}]
     assert [(r["baseline"], r["seeds"], r["f_dpo"]) for r in recorded["baselines"]] == [("A", 2, 2.0), ("B", 1, 5.0)]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"seeds": 2, "toy_runs": 400, "seed": 7}, "--scale smoke --seeds 2 --toy-runs 400 --seed 7"),
+        ({"toy_runs": None, "parameters": {}}, "--scale smoke"),
+        ({"scale": "embedded", "parameters": {"grids": {"a": {"seeds": [1]}, "b": {"seeds": [1, 2, 3, 4, 5]}}}},
+         "--scale embedded --seeds 5"),
+    ],
+)  # fmt: skip
+def test_the_recorded_command_makes_the_same_runs_whatever_the_defaults_are(values: dict[str, Any], words: str) -> None:
+    command = record.command_of(artefact("claims", **values))
+    assert command == f"python paper_repro.py {words}"
+    options = parse(command.split()[2:], {})
+    asked = Request(**{name: getattr(options, name) for name in ("scale", "seeds", "toy_runs")})
+    grids = values.get("parameters", artefact("claims")["parameters"]).get("grids", {})
+    assert asked.seeds == (max(len(spec["seeds"]) for spec in grids.values()) if grids else None)
 
 
 def test_verdicts_are_recorded_with_the_correction_over_artefacts_and_over_all(out: Path) -> None:
