@@ -27,7 +27,9 @@ def import_libraries() -> None:
     import llm.training.run  # noqa: F401
     from llm.common.progress import calm
     from llm.config import config_from
+    from llm.training.cached_run import computing_code
 
+    computing_code()  # reads and parses a hundred files, half a second of CPU time
     config_from([], "train", "")  # reading the options for the first time takes as long as some runs' training
     calm()
     _load_a_model()

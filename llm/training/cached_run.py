@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.common.cache import digest
+from llm.common.code_digest import code_digest
 from llm.common.environment import versions
 from llm.common.files import lock, write_json
 from llm.config import SINGLE_OBJECTIVE, TrainConfig
@@ -20,6 +21,14 @@ from toyopt.algorithms import Sequential
 if TYPE_CHECKING:
     from llm.training.inputs import Inputs
     from llm.training.objective import Objective
+
+LIBRARIES = ("torch", "transformers", "peft")  # whose kernels and layers decide the numbers
+
+
+def computing_code() -> str:
+    """Return the digest of the code that trains on one objective, and the versions of the libraries that compute."""
+    code = code_digest("llm.training.cached_run", "llm.training.base")
+    return digest([code, *(versions().get(name, "") for name in LIBRARIES)])
 
 
 def key_values(config: TrainConfig) -> dict[str, Any]:
@@ -45,9 +54,15 @@ def run_once(
     held_out   the objective on sets to evaluate, by the name of the set
     key        further values that decide the result
 
-    Processes that ask for the same run wait for each other.
+    A run by other code or other libraries is not reused. Processes that ask for the same run wait for each other.
     """
-    values = {"version": 2, "base": inputs.base.fingerprint, **key_values(config), **objective.describe(), **key}
+    values = {
+        "code": computing_code(),
+        "base": inputs.base.fingerprint,
+        **key_values(config),
+        **objective.describe(),
+        **key,
+    }
     folder = RunFolder(inputs.cache / kind / digest(values), inputs.base.is_main)
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder.path / ".lock", wait=True) if folder.is_main else nullcontext():
