@@ -27,6 +27,10 @@ from llm.study.status import (
 )  # fmt: skip
 from llm.study.sweep import Grids, StudyRun, union
 
+# glibc's memory of freed tensors stays with the process, as it does after a while by default: else every evaluation of
+# a small model returns megabytes to the system and has them zeroed again. The first is glibc's maximum, in bytes.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -183,6 +187,8 @@ def environment(jobs: int, slot: int) -> dict[str, str]:
     path = [package, *filter(None, [os.environ.get("PYTHONPATH", "")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // jobs)))
+    for name, value in MALLOC.items():
+        env.setdefault(name, value)
     devices = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d.strip()]
     if jobs > 1 and len(devices) > 1:
         env["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)].strip()

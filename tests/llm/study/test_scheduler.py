@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import platform
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from support.study_fakes import BASE, World, carry_out, records
 from llm import TrainConfig
 from llm.common.processes import start_process
 from llm.study import Grid, Outcome, Progress, fronts, paths, run_study, status, table
-from llm.study.scheduler import environment
+from llm.study.scheduler import MALLOC, environment
 
 
 @pytest.mark.slow
@@ -229,3 +231,29 @@ def test_two_real_runs(tmp_path: Path) -> None:
     assert steps == [(m, t) for m in ("mix", "maxright") for t in (0, 2, 4)]
     assert [f["points"] for f in records(fronts(grid, tmp_path / "study"))] == [1, 1]
     assert {s.state for s in status(grid, tmp_path / "study")} == {"finished"}
+
+
+@pytest.mark.process
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+def test_freed_memory_stays_with_the_process_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight arrays of a megabyte, made and freed twenty times: their 2,000 pages are first used once, not 20 times."""
+    code = (
+        "import resource, numpy as np\n"
+        "def use():\n"
+        "    arrays = [np.ones(1 << 17) for _ in range(8)]\n"
+        "use()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(20):\n"
+        "    use()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+
+    def faults(env: dict[str, str]) -> int:
+        return int(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout)
+
+    for name in MALLOC:
+        monkeypatch.delenv(name, raising=False)
+    assert faults(dict(os.environ)) > 10_000
+    assert faults(environment(1, 0)) < 2_000
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert environment(1, 0)["MALLOC_TRIM_THRESHOLD_"] == "131072"
