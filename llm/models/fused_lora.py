@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from peft.tuners.lora import Linear
 from torch import nn
 
@@ -36,7 +37,7 @@ class LoraLinear(torch.autograd.Function):
     def backward(ctx: Any, *above: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of x, a and b where they are needed, and None for the other arguments."""
         if torch.is_grad_enabled():  # create_graph: the saved tensors would count as constants
-            raise RuntimeError("LoraLinear: its gradient has no derivative; use PEFT's layer without `fuse_lora`")
+            raise RuntimeError("LoraLinear: its gradient has no derivative; call fuse_lora with twice_differentiable")
         rows, low, weight, a, b = ctx.saved_tensors
         of_x, _, _, of_a, of_b, _ = ctx.needs_input_grad
         slopes = above[0].reshape(-1, above[0].shape[-1])
@@ -70,16 +71,38 @@ def _forward(
     return output, rows, low
 
 
+def composed(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Return the output of `LoraLinear` by operations whose gradients can be differentiated again.
+
+    The factors are laid out so that autograd's products with the rank have few rows as well.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    low = a @ rows.t()
+    output = torch.addmm(F.linear(rows, weight, bias), low.t(), b.t().contiguous(), alpha=scale)
+    return output.view(*x.shape[:-1], -1)
+
+
 class FusedLinear(Linear):
-    """PEFT's LoRA layer, which computes by `LoraLinear` wherever that is the same function, else as PEFT does."""
+    """PEFT's LoRA layer, which computes by `LoraLinear` wherever that is the same function, else as PEFT does.
+
+    twice_differentiable  whether it computes by `composed` instead
+    """
+
+    twice_differentiable = False
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the layer's output (..., out) for x (..., in)."""
         active = self.active_adapters
         if args or kwargs or len(active) != 1 or not self._is_plain(x, active[0]):
-            return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
-        base, name = self.base_layer, active[0]
-        a, b, scale = self.lora_A[name].weight, self.lora_B[name].weight, float(self.scaling[name])
+            return super().forward(x, *args, **kwargs)
+        name = active[0]
+        parts: Any = (self.base_layer, self.lora_A[name], self.lora_B[name])
+        base, a, b = parts[0], parts[1].weight, parts[2].weight
+        scale = float(self.scaling[name])
+        if self.twice_differentiable:
+            return composed(x, base.weight, base.bias, a, b, scale)
         if torch.is_grad_enabled():
             output: torch.Tensor = LoraLinear.apply(x, base.weight, base.bias, a, b, scale)  # type: ignore[no-untyped-call]
             return output
@@ -97,10 +120,11 @@ class FusedLinear(Linear):
         return same and not torch.is_autocast_enabled(x.device.type)
 
 
-def fuse_lora(model: nn.Module) -> int:
+def fuse_lora(model: nn.Module, *, twice_differentiable: bool = False) -> int:
     """Let a model's plain LoRA layers on a CPU compute by `LoraLinear`; return the number of these layers.
 
-    model  with PEFT's adapters, in one process or with whole copies of the weights in each
+    model                 with PEFT's adapters, in one process or with whole copies of the weights in each
+    twice_differentiable  the gradients of the layers can be differentiated once more, and are less fast
 
     Left as they are: layers on a GPU; layers of other kinds (embeddings, convolutions, 4 bits); those with a trained
     bias or weight, or with hooks. Saving, merging and unloading are PEFT's, and a layer's name and weights stay.
@@ -108,6 +132,7 @@ def fuse_lora(model: nn.Module) -> int:
     layers = [module for module in model.modules() if type(module) is Linear and _can_fuse(module)]
     for layer in layers:
         layer.__class__ = FusedLinear
+        layer.twice_differentiable = twice_differentiable  # type: ignore[assignment]
     return len(layers)
 
 

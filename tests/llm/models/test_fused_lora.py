@@ -107,6 +107,28 @@ def test_a_second_derivative_is_an_error_and_never_wrong() -> None:
         torch.autograd.grad(layer(torch.randn(2, layer.in_features).double()).square().sum(), weight, create_graph=True)
 
 
+@pytest.mark.oracle
+def test_products_with_the_hessian_are_those_of_peft() -> None:
+    model = adapted()
+    model.get_base_model().set_attn_implementation("eager")
+    weights = [p for p in model.parameters() if p.requires_grad]
+    along = [torch.randn(p.shape, generator=torch.Generator().manual_seed(1)).double() for p in weights]
+
+    def product() -> list[torch.Tensor]:
+        logits = model(input_ids=IDS, use_cache=False).logits
+        value = (logits.log_softmax(-1) * torch.linspace(-1.0, 1.0, logits.numel()).view_as(logits)).mean()
+        gradients = torch.autograd.grad(value, weights, create_graph=True)
+        return list(torch.autograd.grad(gradients, weights, along))
+
+    expected = product()
+    assert fuse_lora(model, twice_differentiable=True) > 3
+    ours = product()
+    largest = max(float(h.abs().max()) for h in expected)
+    assert largest > 0.01
+    for mine, theirs in zip(ours, expected, strict=True):
+        assert float((mine - theirs).abs().max()) < 1e-9 * largest
+
+
 def without_fusion(model: Any) -> torch.Tensor:
     """The model's logits with PEFT's layers."""
     plain = copy.deepcopy(model)
