@@ -12,18 +12,21 @@ from torch.utils.checkpoint import checkpoint
 from llm.models.architecture import is_frozen_linear
 
 
-def head_logps(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, *, rows: int) -> torch.Tensor:
+def head_logps(
+    head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, *, rows: int, whole: bool = False
+) -> torch.Tensor:
     """Return log softmax(head(hidden))[targets], shape (N,), float32, with a graph if gradients are enabled.
 
     head     maps (N, width) to (N, vocabulary)
     hidden   (N, width), in the model's dtype
     targets  (N,) int64
     rows     most rows of logits that are held at once, at least 1
+    whole    call a head that is trained once, on all rows
     """
     if is_frozen_linear(head):
         logps: torch.Tensor = FrozenHead.apply(hidden, targets, head.weight, head.bias, rows)  # type: ignore[no-untyped-call]
         return logps
-    if len(hidden) <= rows:
+    if whole or len(hidden) <= rows:
         return target_logps(head(hidden), targets)
     pieces = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
     return torch.cat([_piece(head, h, t) for h, t in pieces])

@@ -56,6 +56,7 @@ class Policy(nn.Module):
         self.skip_prompt_logits = False
         self.share_prompt = False
         self.twice_differentiable = False  # whether gradients of the log-probabilities can be differentiated once more
+        self.whole_logits = False  # whether a trained head is called once: processes must call it equally often
         self.windows = True  # whether the mask of a shared prompt has the windows that the configuration names
         self.positions = True  # whether the model is given positions where prompts are not shared
         self.start = decoder_start(self.causal) if is_encoder_decoder(self.causal) else None
@@ -92,7 +93,8 @@ class Policy(nn.Module):
         if self.twice_differentiable:
             return target_logps(head(output), batch.targets)
         max_logits = min(self.max_logits, MAX_LOGITS_CPU) if output.device.type == "cpu" else self.max_logits
-        return head_logps(head, output, batch.targets, rows=max(1, max_logits // head.weight.shape[0]))
+        rows = max(1, max_logits // head.weight.shape[0])
+        return head_logps(head, output, batch.targets, rows=rows, whole=self.whole_logits)
 
     def _pass(self, inputs: dict[str, Any], *, router: bool) -> torch.Tensor:
         """Return the states before the head with `skip_prompt_logits`, else the logits; keep the routers' loss."""

@@ -33,6 +33,7 @@ def partition(accelerator: Accelerator, policy: Policy) -> None:
         for weight in policy.parameters():
             weight.data = weight.data.to(torch.bfloat16)
     if shares_weights(accelerator):
+        policy.whole_logits = True
         import deepspeed
 
         deepspeed.zero.Init(module=policy, config_dict_or_path=values)

@@ -83,3 +83,13 @@ def test_bfloat16_differs_from_one_process_by_rounding(tmp_path: Path, runs: Run
     last = [worker.lines(tmp_path / name / "mix")[-1] for name in ("one", "two")]
     assert last[0]["f_sft"] == pytest.approx(last[1]["f_sft"], rel=0.02)
     assert last[0]["f_dpo"] == pytest.approx(last[1]["f_dpo"], rel=0.02)
+
+
+def test_processes_call_a_trained_head_equally_often(tmp_path: Path, runs: Runs) -> None:
+    """In pieces of three rows of logits the processes would call the head, and gather its weights, unequally often."""
+    pieces = "import sys, llm.cli, llm.models.policy as p; p.MAX_LOGITS_CPU = 180; sys.exit(llm.cli.main(sys.argv[1:]))"
+    path = tmp_path / "deepspeed.json"
+    path.write_text(json.dumps({"zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0}}))
+    more: dict[str, Any] = {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path), "script": pieces, "world": 2}
+    runs.all(tmp_path / "two", ["all"], **launchers.ZERO3, **more)
+    assert_alike(tmp_path / "two" / "all", runs.one("all"))
