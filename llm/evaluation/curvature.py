@@ -185,7 +185,6 @@ def _surfaces(
 ) -> Iterator[dict[str, Surface]]:
     """Yield the objectives at an adapter, by name; the base has no adapter afterwards."""
     from llm.evaluation.hessian import Surface
-    from llm.models.fused_lora import fuse_lora
     from llm.models.lora import load_adapter, unload
     from llm.models.policy import Policy
     from llm.training.base import longest_row
@@ -193,7 +192,6 @@ def _surfaces(
 
     model = load_adapter(base, str(adapter), trainable=True)
     try:
-        fuse_lora(model, twice_differentiable=True)
         policy = Policy(model).to(base.device).eval()
         first = next((task for task in tasks.values() if not task.is_sft), next(iter(tasks.values())))
         probe, share = first.tokens.select([0]), "no" if config.share_prompt == "no" else "auto"

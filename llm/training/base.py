@@ -14,7 +14,6 @@ from llm.models import loading, lora
 from llm.models.architecture import check_trainable, set_threads
 from llm.models.dropout import disable_noise, restore_noise
 from llm.models.fingerprints import base_fingerprint
-from llm.models.fused_lora import fuse_lora
 from llm.models.policy import Policy
 from llm.models.positions import reset_rotary_frequencies
 from llm.models.quantization import use_exact_layout
@@ -151,8 +150,6 @@ class BaseModel:
         router  weight of the routers' auxiliary loss
         """
         self._wrapped = model if model is not base else None
-        if self._wrapped is not None and not shares_weights(self.accelerator):
-            fuse_lora(model)
         engine = Engine(self.accelerator, Policy(model), config, steps=steps)
         engine.raw.router_coefficient, share = router, config.share_prompt
         if router and share == "yes":

@@ -106,7 +106,7 @@ def test_optima_of_other_code_or_libraries_are_computed_again(
 
 @pytest.mark.parametrize(
     "module",
-    ["training.engine", "training.optimizers", "training.base", "models.fused_lora", "models.policy", "losses.pairs"],
+    ["training.engine", "training.optimizers", "training.base", "models.policy", "losses.pairs"],
 )
 def test_the_code_of_an_optimum_includes_every_part_of_its_steps(module: str) -> None:
     from llm.common.code_digest import reached_modules
