@@ -151,6 +151,7 @@ class BaseModel:
         """
         self._wrapped = model if model is not base else None
         engine = Engine(self.accelerator, Policy(model), config, steps=steps)
+        self._check_equal_passes(engine.raw.rotary_limit)
         engine.raw.router_coefficient, share = router, config.share_prompt
         if router and share == "yes":
             raise ValueError(
@@ -166,6 +167,19 @@ class BaseModel:
         ):
             say(note, active=not self.quiet)
         return engine
+
+    def _check_equal_passes(self, limit: int | None) -> None:
+        """Raise ValueError if processes that share the weights could take different numbers of passes over the model.
+
+        limit  the longest row with the model's usual rotary frequencies, beyond which rows take a pass of their own
+        """
+        prompt, responses = self._longest
+        tokens, engine = len(prompt) + max(map(len, responses)), shares_weights(self.accelerator)
+        if engine and limit is not None and tokens > limit:
+            raise ValueError(
+                f"max_length: a row has {tokens} tokens, and this model has other rotary frequencies beyond {limit}: "
+                f"processes that share its weights ({engine}) would wait for others; use --max-length {limit}, or DDP"
+            )
 
 
 def longest_row(tokens: TokenizedDataset) -> Row:

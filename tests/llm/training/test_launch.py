@@ -5,10 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from support.families import ROTARY, W, build
 
 from llm.config import TrainConfig
+from llm.data.tokenization import TokenizedDataset
+from llm.training import base
 from llm.training.launch import check_launcher, check_processes, make_accelerator
 
 
@@ -65,3 +69,26 @@ def test_deepspeed_without_a_gpu_is_refused_before_it_compiles(monkeypatch: pyte
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"^accelerate: .*DeepSpeed, which needs a GPU; use torchrun on a CPU$"):
         check_launcher(TrainConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shared", "length", "refused"), [("FSDP", W + 2, True), ("FSDP", W, False), ("", W + 2, False)]
+)
+def test_shared_weights_with_rows_of_other_rotary_frequencies_are_refused(
+    monkeypatch: pytest.MonkeyPatch, shared: str, length: int, refused: bool
+) -> None:
+    """Such rows take a pass of their own, so that the processes would take different numbers of passes, and wait."""
+    monkeypatch.setattr(base, "shares_weights", lambda _: shared)
+    config = TrainConfig(device="cpu", lora_rank=2, lora_targets=("o_proj",), max_length=64)
+    name, values = ROTARY["longrope"]
+    ids = [np.arange(3, 3 + length // 2, dtype=np.int32), np.arange(3, 3 + length - length // 2, dtype=np.int32)]
+    rows = TokenizedDataset("sft", [ids[0]] * 2, [(ids[1],)] * 2, ["0" * 16] * 2, 0, 0, 0)
+    made = base.BaseModel(make_accelerator(config), config, build(name, **values), [rows], quiet=True)
+    if refused:
+        with pytest.raises(
+            ValueError, match=rf"^max_length: a row has {length} tokens, .* use --max-length {W}, or DDP$"
+        ):
+            made.open_for_training(config, steps=1)
+    else:
+        made.open_for_training(config, steps=1)
