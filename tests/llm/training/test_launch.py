@@ -83,7 +83,7 @@ def test_shared_weights_with_rows_of_other_rotary_frequencies_are_refused(
     config = TrainConfig(device="cpu", lora_rank=2, lora_targets=("o_proj",), max_length=64)
     name, values = ROTARY["longrope"]
     ids = [np.arange(3, 3 + length // 2, dtype=np.int32), np.arange(3, 3 + length - length // 2, dtype=np.int32)]
-    rows = TokenizedDataset("sft", [ids[0]] * 2, [(ids[1],)] * 2, ["0" * 16] * 2, 0, 0, 0)
+    rows = TokenizedDataset("sft", (ids[0],) * 2, ((ids[1],),) * 2, ("0" * 16,) * 2, 0, 0, 0)
     made = base.BaseModel(make_accelerator(config), config, build(name, **values), [rows], quiet=True)
     if refused:
         with pytest.raises(
