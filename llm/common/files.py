@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 UNFINISHED = ".unfinished"  # suffix of temporary folders
 
@@ -113,6 +113,50 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove it and run again") from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file, made if it is absent, and write it through to the disk: as many bytes as the line has.
+
+    Half a line at the end, of a process that was killed, is removed first. Readers find whole lines, and at most half
+    of the last one. One process may append at a time: call it under the lock that guards the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = not path.exists()
+    with path.open("a+b") as file:
+        file.truncate(_whole_lines(file))
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if made:
+        _sync(path.parent)
+
+
+def _whole_lines(file: BinaryIO) -> int:
+    """Return the bytes up to the last line end of a file, which is read from its end, a block at a time."""
+    position = file.seek(0, os.SEEK_END)
+    while position:
+        start = max(0, position - 4096)
+        file.seek(start)
+        if end := file.read(position - start).rfind(b"\n") + 1:
+            return start + end
+        position = start
+    return 0
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Return the values of the whole lines of a file of JSON lines, [] if it is absent.
+
+    Raises ValueError, in one line with the line's number, if a whole line is damaged.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    values = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged (line {number}: {error}); remove that line and run again") from error
+    return values
 
 
 def ensure_output(out: str, **inputs: str) -> None:

@@ -1,17 +1,25 @@
-"""The jobs that a study has submitted, from a file in its folder, and their states, from squeue."""
+"""The jobs that a study has submitted, from a file in its folder, and their states, from squeue.
+
+slurm/jobs.jsonl has a line for each array: the job ids by name. Studies of earlier versions have slurm/jobs.json, one
+object with all names, which is read before the lines and written no more.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.common.files import read_json, write_json
+from llm.common.files import append_line, read_json, read_json_lines
 
 WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"))
 _PATIENCE = 60.0  # seconds for squeue's answer
+_ASKED = (
+    10_000  # ids a call of squeue: an id has at most 10 digits, and Linux takes arguments of less than 131,072 bytes
+)
 
 
 class QueueError(RuntimeError):
@@ -45,13 +53,16 @@ class Queue:
 
 def read_jobs(root: Path) -> dict[str, str]:
     """Return the job ids of the study in `root` by the names of runs and preparations; the last of each counts."""
-    path = _file(root)
-    return {str(name): str(job) for name, job in read_json(path).items()} if path.is_file() else {}
+    before = root / "slurm" / "jobs.json"
+    jobs = dict(read_json(before)) if before.is_file() else {}
+    for added in read_json_lines(_file(root)):
+        jobs |= added
+    return {str(name): str(job) for name, job in jobs.items()}
 
 
 def add_jobs(root: Path, jobs: Mapping[str, str]) -> None:
-    """Add job ids, by name, to the file in the study's folder. The caller holds the study's lock."""
-    write_json(_file(root), read_jobs(root) | dict(jobs))
+    """Add job ids, by name, as a line to the file in the study's folder. The caller holds the study's lock."""
+    append_line(_file(root), json.dumps(dict(jobs)))
 
 
 def job_states(jobs: Mapping[str, str]) -> dict[str, str]:
@@ -63,16 +74,24 @@ def job_states(jobs: Mapping[str, str]) -> dict[str, str]:
         return {}
     if shutil.which("squeue") is None:
         raise QueueError("there is no squeue on PATH")
-    arrays = ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs.values()))
-    argv = ["squeue", "--noheader", "--array", "--format", "%i %T", "--jobs", arrays]
+    arrays = list(dict.fromkeys(job.partition("_")[0] for job in jobs.values()))
+    parts = (arrays[start : start + _ASKED] for start in range(0, len(arrays), _ASKED))
+    return {job: state for part in parts for job, state in _squeue(part)}
+
+
+def _squeue(arrays: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Return the job ids and states that squeue reports for some arrays and single jobs."""
+    argv = ["squeue", "--noheader", "--array", "--format", "%i %T", "--jobs", ",".join(arrays)]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except subprocess.TimeoutExpired as error:
         raise QueueError(f"squeue did not answer in {_PATIENCE:.0f} seconds") from error
     if done.returncode and "Invalid job id" not in done.stderr:  # no job of these ids is known any more
         raise QueueError(f"squeue failed ({' '.join(done.stderr.split()) or done.returncode})")
-    return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    for line in done.stdout.splitlines():
+        job, state = line.split(maxsplit=1)
+        yield job, state
 
 
 def _file(root: Path) -> Path:
-    return root / "slurm" / "jobs.json"
+    return root / "slurm" / "jobs.jsonl"

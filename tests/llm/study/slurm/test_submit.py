@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import itertools
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ pytest.importorskip("submitit")
 from submitit.core.utils import DelayedSubmission
 
 from llm.study import Grid, status
+from llm.study.slurm import submit
 from llm.study.slurm.job import Job
 from llm.study.slurm.queue import add_jobs, read_jobs
 from llm.study.slurm.submit import MOST, Submission, submit_study
@@ -102,6 +105,29 @@ def test_every_seed_waits_for_its_own_preparations_only(root: Path, slurm: Slurm
     ]  # fmt: skip
     for run in grid.runs():
         assert jobs[run.name].partition("_")[0] == ("13" if run.config.seed == 1 else "14")
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_record_of_jobs_grows_by_each_array_and_is_not_written_anew(
+    root: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each array the record begins with the bytes that it had before, in the same file on disk."""
+    seen: list[tuple[int, bytes]] = []
+    once = submit.add_jobs
+
+    def add(folder: Path, jobs: Mapping[str, str]) -> None:
+        once(folder, jobs)
+        (file,) = (folder / "slurm").glob("jobs.json*")
+        seen.append((file.stat().st_ino, file.read_bytes()))
+
+    monkeypatch.setattr(submit, "add_jobs", add)
+    jobs = submit_study(Grid(BASE, methods=("mix",), seeds=tuple(range(6))), root).submitted
+    assert len(seen) == len(slurm.submitted()) == 2 + 6  # bases, references, and an array for each seed's runs
+    assert len({inode for inode, _ in seen}) == 1
+    assert all(after.startswith(before) for (_, before), (_, after) in itertools.pairwise(seen))
+    assert [text.count(b"\n") for _, text in seen] == list(range(1, 9))
+    assert read_jobs(root) == jobs
 
 
 @pytest.mark.slow
