@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import warnings
@@ -101,12 +102,16 @@ def duration(seconds: float) -> str:
 
 
 def calm() -> None:
-    """Switch off other libraries' progress bars, and their warnings about each other's next versions."""
+    """Switch off other libraries' progress bars, and their warnings about each other's next versions.
+
+    So are those of bitsandbytes, which PEFT imports wherever it is installed, about a kernel that is not used here.
+    """
     from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     hub: Any = hub_logging  # its functions and transformers' are not typed
-    own: Any = logging
+    own: Any = transformers_logging
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     hub.set_verbosity_error()  # without a network, every attempt is logged
     own.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
 
 from llm.common import progress
-from llm.common.progress import Display, Line, duration
+from llm.common.progress import Display, Line, calm, duration
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +45,11 @@ def test_an_inactive_display_shows_nothing(capsys: pytest.CaptureFixture[str]) -
 
 def test_durations_in_the_unit_of_their_length() -> None:
     assert [duration(seconds) for seconds in (42.4, 180.0, 12_600.0)] == ["42 s", "3 min", "3.5 h"]
+
+
+@pytest.mark.slow
+def test_a_kernel_that_is_not_used_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("bitsandbytes")
+    monkeypatch.setattr(logger, "level", logging.NOTSET)
+    calm()
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
