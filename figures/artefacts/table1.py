@@ -98,12 +98,20 @@ def _is_real(parameters: Mapping[str, Any]) -> bool:
 
 
 def _recorded(parameters: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
-    """Return the recorded benchmarks of the real model, one row per run, and their origin; "" if there are none."""
+    """Return the recorded benchmarks of the real model, one row per run, and their origin; "" if there are none.
+
+    The label of a run names its seed; the base has none.
+    """
     import pandas as pd
 
     if not parameters.get("recorded"):
         return pd.DataFrame(), ""
-    return recorded_runs.benchmarks()
+    rows, origin = recorded_runs.benchmarks()
+    named = [
+        f"{label}, seed {seed:.0f}" if np.isfinite(seed) else label
+        for label, seed in zip(rows["label"], numeric(rows, "seed"), strict=True)
+    ]
+    return rows.assign(label=named), origin
 
 
 def _judge(results: pd.DataFrame) -> str:

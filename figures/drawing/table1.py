@@ -78,7 +78,7 @@ def _blocks(present: set[str]) -> list[tuple[tuple[str, str], ...]]:
 
 def _draw_recorded(ax: Axes, recorded: Mapping[str, np.ndarray], y: float, *, size: float, line: float) -> float:
     """Draw the recorded benchmarks of a real model, one row per run, in per cent; return the y below them."""
-    left, right, names = 0.05, style.PAGE - 0.05, 2.0
+    left, right, names = 0.05, style.PAGE - 0.05, 2.1
     heads = {name: head for name, head in RECORDED.items() if np.isfinite(recorded[name]).any()}
     column = (right - names) / len(heads)
     places = [names + (i + 1) * column - 0.05 for i in range(len(heads))]

@@ -113,7 +113,8 @@ def test_measures_are_those_with_files_and_a_judge(request_of: Request, monkeypa
 def test_recorded_benchmarks_stand_below_the_embedded_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = pd.DataFrame(
         {
-            "label": ["base", "ALRIGHT"], "mmlu": [0.25, 0.3], "mmlu_low": [0.2, 0.25], "mmlu_high": [0.3, 0.35],
+            "label": ["base", "ALRIGHT"], "seed": [math.nan, 3], "mmlu": [0.25, 0.3],
+            "mmlu_low": [0.2, 0.25], "mmlu_high": [0.3, 0.35],
             "safe": [0.04, 0.0], "safe_low": [0.01, 0.0], "safe_high": [0.1, 0.05], "unsafe": [0.09, 0.01],
             "unsafe_low": [0.05, 0.0], "unsafe_high": [0.17, 0.06], "object": [math.nan, 0.97],
             "preferences": [math.nan, 0.54], "skill": [math.nan, 0.89],
@@ -125,6 +126,7 @@ def test_recorded_benchmarks_stand_below_the_embedded_worlds(tmp_path: Path, mon
     assert data.facts["recorded"] == "a model, one seed"
     assert np.array_equal(data.extra["recorded_mmlu"], [0.25, 0.3])
     shown = [text.get_text() for text in draw(data).findobj(Text) if text.get_text()]
+    assert {"base", "ALRIGHT, seed 3"} <= set(shown)
     assert {"25 [20, 30]", "30 [25, 35]", "0 [0, 5]", "54", "89", "97", "recorded: a model, one seed"} <= set(shown)
     plain = draw(Data(**{**vars(data), "extra": {"ahead": data.extra["ahead"]}}))
     assert not any("recorded" in text.get_text() for text in plain.findobj(Text))
