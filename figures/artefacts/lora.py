@@ -109,7 +109,7 @@ def _last(table: dict[str, np.ndarray], name: str, key: str = "gap") -> float:
 
 
 def checks(table: dict[str, np.ndarray], paths: dict[str, np.ndarray], parameters: dict[str, Any]) -> tuple[Check, ...]:
-    """Check the bounds, the law at the last length, the base of the balanced start, and who is back first."""
+    """Return the checks of both bounds, the law at the last T, the balanced start, and the return to the base."""
     adapters = [name for name in parameters["starts"] if name != "balanced"]
     away = max(abs(_last(table, name) - _last(table, name, "law")) for name in adapters)
     balanced = parameters["theta_ref"] - float(np.dot(*parameters["starts"]["balanced"]))

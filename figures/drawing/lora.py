@@ -1,4 +1,4 @@
-"""Drawing of what Sequential forgets in adapters: the gap against the length, and θ along the second phase."""
+"""Draw Sequential's gap with adapters against the number of steps, and θ during the second phase."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class ResponseEnd:
 
 @dataclass
 class TokenRows:
-    """Rows of a set while they are tokenised, and counts of what happens to them."""
+    """The rows of a set during tokenisation, with the numbers of rows that were cut or left out."""
 
     rows: Dataset
     end: ResponseEnd

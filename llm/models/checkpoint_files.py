@@ -83,7 +83,7 @@ def check_checkpoint(name: str) -> None:
 
 
 def check_safetensors(path: Path, what: str) -> None:
-    """Raise FileNotFoundError, beginning with `what`, if a file is not a complete safetensors file."""
+    """Raise FileNotFoundError if a file is not a complete safetensors file; `what` begins the message."""
     with path.open("rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""What generation may use of a model: padding on the left for prompts of several lengths, and the cache of keys."""
+"""Find out whether a model may generate with prompts padded on the left, and with a cache of keys and values."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ SKILL = {
 }  # fmt: skip
 
 
-def made(root: Path) -> Data:
+def made(root: Path, request: Request = REQUEST) -> Data:
     """Return the figure's data of made-up runs with known ends."""
-    parameters = real.parameters(REQUEST)
+    parameters = real.parameters(request)
     for run in (run for spec in parameters["grids"].values() for run in grid_of(spec).runs()):
         folder, c = run.folder(root), run.config
         (folder / "measures").mkdir(parents=True, exist_ok=True)
@@ -86,6 +86,7 @@ def test_every_label_has_its_runs_and_means(tmp_path: Path) -> None:
 def test_the_figure_has_four_panels_with_every_label(tmp_path: Path) -> None:
     figure = draw(made(tmp_path))
     assert len(figure.axes) == 4
+    assert [len(ax.get_lines()) for ax in figure.axes[:2]] == [8, 8]  # the paths of λ = 1/2 alone
     assert {"Mix", "Replay 20%, SFT first", "(c) skill: exact answers"} <= set(texts(figure))
 
 
@@ -110,6 +111,17 @@ def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> N
     assert found["ALRIGHT"] == pytest.approx(0.625)
     with pytest.raises(FileNotFoundError, match="no finished run of the real model"):
         record.write(folder, tmp_path / "empty")
+
+
+@pytest.mark.slow
+def test_the_recorded_command_names_the_precision(tmp_path: Path) -> None:
+    made(tmp_path / "runs" / "0123456789ab", Request(scale="real", seeds=1, precision="bf16"))
+    record.write(tmp_path / "results", tmp_path)
+    described = recorded_runs.described(tmp_path / "results")
+    assert described["command"] == (
+        "python paper_repro.py real --scale real --seeds 1 --preference FILE --precision bf16"
+    )
+    assert (described["facts"]["precision"], described["facts"]["reference"]) == ("bf16", "base")
 
 
 @pytest.mark.slow

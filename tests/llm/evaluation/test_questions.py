@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support import pipeline_runs as door
 from support import tiny_models as tiny
+from support.measured_runs import forget_measures
 
 torch = pytest.importorskip("torch")
 from llm import TrainConfig, train  # noqa: E402
@@ -34,25 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(trained: Path) -> Iterator[Path]:
     """The same run, not measured yet."""
     yield trained
-    folder = trained / "measures"
-    for file in folder.iterdir() if folder.is_dir() else ():
-        file.unlink()
-
-
-def held_out(run: Path) -> list[dict[str, str]]:
-    """The preference rows that the run did not train on, found by the tokens that it says it held out."""
-    from llm.data.splits import load_datasets
-    from llm.training.run_folder import load_run
-
-    config = load_run(run).config
-    tokenizer = tiny.tokenizer()
-    held = load_datasets(config, tokenizer, {}).held_out["preference"]
-    assert held is not None
-    rows = [json.loads(line) for line in Path(config.preference).read_text(encoding="utf-8").splitlines()]
-    chosen = {tuple(tokenizer(row["chosen"])["input_ids"]) for row in rows}
-    kept = {tuple(ids[0][:-1]) for ids in held.responses}  # without the end of the text
-    assert kept <= chosen
-    return [row for row in rows if tuple(tokenizer(row["chosen"])["input_ids"]) in kept]
+    forget_measures(trained)
 
 
 def subject(folder: Path, name: str, n: int, data: str = "") -> None:

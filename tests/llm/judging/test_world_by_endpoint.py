@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from support import pipeline_runs as door
-from support import tiny_models as tiny
 from support.judge_server import Answer, Body, outputs, serving
+from support.measured_runs import forget_measures, held_out_pairs
 
 torch = pytest.importorskip("torch")
 from llm import TrainConfig, train  # noqa: E402
@@ -51,25 +51,7 @@ def run(trained: Path, generated: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
     """The same run, not measured yet."""
     monkeypatch.setattr(made, "generate_answers", generated)
     yield trained
-    folder = trained / "measures"
-    for file in folder.iterdir() if folder.is_dir() else ():
-        file.unlink()
-
-
-def held_out(run: Path) -> list[dict[str, str]]:
-    """The preference rows that the run did not train on, found by the tokens that it says it held out."""
-    from llm.data.splits import load_datasets
-    from llm.training.run_folder import load_run
-
-    config = load_run(run).config
-    tokenizer = tiny.tokenizer()
-    held = load_datasets(config, tokenizer, {}).held_out["preference"]
-    assert held is not None
-    rows = [json.loads(line) for line in Path(config.preference).read_text(encoding="utf-8").splitlines()]
-    chosen = {tuple(tokenizer(row["chosen"])["input_ids"]) for row in rows}
-    kept = {tuple(ids[0][:-1]) for ids in held.responses}  # without the end of the text
-    assert kept <= chosen
-    return [row for row in rows if tuple(tokenizer(row["chosen"])["input_ids"]) in kept]
+    forget_measures(trained)
 
 
 def longer(body: Body, _number: int = 0) -> Answer:
@@ -91,7 +73,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_the_win_rate_by_hand(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = held_out(run)
+    asked = held_out_pairs(run)
     assert len(asked) > 4
     with serving(longer) as server:
         named(monkeypatch, server.url)
@@ -161,12 +143,12 @@ def test_no_more_prompts_than_the_papers(run: Path, monkeypatch: pytest.MonkeyPa
         named(monkeypatch, server.url)
         found = measure(run)
     assert found["n"] == len(found["answers"]) == 2
-    assert [row["prompt"] for row in found["answers"]] == [row["prompt"] for row in held_out(run)[:2]]
+    assert [row["prompt"] for row in found["answers"]] == [row["prompt"] for row in held_out_pairs(run)[:2]]
 
 
 @pytest.mark.slow
 def test_what_has_no_valid_verdict_counts_in_no_rate(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompt = held_out(run)[0]["prompt"]
+    prompt = held_out_pairs(run)[0]["prompt"]
 
     def silent(body: Body, _number: int) -> Answer:
         return Answer("who knows") if json.dumps(prompt)[1:-1] in body["messages"][1]["content"] else longer(body)
