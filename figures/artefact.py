@@ -19,7 +19,8 @@ Scale = Literal["smoke", "embedded", "real", "paper"]
 SCALES: tuple[str, ...] = get_args(Scale)
 Kind = Literal["upper", "lower", "equal"]
 REAL_OPTIONS = (
-    "sft", "preference", "tasks", "reference", "precision", "mmlu", "mmlu_questions", "xstest", "xstest_prompts",
+    "sft", "preference", "chat", "tasks", "reference", "precision", "mmlu", "mmlu_questions", "xstest",
+    "xstest_prompts",
 )  # fmt: skip
 VERDICTS = ("seen", "mixed", "not seen")  # of an empirical claim
 
@@ -38,6 +39,7 @@ class Request:
     Of scale `real` alone (`REAL_OPTIONS`), where "" leaves the default of figures.analysis.sweeps, or no benchmark:
 
     sft, preference  sets: names on the hub, files or folders
+    chat             SFT set of the artefact `chat`; "": that of figures.analysis.chat_sweeps
     tasks            objectives of the artefact `tasks`; (): those of figures.analysis.task_sweeps
     reference        reference of DPO: base or sft
     precision        of the model: fp32 or bf16
@@ -51,6 +53,7 @@ class Request:
     toy_runs: int | None = None
     sft: str = ""
     preference: str = ""
+    chat: str = ""
     tasks: tuple[str, ...] = ()
     reference: str = ""
     precision: str = ""

@@ -41,6 +41,8 @@ class Options:
     """SFT set of scale real: skill, a name on the hub, a file or a folder"""
     preference: Annotated[str, _shown("SET", "Dahoas/rm-hh-rlhf")] = ""
     """preference set of scale real: a name on the hub, a file or a folder"""
+    chat: Annotated[str, _shown("SET", "vicgalle/alpaca-gpt4")] = ""
+    """SFT set of the artefact `chat` at scale real: a name on the hub, a file or a folder"""
     tasks: Annotated[tuple[str, ...], _shown("NAME=KIND:SET [FIELD=VALUE] ...", "four on the hub")] = ()
     """tasks of the artefact `tasks` at scale real, in the order of training, as --objective of `python -m llm train`"""
     reference: Annotated[str, _shown("{base,sft}", "base")] = ""

@@ -44,6 +44,7 @@ REGISTRY: Mapping[str, str] = {
     "curvature": "figures.artefacts.curvature",
     "families": "figures.artefacts.families",
     "tasks": "figures.artefacts.tasks",
+    "chat": "figures.artefacts.chat",
     "real": "figures.artefacts.real",
 }
 

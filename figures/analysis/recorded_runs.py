@@ -18,7 +18,8 @@ from llm.common.cache import sha256
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = ROOT / "results" / "real"
+RESULTS = ROOT / "results"
+FOLDER = RESULTS / "real"
 TABLE, ABOUT = "runs.csv", "about.json"
 BENCHMARKS, ABOUT_BENCHMARKS = "benchmarks.csv", "about_benchmarks.json"
 SETTINGS = (
@@ -27,12 +28,17 @@ SETTINGS = (
 )  # fmt: skip
 
 
+def folder_of(name: str) -> Path:
+    """Return the folder of the recorded results of an artefact."""
+    return RESULTS / name
+
+
 def digests(folder: Path = FOLDER) -> dict[str, str]:
     """Return the SHA-256 of each recorded file. Raises FileNotFoundError naming the command if one is absent."""
     absent = [name for name in (TABLE, ABOUT) if not (folder / name).is_file()]
     if absent:
         raise FileNotFoundError(
-            f"there is no {folder / absent[0]}; make the runs with: python paper_repro.py real --scale real"
+            f"there is no {folder / absent[0]}; make the runs with: python paper_repro.py {folder.name} --scale real"
         )
     return {name: sha256(folder / name) for name in (TABLE, ABOUT)}
 

@@ -183,35 +183,6 @@ def replayed(request: Request) -> dict[str, Spec]:
     return {"0": grid(request, ["sequential"], **shared)} | grids
 
 
-def real(request: Request) -> dict[str, Spec]:
-    """Return the grids of the real model: Sequential in both orders and replay with λ = 1/2, and the joint methods.
-
-    Those are trained with λ = 1/2 first, and then, in grids named by it, with every other λ. Replay
-    repeats SFT in the second stage, for several shares. MAXRIGHT estimates f* on the way, its default: f* would be two
-    further runs of a seed, and nothing in this figure is measured from it.
-    """
-    common: Spec = {"lams": [0.5], "measures": measures_of(request), "f_star": "estimate"}
-    first, second = ["sft-dpo"], ["dpo-sft"]
-    names = {0.5: "joint"} | {lam: f"joint {lam:g}" for lam in LAMS[request.scale] if lam != 0.5}
-    return {
-        replay_label(0.0): grid(request, ["sequential"], orders=first, **common),
-        "Sequential, DPO first": grid(request, ["sequential"], orders=second, **common),
-        **{
-            replay_label(share): grid(request, ["replay"], orders=first, replay=share, **common)
-            for share in REPLAY_SHARES[request.scale]
-        },
-        **{
-            name: grid(request, ["mix", "alright", "maxright"], orders=second, **common | {"lams": [lam]})
-            for lam, name in names.items()
-        },
-    }
-
-
-def replay_label(share: float) -> str:
-    """Return the printed name of the real model's runs with a share of replay in the second stage, SFT first."""
-    return f"Replay {share:.0%}, SFT first" if share else "Sequential, SFT first"
-
-
 def measures_of(request: Request) -> list[str]:
     """Return the measures of the real model's runs: the skill, if the runs train on it."""
     return ["skill"] if (request.sft or "skill").partition(":")[0] == "skill" else []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from figures.analysis import loss_space, recorded_runs, seeds, sweep_summary, sweeps
+from figures.analysis import loss_space, real_sweeps, recorded_runs, seeds, sweep_summary, sweeps
 from figures.analysis.small_tables import pack
 from figures.artefact import Artefact, Check, Data, Request, lower, upper
 from figures.drawing.replay import draw
@@ -78,7 +78,7 @@ def _recorded(parameters: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]
     if not parameters["recorded"]:
         return pd.DataFrame(columns=["p", "seed", *KEPT], dtype=float), {}
     ends, facts = recorded_runs.ends()
-    shares = {sweeps.replay_label(share): share for share in (0.0, *sweeps.REPLAY_SHARES["real"])}
+    shares = {real_sweeps.replay_label(share): share for share in (0.0, *sweeps.REPLAY_SHARES["real"])}
     own = ends[ends["label"].isin(shares)]
     values = {name: seeds.numeric(own, name) for name in KEPT}
     rows = own[["seed"]].assign(p=own["label"].map(shares), **values)[["p", "seed", *KEPT]]

@@ -24,24 +24,36 @@ HOLLOW = "Sequential, SFT first"  # a second order of a method that is there alr
 
 
 def draw(data: Data) -> Figure:
-    """Draw the losses against the steps above, with λ = 1/2, and the shares at the end of all runs below."""
+    """Draw the losses against the steps above, with λ = 1/2 and the base as reference, and all runs' ends below."""
     from matplotlib.figure import Figure
 
     labels = list(dict.fromkeys(map(str, data.table["label"])))
     shown = [name for name in SHARES if np.isfinite(unpack(data.extra, "mean", quantity=name)["value"]).any()]
     figure = Figure(figsize=(style.PAGE, 2.5 + 0.6 + 0.2 * len(labels)))
     grid = figure.add_gridspec(2, 2, height_ratios=[2.2, 0.6 + 0.2 * len(labels)])
+    usual = [label for label in labels if "λ" not in label and "reference" not in label]
     for column, (name, title) in enumerate(LOSSES.items()):
-        _draw_paths(figure.add_subplot(grid[0, column]), data, name, title, [x for x in labels if "λ" not in x])
+        _draw_paths(
+            figure.add_subplot(grid[0, column]),
+            data,
+            name,
+            title,
+            usual,
+        )
     lower = [figure.add_subplot(grid[1, column]) for column in range(len(shown))]
     for ax, name in zip(lower, shown, strict=True):
         _draw_ends(ax, data, name, labels)
         ax.set_yticks(range(len(labels)), labels if ax is lower[0] else [])
         ax.set_ylim(len(labels) - 0.4, -0.6)
+    figure.supxlabel(made_line(data), fontsize=7.0, color=style.QUIET)
+    return figure
+
+
+def made_line(data: Data) -> str:
+    """Return the line below the axes: whether the results are recorded, the model and steps, when and where made."""
     made = "recorded results: " if data.facts.get("recorded") else ""
     when = f"; {data.facts['made']}" if data.facts.get("made") else ""
-    figure.supxlabel(f"{made}{data.facts['scale']}{when}", fontsize=7.0, color=style.QUIET)
-    return figure
+    return f"{made}{data.facts['scale']}{when}"
 
 
 def method_of(label: str) -> str:
@@ -49,10 +61,10 @@ def method_of(label: str) -> str:
     return label.partition(",")[0].partition(" ")[0]
 
 
-def _looks(label: str) -> dict[str, Any]:
+def looks(label: str) -> dict[str, Any]:
     """Return the looks of a label: those of its method, hollow for a second order of the method."""
     looks = style.METHODS[method_of(label)].kwargs()
-    if label == HOLLOW:
+    if label.startswith(HOLLOW):
         looks |= {"markerfacecolor": "white", "markeredgecolor": looks["color"], "markeredgewidth": 1.0}
     return looks
 
@@ -61,7 +73,7 @@ def _draw_paths(ax: Axes, data: Data, name: str, title: str, labels: Sequence[st
     """Draw one loss against the steps, a line a label: the mean over seeds."""
     for label in labels:
         path = unpack(data.extra, "path", label=label)
-        ax.plot(path["step"], path[name], **_looks(label), clip_on=False)
+        ax.plot(path["step"], path[name], **looks(label), clip_on=False)
     values = data.table[name][np.isfinite(data.table[name])]
     if values.min() > 0.0 and values.max() > WIDE * values.min():
         ax.set_yscale("log")
@@ -82,7 +94,7 @@ def _draw_ends(ax: Axes, data: Data, name: str, labels: Sequence[str]) -> None:
         ax.hlines(
             y, np.maximum(mean["low"], 0.0), np.minimum(mean["high"], 1.0), color=style.INK, linewidth=0.8, zorder=3
         )
-        ax.plot(mean["value"], [y], **_looks(label) | {"linestyle": "", "markersize": 6.5}, clip_on=False)
+        ax.plot(mean["value"], [y], **looks(label) | {"linestyle": "", "markersize": 6.5}, clip_on=False)
         if len(values) > 1:
             style.draw_seeds(ax, values, np.full(len(values), y), clip_on=False)
     ax.set_xlim(0.0, 1.0)

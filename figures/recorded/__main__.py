@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
     parser.add_argument(
         "--real",
         type=Path,
-        help="record the finished runs of the real model in this folder, made by paper_repro.py real --scale real: "
-        "the OUT of that command, or one of its folders OUT/runs/CODE if several training codes made runs there",
+        help="record the finished runs of the real model in this folder, made by paper_repro.py real chat --scale "
+        "real: the OUT of that command, or one of its folders OUT/runs/CODE if several training codes made runs there",
     )
     parser.add_argument(
         "--benchmarks",
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
         if options.runs is not None:
             _write(recorded / "embedded.json", record.study(options.runs))
         if options.real is not None:
-            print(f"recorded: {real.write(root / 'results' / 'real', options.real)}")
+            for line in real.write(root / "results", options.real):
+                print(f"recorded: {line}")
         if options.benchmarks is not None:
             place = root / "results" / "real"
             line = benchmarks.write(place, options.benchmarks, mmlu=options.mmlu, xstest=options.xstest)

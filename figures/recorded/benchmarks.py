@@ -13,8 +13,8 @@ import pandas as pd
 
 from figures.analysis.methods import NAMES
 from figures.analysis.methods import order as method_order
+from figures.analysis.real_sweeps import replay_label
 from figures.analysis.recorded_runs import ABOUT_BENCHMARKS, BENCHMARKS
-from figures.analysis.sweeps import replay_label
 from figures.recorded.real import roots
 from figures.recorded.record import machine
 from llm.common.cache import sha256

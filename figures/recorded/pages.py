@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from figures.analysis.recorded_runs import ABOUT, ABOUT_BENCHMARKS, BENCHMARKS, TABLE
-from figures.recorded.real import ends, rows_of
-from figures.recorded.tables import BLOCKS, Record
+from figures.recorded.real import FIGURES, REAL, ends, rows_of
+from figures.recorded.table_text import Record
+from figures.recorded.tables import BLOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ROOT / "docs" / "recorded"
@@ -18,12 +19,15 @@ MARK = re.compile(r"(<!-- recorded: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- en
 
 
 def read_records(folder: Path = RECORDED) -> dict[str, Record]:
-    """Return the recorded results by the name of their file; "real" and "benchmarks" are those of results/real."""
+    """Return the recorded results by name: that of their file, or of their folder in results; and "benchmarks"."""
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-    own = folder.parents[1] / "results" / "real"
-    if (own / ABOUT).is_file():
-        about = json.loads((own / ABOUT).read_text(encoding="utf-8"))
-        records["real"] = {**about, "rows": ends(rows_of(own / TABLE))}
+    results = folder.parents[1] / "results"
+    for figure in FIGURES:
+        own = results / figure.name
+        if (own / ABOUT).is_file():
+            about = json.loads((own / ABOUT).read_text(encoding="utf-8"))
+            records[figure.name] = {**about, "rows": ends(rows_of(own / TABLE), tuple(figure.shown))}
+    own = results / REAL.name
     if (own / ABOUT_BENCHMARKS).is_file():
         about = json.loads((own / ABOUT_BENCHMARKS).read_text(encoding="utf-8"))
         records["benchmarks"] = {**about, "rows": rows_of(own / BENCHMARKS)}

@@ -1,16 +1,17 @@
-"""Record the runs of the real model in results/real, and make the table of them for the pages."""
+"""Record the runs of the real model in results/NAME, by artefact, and make the tables of them for the pages."""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from figures.analysis import sweeps
+from figures.analysis import real_sweeps, sweeps
 from figures.analysis.methods import NAMES
 from figures.analysis.recorded_runs import ABOUT, TABLE, about, sets
 from figures.analysis.seeds import results
@@ -33,11 +34,67 @@ SHOWN = {
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """An artefact whose runs of the real model can be recorded.
+
+    options  option of paper_repro.py -> name of the option of the runs that it sets; --reference is left out
+    fixed    values by which the artefact's runs are told from those of the others in one folder
+    shown    column of the table -> its head in the pages
+    label    (name of a grid, printed name of a method) -> printed name of a run
+    """
+
+    name: str
+    options: Mapping[str, str]
+    fixed: Mapping[str, Any]
+    shown: Mapping[str, str]
+    label: Callable[[str, str], str]
+
+    @property
+    def module(self) -> Any:
+        """The module of the artefact, with `parameters` and `table_of`."""
+        return importlib.import_module(f"figures.artefacts.{self.name}")
+
+    def owns(self, config: Mapping[str, Any]) -> bool:
+        """Say whether a run with this configuration is one of the artefact's."""
+        return not config.get("objective") and all(config[name] == value for name, value in self.fixed.items())
+
+    def request(self, configs: Sequence[Mapping[str, Any]]) -> Request:
+        """Return the request whose grid has the runs with these configurations.
+
+        Raises ValueError if they are of several sets or precisions. Of both references it is that for both.
+        """
+        chosen = sorted({tuple(config[own] for own in self.options.values()) for config in configs})
+        if len(chosen) > 1:
+            texts = "; ".join(", ".join(Path(str(value)).name for value in values) for values in chosen)
+            raise ValueError(f"{self.name}: the runs are of several settings, {texts}; keep those of one in a folder")
+        references = {config["reference"] for config in configs}
+        given = dict(zip(self.options, chosen[0], strict=True))
+        return Request(scale="real", reference="sft" if references == {"sft"} else "", **given)
+
+
+REAL = Recorded(
+    "real",
+    {name: name for name in GIVEN if name != "reference"},
+    {"max_length": sweeps.REAL["max_length"]},
+    SHOWN,
+    real_sweeps.real_label,
+)
+CHAT = Recorded(
+    "chat",
+    {"chat": "sft", "preference": "preference", "precision": "precision"},
+    {"max_length": real_sweeps.CHAT["max_length"]},
+    {name: SHOWN[name] for name in ("accuracy", "f_dpo", "f_sft", "cpu_seconds")},
+    real_sweeps.chat_label,
+)
+FIGURES = (REAL, CHAT)
+
+
+@dataclass(frozen=True)
 class Runs:
-    """The runs of the figure `real` in one folder of runs of one training code.
+    """The runs of an artefact in one folder of runs of one training code.
 
     root        the folder; its name is the first digits of the digest of the training code
-    parameters  grids of the figure and root, as `figures.artefacts.real.table_of` reads them
+    parameters  grids of the artefact and root, as its `table_of` reads them
     request     the request for these runs, with the sets that they name
     seeds       those of which a run was begun
     finished    names of the finished runs
@@ -59,8 +116,10 @@ class Runs:
         return f"{len(self.finished)} of {total} runs of {_seeds(self.seeds)}" + (f"; missing: {gaps}" if gaps else "")
 
 
-def write(folder: Path, out: Path) -> str:
-    """Write the table of the real model's finished runs, and its description, to `folder`; return a line about them.
+def write(results: Path, out: Path) -> list[str]:
+    """Write, for every artefact with finished runs in `out`, table and description to `results`/NAME.
+
+    Return a line for each.
 
     Runs of the grid that are not finished are left out and named in the line, so that results can be recorded before
     all are there. The machine is the one that this function runs on.
@@ -68,13 +127,24 @@ def write(folder: Path, out: Path) -> str:
     out  a folder of runs of one training code, or the folder OUT of paper_repro.py that has one such folder
 
     Raises FileNotFoundError if no run of the real model is finished, and ValueError if there are several such folders,
-    if their runs are of several sets, or if this training code would give other runs.
+    if an artefact's runs are of several sets, or if this training code would give other runs.
     """
-    from figures.artefacts.real import table_of
+    root, configs = _begun(out)
+    lines = []
+    for figure in FIGURES:
+        own = [config for config in configs if figure.owns(config)]
+        if own:
+            lines.append(_write(results / figure.name, figure, _found(root, figure, own)))
+    if not lines:
+        raise FileNotFoundError(f"real: {root} has no run of {' or '.join(figure.name for figure in FIGURES)}")
+    return lines
+
+
+def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
+    """Write the table and the description of one artefact's runs and return the line about them."""
     from figures.pipeline.cache import to_csv
 
-    runs = find_runs(out)
-    table = table_of(runs.parameters)
+    table = figure.module.table_of(runs.parameters)
     facts = about(runs.parameters)
     number, first = len(runs.seeds), FIRST_SEED["real"]
     facts["scale"] = f"{facts['scale'].rpartition(', ')[0]}, {number} seed{'s' * (number > 1)}"
@@ -82,9 +152,11 @@ def write(folder: Path, out: Path) -> str:
     there = machine()
     made = f"{now}, commit {(git['commit'] or 'unknown')[:10]}, {there['processor']}, {there['cores']} cores"
     summary = json.loads((runs.root / runs.finished[0] / "summary.json").read_text(encoding="utf-8"))
-    asked = ["real", "--scale real", f"--seeds {runs.seeds[-1] - first + 1}", "--preference FILE"]
-    usual = {"reference": "base", "precision": "fp32"}
-    asked += [f"--{name} {facts[name]}" for name, value in usual.items() if facts[name] != value]
+    asked = [figure.name, "--scale real", f"--seeds {runs.seeds[-1] - first + 1}"]
+    asked += [f"--{name} FILE" for name in ("chat", "preference") if name in figure.options]
+    usual = figure.module.parameters(Request(scale="real"))["grids"]
+    base = grid_of(next(iter(usual.values()))).base
+    asked += [f"--{name} {facts[name]}" for name in ("reference", "precision") if facts[name] != getattr(base, name)]
     described = {
         "command": " ".join(["python paper_repro.py", *asked]),
         "date": now,
@@ -101,40 +173,31 @@ def write(folder: Path, out: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / TABLE, to_csv(table))
     write_text(folder / ABOUT, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-    return runs.line
+    return f"{figure.name}: {runs.line}"
 
 
-def find_runs(out: Path) -> Runs:
-    """Return the real model's runs in `out`; parameters, results and errors as for `write`."""
-    begun = {root: own for root in roots(out) if (own := _begun(root))}
-    if not begun:
-        raise FileNotFoundError(
-            f"real: {out} has no finished run of the real model; make them with: python paper_repro.py real "
-            f"--scale real --out {out}"
-        )
-    if len(begun) > 1:
-        names = ", ".join(map(str, begun))
-        raise ValueError(f"real: {out} has runs of {len(begun)} training codes; give one of these folders: {names}")
-    [(root, configs)] = begun.items()
-    chosen = sorted({tuple(config[name] for name in GIVEN) for config in configs})
-    if len(chosen) > 1:
-        texts = "; ".join(f"{s} and {Path(p).name}, reference {of}, {precision}" for s, p, of, precision in chosen)
-        raise ValueError(f"real: the runs in {root} are of several settings, {texts}; keep those of one in a folder")
-    options = dict(zip(GIVEN, chosen[0], strict=True))
+def find_runs(out: Path, figure: Recorded = REAL) -> Runs:
+    """Return the runs of an artefact in `out`; parameters, results and errors as for `write`."""
+    root, configs = _begun(out)
+    return _found(root, figure, [config for config in configs if figure.owns(config)])
+
+
+def _found(root: Path, figure: Recorded, configs: Sequence[Record]) -> Runs:
+    """Return the runs of an artefact in one folder, whose configurations are given."""
+    if not configs:
+        raise FileNotFoundError(f"{figure.name}: {root} has no run of this artefact")
     seeds = tuple(sorted({config["seed"] for config in configs}))
-    request = Request(scale="real", **options)
-    grids = {name: {**spec, "seeds": list(seeds)} for name, spec in sweeps.real(request).items()}
-    return _compared(root, {"grids": grids, "root": str(root)}, request)
+    request = figure.request(configs)
+    grids = {n: {**spec, "seeds": list(seeds)} for n, spec in figure.module.parameters(request)["grids"].items()}
+    return _compared(figure, root, {"grids": grids, "root": str(root)}, request)
 
 
-def _compared(root: Path, parameters: Mapping[str, Any], request: Request) -> Runs:
+def _compared(figure: Recorded, root: Path, parameters: Mapping[str, Any], request: Request) -> Runs:
     """Return the runs of the grids that are finished, and those that are missing, for every seed with a begun run."""
-    from figures.artefacts.real import label_of
-
     rows = results(parameters)
     done = set(map(str, rows["run"])) if len(rows) else set()
     runs = [
-        (label_of(name, NAMES[run.config.method]), run)
+        (figure.label(name, NAMES[run.config.method]), run)
         for name, spec in parameters["grids"].items()
         for run in grid_of(spec).runs()
     ]
@@ -142,11 +205,11 @@ def _compared(root: Path, parameters: Mapping[str, Any], request: Request) -> Ru
     finished = tuple(run.name for _, run in runs if run.name in done)
     if not seeds:
         raise ValueError(
-            f"real: the runs in {root} are not those of this code, of other options or of a set that was moved since; "
-            "record them with the code that made them"
+            f"{figure.name}: the runs in {root} are not those of this code, of other options or of a set that was "
+            "moved since; record them with the code that made them"
         )
     if not finished:
-        raise FileNotFoundError(f"real: no run in {root} is finished; the command that began them resumes")
+        raise FileNotFoundError(f"{figure.name}: no run in {root} is finished; the command that began them resumes")
     missing: dict[str, list[int]] = {}
     for label, run in runs:
         if run.config.seed in seeds and run.name not in done:
@@ -160,11 +223,26 @@ def roots(out: Path) -> list[Path]:
     return [out] if any(out.glob("*/run.json")) else sorted((out / FOLDER).glob("*/"))
 
 
-def _begun(root: Path) -> list[dict[str, Any]]:
-    """Return the configurations of the real model's runs in a folder that were begun, without those of `tasks`."""
+def _begun(out: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """Return the one folder of runs in `out`, and the configurations of the real model's runs that were begun in it."""
+    begun = {root: own for root in roots(out) if (own := _configs(root))}
+    if not begun:
+        raise FileNotFoundError(
+            f"real: {out} has no finished run of the real model; make them with: python paper_repro.py real "
+            f"--scale real --out {out}"
+        )
+    if len(begun) > 1:
+        names = ", ".join(map(str, begun))
+        raise ValueError(f"real: {out} has runs of {len(begun)} training codes; give one of these folders: {names}")
+    [(root, configs)] = begun.items()
+    return root, configs
+
+
+def _configs(root: Path) -> list[dict[str, Any]]:
+    """Return the configurations of the real model's runs in a folder of runs."""
     paths = sorted(root.glob("*/run.json"))
     configs = [json.loads(path.read_text(encoding="utf-8"))["config"] for path in paths]
-    return [config for config in configs if "smollm2" in config["model"].lower() and not config.get("objective")]
+    return [config for config in configs if "smollm2" in config["model"].lower()]
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -178,7 +256,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def ends(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def ends(rows: Sequence[Mapping[str, str]], shown: Sequence[str] = tuple(SHOWN)) -> list[dict[str, Any]]:
     """Return one row per label: the mean over seeds of each shown column at the last step, and the number of seeds.
 
     A column that one of a label's runs lacks is left out.
@@ -189,7 +267,7 @@ def ends(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
             groups.setdefault(row["label"], []).append(row)
     means = []
     for label, own in groups.items():
-        known = {name: [float(row[name]) for row in own if row[name] not in ("", "nan")] for name in SHOWN}
+        known = {name: [float(row[name]) for row in own if row[name] not in ("", "nan")] for name in shown}
         values = {name: sum(found) / len(found) for name, found in known.items() if len(found) == len(own)}
         means.append({"label": label, "seeds": len(own), **values})
     return means

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from figures.analysis.multiple import MARK, marked, survivors, with_adjusted
-
-Record = Mapping[str, Any]
+from figures.recorded import real_tables
+from figures.recorded.table_text import Record, minutes, number, on_machine, table
 
 METHODS = {
     "sequential": "Sequential", "replay": "Replay", "mix": "Mix", "alright": "ALRIGHT", "maxright": "MAXRIGHT"
@@ -35,38 +33,11 @@ CLAIMS = {
 }
 
 
-def number(value: float) -> str:
-    """Format a number with three significant digits, at most three after the point."""
-    if not math.isfinite(value):
-        return str(value)
-    digits = 3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0.0 else text
-
-
 def judged(check: Record) -> str:
     """Format a claim that has `p_holm` as verdict, mean and 95 % interval."""
     low, high = map(float, check["interval"])
     verdict = f"**{marked(check)}**" if check["verdict"] == "not seen" else marked(check)
     return f"{verdict}: {number(check['attained'])} [{number(low)}, {number(high)}]"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def minutes(seconds: float) -> str:
-    """Format seconds as minutes and seconds."""
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 60 else f"{seconds:.0f} s"
-
-
-def on_machine(record: Record) -> str:
-    """Return the processor, the number of cores and the main versions as one phrase."""
-    machine, versions = record["machine"], record["versions"]
-    libraries = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numpy") if name in versions)
-    return f"{machine['processor']}, {machine['cores']} cores, {machine['system']}; {libraries}"
 
 
 def provenance(records: Mapping[str, Record]) -> str:
@@ -211,68 +182,6 @@ def methods(records: Mapping[str, Record]) -> str:
     return f"{text}\n\nHeld-out rows; {settings}. Recorded on {record['date']}: {on_machine(record)}."
 
 
-def real(records: Mapping[str, Record]) -> str:
-    """Return the table of the real model's runs, λ = ½ unless it is named: means over seeds, a row a method."""
-    from figures.recorded.real import SHOWN
-
-    record, rows = records["real"], records["real"]["rows"]
-    shown = {name: head for name, head in SHOWN.items() if any(name in row for row in rows)}
-    whole = len(record["seeds"])
-    labels = [f"{r['label']} ({r['seeds']} of {whole} seeds)" if r["seeds"] < whole else r["label"] for r in rows]
-    body = [
-        [label, *(number(row[name]) if name in row else "" for name in shown)]
-        for label, row in zip(labels, rows, strict=True)
-    ]
-    facts, seeds = record["facts"], record["seeds"]
-    commit = (record["git"]["commit"] or "unknown")[:10]
-    listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    head = ["λ = ½ unless named", *shown.values()]
-    return (
-        f"{table(head, body)}\n\n{facts['scale']} ({listed}); SFT set `{facts['sft']}`, preferences "
-        f"`{facts['preference']}`. Recorded on {record['date']} at commit `{commit}` by "
-        f"`{record['command']}`: {on_machine(record)}.{_missing(record)}"
-    )
-
-
-def _missing(record: Record) -> str:
-    """Return which runs of the grid were not finished when the results were recorded, as a sentence; "" if none."""
-    gaps = [
-        f"{label} (seed{'s' * (len(s) > 1)} {', '.join(map(str, s))})" for label, s in record.get("missing", {}).items()
-    ]
-    return f" Not finished: {', '.join(gaps)}." if gaps else ""
-
-
-BENCHMARKS = {
-    "mmlu": "MMLU, right",
-    "safe": "XSTest, safe prompts refused",
-    "unsafe": "XSTest, unsafe prompts refused",
-    "object": "XSTest, answered by a JSON object",
-}
-
-
-def benchmarks(records: Mapping[str, Record]) -> str:
-    """Return the table of the real model's recorded benchmarks, in per cent with intervals, a row a run."""
-    if "benchmarks" not in records:
-        return "Nothing is recorded yet."
-    record = records["benchmarks"]
-    shown = {name: head for name, head in BENCHMARKS.items() if any(row[name] for row in record["rows"])}
-    files = ", ".join(f"{name} `{file['name']}`" for name, file in record["files"].items())
-    body = []
-    for row in record["rows"]:
-        shares = ((row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in shown)
-        cells = ("{} [{}, {}]".format(*map(_percent, share)) if share[0] else "" for share in shares)
-        body.append([row["label"] + (f", seed {row['seed']}" if row["seed"] else ""), *cells])
-    return (
-        f"{table(['%, λ = ½', *shown.values()], body)}\n\n{record['facts']['shown']}. "
-        f"Files: {files}. {record['intervals']}."
-    )
-
-
-def _percent(text: str) -> str:
-    """Return a share in per cent, without digits after the point."""
-    return f"{100.0 * float(text):.0f}"
-
-
 DISTANCES = {
     "ideal-distance/maxright-sequential": "ideal distance, MAXRIGHT less Sequential",
     "ideal-distance/alright-sequential": "ideal distance, ALRIGHT less Sequential",
@@ -283,7 +192,6 @@ DISTANCES = {
 BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "provenance": provenance,
     "duration": duration,
-    "benchmarks": benchmarks,
     "claims": claims,
     "conflict": by_setting("conflict", {"forgetting": "forgetting, share of the initial gap"} | DISTANCES),
     "sensitivity": by_setting("sensitivity", DISTANCES),
@@ -292,6 +200,6 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
     "cost": cost,
     "curvature": curvature,
     "summary": summary,
-    "real": real,
     "methods": methods,
+    **real_tables.BLOCKS,
 }

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from figures.analysis import recorded_runs, sweeps
+from figures.analysis import real_sweeps, recorded_runs, sweeps
 from figures.analysis.methods import NAMES, NEEDS_OPTIMA
 from figures.artefact import Request
 from figures.pipeline import training
@@ -63,7 +63,9 @@ def verify(out: Path, preference: str = "", folder: Path = recorded_runs.FOLDER)
     """
     about, then = recorded_runs.described(folder), _cheapest(rows_of(folder / recorded_runs.TABLE))
     label, seed = then[-1]["label"], int(then[-1]["seed"])
-    kept = {name: about["facts"].get(name, "") for name in ("reference", "precision")}
+    kept = {"precision": about["facts"].get("precision", "")}
+    if about["facts"].get("reference", "base") != "base":
+        kept["reference"] = about["facts"]["reference"]
     request = Request(scale="real", preference=_preference(about, preference), sft=_sft(about), **kept)
     grid, spec = _spec(request, label, seed)
     _check_model(about, spec)
@@ -117,11 +119,9 @@ def _sft(about: Mapping[str, Any]) -> str:
 
 def _spec(request: Request, label: str, seed: int) -> tuple[str, dict[str, Any]]:
     """Return the name and the specification of the grid that has only the run of a label and seed."""
-    from figures.artefacts.real import label_of
-
-    for name, spec in sweeps.real(request).items():
+    for name, spec in real_sweeps.real(request).items():
         for method in spec["methods"]:
-            if label_of(name, NAMES[method]) == label:
+            if real_sweeps.real_label(name, NAMES[method]) == label:
                 return name, {**spec, "methods": [method], "seeds": [seed]}
     raise ValueError(f"verify: the grid of this code has no run {label}, which is recorded; record its runs anew")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from figures.analysis import empirical_claims, sweeps
+from figures.analysis import empirical_claims, real_sweeps, sweeps
 from figures.artefact import Request
 from figures.pipeline.paths import grid_of
 from figures.registry import REGISTRY, load
@@ -23,7 +23,7 @@ def test_every_specification_is_a_grid_with_its_seeds(scale: Any) -> None:
         sweeps.conflict(request),
         sweeps.replayed(request),
     ]
-    specs += [sweeps.real(request)] if scale == "real" else []
+    specs += [real_sweeps.real(request)] if scale == "real" else []
     specs += [sweeps.sensitivity(request), sweeps.curved(request), sweeps.encoder_decoder(request)]
     for spec in (s for found in specs for s in found.values()):
         runs = grid_of(spec).runs()
@@ -45,12 +45,12 @@ def test_the_real_models_options_reach_its_runs_and_no_other_scale() -> None:
     request = Request(
         scale="real", reference="sft", precision="bf16", preference="some/pairs", mmlu="hub", mmlu_questions=3
     )
-    specs = [*sweeps.judged(request).values(), *sweeps.others(request).values(), *sweeps.real(request).values()]
+    specs = [*sweeps.judged(request).values(), *sweeps.others(request).values(), *real_sweeps.real(request).values()]
     configs = [run.config for spec in specs for run in grid_of(spec).runs()]
     assert {(c.reference, c.precision, c.preference) for c in configs} == {("sft", "bf16", "some/pairs")}
     assert {c.replay for c in configs if c.method == "replay"} == {0.01, 0.05, 0.2}
     assert "questions:mmlu=hub,limit=3" in sweeps.judged(request)["dpo_first"]["measures"]
-    assert sweeps.real(request)["joint"]["measures"] == ["skill"]
+    assert real_sweeps.real(request)["joint"]["measures"] == ["skill"]
     assert sweeps.embedded(request) == Request(scale="embedded")
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from support.run_folders import texts, write
 
-from figures.analysis import recorded_runs, sweeps
+from figures.analysis import real_sweeps, recorded_runs, sweeps
 from figures.artefact import Data, Request
 from figures.artefacts import real
 from figures.drawing.real import draw
 from figures.pipeline.paths import grid_of
 from figures.recorded import real as record
-from figures.recorded import tables
+from figures.recorded import real_tables
 from figures.recorded.real import ends, rows_of
 from llm.study.measures import _code as code_of
 
@@ -54,6 +54,12 @@ def made(root: Path, request: Request = REQUEST) -> Data:
     return real.compute(parameters | {"root": str(root)})
 
 
+def from_base(root: Path, pattern: str) -> Path:
+    """Return the folder of a run whose reference is the base."""
+    folders = [path.parent for path in root.glob(f"{pattern}/run.json")]
+    return next(f for f in folders if json.loads((f / "run.json").read_text())["config"]["reference"] == "base")
+
+
 @pytest.mark.slow
 def test_every_label_has_its_runs_and_means(tmp_path: Path) -> None:
     data = made(tmp_path)
@@ -63,8 +69,9 @@ def test_every_label_has_its_runs_and_means(tmp_path: Path) -> None:
         "Replay 20%, SFT first", "Mix", "ALRIGHT", "MAXRIGHT",
         "Mix, λ = 0.25", "ALRIGHT, λ = 0.25", "MAXRIGHT, λ = 0.25",
         "Mix, λ = 0.75", "ALRIGHT, λ = 0.75", "MAXRIGHT, λ = 0.75",
+        "Sequential, SFT first, SFT reference", "ALRIGHT, SFT reference", "MAXRIGHT, SFT reference",
     ]  # fmt: skip
-    assert len(data.table["label"]) == 14 * 2 * 3  # labels, seeds, evaluations
+    assert len(data.table["label"]) == 17 * 2 * 3  # labels, seeds, evaluations
     value = {
         (label, quantity): mean
         for label, quantity, mean in zip(
@@ -92,14 +99,14 @@ def test_the_figure_has_four_panels_with_every_label(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> None:
-    out, folder = tmp_path / "out", tmp_path / "results"
+    out, folder = tmp_path / "out", tmp_path / "results" / "real"
     data = made(out / "runs" / "0123456789ab")
     for path in (out / "runs").glob("*/mix-lam0.5-*/summary.json"):
         path.unlink()
-    line = record.write(folder, out)
-    assert line == "26 of 28 runs of seeds 2, 3; missing: Mix (seeds 2, 3)"
+    [line] = record.write(folder.parent, out)
+    assert line == "real: 32 of 34 runs of seeds 2, 3; missing: Mix (seeds 2, 3)"
     described = recorded_runs.described(folder)
-    assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 26, "0123456789ab")
+    assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 32, "0123456789ab")
     assert described["missing"] == {"Mix": [2, 3]}
     assert {role: described["sets"][role] for role in ("sft", "preference")} == {
         "sft": {"name": "skill"}, "preference": {"name": "Dahoas/rm-hh-rlhf"},
@@ -110,14 +117,14 @@ def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> N
     found = {row["label"]: row["skill_exact_match"] for row in record.ends(rows_of(folder / recorded_runs.TABLE))}
     assert found["ALRIGHT"] == pytest.approx(0.625)
     with pytest.raises(FileNotFoundError, match="no finished run of the real model"):
-        record.write(folder, tmp_path / "empty")
+        record.write(folder.parent, tmp_path / "empty")
 
 
 @pytest.mark.slow
 def test_the_recorded_command_names_the_precision(tmp_path: Path) -> None:
     made(tmp_path / "runs" / "0123456789ab", Request(scale="real", seeds=1, precision="bf16"))
     record.write(tmp_path / "results", tmp_path)
-    described = recorded_runs.described(tmp_path / "results")
+    described = recorded_runs.described(tmp_path / "results" / "real")
     assert described["command"] == (
         "python paper_repro.py real --scale real --seeds 1 --preference FILE --precision bf16"
     )
@@ -127,17 +134,18 @@ def test_the_recorded_command_names_the_precision(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: Path) -> None:
     """Of seed 3 MAXRIGHT is begun only, Replay 1% has no measure of its skill, and ALRIGHT is not there at all."""
-    root, folder = tmp_path / "runs" / "0123456789ab", tmp_path / "results"
+    root, folder = tmp_path / "runs" / "0123456789ab", tmp_path / "results" / "real"
     made(root)
-    next(root.glob("maxright-lam0.5-*-seed3-*/summary.json")).unlink()
-    begun = next(root.glob("maxright-lam0.5-*-seed3-*/metrics.jsonl"))
+    stopped = from_base(root, "maxright-lam0.5-*-seed3-*")
+    (stopped / "summary.json").unlink()
+    begun = stopped / "metrics.jsonl"
     begun.write_text("".join(begun.read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8")
     shares = {json.loads(p.read_text())["config"]["replay"]: p.parent for p in root.glob("replay-*-seed3-*/run.json")}
     (shares[0.01] / "measures/skill.json").unlink()
-    shutil.rmtree(next(root.glob("alright-lam0.5-*seed3-*")))
-    line = record.write(folder, root)  # the folder of one training code itself
+    shutil.rmtree(from_base(root, "alright-lam0.5-*seed3-*"))
+    [line] = record.write(folder.parent, root)  # the folder of one training code itself
     assert line == (
-        "25 of 28 runs of seeds 2, 3; missing: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)"
+        "real: 31 of 34 runs of seeds 2, 3; missing: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)"
     )
     rows = rows_of(folder / recorded_runs.TABLE)
     assert {row["seed"] for row in rows if row["label"] == "ALRIGHT"} == {"2"}
@@ -145,7 +153,7 @@ def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: 
     assert (found["ALRIGHT"]["seeds"], found["Mix"]["seeds"]) == (1, 2)
     assert found["ALRIGHT"]["skill_exact_match"] == pytest.approx(0.6 + 0.02)
     assert found["Mix"]["skill_exact_match"] == pytest.approx(0.9 + 0.025)
-    text = tables.real({"real": {**recorded_runs.described(folder), "rows": ends(rows)}})
+    text = real_tables.runs({"real": {**recorded_runs.described(folder), "rows": ends(rows)}})
     assert "| ALRIGHT (1 of 2 seeds) | 0.62 |" in text
     assert "| Mix | 0.93 |" in text
     assert "Not finished: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)." in text
@@ -155,12 +163,11 @@ def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: 
 def test_the_figure_of_unfinished_seeds_has_the_claims_of_the_shared_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, folder = tmp_path / "0123456789ab", tmp_path / "results"
+    root, folder = tmp_path / "0123456789ab", tmp_path / "results" / "real"
     made(root)
-    shutil.rmtree(next(root.glob("alright-lam0.5-*seed3-*")))
-    record.write(folder, root)
-    monkeypatch.setattr(recorded_runs.read, "__defaults__", (folder,))
-    monkeypatch.setattr(recorded_runs.described, "__defaults__", (folder,))
+    shutil.rmtree(from_base(root, "alright-lam0.5-*seed3-*"))
+    record.write(folder.parent, root)
+    monkeypatch.setattr(real, "FOLDER", folder)
     data = real.compute({"recorded": recorded_runs.digests(folder)})
     assert all(check.holds for check in data.checks if check.must_hold)
     claims = {check.name: check for check in data.checks if check.verdict}
@@ -178,16 +185,16 @@ def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path
     with pytest.raises(ValueError, match=r"has runs of 2 training codes; give one of these folders: .*aaa.*bbb"):
         record.find_runs(tmp_path)
     root = tmp_path / "runs" / "aaaaaaaaaaaa"
-    assert record.find_runs(root).line == "28 of 28 runs of seeds 2, 3"
+    assert record.find_runs(root).line == "34 of 34 runs of seeds 2, 3"
     path = next(root.glob("mix-*/run.json"))
     text = path.read_text(encoding="utf-8")
     beside = root / "sequential-of-tasks"  # a run on other objectives, as the artefact `tasks` makes them
     beside.mkdir()
     config = json.loads(text)["config"] | {"sft": "embedded", "objective": ["a=sft:skill", "b=sft:b.jsonl"]}
     (beside / "run.json").write_text(json.dumps({"config": config}), encoding="utf-8")
-    assert record.find_runs(root).line == "28 of 28 runs of seeds 2, 3"
+    assert record.find_runs(root).line == "34 of 34 runs of seeds 2, 3"
     path.write_text(text.replace("Dahoas/rm-hh-rlhf", "pairs.jsonl"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"are of several settings, skill and .*; skill and"):
+    with pytest.raises(ValueError, match=r"are of several settings, skill, rm-hh-rlhf, fp32; skill, pairs.jsonl"):
         record.find_runs(root)
     path.write_text(text, encoding="utf-8")
     for run in list(root.glob("*/run.json")):
@@ -231,25 +238,25 @@ def test_recorded_results_hold_numbers_and_no_place_of_a_machine() -> None:
 
 def test_without_recorded_results_the_error_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"python paper_repro.py real --scale real"):
-        recorded_runs.digests(tmp_path)
+        recorded_runs.digests(tmp_path / "real")
 
 
 def test_the_users_sets_replace_the_defaults() -> None:
-    spec = sweeps.real(Request(scale="real", sft="mine.jsonl", preference="pairs.jsonl"))["joint"]
+    spec = real_sweeps.real(Request(scale="real", sft="mine.jsonl", preference="pairs.jsonl"))["joint"]
     assert (spec["options"]["sft"], spec["options"]["preference"]) == ("mine.jsonl", "pairs.jsonl")
     assert spec["options"]["sft_rows"] == 0
     assert spec["measures"] == []
-    assert sweeps.real(Request(scale="real"))["joint"]["measures"] == ["skill"]
+    assert real_sweeps.real(Request(scale="real"))["joint"]["measures"] == ["skill"]
 
 
 def test_the_joint_methods_are_trained_with_every_lambda_and_labelled_by_it() -> None:
     runs = {
-        (real.label_of(name, method), run.config.lam)
-        for name, spec in sweeps.real(Request(scale="real")).items()
+        (real_sweeps.real_label(name, method), run.config.lam)
+        for name, spec in real_sweeps.real(Request(scale="real")).items()
         for method in spec["methods"]
         for run in grid_of({**spec, "methods": [method]}).runs()
     }
-    joint = {pair for pair in runs if not pair[0].startswith(("Sequential", "Replay"))}
+    joint = {pair for pair in runs if not pair[0].startswith(("Sequential", "Replay")) and "reference" not in pair[0]}
     assert joint == {
         (f"{method}{label}", lam)
         for method in ("mix", "alright", "maxright")

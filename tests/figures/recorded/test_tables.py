@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from figures.recorded import tables
+from figures.recorded import table_text, tables
 
 
 def check(name: str, attained: float, verdict: str) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def check(name: str, attained: float, verdict: str) -> dict[str, Any]:
     [(0.04996, "0.050"), (-0.0001, "0.000"), (1.234, "1.23"), (-12.34, "-12.3"), (123.4, "123"), (float("nan"), "nan")],
 )
 def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
-    assert tables.number(value) == text
+    assert table_text.number(value) == text
 
 
 def test_a_claim_stands_in_its_row_and_in_the_column_of_its_place() -> None:
@@ -65,4 +65,4 @@ def test_a_setting_has_one_row_with_all_its_verdicts() -> None:
 
 
 def test_minutes_are_shown_from_one_on() -> None:
-    assert [tables.minutes(s) for s in (59, 60, 125.9)] == ["59 s", "1 min 0 s", "2 min 5 s"]
+    assert [table_text.minutes(s) for s in (59, 60, 125.9)] == ["59 s", "1 min 0 s", "2 min 5 s"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import tiny_models as tiny
 
-from figures.analysis import recorded_runs, sweeps
+from figures.analysis import real_sweeps, recorded_runs, sweeps
 from figures.artefact import Request
 from figures.pipeline import paths
 from figures.recorded import real, verify
@@ -27,7 +27,7 @@ def tiny_grids(folder: Path, request: Request) -> dict[str, Any]:
     options = {
         "model": str(folder / "smollm2-tiny"), "sft": request.sft or "skill", "preference": request.preference,
         "sft_rows": 16, "eval_rows": 8, "steps": 4, "batch_sft": 2, "batch_preference": 2, "lora_rank": 2, "lr": 1e-2,
-        "lora_targets": ["query_key_value"], "max_length": 64, "held_out": 0.2, "eval_every": 2, "device": "cpu",
+        "lora_targets": ["query_key_value"], "max_length": 128, "held_out": 0.2, "eval_every": 2, "device": "cpu",
         "cache": str(folder / "cache"), "threads": 1, "overflow": "drop", "f_star": "estimate", "lam": 0.5,
     }  # fmt: skip
     common: dict[str, Any] = {"options": options, "seeds": sweeps.seeds(request)[:1]}
@@ -46,19 +46,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs.write_text("".join(json.dumps(row) + "\n" for row in tiny.preference_rows()), encoding="utf-8")
     request = Request(scale="real", preference=str(pairs))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweeps, "real", lambda request: tiny_grids(folder, request))
-        grid = paths.grid_of(sweeps.real(request)["Sequential, SFT first"])
+        patch.setattr(real_sweeps, "real", lambda request: tiny_grids(folder, request))
+        grid = paths.grid_of(real_sweeps.real(request)["Sequential, SFT first"])
         root = paths.runs_folder(folder / "then")
         root.mkdir(parents=True)
         assert not run_study(grid, root, jobs=1).failed
-        assert real.write(folder / FOLDER, folder / "then") == "1 of 2 runs of seed 2; missing: ALRIGHT (seed 2)"
+        [line] = real.write(folder / "results", folder / "then")
+        assert line == "real: 1 of 2 runs of seed 2; missing: ALRIGHT (seed 2)"
     return folder
 
 
 @pytest.fixture
 def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a checkout with the recorded results; the grid is the tiny one."""
-    monkeypatch.setattr(sweeps, "real", lambda request: tiny_grids(trained, request))
+    monkeypatch.setattr(real_sweeps, "real", lambda request: tiny_grids(trained, request))
     shutil.copytree(trained / FOLDER, tmp_path / FOLDER)
     return tmp_path
 
@@ -119,7 +120,9 @@ def test_what_is_missing_is_named_with_the_recorded_digest(
     assert f"has the SHA-256 {sha256(other)}" in line
     assert wanted in line
     model = trained / "smollm2-tiny"
-    monkeypatch.setattr(sweeps, "real", lambda request: with_model(tiny_grids(trained, request), model / "absent.gguf"))
+    monkeypatch.setattr(
+        real_sweeps, "real", lambda request: with_model(tiny_grids(trained, request), model / "absent.gguf")
+    )
     assert "model: absent.gguf is not there" in refused("--preference", str(pairs))
     assert "make model" in refused("--preference", str(pairs))
     assert not (place / "now").exists()

@@ -1,0 +1,79 @@
+"""Tables of the recorded results of the real model for the pages, as Markdown: losses and shares, and benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from figures.recorded.real import FIGURES, REAL, Recorded
+from figures.recorded.table_text import Record, number, on_machine, table
+
+NOTHING = "Nothing is recorded yet."
+
+
+def runs(records: Mapping[str, Record], figure: Recorded = REAL) -> str:
+    """Return the table of an artefact's runs, λ = ½ unless it is named: means over seeds, a row a label."""
+    if figure.name not in records:
+        return NOTHING
+    record, rows = records[figure.name], records[figure.name]["rows"]
+    shown = {name: head for name, head in figure.shown.items() if any(name in row for row in rows)}
+    whole = len(record["seeds"])
+    labels = [f"{r['label']} ({r['seeds']} of {whole} seeds)" if r["seeds"] < whole else r["label"] for r in rows]
+    body = [
+        [label, *(number(row[name]) if name in row else "" for name in shown)]
+        for label, row in zip(labels, rows, strict=True)
+    ]
+    facts, seeds = record["facts"], record["seeds"]
+    commit = (record["git"]["commit"] or "unknown")[:10]
+    listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    head = ["λ = ½ unless named" if any("λ" in label for label in labels) else "λ = ½", *shown.values()]
+    return (
+        f"{table(head, body)}\n\n{facts['scale']} ({listed}); SFT set `{facts['sft']}`, preferences "
+        f"`{facts['preference']}`. Recorded on {record['date']} at commit `{commit}` by "
+        f"`{record['command']}`: {on_machine(record)}.{_missing(record)}"
+    )
+
+
+def _missing(record: Record) -> str:
+    """Return which runs of the grid were not finished when the results were recorded, as a sentence; "" if none."""
+    gaps = [
+        f"{label} (seed{'s' * (len(s) > 1)} {', '.join(map(str, s))})" for label, s in record.get("missing", {}).items()
+    ]
+    return f" Not finished: {', '.join(gaps)}." if gaps else ""
+
+
+BENCHMARKS = {
+    "mmlu": "MMLU, right",
+    "safe": "XSTest, safe prompts refused",
+    "unsafe": "XSTest, unsafe prompts refused",
+    "object": "XSTest, answered by a JSON object",
+}
+
+
+def benchmarks(records: Mapping[str, Record]) -> str:
+    """Return the table of the real model's recorded benchmarks, in per cent with intervals, a row a run."""
+    if "benchmarks" not in records:
+        return "Nothing is recorded yet."
+    record = records["benchmarks"]
+    shown = {name: head for name, head in BENCHMARKS.items() if any(row[name] for row in record["rows"])}
+    files = ", ".join(f"{name} `{file['name']}`" for name, file in record["files"].items())
+    body = []
+    for row in record["rows"]:
+        shares = ((row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in shown)
+        cells = ("{} [{}, {}]".format(*map(_percent, share)) if share[0] else "" for share in shares)
+        body.append([row["label"] + (f", seed {row['seed']}" if row["seed"] else ""), *cells])
+    return (
+        f"{table(['%, λ = ½', *shown.values()], body)}\n\n{record['facts']['shown']}. "
+        f"Files: {files}. {record['intervals']}."
+    )
+
+
+def _percent(text: str) -> str:
+    """Return a share in per cent, without digits after the point."""
+    return f"{100.0 * float(text):.0f}"
+
+
+# Name of a place in a page -> its text.
+BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
+    "benchmarks": benchmarks, **{figure.name: partial(runs, figure=figure) for figure in FIGURES},
+}  # fmt: skip

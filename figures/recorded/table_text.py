@@ -1,0 +1,36 @@
+"""Numbers, durations, machines and tables as text of the pages (Markdown)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def number(value: float) -> str:
+    """Format a number with three significant digits, at most three after the point."""
+    if not math.isfinite(value):
+        return str(value)
+    digits = 3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0.0 else text
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def minutes(seconds: float) -> str:
+    """Format seconds as minutes and seconds."""
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def on_machine(record: Record) -> str:
+    """Return the processor, the number of cores and the main versions as one phrase."""
+    machine, versions = record["machine"], record["versions"]
+    libraries = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numpy") if name in versions)
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['system']}; {libraries}"
