@@ -59,7 +59,7 @@ def _low_rank_at(
 ) -> tuple[Record, ...]:
     """Compare the gap after T + T steps of LoRA with its bounds, and with its law."""
     shared: dict[str, Any] = {"a": a, "b": b, "alpha": alpha, "theta_1": theta_1, "order": order}
-    return th.sequential_low_rank(lam=at.weight_of(lam), T_DPO=T, T_SFT=T, **shared)
+    return th.sequential_low_rank(lam=at.weight_of(lam), **at.phases_of(T), **shared)
 
 
 ADAPTERS: dict[str, Claim] = {

@@ -82,6 +82,11 @@ def weight_of(lam: Any) -> float:
     return float(number)
 
 
+def phases_of(T: Any) -> dict[str, int]:
+    """Return T as the number of steps of both phases; raise ValueError naming T unless it is whole and at least 1."""
+    return dict.fromkeys(("T_DPO", "T_SFT"), _numbers.whole("T", T, low=1))
+
+
 def prop_a1(*, problem: str = "table2") -> Records:
     """Compare the mean squared gradients with 4β²Φ² and 4Φ² at 40 points."""
     chosen, beta = _named(problem)
@@ -150,7 +155,7 @@ def remark_43(*, lam: Any = 0.5, problem: str = "table2") -> Records:
 def remark_a4(*, lam: Any = 0.5, T: Any = 2000, alpha: Any = 1, psi: Any = 0.5) -> Records:
     """Compare Sequential at the angle ψ with the same input and opposite labels, and compute the common floor."""
     weight = weight_of(lam)
-    worst = th.same_input_is_worst(psi, T_DPO=T, T_SFT=T, alpha=alpha, lam=weight, theta_1=0.0)
+    worst = th.same_input_is_worst(psi, **phases_of(T), alpha=alpha, lam=weight, theta_1=0.0)
     return (*worst, th.conflict(table2()), *th.no_common_ground(table2(), weight))
 
 
@@ -158,7 +163,7 @@ def growth(
     *, lam: Any = 0.5, T: Any = 1000, alpha: Any = 1, theta_1: Any = None, order: Order = "dpo-first"
 ) -> Records:
     """Compare the gap after T + T steps with Lemma P's bounds and with λ log T plus the constant."""
-    return th.theorem_s(lam=weight_of(lam), T_DPO=T, T_SFT=T, alpha=alpha, theta_1=theta_1, order=order)
+    return th.theorem_s(lam=weight_of(lam), **phases_of(T), alpha=alpha, theta_1=theta_1, order=order)
 
 
 def any_steps(
@@ -189,12 +194,12 @@ def replay(
 ) -> Records:
     """Compare the gap with a share p of replay with its bounds, and its limit with λ log(1/p) plus the constant."""
     shared: dict[str, Any] = {"alpha": alpha, "theta_1": theta_1, "order": order}
-    return th.sequential_replay(lam=weight_of(lam), p=p, T_DPO=T, T_SFT=T, **shared)
+    return th.sequential_replay(lam=weight_of(lam), p=p, **phases_of(T), **shared)
 
 
 def angle(*, lam: Any = 0.5, T: Any = 1000, psi: Any = 0.5, alpha: Any = 1, theta_1: Any = None) -> Records:
     """Compare the gap at the angle ψ with its bounds and with the law of the angle."""
-    return th.sequential_angle(psi=psi, lam=weight_of(lam), T_DPO=T, T_SFT=T, alpha=alpha, theta_1=theta_1)
+    return th.sequential_angle(psi=psi, lam=weight_of(lam), **phases_of(T), alpha=alpha, theta_1=theta_1)
 
 
 def heavy_ball(
@@ -208,7 +213,7 @@ def heavy_ball(
 ) -> Records:
     """Compare the gap after T + T steps with momentum with its bounds, and with λ log(c²αT/(1-μ)) plus the constant."""
     shared: dict[str, Any] = {"alpha": alpha, "theta_1": theta_1, "order": order}
-    return th.sequential_heavy_ball(lam=weight_of(lam), T_DPO=T, T_SFT=T, momentum=momentum, **shared)
+    return th.sequential_heavy_ball(lam=weight_of(lam), **phases_of(T), momentum=momentum, **shared)
 
 
 def adam(
@@ -225,7 +230,7 @@ def adam(
     """Compare the gap after T + T steps of Adam with its bounds, and with λ log(c²αT/ε) plus the constant."""
     shared: dict[str, Any] = {"alpha": alpha, "theta_1": theta_1, "order": order}
     numbers: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "epsilon": epsilon}
-    return th.sequential_adam(lam=weight_of(lam), T_DPO=T, T_SFT=T, **numbers, **shared)
+    return th.sequential_adam(lam=weight_of(lam), **phases_of(T), **numbers, **shared)
 
 
 def _setting(lam: Any, T: Any, alpha0: Any, problem: str) -> th.MaxrightSetting:

@@ -105,7 +105,7 @@ def _rest_at(
     """Compare AdamW's gap after T + T steps with that at rest, within the bounds that hold from there on."""
     shared: dict[str, Any] = {"weight_decay": weight_decay, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
     shared |= {"alpha": alpha, "theta_1": theta_1, "order": order}
-    return th.adamw_comes_to_rest(lam=at.weight_of(lam), T_DPO=T, T_SFT=T, **shared)
+    return th.adamw_comes_to_rest(lam=at.weight_of(lam), **at.phases_of(T), **shared)
 
 
 def _wave_at(

@@ -119,6 +119,13 @@ def test_a_wrong_argument_is_named() -> None:
             CLAIMS[number].at_setting(**given)
 
 
+@pytest.mark.parametrize("number", [number for number, claim in CLAIMS.items() if "T" in claim.arguments])
+def test_a_wrong_number_of_steps_is_named_as_it_was_given(number: str) -> None:
+    for steps in (0, -5, 1.5):
+        with pytest.raises((ValueError, TypeError), match=r"^T: "):
+            CLAIMS[number].at_setting(T=steps)
+
+
 @pytest.mark.parametrize("number", CLAIMS)
 def test_a_number_beyond_all_measure_is_one_line(number: str) -> None:
     """1e400 fits no float, and no run is that long."""
