@@ -1,8 +1,9 @@
-"""Grids of the artefact `tasks`: several tasks in a row, by every rule that takes any number of objectives.
+"""Grids of the artefacts `tasks` and `realtasks`: several tasks in a row, by every rule of any number of objectives.
 
 All tasks have equal weights, so that Sequential gives each an equal number of steps; an evaluation follows each stage,
-and the other rules are evaluated after the same steps. Learning rate, β and number of steps were chosen on seed 1, so
-that a stage teaches its task.
+and the other rules are evaluated after the same steps. In the embedded world, learning rate, β and number of steps were
+chosen on seed 1, so that a stage teaches its task. Those of the real model were fixed before its first run: learning
+rate, β and LoRA are the preset's.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from llm.embedded.tasks import TASKS
 from llm.skill.rows import seed_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from figures.analysis.sweeps import Spec
     from figures.artefact import Request
 
+MIX = "Mix"
 JOINT = "joint"  # grid of the rules without stages, whose runs are named by their methods
-STAGE = {"smoke": 8, "embedded": 15, "real": 60}  # number of steps for each task
+STAGE = {"smoke": 8, "embedded": 15, "real": 40}  # number of steps for each task
 SEEDS = {"smoke": 1, "embedded": 2, "real": 1}
 FIRST_SEED = 2
 SHARES = {"smoke": [0.3], "embedded": [0.1, 0.3], "real": [0.05, 0.2]}  # of replayed steps
@@ -29,8 +33,8 @@ SMALL: dict[str, Any] = {
 SMALL_ROWS = 120  # of each task: those of a stage
 # Rows longer than max_length are left out, so that no response is cut.
 REAL: dict[str, Any] = {
-    "lr": 5e-4, "batch_sft": 4, "batch_preference": 4, "max_length": 256, "overflow": "drop", "bad_rows": "drop",
-    "held_out": 0.1, "eval_rows": 40, "k": 10,
+    "batch_sft": 4, "batch_preference": 4, "max_length": 256, "overflow": "drop", "bad_rows": "drop", "held_out": 0.2,
+    "eval_rows": 40, "f_star": "estimate", "k": 10, "alternation": "coin",
 }  # fmt: skip
 REAL_TASKS = (
     "skill=sft:skill", "rows=400",
@@ -49,21 +53,27 @@ def tasks(request: Request) -> tuple[str, ...]:
 
 
 def in_a_row(request: Request) -> dict[str, Spec]:
-    """Return the grids by label: Sequential in two orders, Replay with several shares in the first, and `JOINT`."""
-    request = request if request.scale == "real" else sweeps.embedded(request)
-    objectives = tasks(request)
-    names = [table.name for table in parse_objectives(objectives)]
-    stage = STAGE[request.scale]
+    """Return the grids by label: Sequential in two orders, Replay with several shares in the first, and `JOINT`.
+
+    At scale `real` a step of Mix takes a fourth of the batch of each of four tasks, and so as many rows as a step of
+    the others; its grid is then `MIX`.
+    """
     real = request.scale == "real"
-    skills = any(seed_of(table.source) is not None for table in parse_objectives(objectives))
+    request = request if real else sweeps.embedded(request)
+    objectives = tasks(request)
+    tables = parse_objectives(objectives)
+    names = [table.name for table in tables]
+    stage = STAGE[request.scale]
     options = {
         **(REAL if real else SMALL), "objective": list(objectives), "steps": stage * len(names), "eval_every": stage,
-        "save_every": stage * len(names),
+        "save_every": stage if real else stage * len(names),
     }  # fmt: skip
+    if real and request.precision:
+        options["precision"] = request.precision
     common: Spec = {
         "preset": sweeps.REAL_PRESET if real else "embedded",
         "seeds": [FIRST_SEED + request.seed + i for i in range(request.seeds or SEEDS[request.scale])],
-        "measures": ["skill"] if skills else [],
+        "measures": ["skill"] if any(seed_of(table.source) is not None for table in tables) else [],
     }
 
     def grid(methods: list[str], order: list[str], **more: Any) -> Spec:
@@ -73,5 +83,15 @@ def in_a_row(request: Request) -> dict[str, Spec]:
         "Sequential": grid(["sequential"], names),
         "Sequential, reversed": grid(["sequential"], names[::-1]),
         **{f"Replay {p:.0%}": grid(["replay"], names, replay=p) for p in SHARES[request.scale]},
-        JOINT: grid(["mix", "alright", "maxright"], names, mix_one_graph=not real),
+        **(
+            _joint_real(grid, names)
+            if real
+            else {JOINT: grid(["mix", "alright", "maxright"], names, mix_one_graph=True)}
+        ),
     }
+
+
+def _joint_real(grid: Callable[..., Spec], names: list[str]) -> dict[str, Spec]:
+    """Return the grids of the real model's rules without stages; Mix's batches are divided by the number of tasks."""
+    rows = {name: max(1, REAL[name] // len(names)) for name in ("batch_sft", "batch_preference")}
+    return {MIX: grid(["mix"], names, **rows), JOINT: grid(["alright", "maxright"], names)}
