@@ -40,7 +40,7 @@ class Request:
 
     sft, preference  sets: names on the hub, files or folders
     chat             SFT set of the artefact `chat`; "": that of figures.analysis.chat_sweeps
-    tasks            objectives of the artefact `tasks`; (): those of figures.analysis.task_sweeps
+    tasks            objectives of the artefact `realtasks`; (): those of figures.analysis.task_sweeps
     reference        reference of DPO: base or sft
     precision        of the model: fp32 or bf16
     mmlu             CSV files of MMLU: a folder, an archive, or hub; mmlu_questions: of each subject, 0: all

@@ -44,7 +44,8 @@ class Options:
     chat: Annotated[str, _shown("SET", "vicgalle/alpaca-gpt4")] = ""
     """SFT set of the artefact `chat` at scale real: a name on the hub, a file or a folder"""
     tasks: Annotated[tuple[str, ...], _shown("NAME=KIND:SET [FIELD=VALUE] ...", "four on the hub")] = ()
-    """tasks of the artefact `tasks` at scale real, in the order of training, as --objective of `python -m llm train`"""
+    """tasks of the artefact `realtasks` at scale real, in the order of training, as --objective of `python -m llm
+    train`"""
     reference: Annotated[str, _shown("{base,sft}", "base")] = ""
     """DPO's reference at scale real: base (the model before training), or sft (the model trained on the SFT set)"""
     precision: Annotated[str, _shown("{fp32,bf16}", "fp32")] = ""

@@ -46,6 +46,7 @@ REGISTRY: Mapping[str, str] = {
     "tasks": "figures.artefacts.tasks",
     "chat": "figures.artefacts.chat",
     "real": "figures.artefacts.real",
+    "realtasks": "figures.artefacts.realtasks",
 }
 
 

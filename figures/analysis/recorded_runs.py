@@ -8,7 +8,7 @@ text of the sets.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,16 +87,17 @@ def described(folder: Path = FOLDER) -> dict[str, Any]:
     return values
 
 
-def sets(parameters: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def sets(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the name of the model and of each set of runs that were made on this machine, and a file's SHA-256."""
     base = grid_of(next(iter(parameters["grids"].values()))).base
-    found: dict[str, dict[str, str]] = {}
-    for role in ("model", "sft", "preference"):
-        path = Path(str(getattr(base, role)))
-        found[role] = {"name": path.name if path.exists() else str(path)}
-        if path.is_file():
-            found[role]["sha256"] = sha256(path)
-    return found
+    return {role: named(str(getattr(base, role))) for role in ("model", "sft", "preference")}
+
+
+def named(source: str) -> dict[str, str]:
+    """Return the name of a model or set, without the folder of one on this machine, and the SHA-256 of a file."""
+    path = Path(source)
+    digest = {"sha256": sha256(path)} if path.is_file() else {}
+    return {"name": path.name if path.exists() else source, **digest}
 
 
 def recorded_set(about: Mapping[str, Any], role: str) -> tuple[str, str]:
@@ -117,15 +118,22 @@ def about(parameters: Mapping[str, Any]) -> dict[str, Any]:
     A set in a file stands with the name of the file and the first digits of its SHA-256, not with its place.
     """
     base = grid_of(next(iter(parameters["grids"].values()))).base
-    values = {name: getattr(base, name) for name in SETTINGS}
-    shown = {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    shown = settings(base, SETTINGS)
     for name in ("sft", "preference"):
-        path = Path(str(values[name]))
-        if path.is_file():
-            shown[name] = f"{path.name} (SHA-256 {sha256(path)[:12]})"
-        elif path.is_dir():
-            shown[name] = path.name
-    counts = {len(spec["seeds"]) for spec in parameters["grids"].values()}
-    number = max(counts)
-    scale = f"SmolLM2-135M-Instruct, {values['steps']} steps, {number} seed{'s' * (number > 1)}"
-    return {"scale": scale, **shown, "recorded": False}
+        own = named(str(shown[name]))
+        shown[name] = own["name"] + (f" (SHA-256 {own['sha256'][:12]})" if "sha256" in own else "")
+    return {"scale": scale(parameters), **shown, "recorded": False}
+
+
+def settings(base: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return options of a configuration, those of several values as text."""
+    values = {name: getattr(base, name) for name in names}
+    return {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def scale(parameters: Mapping[str, Any]) -> str:
+    """Return model, number of steps and number of seeds of runs as text."""
+    specs = parameters["grids"].values()
+    number = max(len(spec["seeds"]) for spec in specs)
+    steps = grid_of(next(iter(specs))).base.steps
+    return f"SmolLM2-135M-Instruct, {steps} steps, {number} seed{'s' * (number > 1)}"

@@ -153,6 +153,11 @@ def difference(ours: pd.DataFrame, theirs: pd.DataFrame, column: str) -> Mean:
     return mean(a[seed] - b[seed] for seed in a)
 
 
+def shared(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of both frames whose seeds are in both."""
+    return ours[ours["seed"].isin(theirs["seed"])], theirs[theirs["seed"].isin(ours["seed"])]
+
+
 def summarize(values: pd.DataFrame, by: Sequence[str], column: str = "value") -> pd.DataFrame:
     """Return mean and interval of a column for each group of `by`: the columns of `by`, value, low, high, n.
 

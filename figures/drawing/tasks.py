@@ -8,7 +8,7 @@ import numpy as np
 
 from figures.analysis.small_tables import unpack
 from figures.drawing import style
-from figures.drawing.loss_space import draw_scale
+from figures.drawing.real import made_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,8 @@ def draw(data: Data) -> Figure:
     """Draw the heat maps above, the measures below."""
     from matplotlib.figure import Figure
 
+    if not len(data.table["label"]):
+        return _draw_nothing(data)
     labels = list(dict.fromkeys(data.extra["cell_label"].tolist()))
     rows = -(-(len(labels) + 1) // ACROSS)
     figure = Figure(figsize=(style.PAGE, 1.3 * rows + 0.21 * len(labels) + 1.1))
@@ -49,7 +51,16 @@ def draw(data: Data) -> Figure:
     for ax, (quantity, title) in zip(lower.subplots(1, len(MEASURES), sharey=True), MEASURES.items(), strict=True):
         _draw_measure(ax, data, quantity, labels)
         ax.set_title(title, fontsize=8.5)
-    draw_scale(figure, data, more=f"; {_stage(data)}")
+    figure.supxlabel(f"{made_line(data)}; {_stage(data)}", fontsize=7.0, color=style.QUIET)
+    return figure
+
+
+def _draw_nothing(data: Data) -> Figure:
+    """Draw the line of a figure of which nothing is recorded."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(style.PAGE, 0.5))
+    figure.text(0.5, 0.5, data.facts["scale"], ha="center", va="center", fontsize=8.0, color=style.QUIET)
     return figure
 
 

@@ -27,8 +27,9 @@ def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int
     parser.add_argument(
         "--real",
         type=Path,
-        help="record the finished runs of the real model in this folder, made by paper_repro.py real chat --scale "
-        "real: the OUT of that command, or one of its folders OUT/runs/CODE if several training codes made runs there",
+        help="record the finished runs of the real model in this folder, made by paper_repro.py real chat "
+        "realtasks --scale real: the OUT of that command, or one of its folders OUT/runs/CODE if several training "
+        "codes made runs there",
     )
     parser.add_argument(
         "--benchmarks",

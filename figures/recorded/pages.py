@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from figures.analysis.recorded_runs import ABOUT, ABOUT_BENCHMARKS, BENCHMARKS, TABLE
-from figures.recorded.real import FIGURES, REAL, ends, rows_of
+from figures.recorded.real import ends, rows_of
+from figures.recorded.real_figures import FIGURES, REAL
 from figures.recorded.table_text import Record
 from figures.recorded.tables import BLOCKS
 
@@ -26,7 +27,7 @@ def read_records(folder: Path = RECORDED) -> dict[str, Record]:
         own = results / figure.name
         if (own / ABOUT).is_file():
             about = json.loads((own / ABOUT).read_text(encoding="utf-8"))
-            records[figure.name] = {**about, "rows": ends(rows_of(own / TABLE), tuple(figure.shown))}
+            records[figure.name] = {**about, "rows": ends(rows_of(own / TABLE), tuple(figure.shown), figure.is_end)}
     own = results / REAL.name
     if (own / ABOUT_BENCHMARKS).is_file():
         about = json.loads((own / ABOUT_BENCHMARKS).read_text(encoding="utf-8"))

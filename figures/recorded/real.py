@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,82 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from figures.analysis import real_sweeps, sweeps
 from figures.analysis.methods import NAMES
-from figures.analysis.recorded_runs import ABOUT, TABLE, about, sets
+from figures.analysis.recorded_runs import ABOUT, TABLE
 from figures.analysis.seeds import results
-from figures.analysis.sweeps import FIRST_SEED, GIVEN
+from figures.analysis.sweeps import FIRST_SEED
 from figures.artefact import Request
 from figures.pipeline.paths import FOLDER, grid_of
+from figures.recorded.real_figures import FIGURES, REAL, SHOWN, Recorded, is_last
 from figures.recorded.record import machine
 from llm.common.environment import git_state
 from llm.common.files import write_bytes, write_text
 
 Record = Mapping[str, Any]
-# column of the table -> its head in the pages
-SHOWN = {
-    "skill_exact_match": "skill: exact answers",
-    "accuracy": "preferences: accuracy",
-    "f_dpo": "f_DPO",
-    "f_sft": "f_SFT",
-    "cpu_seconds": "CPU seconds",
-}
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """An artefact whose runs of the real model can be recorded.
-
-    options  option of paper_repro.py -> name of the option of the runs that it sets; --reference is left out
-    fixed    values by which the artefact's runs are told from those of the others in one folder
-    shown    column of the table -> its head in the pages
-    label    (name of a grid, printed name of a method) -> printed name of a run
-    """
-
-    name: str
-    options: Mapping[str, str]
-    fixed: Mapping[str, Any]
-    shown: Mapping[str, str]
-    label: Callable[[str, str], str]
-
-    @property
-    def module(self) -> Any:
-        """The module of the artefact, with `parameters` and `table_of`."""
-        return importlib.import_module(f"figures.artefacts.{self.name}")
-
-    def owns(self, config: Mapping[str, Any]) -> bool:
-        """Say whether a run with this configuration is one of the artefact's."""
-        return not config.get("objective") and all(config[name] == value for name, value in self.fixed.items())
-
-    def request(self, configs: Sequence[Mapping[str, Any]]) -> Request:
-        """Return the request whose grid has the runs with these configurations.
-
-        Raises ValueError if they are of several sets or precisions. Of both references it is that for both.
-        """
-        chosen = sorted({tuple(config[own] for own in self.options.values()) for config in configs})
-        if len(chosen) > 1:
-            texts = "; ".join(", ".join(Path(str(value)).name for value in values) for values in chosen)
-            raise ValueError(f"{self.name}: the runs are of several settings, {texts}; keep those of one in a folder")
-        references = {config["reference"] for config in configs}
-        given = dict(zip(self.options, chosen[0], strict=True))
-        return Request(scale="real", reference="sft" if references == {"sft"} else "", **given)
-
-
-REAL = Recorded(
-    "real",
-    {name: name for name in GIVEN if name != "reference"},
-    {"max_length": sweeps.REAL["max_length"]},
-    SHOWN,
-    real_sweeps.real_label,
-)
-CHAT = Recorded(
-    "chat",
-    {"chat": "sft", "preference": "preference", "precision": "precision"},
-    {"max_length": real_sweeps.CHAT["max_length"]},
-    {name: SHOWN[name] for name in ("accuracy", "f_dpo", "f_sft", "cpu_seconds")},
-    real_sweeps.chat_label,
-)
-FIGURES = (REAL, CHAT)
 
 
 @dataclass(frozen=True)
@@ -145,7 +80,7 @@ def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
     from figures.pipeline.cache import to_csv
 
     table = figure.module.table_of(runs.parameters)
-    facts = about(runs.parameters)
+    facts = figure.about(runs.parameters)
     number, first = len(runs.seeds), FIRST_SEED["real"]
     facts["scale"] = f"{facts['scale'].rpartition(', ')[0]}, {number} seed{'s' * (number > 1)}"
     now, git = datetime.now(UTC).date().isoformat(), git_state()
@@ -153,7 +88,7 @@ def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
     made = f"{now}, commit {(git['commit'] or 'unknown')[:10]}, {there['processor']}, {there['cores']} cores"
     summary = json.loads((runs.root / runs.finished[0] / "summary.json").read_text(encoding="utf-8"))
     asked = [figure.name, "--scale real", f"--seeds {runs.seeds[-1] - first + 1}"]
-    asked += [f"--{name} FILE" for name in ("chat", "preference") if name in figure.options]
+    asked.append(figure.asked(facts))
     usual = figure.module.parameters(Request(scale="real"))["grids"]
     base = grid_of(next(iter(usual.values()))).base
     asked += [f"--{name} {facts[name]}" for name in ("reference", "precision") if facts[name] != getattr(base, name)]
@@ -165,7 +100,7 @@ def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
         "git": git,
         "training_code": runs.root.name,  # the first digits of its digest
         "facts": {**facts, "made": made},
-        "sets": sets(runs.parameters),
+        "sets": figure.sets(runs.parameters),
         "seeds": list(runs.seeds),
         "runs": len(runs.finished),
         "missing": {label: list(seeds) for label, seeds in runs.missing.items()},
@@ -256,14 +191,16 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def ends(rows: Sequence[Mapping[str, str]], shown: Sequence[str] = tuple(SHOWN)) -> list[dict[str, Any]]:
-    """Return one row per label: the mean over seeds of each shown column at the last step, and the number of seeds.
+def ends(
+    rows: Sequence[Mapping[str, str]], shown: Sequence[str] = tuple(SHOWN), is_end: Callable[..., bool] = is_last
+) -> list[dict[str, Any]]:
+    """Return one row per label: the mean over seeds of each shown column at the end, and the number of seeds.
 
     A column that one of a label's runs lacks is left out.
     """
     groups: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
-        if row["step"] == row["steps"]:
+        if is_end(row):
             groups.setdefault(row["label"], []).append(row)
     means = []
     for label, own in groups.items():

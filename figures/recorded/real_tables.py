@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from figures.recorded.real import FIGURES, REAL, Recorded
+from figures.recorded.real_figures import FIGURES, REAL, Recorded
 from figures.recorded.table_text import Record, number, on_machine, table
 
 NOTHING = "Nothing is recorded yet."
@@ -16,7 +16,8 @@ def runs(records: Mapping[str, Record], figure: Recorded = REAL) -> str:
     if figure.name not in records:
         return NOTHING
     record, rows = records[figure.name], records[figure.name]["rows"]
-    shown = {name: head for name, head in figure.shown.items() if any(name in row for row in rows)}
+    head = "method" if figure.of_tasks else "λ = ½ unless named" if any("λ" in r["label"] for r in rows) else "λ = ½"
+    shown = {name: text for name, text in figure.shown.items() if any(name in row for row in rows)}
     whole = len(record["seeds"])
     labels = [f"{r['label']} ({r['seeds']} of {whole} seeds)" if r["seeds"] < whole else r["label"] for r in rows]
     body = [
@@ -26,12 +27,20 @@ def runs(records: Mapping[str, Record], figure: Recorded = REAL) -> str:
     facts, seeds = record["facts"], record["seeds"]
     commit = (record["git"]["commit"] or "unknown")[:10]
     listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    head = ["λ = ½ unless named" if any("λ" in label for label in labels) else "λ = ½", *shown.values()]
+    sets = _tasks(record) if figure.of_tasks else f"SFT set `{facts['sft']}`, preferences `{facts['preference']}`"
     return (
-        f"{table(head, body)}\n\n{facts['scale']} ({listed}); SFT set `{facts['sft']}`, preferences "
-        f"`{facts['preference']}`. Recorded on {record['date']} at commit `{commit}` by "
-        f"`{record['command']}`: {on_machine(record)}.{_missing(record)}"
+        f"{table([head, *shown.values()], body)}\n\n{facts['scale']} ({listed}); {sets}. Recorded on "
+        f"{record['date']} at commit `{commit}` by `{record['command']}`: {on_machine(record)}.{_missing(record)}"
     )
+
+
+def _tasks(record: Record) -> str:
+    """Return the tasks in their order, each with its loss and set, as one phrase."""
+    texts = []
+    for own in record["sets"]["tasks"]:
+        digest = f" (SHA-256 {own['sha256'][:12]})" if "sha256" in own else ""
+        texts.append(f"{own['task']} ({own['loss'].upper() or 'SFT'}) `{own['name']}{digest}`")
+    return f"tasks: {', '.join(texts)}"
 
 
 def _missing(record: Record) -> str:

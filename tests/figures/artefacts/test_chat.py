@@ -17,7 +17,8 @@ from figures.drawing.chat import draw
 from figures.pipeline.paths import grid_of
 from figures.recorded import real as record
 from figures.recorded import real_tables
-from figures.recorded.real import CHAT, ends, rows_of
+from figures.recorded.real import ends, rows_of
+from figures.recorded.real_figures import CHAT
 
 REQUEST = Request(scale="real", seeds=2)
 LABELS = [
