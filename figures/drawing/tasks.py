@@ -146,7 +146,7 @@ def _draw_measure(ax: Axes, data: Data, quantity: str, labels: list[str]) -> Non
     ax.set_yticks(range(len(labels)), labels, fontsize=7.5)
     ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.tick_params(axis="x", labelsize=7.0)
-    ax.locator_params(axis="x", nbins=5)
+    ax.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
     ax.grid(visible=False, axis="y")
 
 
