@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 def copy(tmp_path: Path) -> Path:
     """Return a copy of the pages and of the recorded results."""
     shutil.copytree(ROOT / "docs" / "recorded", tmp_path / "docs" / "recorded")
-    shutil.copytree(ROOT / "results" / "real", tmp_path / "results" / "real")
+    shutil.copytree(ROOT / "results", tmp_path / "results")
     for name in pages.PAGES:
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
