@@ -60,7 +60,7 @@ def _draw_nothing(data: Data) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(style.PAGE, 0.5))
-    figure.text(0.5, 0.5, data.facts["scale"], ha="center", va="center", fontsize=8.0, color=style.QUIET)
+    figure.text(0.5, 0.5, str(data.facts["scale"]), ha="center", va="center", fontsize=8.0, color=style.QUIET)
     return figure
 
 

@@ -186,7 +186,7 @@ def test_missing_and_uneven_runs_are_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 def test_every_scale_has_the_same_grids_with_a_stage_between_evaluations() -> None:
-    for scale, shares in (("smoke", 1), ("embedded", 2), ("paper", 2)):
+    for scale, shares in (("smoke", 1), ("embedded", 2), ("real", 2), ("paper", 2)):
         grids = tasks.parameters(Request(scale=scale))["grids"]  # type: ignore[arg-type]
         assert len(grids) == 3 + shares
         for spec in grids.values():
