@@ -22,6 +22,7 @@ RESULTS = ROOT / "results"
 FOLDER = RESULTS / "real"
 TABLE, ABOUT = "runs.csv", "about.json"
 BENCHMARKS, ABOUT_BENCHMARKS = "benchmarks.csv", "about_benchmarks.json"
+RECORDED = ("real", "chat", "realtasks")  # artefacts that show recorded runs at every scale but `real`
 SETTINGS = (
     "sft", "sft_rows", "preference", "steps", "lr", "beta", "batch_sft", "batch_preference", "max_length", "overflow",
     "lora_rank", "lora_targets", "held_out", "k", "reference", "precision",
@@ -31,6 +32,11 @@ SETTINGS = (
 def folder_of(name: str) -> Path:
     """Return the folder of the recorded results of an artefact."""
     return RESULTS / name
+
+
+def is_shown(name: str) -> bool:
+    """Return whether an artefact can be made without --scale real: not if it only shows runs that nobody recorded."""
+    return name not in RECORDED or bool(digests_if_there(folder_of(name)))
 
 
 def digests(folder: Path = FOLDER) -> dict[str, str]:

@@ -39,15 +39,19 @@ KEPT = tuple(
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """Return the runs at scale `real`; at every other scale the recorded results, by their digests."""
+    """Return the runs at scale `real`; at every other scale the recorded results, by their digests ({}: none)."""
     if request.scale == "real":
         return {"grids": real_sweeps.chat(request)}
-    return {"recorded": recorded_runs.digests(FOLDER)}
+    return {"recorded": recorded_runs.digests_if_there(FOLDER)}
 
 
 def compute(parameters: dict[str, Any]) -> Data:
-    """Return every evaluation of every run, and the mean over seeds of every quantity at every evaluation."""
+    """Return every evaluation of every run, and the mean over seeds of every quantity at every evaluation.
+
+    Raises FileNotFoundError naming the command if nothing is recorded.
+    """
     if "recorded" in parameters:
+        recorded_runs.digests(FOLDER)
         rows, facts = recorded_runs.read(FOLDER)
     else:
         rows, facts = real_runs.evaluations(parameters, chat_label), recorded_runs.about(parameters)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.text import Text
 
+from figures.analysis.recorded_runs import is_shown
 from figures.artefact import REAL_OPTIONS, SCALES, Artefact, Request, UsageError
 from figures.options import Options
 from figures.pipeline import jobs as processes
@@ -39,10 +40,10 @@ def run(options: Options, registry: Mapping[str, str], stop: StopSignal) -> int:
     console = Console(highlight=False)
     if not console.is_terminal and console.width == 80:
         console = Console(highlight=False, width=WIDTH)
-    names = list(dict.fromkeys(options.names or registry))
     if options.list:
-        console.print(tables.listing(names, registry))
+        console.print(tables.listing(list(dict.fromkeys(options.names or registry)), registry))
         return 0
+    names = list(dict.fromkeys(options.names)) or [n for n in registry if options.scale == "real" or is_shown(n)]
     out = options.out.expanduser().absolute()
     held = _folder(options, out)
     try:

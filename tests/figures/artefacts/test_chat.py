@@ -110,9 +110,17 @@ def test_runs_are_recorded_beside_those_of_the_skill(tmp_path: Path) -> None:
     assert "| Mix (1 of 2 seeds) |" in text
 
 
-def test_the_recorded_table_gives_the_figure_without_runs() -> None:
+@pytest.mark.slow
+def test_the_recorded_table_gives_the_figure_without_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "FOLDER", tmp_path / "results" / "chat")
+    with pytest.raises(FileNotFoundError, match=r"make the runs with: python paper_repro\.py chat --scale real"):
+        chat.compute(chat.parameters(Request()))
+    trained = made(tmp_path / "runs" / "0123456789ab")
+    record.write(tmp_path / "results", tmp_path)
     data = chat.compute(chat.parameters(Request()))
     assert data.facts["recorded"] is True
+    for name, values in trained.extra.items():
+        np.testing.assert_array_equal(data.extra[name], values)
     assert all(check.holds for check in data.checks if check.must_hold)
     assert np.isfinite(data.table["f_dpo"]).all()
     assert len(draw(data).axes) == 6

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.pipeline_fakes import Cli, cli_in_process, lines, strict
 
+from figures.analysis import recorded_runs
 from figures.cli import main
 from figures.pipeline import cache
 from llm.common.files import UNFINISHED, lock
@@ -285,3 +286,23 @@ def test_progress_in_plain_lines(cli: Cli, capsys: pytest.CaptureFixture[str]) -
     assert [line.split()[:2] for line in said[:3]] == [["a", "computing"], ["a", "drawing"], ["a", "done"]]
     assert any("index.html" in line for line in said)
     assert not any("\x1b" in line for line in said)
+
+
+def test_an_artefact_whose_runs_nobody_recorded_is_made_only_if_it_is_named(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_runs, "RESULTS", tmp_path / "results")
+    cli.add("chat")
+    assert run(cli) == 0
+    assert not (cli.out / "chat.json").exists()
+    assert run(cli, "--scale", "real") == 0
+    assert (cli.out / "chat.json").exists()
+    (cli.out / "chat.json").unlink()
+    assert run(cli, "chat") == 0
+    assert (cli.out / "chat.json").exists()
+    (cli.out / "chat.json").unlink()
+    (tmp_path / "results" / "chat").mkdir(parents=True)
+    for name in (recorded_runs.TABLE, recorded_runs.ABOUT):
+        (tmp_path / "results" / "chat" / name).touch()
+    assert run(cli) == 0
+    assert (cli.out / "chat.json").exists()
