@@ -29,10 +29,10 @@ def growth(*, quick: bool = False) -> Sequence[Curve]:
     from benchmarks import growth_rows, growth_study, growth_train
 
     rows = growth_rows.rows((1_000, 10_000, 50_000) if quick else (1_000, 10_000, 100_000, 1_000_000))
+    models, longest = growth_train.MODELS[: 2 if quick else 4], (0.25, 0.5, 1.0, 2.0)[: 3 if quick else 4]
     curves = [
-        *growth_train.steps(
-            growth_train.MODELS[: 2 if quick else 4], (0.25, 0.5, 1.0, 2.0)[: 3 if quick else 4], (2, 8, 32)
-        ),
+        *growth_train.steps(models, longest, (2, 8, 32)),
+        *growth_train.steps(models, longest, (2, 8, 32), kind="preference"),
         *growth_train.objectives((2, 8, 16) if quick else (2, 4, 8, 16, 32)),
         *growth_train.checkpoints((8, 32, 128), (4, 16, 64)),
         *rows,

@@ -7,11 +7,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.growth import Curve, measured
 from benchmarks.growth_study import seconds
 from benchmarks.llm_rows import Size
+
+if TYPE_CHECKING:
+    from llm.data.rows import Kind
 
 # Weights: 0.2, 2, 22 and 137 million (the last in the shape of a small model of today).
 MODELS = (
@@ -29,17 +32,21 @@ def weights(size: Size) -> int:
     return sum(p.numel() for p in size.model().parameters())
 
 
-def tokens(size: Size) -> int:
-    """Return the mean number of tokens of a row."""
+def tokens(size: Size, kind: Kind) -> int:
+    """Return the mean number of tokens of a row, of a pair with its prompt once for each response."""
     from benchmarks import llm_rows
 
-    return round(llm_rows.count(llm_rows.tokens(size, "sft")) / (size.batches * size.batch_sft))
+    batch = size.batch_sft if kind == "sft" else size.batch_preference
+    return round(llm_rows.count(llm_rows.tokens(size, kind)) / (size.batches * batch))
 
 
-def sides(of: Callable[[float], Size], *, trl: bool = True) -> dict[str, Callable[[float], float]]:
-    """Return the CPU seconds of an SFT step of each side, the second epoch's, by a size of the input."""
+def sides(of: Callable[[float], Size], kind: Kind) -> dict[str, Callable[[float], float]]:
+    """Return the CPU seconds of a step on rows of a kind by a size of the input, the second epoch's, of each side.
+
+    TRL computes the reference at every step, its default; ours has it from the cache, as in a run.
+    """
     from benchmarks import llm_ours, llm_trl
-    from toyopt.algorithms import SFT
+    from toyopt.algorithms import DPO, SFT
 
     def step(make: Callable[[Size], Any], n: float) -> float:
         size = of(n)
@@ -47,25 +54,45 @@ def sides(of: Callable[[float], Size], *, trl: bool = True) -> dict[str, Callabl
         call()
         return float(call().processor / size.batches)
 
-    made: dict[str, Callable[[float], float]] = {"llm": lambda n: step(lambda s: llm_ours.single(s, SFT), n)}
-    return made | ({"TRL": lambda n: step(llm_trl.sft, n)} if trl else {})
+    def theirs(size: Size) -> Any:
+        return llm_trl.sft(size) if kind == "sft" else llm_trl.dpo(size, precomputed=False)
+
+    objective = SFT if kind == "sft" else DPO
+    return {
+        "llm": lambda n: step(lambda size: llm_ours.single(size, objective), n),
+        "TRL": lambda n: step(theirs, n),
+    }
 
 
-def steps(models: Sequence[Size], longest: Sequence[float], batches: Sequence[int], *, repeats: int = 1) -> list[Curve]:
-    """Return the CPU time of an SFT step against weights, tokens a row and rows a batch, beside TRL's SFTTrainer."""
+def steps(
+    models: Sequence[Size],
+    longest: Sequence[float],
+    batches: Sequence[int],
+    *,
+    kind: Kind = "sft",
+    repeats: int = 1,
+) -> list[Curve]:
+    """Return the CPU time of a step against weights, tokens a row and rows a batch, beside TRL's trainer of the kind.
+
+    batches  numbers of rows, or of pairs for kind "preference"
+    """
     from benchmarks.llm_speed import prepare
 
     prepare()
+    loss, row = ("SFT", "row") if kind == "sft" else ("DPO", "pair")
+    batch = "batch_sft" if kind == "sft" else "batch_preference"
+    lengths = [dataclasses.replace(BASE, longest=n) for n in longest]
     by_weights = {float(weights(size)): size for size in models}
-    by_length = {float(tokens(size)): size for size in (dataclasses.replace(BASE, longest=n) for n in longest)}
-    by_batch = {float(n): dataclasses.replace(BASE, batch_sft=n, longest=0.5) for n in batches}
+    by_length = {float(tokens(size, kind)): size for size in lengths}
+    shorter = dataclasses.replace(BASE, longest=0.5)
+    by_batch = {float(n): dataclasses.replace(shorter, **{batch: n}) for n in batches}  # type: ignore[arg-type]
     curves = []
     for name, unit, sizes, excused in (
-        ("SFT step by model", "weights", by_weights, False),
-        ("SFT step by length", "tokens a row", by_length, True),
-        ("SFT step by batch", "rows", by_batch, False),
+        (f"{loss} step by model", "weights", by_weights, False),
+        (f"{loss} step by length", f"tokens a {row}", by_length, True),
+        (f"{loss} step by batch", f"{row}s", by_batch, False),
     ):
-        made = sides(sizes.__getitem__)
+        made = sides(sizes.__getitem__, kind)
         curves.append(measured(name, unit, list(sizes), made, repeats=repeats, excused=excused))
     return curves
 

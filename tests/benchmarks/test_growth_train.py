@@ -1,0 +1,44 @@
+"""The curves of training, on models that are tiny: what is measured on which side, and by what size."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from benchmarks import growth_train
+from benchmarks.llm_rows import Size
+
+TINY = Size(vocabulary=64, hidden=16, layers=1, heads=2, batch_sft=2, batch_preference=2, batches=1, longest=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "loss", "row"), [("sft", "SFT", "row"), ("preference", "DPO", "pair")])
+def test_steps_of_both_kinds_are_measured_beside_trl(
+    kind: str, loss: str, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth_train, "BASE", TINY)
+    models = (TINY, dataclasses.replace(TINY, hidden=32))
+    curves = growth_train.steps(models, (0.1, 0.2), (1, 3), kind=kind)  # type: ignore[arg-type]
+    assert [curve.name for curve in curves] == [f"{loss} step by {what}" for what in ("model", "length", "batch")]
+    assert [curve.unit for curve in curves] == ["weights", f"tokens a {row}", f"{row}s"]
+    assert [curve.excused for curve in curves] == [False, True, False]
+    assert curves[0].sizes == tuple(float(growth_train.weights(size)) for size in models)
+    assert curves[2].sizes == (1.0, 3.0)
+    for curve in curves:
+        assert list(curve.costs) == ["llm", "TRL"]
+        assert all(np.isfinite(cost).all() and (cost > 0).all() for cost in curve.costs.values())
+
+
+@pytest.mark.slow
+def test_the_tokens_of_a_pair_are_its_prompt_twice_and_both_responses() -> None:
+    """One word is one token of the tokenizer; each response has its end as a token more."""
+    words = {
+        kind: [{name: len(text.split()) for name, text in row.items()} for row in TINY.texts(kind)]
+        for kind in ("sft", "preference")
+    }
+    rows = [row["prompt"] + row["completion"] + 1 for row in words["sft"]]
+    pairs = [2 * row["prompt"] + row["chosen"] + row["rejected"] + 2 for row in words["preference"]]
+    assert growth_train.tokens(TINY, "sft") == round(np.mean(rows))
+    assert growth_train.tokens(TINY, "preference") == round(np.mean(pairs))
