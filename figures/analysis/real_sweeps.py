@@ -69,6 +69,11 @@ def real_label(grid: str, method: str) -> str:
     return ", ".join([method, *([rest] if rest == SFT_REFERENCE else [f"λ = {rest}"] if rest else [])])
 
 
+def is_usual(label: str) -> bool:
+    """Return whether a run of this name has λ = 1/2 and the base as reference."""
+    return "λ" not in label and SFT_REFERENCE not in label
+
+
 def replay_label(share: float) -> str:
     """Return the printed name of the real model's runs with a share of replay in the second stage, SFT first."""
     return f"Replay {share:.0%}, SFT first" if share else "Sequential, SFT first"

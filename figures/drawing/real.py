@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from figures.analysis.real_sweeps import is_usual
 from figures.analysis.small_tables import rows_with, unpack
 from figures.drawing import style
 
@@ -31,7 +32,7 @@ def draw(data: Data) -> Figure:
     shown = [name for name in SHARES if np.isfinite(unpack(data.extra, "mean", quantity=name)["value"]).any()]
     figure = Figure(figsize=(style.PAGE, 2.5 + 0.6 + 0.2 * len(labels)))
     grid = figure.add_gridspec(2, 2, height_ratios=[2.2, 0.6 + 0.2 * len(labels)])
-    usual = [label for label in labels if "λ" not in label and "reference" not in label]
+    usual = list(filter(is_usual, labels))
     for column, (name, title) in enumerate(LOSSES.items()):
         _draw_paths(
             figure.add_subplot(grid[0, column]),

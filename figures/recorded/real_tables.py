@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from figures.analysis.real_sweeps import is_usual
 from figures.recorded.real_figures import FIGURES, REAL, Recorded
 from figures.recorded.table_text import Record, number, on_machine, table
 
 NOTHING = "Nothing is recorded yet."
 
 
-def runs(records: Mapping[str, Record], figure: Recorded = REAL) -> str:
-    """Return the table of an artefact's runs, λ = ½ unless it is named: means over seeds, a row a label."""
+def runs(records: Mapping[str, Record], figure: Recorded = REAL, *, usual: bool = False) -> str:
+    """Return the table of an artefact's runs, λ = ½ unless it is named: means over seeds, a row a label.
+
+    usual  whether only runs with λ = 1/2 and the base as reference are in it
+    """
     if figure.name not in records:
         return NOTHING
-    record, rows = records[figure.name], records[figure.name]["rows"]
+    record = records[figure.name]
+    rows = [row for row in record["rows"] if not usual or is_usual(row["label"])]
     head = "method" if figure.of_tasks else "λ = ½ unless named" if any("λ" in r["label"] for r in rows) else "λ = ½"
     shown = {name: text for name, text in figure.shown.items() if any(name in row for row in rows)}
     whole = len(record["seeds"])
@@ -30,7 +35,8 @@ def runs(records: Mapping[str, Record], figure: Recorded = REAL) -> str:
     sets = _tasks(record) if figure.of_tasks else f"SFT set `{facts['sft']}`, preferences `{facts['preference']}`"
     return (
         f"{table([head, *shown.values()], body)}\n\n{facts['scale']} ({listed}); {sets}. Recorded on "
-        f"{record['date']} at commit `{commit}` by `{record['command']}`: {on_machine(record)}.{_missing(record)}"
+        f"{record['date']} at commit `{commit}` by `{record['command']}`: {on_machine(record)}."
+        f"{_missing(record, usual=usual)}"
     )
 
 
@@ -43,10 +49,12 @@ def _tasks(record: Record) -> str:
     return f"tasks: {', '.join(texts)}"
 
 
-def _missing(record: Record) -> str:
+def _missing(record: Record, *, usual: bool) -> str:
     """Return which runs of the grid were not finished when the results were recorded, as a sentence; "" if none."""
     gaps = [
-        f"{label} (seed{'s' * (len(s) > 1)} {', '.join(map(str, s))})" for label, s in record.get("missing", {}).items()
+        f"{label} (seed{'s' * (len(s) > 1)} {', '.join(map(str, s))})"
+        for label, s in record.get("missing", {}).items()
+        if not usual or is_usual(label)
     ]
     return f" Not finished: {', '.join(gaps)}." if gaps else ""
 
@@ -84,5 +92,6 @@ def _percent(text: str) -> str:
 
 # Name of a place in a page -> its text.
 BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
-    "benchmarks": benchmarks, **{figure.name: partial(runs, figure=figure) for figure in FIGURES},
+    "benchmarks": benchmarks, "real-usual": partial(runs, usual=True),
+    **{figure.name: partial(runs, figure=figure) for figure in FIGURES},
 }  # fmt: skip

@@ -156,6 +156,12 @@ def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: 
     text = real_tables.runs({"real": {**recorded_runs.described(folder), "rows": ends(rows)}})
     assert "| ALRIGHT (1 of 2 seeds) | 0.62 |" in text
     assert "| Mix | 0.93 |" in text
+    assert "| Mix, λ = 0.25 | 0.93 |" in text
+    usual = real_tables.runs({"real": {**recorded_runs.described(folder), "rows": ends(rows)}}, usual=True)
+    assert "| λ = ½ | skill: exact answers |" in usual
+    assert "| Mix | 0.93 |" in usual
+    assert "λ = 0.25" not in usual
+    assert "SFT reference" not in usual
     assert "Not finished: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)." in text
 
 
