@@ -135,7 +135,8 @@ def micro_batch_count(rows: Indices, lengths: Indices, *, world: int, max_tokens
 
 def split(rows: Indices, parts: int) -> list[Indices]:
     """Return `rows` in `parts` consecutive parts of nearly equal size."""
-    return [np.asarray(part, dtype=np.int64) for part in np.array_split(rows, parts)]
+    pieces = [rows] if parts == 1 else np.array_split(rows, parts)  # which takes as long as a small operation of torch
+    return [np.asarray(part, dtype=np.int64) for part in pieces]
 
 
 def _padded_tokens(lengths: Indices, parts: int) -> int:

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import lm_eval.api.task
@@ -58,9 +59,12 @@ class Model(HFLM):  # type: ignore[misc]
         self._requests = _Requests(report)
         self.set_cache_hook(self._requests)
 
-    @property
+    @cached_property
     def max_length(self) -> int:
-        """The largest number of tokens in a sequence; the harness reads the configuration alone."""
+        """The largest number of tokens in a sequence; the harness reads the configuration alone.
+
+        Computed once: the harness asks for it several times per request, and the answer goes through all modules.
+        """
         limits = (max_positions(self.model), max_prompt_positions(self.model))
         return min([int(super().max_length), *(limit for limit in limits if limit is not None)])
 

@@ -128,10 +128,10 @@ def _is_there(folder: Path, measure: str) -> bool:
     if not path.is_file():
         return False
     record = read_json(path)
-    return (record.get("code", ""), record.get("inputs", {})) == (_code(measure), _inputs(measure))
+    return (record.get("code", ""), record.get("inputs", {})) == (measure_digest(measure), _inputs(measure))
 
 
-def _code(measure: str) -> str:
+def measure_digest(measure: str) -> str:
     """Return the digest of the code of a built-in measure; "" for others, whose code may lie anywhere."""
     return code_digest(module_of(measure)) if name_of(measure) in MEASURES else ""
 
@@ -159,7 +159,8 @@ def take(folder: Path, measures: Sequence[str]) -> None:
                 if not isinstance(result, dict):
                     raise TypeError(f"{place} must return a dict, got {type(result).__name__}")
                 seconds = round(time.perf_counter() - began, 4)
-                record = {"seconds": seconds, "code": _code(measure), "inputs": _inputs(measure), "result": result}
+                key = {"code": measure_digest(measure), "inputs": _inputs(measure)}
+                record = {"seconds": seconds, **key, "result": result}
                 write_json(file_of(folder, measure), record)
             except Exception as error:
                 why = " ".join(str(error).split()) or "no words"

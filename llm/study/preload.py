@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterable
 
-from llm.study.measures import module_of, name_of
+from llm.study.measures import MEASURES, measure_digest, module_of, name_of
 
 LATER = {"questions": ("llm.evaluation.harness",)}  # modules that a measure imports on first use
 
@@ -13,7 +14,8 @@ LATER = {"questions": ("llm.evaluation.harness",)}  # modules that a measure imp
 def preload(measures: Iterable[str]) -> list[str]:
     """Return the imports of runs with these measures, as `llm.common.processes.ForkServer` takes them."""
     own = [name for measure in measures for name in (module_of(measure), *LATER.get(name_of(measure), ()))]
-    return [f"{__name__}:{import_libraries.__name__}", *own]
+    digests = [f"{__name__}:{digest_measures.__name__}"] if own else []
+    return [f"{__name__}:{import_libraries.__name__}", *own, *digests]
 
 
 def import_libraries() -> None:
@@ -33,6 +35,13 @@ def import_libraries() -> None:
     config_from([], "train", "")  # reading the options for the first time takes as long as some runs' training
     calm()
     _load_a_model()
+
+
+def digest_measures() -> None:
+    """Compute the code digests of the built-in measures whose modules are imported: 0.1 seconds in every run else."""
+    for name in MEASURES:
+        if module_of(name) in sys.modules:
+            measure_digest(name)
 
 
 def _load_a_model() -> None:

@@ -193,9 +193,11 @@ class Engine:
         if not np.isfinite(size):
             raise FloatingPointError(f"the gradient's norm is {size}")
         if not self.is_zero:
-            # Accelerate's own step searches the disk for an absent package each time, 2 % of a small model's step.
-            (self.optimizer if self.accelerator.scaler else self.optimizer.optimizer).step()
-            self.optimizer.zero_grad()
+            # Accelerate's own step searches the disk for an absent package each time, 2 % of a small model's step; its
+            # zero_grad inspects a signature.
+            optimizer = self.optimizer if self.accelerator.scaler else self.optimizer.optimizer
+            optimizer.step()
+            optimizer.zero_grad()
         self.scheduler.step()
         return size
 
@@ -231,7 +233,7 @@ class Engine:
 
     def reduce(self, sums: torch.Tensor) -> dict[str, float]:
         """Return sums over all processes, by SUMS."""
-        total = self.accelerator.reduce(sums, reduction="sum")
+        total = sums if self.world == 1 else self.accelerator.reduce(sums, reduction="sum")
         return dict(zip(SUMS, total.tolist(), strict=True))
 
     def _forward(

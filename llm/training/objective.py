@@ -141,33 +141,33 @@ class Objective:
         keep   (rows,): False for rows that fill up a batch and do not count
         kl     KTO's estimate of the divergence on the whole step
         """
-        mask = _mask(rows, keep, logps.device)
+        mask = None if keep is None or all(keep) else _mask(rows, keep, logps.device)
         extra, more = logps.new_zeros(6, dtype=torch.float64), logps.new_zeros(3, dtype=torch.float64)
+        counts = logps.new_ones(len(rows), dtype=torch.float64) if mask is None else mask.double()
         if self.is_pairs:
             pairs = self._pairs(self.loss, logps, batch, rows)
-            beside = torch.zeros_like(mask)
+            beside = torch.zeros_like(counts)
             if self.beside is not None:
                 beside = self._pairs(self.beside, logps.detach(), batch, rows).losses
-            losses, units = pairs.losses, mask.double()
-            chosen, rejected = pairs.rewards_chosen.detach()[mask], pairs.rewards_rejected.detach()[mask]
+            losses, units = pairs.losses, counts
+            chosen, rejected = _kept(pairs.rewards_chosen.detach(), mask), _kept(pairs.rewards_rejected.detach(), mask)
             extra = torch.stack(
                 [
                     chosen.double().sum(),
                     rejected.double().sum(),
                     (chosen > rejected).double().sum(),
-                    logps.detach()[0::2][mask].double().sum(),
-                    logps.detach()[1::2][mask].double().sum(),
-                    beside[mask].double().sum(),
+                    _kept(logps.detach()[0::2], mask).double().sum(),
+                    _kept(logps.detach()[1::2], mask).double().sum(),
+                    _kept(beside, mask).double().sum(),
                 ]
             )
         elif self.is_unpaired:
-            units = mask.double()
-            losses, extra, more = self._unpaired(logps, rows, mask, kl)
+            units = counts
+            losses, extra, more = self._unpaired(logps, rows, counts > 0.0, kl)
         else:
-            losses, units = sft_losses(logps), batch.counts.double() * mask
-        total = losses[mask].sum()
-        value = losses.detach()[mask].double().sum()
-        counted = units.sum()
+            losses, units = sft_losses(logps), batch.counts.double() * counts
+        kept = _kept(losses, mask)
+        value, counted = kept.detach().double().sum(), units.sum()
         head = torch.stack(
             [
                 value,
@@ -177,7 +177,7 @@ class Objective:
                 torch.full_like(value, float(batch.tokens)),
             ]
         )
-        return total, torch.cat([head, extra, torch.zeros_like(head[:1]), more])
+        return kept.sum(), torch.cat([head, extra, torch.zeros_like(head[:1]), more])
 
     def value(self, sums: dict[str, float]) -> float:
         """Return the objective's value from its sums over all processes."""
@@ -250,6 +250,11 @@ def _mask(rows: Indices, keep: Sequence[bool] | None, device: torch.device) -> t
     """Return whether each row counts, (rows,) bool."""
     mask = torch.ones(len(rows), dtype=torch.bool) if keep is None else torch.tensor(list(keep), dtype=torch.bool)
     return mask.to(device)
+
+
+def _kept(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the values (rows,) that count; all of them without a mask."""
+    return values if mask is None else values[mask]
 
 
 def chosen_only(tokens: TokenizedDataset) -> TokenizedDataset:

@@ -14,7 +14,7 @@ from figures.artefact import Artefact, Data, Request
 from figures.pipeline.paths import grid_of
 from llm.embedded.language import PLAIN, courteous, fuller, neutral, preference_score, question
 from llm.embedded.world import Fact, World
-from llm.study.measures import _code as code_of
+from llm.study.measures import measure_digest as code_of
 
 WORLD = World(0, 40)  # that of world_size small
 SMOKE = Request(scale="smoke", seeds=2)

@@ -20,7 +20,7 @@ from figures.pipeline.paths import grid_of
 from figures.recorded import real as record
 from figures.recorded import real_tables
 from figures.recorded.real import ends, rows_of
-from llm.study.measures import _code as code_of
+from llm.study.measures import measure_digest as code_of
 
 REQUEST = Request(scale="real", seeds=2)
 # exact match by method and order, without the part that depends on the seed

@@ -118,6 +118,17 @@ def test_the_harness_finds_the_log_probabilities_of_training(family: str, bos: b
     assert values["acc_stderr,none"] == pytest.approx(math.sqrt(p * (1 - p) / (n - 1)))
 
 
+def test_the_largest_length_is_computed_once_for_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes through all modules, and the harness asks for it with every request: half of a small model's time."""
+    from llm.evaluation import harness
+
+    calls = []
+    monkeypatch.setattr(harness, "max_positions", lambda model: calls.append(model) or 64)
+    task, _ = asked(tiny.model(), tiny.tokenizer(), questions(6))
+    assert len(task.instances) == 6 * CHOICES
+    assert len(calls) == 1
+
+
 @pytest.mark.slow
 def test_an_example_is_another_question_with_its_right_answer() -> None:
     rows = questions()

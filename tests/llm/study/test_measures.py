@@ -68,7 +68,7 @@ def test_a_run_is_finished_with_its_measures(tmp_path: Path, capsys: pytest.Capt
 def test_a_measure_by_other_code_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(kept.MEASURES, "size", SIZE.partition("=")[2])
     codes = iter("abb")
-    monkeypatch.setattr(kept, "_code", lambda _: code)
+    monkeypatch.setattr(kept, "measure_digest", lambda _: code)
     (folder,) = {run.folder(tmp_path) for run in prepared(tmp_path, "size", lams=(0.25,)).runs()}
     for code, taken in zip(codes, (True, True, False), strict=True):
         assert kept.missing(folder, ("size",)) == (("size",) if taken else ())
@@ -77,8 +77,8 @@ def test_a_measure_by_other_code_is_computed_again(tmp_path: Path, monkeypatch: 
 
 
 def test_a_measure_of_ours_has_the_name_of_its_code() -> None:
-    assert kept._code("answers") == kept.code_digest("llm.judging.world")
-    assert kept._code(SIZE) == ""
+    assert kept.measure_digest("answers") == kept.code_digest("llm.judging.world")
+    assert kept.measure_digest(SIZE) == ""
 
 
 def test_a_failed_measure_is_one_line_and_the_others_are_kept(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import signal
 import subprocess
@@ -21,10 +22,12 @@ from support import study_measures as around
 from support.subprocesses import is_alive, until
 
 from llm import TrainConfig
+from llm.common.code_digest import code_digest
 from llm.common.files import read_json
 from llm.common.processes import ForkServer
 from llm.study import Grid, Progress, measure, run_study, status, table
-from llm.study.preload import preload
+from llm.study.measures import measure_digest, module_of
+from llm.study.preload import digest_measures, preload
 from llm.study.scheduler import environment
 from llm.study.status import command
 
@@ -65,7 +68,17 @@ def test_a_study_preloads_the_modules_of_its_measures() -> None:
     assert preload(()) == [libraries]
     assert preload(("questions:limit=5", "curvature", own("look"))) == [
         libraries, "llm.evaluation.questions", "llm.evaluation.harness", "llm.evaluation.curvature", around.__name__,
+        "llm.study.preload:digest_measures",
     ]  # fmt: skip
+
+
+def test_the_digests_of_imported_measures_are_computed_before_the_first_fork() -> None:
+    module = importlib.import_module(module_of("curvature"))
+    code_digest.cache_clear()
+    digest_measures()
+    computed = code_digest.cache_info().misses
+    assert measure_digest("curvature") == code_digest(module.__name__)
+    assert code_digest.cache_info().misses == computed > 0
 
 
 def test_nothing_of_a_run_is_left_for_the_next(workers: ForkServer, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from llm import TrainConfig
 from llm.judging import world as judged
 from llm.study import Grid, StudyRun, operations, resources
-from llm.study.measures import _code as code_of
+from llm.study.measures import measure_digest as code_of
 from llm.study.measures import with_options
 
 WEIGHTS = "weights: EleutherAI/pythia-1b"
