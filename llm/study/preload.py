@@ -30,8 +30,10 @@ def import_libraries() -> None:
     from llm.common.progress import calm
     from llm.config import config_from
     from llm.training.cached_run import computing_code
+    from llm.training.starting_values import evaluating_code
 
     computing_code()  # reads and parses a hundred files, half a second of CPU time
+    evaluating_code()
     config_from([], "train", "")  # reading the options for the first time takes as long as some runs' training
     calm()
     _load_a_model()

@@ -230,8 +230,8 @@ class Trainer:
 
         Under `average` the policy of a stage is not the result: its evaluations are named by the stage.
         """
-        of_stage = self.config.average and self.control.t > 0 and not of_result
-        evaluate(self.engine, self.spec, self.metrics, self.control.t, f"_stage{self.stage + 1}" if of_stage else "")
+        part = f"_stage{self.stage + 1}" if self.config.average and self.control.t > 0 and not of_result else ""
+        evaluate(self.base, self.engine, self.spec, self.metrics, self.control.t, part)
         best, path = self._best(), best_folder(self.folder, self.control.t)
         new = best is not None and best.step == self.control.t and not path.exists()
         if best is not None and from_main(self.engine.accelerator, new):
