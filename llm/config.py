@@ -215,7 +215,8 @@ def read(path: str | Path) -> dict[str, Any]:
         import yaml
 
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the compiled one takes a tenth of the time
+            values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
         except yaml.YAMLError as error:
             raise ValueError(f"config: {path} is not YAML: {' '.join(str(error).split())}") from error
     else:

@@ -162,8 +162,11 @@ def parse_program(
     default      option names to values, of which some may be out of range as long as the command line corrects them
     markers      tyro's markers for all options, such as `tyro.conf.FlagCreatePairsOff`
 
-    The dataclass checks itself only when all values are collected: tyro would draw a box around its errors.
+    The dataclass checks itself only when all values are collected: tyro would draw a box around its errors. Without
+    arguments the defaults are the result, and tyro, which takes as long as a small model's first steps, is not called.
     """
+    if default is not None and not argv:
+        return kind(**default)
     import tyro
 
     unchecked = type(kind.__name__, (kind,), {"__post_init__": lambda _: None, "__doc__": kind.__doc__})

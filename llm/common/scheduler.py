@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from llm.common.job_queue import JobQueue
 from llm.common.processes import Child
 
-REPORT_SHARE = 0.02  # of the time, at most, that reports take: their length grows with the number of jobs
+REPORT_SHARE = 0.005  # of the time, at most, that reports take: their length grows with the number of jobs
 POLL_EVERY = 0.05  # seconds; an idle core costs more than a poll
 
 

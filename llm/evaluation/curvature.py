@@ -14,9 +14,8 @@ step, is the better guide to that.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +26,11 @@ import numpy as np
 from llm.common.files import ensure_writable, write_json
 from llm.common.processes import stop_requested
 from llm.common.progress import Line
+from llm.evaluation.curvature_points import at_point
 from llm.evaluation.past_run import check_given, check_unchanged
 from llm.training.run_folder import FinishedRun, load_run
 
 if TYPE_CHECKING:
-    from llm.config import TrainConfig
-    from llm.evaluation.hessian import Surface, Vector
     from llm.training.inputs import Inputs
     from llm.training.objective import Objective
 
@@ -140,13 +138,15 @@ def _measured(
     own_weights = {own.name: own.weight for own in inputs.config.objectives}
     parts = {**{name: {name: 1.0} for name in tasks}, MIX: own_weights}
     rows: list[dict[str, Any]] = []
+    weights = 0
     with _plain_base(inputs) as base, Line("curvature", active=not inputs.quiet) as line:
         for step in steps:
-            with _surfaces(base, kept_folder(past.folder, step), tasks, inputs.config) as surfaces:
-                for name, weighted in parts.items():
-                    rows.append({"step": step, "objective": name, **_at(weighted, surfaces, config)})
-                    line(len(rows), len(parts) * len(steps), f"step {step}  f_{name.upper()}")
-                weights = next(iter(surfaces.values())).size
+
+            def report(name: str, done: int, step: int = step, before: int = len(rows)) -> None:
+                line(before + done, len(parts) * len(steps), f"step {step}  f_{name.upper()}")
+
+            numbers, weights = at_point(inputs, base, kept_folder(past.folder, step), tasks, parts, config, report)
+            rows += [{"step": step, "objective": name, **own} for name, own in numbers.items()]
     return rows, {"rows_used": config.rows, "weights": weights}
 
 
@@ -177,74 +177,6 @@ def _plain_base(inputs: Inputs) -> Iterator[Any]:
     base = base.to(inputs.accelerator.device)
     with eager_attention(base):
         yield base
-
-
-@contextmanager
-def _surfaces(
-    base: Any, adapter: Path, tasks: dict[str, Objective], config: TrainConfig
-) -> Iterator[dict[str, Surface]]:
-    """Yield the objectives at an adapter, by name; the base has no adapter afterwards."""
-    from llm.evaluation.hessian import Surface
-    from llm.models.lora import load_adapter, unload
-    from llm.models.policy import Policy
-    from llm.training.base import longest_row
-    from llm.training.engine import micro_tokens
-
-    model = load_adapter(base, str(adapter), trainable=True)
-    try:
-        policy = Policy(model).to(base.device).eval()
-        first = next((task for task in tasks.values() if not task.is_sft), next(iter(tasks.values())))
-        probe, share = first.tokens.select([0]), "no" if config.share_prompt == "no" else "auto"
-        policy.select_forward_path(
-            lambda batch: policy(batch.to(base.device)),
-            probe.prompts,
-            probe.responses,
-            share_prompt=share,
-            longest=longest_row(first.tokens),
-        )
-        policy.twice_differentiable = True
-        surfaces = {}
-        for name, task in tasks.items():
-            task, rows = (
-                dataclasses.replace(task, share_prompt=policy.share_prompt),
-                np.arange(len(task), dtype=np.int64),
-            )
-            surfaces[name] = Surface(policy, task, rows, most=micro_tokens(config, base.device.type))
-        yield surfaces
-    finally:
-        unload(model)
-
-
-def _at(parts: Mapping[str, float], surfaces: dict[str, Surface], config: CurvatureConfig) -> dict[str, Any]:
-    """Return the numbers of a weighted sum of objectives at one point; `parts` has the weights by name."""
-    from llm.evaluation.hessian import ends
-
-    weighted = [(weight, surfaces[name]) for name, weight in parts.items() if weight > 0.0]
-
-    def product(vector: Vector) -> Vector:
-        return sum((weight * surface.product(vector) for weight, surface in weighted), np.zeros(len(vector)))
-
-    gradient = sum((weight * surface.gradient for weight, surface in weighted), np.zeros(weighted[0][1].size))
-    norm = float(np.linalg.norm(gradient))
-    along = float(gradient @ product(gradient / norm)) / norm if norm > 0.0 else None
-    spectrum = ends(
-        product, len(gradient), rng=np.random.default_rng(config.seed), tolerance=config.tolerance,
-        products=config.products,
-    )  # fmt: skip
-    return {
-        "value": sum(weight * surface.value for weight, surface in weighted),
-        "grad_norm": norm,
-        "along_gradient": along,
-        "smallest": spectrum.smallest,
-        "largest": spectrum.largest,
-        "residual": max(spectrum.residual_smallest, spectrum.residual_largest),
-        "residual_smallest": spectrum.residual_smallest,
-        "residual_largest": spectrum.residual_largest,
-        "margin": spectrum.margin,
-        "converged": spectrum.converged,
-        "products": spectrum.products,
-        "negative": spectrum.negative,
-    }
 
 
 def _shares(rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from support.commands import Command
 from support.pipeline_fakes import Cli, cli_in_process, gone, strict, until
 
 from figures.cli import main
-from figures.pipeline import paths
+from figures.pipeline import paths, training
 from figures.pipeline.build import present
 from figures.pipeline.paths import grid_of
 
@@ -143,6 +143,19 @@ def test_what_needs_no_runs_is_made_at_the_scale_paper_whatever_becomes_of_the_o
     cli.change("r", "'steps': 3", "'steps': -3")
     assert run(cli, "a", "r", "--scale", "paper") == 1
     assert present(cli.out, "a")
+
+
+def test_one_run_more_than_cores_of_small_embedded_models_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llm import TrainConfig
+    from llm.study import Grid, resources
+
+    monkeypatch.setattr(training, "cores", lambda: 4)
+    monkeypatch.setattr(resources, "gpus", lambda: 0)
+    small = Grid(TrainConfig.preset("embedded", world_size="small"))
+    large = Grid(TrainConfig.preset("embedded", world_size="large"))
+    real = Grid(TrainConfig.preset("smollm2-135m"))
+    assert training._at_a_time([small, small]) == 5
+    assert training._at_a_time([small, large]) == training._at_a_time([real, small]) == 4
 
 
 def test_without_llm(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from llm import (  # noqa: E402
     TrainConfig,
     train,
 )
+from llm.evaluation import curvature_points  # noqa: E402
 from llm.evaluation.curvature import CurvatureConfig, curvature, kept_steps, measure  # noqa: E402
 
 OBJECTIVES = ("dpo", "sft", "mix")
@@ -69,6 +70,39 @@ def test_a_run(run: Result, tmp_path: Path) -> None:
     assert by[0, "sft"]["negative"]
     other = curvature(dataclasses.replace(config, out="", seed=1, points=1), quiet=True)
     assert [r["value"] for r in other["rows"]] != [r["value"] for r in rows[:3]]  # other rows
+
+
+@pytest.mark.slow
+def test_runs_that_kept_the_same_adapter_share_its_numbers(
+    run: Result, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[float] = []
+    numbers_at = curvature_points.numbers_at
+
+    def recorded(*given: Any) -> dict[str, Any]:
+        numbers = numbers_at(*given)
+        computed.append(numbers["value"])
+        return numbers
+
+    monkeypatch.setattr(curvature_points, "numbers_at", recorded)
+    other = train(TrainConfig(**{**options, "method": "alright", "out": str(tmp_path / "other")}), quiet=True)
+    config = CurvatureConfig(run=str(run.folder), rows=4, points=2, products=5)
+    first = curvature(config, quiet=True)["rows"]
+    assert len(computed) == 6
+    assert curvature(config, quiet=True)["rows"] == first
+    assert len(computed) == 6
+    second = curvature(dataclasses.replace(config, run=str(other.folder)), quiet=True)["rows"]
+    assert len(computed) == 9  # at the last step alone: both runs begin at one adapter
+    assert second[:3] == first[:3]
+    assert [row["value"] for row in second[3:]] == computed[6:] != [row["value"] for row in first[3:]]
+    for change in ({"seed": 1}, {"products": 6}, {"rows": 5}):
+        before = len(computed)
+        curvature(dataclasses.replace(config, **change), quiet=True)  # type: ignore[arg-type]
+        assert len(computed) == before + 6
+    with monkeypatch.context() as patch:
+        patch.setattr(curvature_points, "code_digest", lambda *_: "other code")
+        assert curvature(config, quiet=True)["rows"] == first
+    assert len(computed) == 9 + 4 * 6
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from llm import (  # noqa: E402
 )
 from llm.data.formats import load  # noqa: E402
 from llm.data.tokenization import tokenize  # noqa: E402
-from llm.evaluation.curvature import CurvatureConfig, _at  # noqa: E402
+from llm.evaluation.curvature import CurvatureConfig  # noqa: E402
+from llm.evaluation.curvature_points import numbers_at  # noqa: E402
 from llm.evaluation.hessian import Ends, Surface, ends  # noqa: E402
 from llm.losses import DPOLoss  # noqa: E402
 from llm.models.architecture import eager_attention  # noqa: E402
@@ -224,7 +225,7 @@ def test_a_saddle() -> None:
     g = share * np.array([4.0, -12.0, 4.0])
     for parts in ({"dpo": 1.0}, {"dpo": 0.25, "sft": 0.75}, {"a": 0.5, "b": 0.25, "c": 0.75, "d": 0.0}):
         weight = sum(parts.values())
-        point = _at(parts, dict.fromkeys(parts, surface), CurvatureConfig(run=""))
+        point = numbers_at(parts, dict.fromkeys(parts, surface), CurvatureConfig(run=""))
         assert point["grad_norm"] == pytest.approx(weight * np.linalg.norm(g))
         assert point["along_gradient"] == pytest.approx(weight * (g @ hessian @ g) / (g @ g), rel=1e-5)
         assert point["smallest"] == pytest.approx(weight * values[0], rel=1e-5)
