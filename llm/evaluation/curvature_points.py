@@ -14,7 +14,6 @@ import numpy as np
 from llm.common.cache import ContentCache, digest
 from llm.common.code_digest import code_digest
 from llm.common.files import read_json, write_json
-from llm.models.fingerprints import adapter_fingerprint
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -76,6 +75,7 @@ def _key(
     parts: Parts,
 ) -> str:
     """Return the name of everything that the numbers at a point depend on."""
+    from llm.models.fingerprints import adapter_fingerprint
     from llm.training.cached_run import computing_code, key_values
 
     references = (task.reference for task in tasks.values() if task.reference is not None)

@@ -134,7 +134,7 @@ def test_no_process_is_left_where_the_report_raises() -> None:
 
 
 def test_reports_that_take_long_are_made_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report that takes half a second is due again 25 seconds later: 2 % of the time."""
+    """A report that takes half a second is due again 100 seconds later: 0.5 % of the time."""
     now, reported = [0.0], list[float]()
 
     def report() -> None:
@@ -143,5 +143,5 @@ def test_reports_that_take_long_are_made_less_often(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("llm.common.scheduler.time.monotonic", lambda: now[0])
     monkeypatch.setattr("llm.common.scheduler.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    Scheduler([Work("a", [], polls=60)], 1).run(lambda: 0, report, pause=1.0, poll_every=1.0)
-    assert [round(t, 6) for t in reported[:3]] == [0.0, 25.5, 51.0]
+    Scheduler([Work("a", [], polls=210)], 1).run(lambda: 0, report, pause=1.0, poll_every=1.0)
+    assert [round(t, 6) for t in reported[:3]] == [0.0, 100.5, 201.0]
