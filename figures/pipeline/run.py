@@ -179,7 +179,7 @@ class _Making:
         """Run the jobs of the plans and report their events."""
         environment = processes.environment(self.jobs)
         work: Literal["build", "verify"] = "verify" if self.options.verify else "build"
-        with _closing(processes.fork_server(len(plans))) as server:
+        with _closing(processes.fork_server(plans)) as server:
             jobs: list[ArtefactJob | RunsJob] = [
                 ArtefactJob(plan, work, self.out, folder, server, self._note, environment) for plan in plans
             ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from support.pipeline_fakes import Cli
 
 from figures.cli import main
-from figures.pipeline import jobs
+from figures.pipeline import jobs, paths
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -88,6 +91,17 @@ def test_the_environment_of_the_processes(monkeypatch: pytest.MonkeyPatch) -> No
     assert values["OPENBLAS_NUM_THREADS"] == "1"
     assert values["PYTHONHASHSEED"] == "0"
     assert str(jobs.ROOT) in values["PYTHONPATH"].split(os.pathsep)
+
+
+def test_the_digest_of_the_training_code_is_computed_before_the_first_fork_if_an_artefact_reads_runs() -> None:
+    def preloaded(*grids: dict[str, Any]) -> tuple[str, ...]:
+        return jobs.fork_server([cast(Any, SimpleNamespace(grids=own)) for own in grids])._preload
+
+    module, _, function = jobs.TRAINING_DIGEST.partition(":")
+    assert getattr(importlib.import_module(module), function) is paths.training_digest
+    assert preloaded({}, {"all": {}}) == (*jobs.LIBRARIES, jobs.TRAINING_DIGEST)
+    assert preloaded({}, {}) == jobs.LIBRARIES
+    assert preloaded({}, {}, {}) == (*jobs.LIBRARIES, *jobs.MORE_LIBRARIES)
 
 
 def test_events_are_read_when_their_line_is_complete(tmp_path: Path) -> None:
