@@ -47,7 +47,8 @@ class Options:
     """tasks of the artefact `realtasks` at scale real, in the order of training, as --objective of `python -m llm
     train`"""
     reference: Annotated[str, _shown("{base,sft}", "base")] = ""
-    """DPO's reference at scale real: base (the model before training), or sft (the model trained on the SFT set)"""
+    """DPO's reference at scale real: base (the model before training), or sft (the model trained on the SFT set);
+    unless it is given, the artefact `real` has a few runs with sft beside those with base"""
     precision: Annotated[str, _shown("{fp32,bf16}", "fp32")] = ""
     """of the model at scale real; bf16 is faster on GPUs, and on CPUs with units for it (avx512_bf16 or amx_bf16 in
     /proc/cpuinfo), and slower on others"""
