@@ -157,7 +157,7 @@ def duration(records: Mapping[str, Record]) -> str:
     return (
         f"The recorded run of all {record['artefacts']} artefacts trained {record['runs']} runs and took "
         f"{minutes(record['seconds'])} on {record['machine']['cores']} cores ({record['machine']['processor']}); "
-        "where no base and no optimum is in the cache it takes longer."
+        "bases and optima that are in the cache already save some of it."
     )
 
 
