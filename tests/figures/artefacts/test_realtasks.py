@@ -22,7 +22,7 @@ from figures.recorded import real as record
 from figures.recorded import real_tables
 from figures.recorded.real_figures import TASKS
 from llm.common.cache import sha256
-from llm.study.measures import _code as code_of
+from llm.study.measures import measure_digest as code_of
 
 NAMES = ("skill", "chat", "pairs")
 LABELS = ["Sequential", "Sequential, reversed", "Replay 5%", "Replay 20%", "Mix", "ALRIGHT", "MAXRIGHT"]
