@@ -12,7 +12,6 @@ from figures.analysis import recorded_runs, seeds
 from figures.analysis.methods import order as method_order
 from figures.analysis.seeds import numeric
 from figures.artefact import Check, equal
-from figures.pipeline.paths import grid_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +82,7 @@ def checks(
     precision  fp32 or bf16, which sets how near to ln 2 a run must start
     """
     if "grids" in parameters:
-        grids = parameters["grids"].items()
-        expected = len({(name, run.name) for name, spec in grids for run in grid_of(spec).runs()})
+        expected = seeds.expected_runs(parameters)
     else:
         expected = int(recorded_runs.described(folder)["runs"])
     steps = ends["steps"] * ends["method"].map(lambda method: 2 if method == "Mix" else 1)

@@ -153,6 +153,11 @@ def difference(ours: pd.DataFrame, theirs: pd.DataFrame, column: str) -> Mean:
     return mean(a[seed] - b[seed] for seed in a)
 
 
+def expected_runs(parameters: Mapping[str, Any]) -> int:
+    """Return the number of different runs of the grids."""
+    return len({(name, run.name) for name, spec in parameters["grids"].items() for run in grid_of(spec).runs()})
+
+
 def shared(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of both frames whose seeds are in both."""
     return ours[ours["seed"].isin(theirs["seed"])], theirs[theirs["seed"].isin(ours["seed"])]

@@ -189,7 +189,7 @@ def measures_of(request: Request) -> list[str]:
 
 
 def benchmarks_of(request: Request) -> list[str]:
-    """Return the measures of Table 1: of the embedded world, of the paper, or what the user gives for scale `real`.
+    """Return the measures that Table 1 needs at the requested scale.
 
     At scale `real` these are the skill, MMLU if its files are given, XSTest if its prompts are, and win rates if the
     environment names a judge.

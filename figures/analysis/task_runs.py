@@ -162,11 +162,6 @@ def measures_of(rows: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def expected_runs(parameters: Mapping[str, Any]) -> int:
-    """Return the number of different runs of the grids."""
-    return len({(name, run.name) for name, spec in parameters["grids"].items() for run in grid_of(spec).runs()})
-
-
 def dpo_tasks(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the tasks whose loss is DPO's, which is ln 2 before training."""
     tasks = [own for spec in parameters["grids"].values() for own in grid_of(spec).base.objectives]

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from figures.analysis import loss_space, recorded_runs, seeds, sweeps
-from figures.analysis.seeds import numeric, select
+from figures.analysis.seeds import expected_runs, numeric, select
 from figures.analysis.small_tables import pack
 from figures.artefact import Artefact, Check, Data, Request, equal
 from figures.drawing.baselines import draw
-from figures.pipeline.paths import grid_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +84,7 @@ def _recorded(parameters: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, An
 
 def _checks(parameters: Mapping[str, Any], results: pd.DataFrame) -> tuple[Check, ...]:
     """Check that all runs exist and that every run has the stated number of steps."""
-    expected = len({(name, run.name) for name, spec in parameters["grids"].items() for run in grid_of(spec).runs()})
+    expected = expected_runs(parameters)
     steps = results["steps"] * results["method"].map(lambda method: 2 if method == "Mix" else 1)
     odd = int((results["steps_dpo"] + results["steps_sft"] != steps).sum())
     orpo = float(select(results, grid="orpo")["steps_sft"].sum())

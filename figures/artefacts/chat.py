@@ -87,10 +87,10 @@ def _claim(
     name: str, statement: str, ours: pd.DataFrame, theirs: pd.DataFrame, quantity: str, sign: int
 ) -> list[Check]:
     """Return the claim that sign · (ours - theirs) is at least 0, over the seeds of both; [] where there are none."""
-    shared = set(ours["seed"]) & set(theirs["seed"])
-    if not shared:
+    ours, theirs = seeds.shared(ours, theirs)
+    if ours.empty:
         return []
-    first, second = (frame[frame["seed"].isin(shared)] for frame in ((ours, theirs) if sign > 0 else (theirs, ours)))
+    first, second = (ours, theirs) if sign > 0 else (theirs, ours)
     difference = seeds.difference(first, second, quantity)
     return [claim(name.replace("_", "-"), "", statement, difference, 0.0, "lower")]
 

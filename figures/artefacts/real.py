@@ -68,11 +68,9 @@ def _claims(ends: pd.DataFrame) -> tuple[Check, ...]:
     """Return the claims that joint training keeps more than Sequential, for both objectives."""
     claims = []
     for ours, other, column, what in CLAIMS:
-        near, far = (seeds.select(ends, label=label) for label in (ours, other))
-        shared = set(near["seed"]) & set(far["seed"])
-        if not shared or numeric(ends, column).isna().any():
+        near, far = seeds.shared(*(seeds.select(ends, label=label) for label in (ours, other)))
+        if near.empty or numeric(ends, column).isna().any():
             continue
-        near, far = (frame[frame["seed"].isin(shared)] for frame in (near, far))
         difference = seeds.difference(near, far, column)
         name = f"{column.replace('_', '-')}/{ours}-{other.replace(', ', '-').replace(' ', '-')}".lower()
         statement = f"{ours} {what} than {other} (difference of the shares)"
@@ -90,9 +88,9 @@ ARTEFACT = Artefact(
         "SmolLM2-135M-Instruct with LoRA, λ = 0.5 unless it is named; every method takes the same number of steps, "
         "with batches of equal size, and a step of Mix uses both sets. SFT teaches a convention that the base cannot "
         "know: to file a note as a JSON object with invented keys in a fixed order (`llm.skill`); the preferences are "
-        "human judgements of answers. (a), (b) Losses on held-out rows with λ = 0.5 and the base "
-        "as DPO's reference, means over seeds: lower is "
-        "better; Sequential and Replay change the objective after half of the steps. (c) The share of held-out notes, "
+        "human judgements of answers. (a), (b) Losses on held-out rows with λ = 0.5 and the base as DPO's reference, "
+        "means over seeds: lower is better; Sequential and Replay change the objective after half of the steps. "
+        "(c) The share of held-out notes, "
         "about other persons and items, that the trained model files exactly right (greedy answers): 0 for the base. "
         "(d) The share of held-out pairs whose chosen response has the higher implicit reward; 0.5 for a model that "
         "prefers neither. Marks are means over seeds, white dots the seeds, lines 95 % intervals over seeds where "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from figures.analysis import recorded_runs, recorded_tasks, task_runs, task_sweeps
+from figures.analysis import recorded_runs, recorded_tasks, seeds, task_runs, task_sweeps
 from figures.analysis.real_runs import START
 from figures.artefact import Artefact, Check, Data, Request
 from figures.drawing.tasks import draw
@@ -33,7 +33,7 @@ def compute(parameters: dict[str, Any]) -> Data:
         rows = task_runs.evaluations(parameters, results)
         measures = task_runs.measures_of(rows, results)
         facts, checks = recorded_tasks.about(parameters), (task_runs.ends_check(rows, results),)
-        expected, dpo = task_runs.expected_runs(parameters), task_runs.dpo_tasks(parameters)
+        expected, dpo = seeds.expected_runs(parameters), task_runs.dpo_tasks(parameters)
     elif not parameters["recorded"]:
         return Data(table=task_runs.no_table(), facts={"scale": NOTHING, "recorded": False})
     else:

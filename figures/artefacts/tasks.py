@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from figures.analysis import loss_space, sweeps, task_runs, task_sweeps
+from figures.analysis import loss_space, seeds, sweeps, task_runs, task_sweeps
 from figures.artefact import Artefact, Data, Request
 from figures.drawing.tasks import draw
 
@@ -21,7 +21,7 @@ def compute(parameters: dict[str, Any]) -> Data:
     results = task_runs.results_of(parameters)
     rows = task_runs.evaluations(parameters, results)
     measures = task_runs.measures_of(rows, results)
-    expected, dpo = task_runs.expected_runs(parameters), task_runs.dpo_tasks(parameters)
+    expected, dpo = seeds.expected_runs(parameters), task_runs.dpo_tasks(parameters)
     checks = task_runs.checks(rows, measures, expected=expected, dpo=dpo)
     return task_runs.data_of(
         rows,

@@ -73,7 +73,7 @@ def write_event(path: Path, kind: str, value: Any, trace: str = "") -> None:
 
 
 class ArtefactJob:
-    """An artefact as a job: built or verified in a process of its own.
+    """Job that builds or verifies one artefact in a process of its own.
 
     work    `build`, or `verify`: compare with the files in `out`
     folder  of settings, events and logs of the processes

@@ -101,9 +101,10 @@ class RunsJob:
 
 
 def requirements(wanted: Wanted, out: Path, folder: Path, stop: Callable[[], bool]) -> list[dict[str, str]]:
-    """Return the resources that the unfinished runs need (`llm.study.resources`), determined in a process of its own.
+    """Return the resources that the unfinished runs need (`llm.study.resources`).
 
-    Empty if the process fails, in which case the runs fail for the same reason, or if a stop is requested.
+    They are determined in a process of its own. Empty if the process fails, in which case the runs fail for the same
+    reason, or if a stop is requested.
     """
     reports = Reports(RUNS, folder / "requirements.events")
     settings = folder / "requirements.settings"
@@ -132,7 +133,7 @@ class _Study(subprocess.Popen[bytes]):
 
 
 def start(settings: Path, log: Path) -> Child:
-    """Start the process of the runs, in a session of its own: Ctrl-C on the terminal does not reach the runs."""
+    """Start the process of the runs in a session of its own, which Ctrl-C on the terminal does not reach."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(paths.ROOT), *filter(None, sys.path)])}
     command = [sys.executable, "-m", __name__, str(settings), str(os.getpid())]
     with log.open("ab") as file:

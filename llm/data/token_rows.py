@@ -1,4 +1,4 @@
-"""Rows of token ids before and after truncation, with counts of what happens to the rows of a set."""
+"""Token ids of rows before and after truncation, and counts of the rows that are cut, dropped or kept."""
 
 from __future__ import annotations
 

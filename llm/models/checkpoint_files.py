@@ -83,7 +83,10 @@ def check_checkpoint(name: str) -> None:
 
 
 def check_safetensors(path: Path, what: str) -> None:
-    """Raise FileNotFoundError if a file is not a complete safetensors file; `what` begins the message."""
+    """Raise FileNotFoundError unless a file is a whole safetensors file.
+
+    what  first words of the message
+    """
     with path.open("rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise FileNotFoundError(

@@ -178,7 +178,7 @@ class Trainer:
 
     @property
     def _own_adapters(self) -> bool:
-        """Whether each stage trains an adapter of its own."""
+        """Return whether every stage trains a separate adapter."""
         return self.config.stack or self.config.average
 
     def _enter(self, stage: Stage) -> None:
