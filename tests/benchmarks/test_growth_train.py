@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks import growth_train
+from benchmarks import growth_train, llm_ours
 from benchmarks.llm_rows import Size
+from toyopt.algorithms import DPO, SFT
 
 TINY = Size(vocabulary=64, hidden=16, layers=1, heads=2, batch_sft=2, batch_preference=2, batches=1, longest=0.1)
 
@@ -19,9 +20,12 @@ def test_steps_of_both_kinds_are_measured_beside_trl(
     kind: str, loss: str, row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(growth_train, "BASE", TINY)
+    trained, single = set(), llm_ours.single
+    monkeypatch.setattr(llm_ours, "single", lambda size, task: trained.add(task) or single(size, task))
     models = (TINY, dataclasses.replace(TINY, hidden=32))
     curves = growth_train.steps(models, (0.1, 0.2), (1, 3), kind=kind)  # type: ignore[arg-type]
     assert [curve.name for curve in curves] == [f"{loss} step by {what}" for what in ("model", "length", "batch")]
+    assert trained == {SFT if kind == "sft" else DPO}
     assert [curve.unit for curve in curves] == ["weights", f"tokens a {row}", f"{row}s"]
     assert [curve.excused for curve in curves] == [False, True, False]
     assert curves[0].sizes == tuple(float(growth_train.weights(size)) for size in models)

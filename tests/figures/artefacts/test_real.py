@@ -132,6 +132,15 @@ def test_the_recorded_command_names_the_precision(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_runs_that_all_have_the_sft_reference_are_recorded_with_it(tmp_path: Path) -> None:
+    made(tmp_path / "runs" / "0123456789ab", Request(scale="real", seeds=1, reference="sft"))
+    [line] = record.write(tmp_path / "results", tmp_path)
+    assert line == "real: 14 of 14 runs of seed 2"
+    described = recorded_runs.described(tmp_path / "results" / "real")
+    assert described["command"] == "python paper_repro.py real --scale real --seeds 1 --preference FILE --reference sft"
+
+
+@pytest.mark.slow
 def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: Path) -> None:
     """Of seed 3 MAXRIGHT is begun only, Replay 1% has no measure of its skill, and ALRIGHT is not there at all."""
     root, folder = tmp_path / "runs" / "0123456789ab", tmp_path / "results" / "real"
