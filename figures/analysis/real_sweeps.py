@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CHAT_STEPS = 100
 # Rows longer than max_length are left out, so that no response is cut.
 CHAT: dict[str, Any] = {
-    "max_length": 256, "overflow": "drop", "held_out": 0.15, "eval_rows": 100, "eval_every": CHAT_STEPS // 2,
+    "max_length": 256, "overflow": "drop", "held_out": 0.15, "eval_rows": 240, "eval_every": CHAT_STEPS // 2,
     "save_every": CHAT_STEPS // 4, "steps": CHAT_STEPS, "f_star": "estimate", "alternation": "coin",
     "precision": "bf16",
 }  # fmt: skip
