@@ -37,8 +37,9 @@ def load(
     """Return the rows of a data set.
 
     source        a .jsonl, .json (each also .gz) or .parquet file; a folder of such files, or one that
-                  `datasets.save_to_disk` wrote; a hub name "org/name" or "org/name:config"; a `datasets.Dataset` or
-                  `DatasetDict`; a list of dicts. What exists locally goes before the hub
+                  `datasets.save_to_disk` wrote; "folder:config" of a folder whose README.md lists configurations; a hub
+                  name "org/name" or "org/name:config"; a `datasets.Dataset` or `DatasetDict`; a list of dicts. What
+                  exists locally goes before the hub
     split         "train" if not given; what has no splits (a file, a list) is all "train"
     columns       our column name -> theirs, e.g. {"prompt": "question", "completion": "answer"}
     format        a name in FORMATS[kind], or "auto"

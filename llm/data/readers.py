@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llm.data.folders import files_by_split
 from llm.skill import rows as skill
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
@@ -43,6 +44,9 @@ def read(source: Any, split: str | None, limit: int | None) -> Table:
         if path.exists():
             _no_splits(str(path), split)
             return _files(str(path), [path], limit)
+        place, _, configuration = str(source).rpartition(":")
+        if place and configuration and Path(place).expanduser().is_dir():
+            return _folder(Path(place).expanduser(), split, limit, configuration)
         if isinstance(source, str) and is_hub_name(source):
             return _hub(source, split, limit)
         raise FileNotFoundError(f"{source}: no such file or folder, and no hub name (those are written org/name)")
@@ -143,19 +147,15 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _folder(path: Path, split: str | None, limit: int | None) -> Table:
-    """Return rows of a folder that `save_to_disk` wrote, or of data files whose names give the split as on the hub."""
+def _folder(path: Path, split: str | None, limit: int | None, configuration: str = "") -> Table:
+    """Return rows of a folder that `save_to_disk` wrote, or of data files, by split and configuration as on the hub."""
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        if configuration:
+            raise ValueError(f"{path}: a saved dataset has no configurations, got {configuration!r}; give {path}")
         return _saved(path, split, limit)
-    from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
-
-    base = str(path.resolve())
-    try:
-        by_split = DataFilesDict.from_local_or_remote(get_data_patterns(base), base_path=base)
-    except EmptyDatasetError:
-        by_split = {}
-    splits = {str(name): [Path(file) for file in files if _suffix(Path(file))] for name, files in by_split.items()}
-    splits = {name: sorted(files) for name, files in splits.items() if files}
+    by_split = files_by_split(path, configuration)
+    splits = {name: [file for file in files if _suffix(file)] for name, files in by_split.items()}
+    splits = {name: files for name, files in splits.items() if files}
     if not splits:
         raise FileNotFoundError(f"{path}: the folder holds no {', '.join(_SUFFIXES)} file and no saved dataset")
     wanted = split or "train"
