@@ -1,4 +1,4 @@
-"""Data files of a folder by split, as `datasets.load_dataset` finds them: by the card of the set, else by their names."""
+"""Data files of a folder by split, as `datasets.load_dataset` finds them: by the card of the set, else by name."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _configurations(folder: Path) -> Any:
     if not card.is_file():
         return MetadataConfigs()
     try:
-        return MetadataConfigs.from_dataset_card_data(metadata_load(card) or {})  # type: ignore[arg-type]
+        return MetadataConfigs.from_dataset_card_data(metadata_load(card) or {})
     except (YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{card}: its list of configurations cannot be read: {reason}; mend or remove it") from error

@@ -221,8 +221,13 @@ def as_messages(text: Text, role: str) -> list[Message]:
 
 
 def is_dialogue(text: Text) -> TypeGuard[str]:
-    """Return whether a prompt is a dialogue of Human and Assistant in one string, as hh-rlhf's."""
-    return isinstance(text, str) and text.startswith(HUMAN)
+    r"""Return whether a prompt is a dialogue of Human and Assistant in one string, as hh-rlhf's.
+
+    Without the two line ends before its first "Human:", as after `str.strip`, it must end in "\n\nAssistant:".
+    """
+    if not isinstance(text, str) or text.startswith(HUMAN):
+        return isinstance(text, str)
+    return text.lstrip().startswith(HUMAN.strip()) and text.rstrip().endswith(ASSISTANT)
 
 
 def parse_prompt(prompt: str) -> list[Message]:
@@ -231,7 +236,7 @@ def parse_prompt(prompt: str) -> list[Message]:
     Texts lose the white space around them, and turns of one speaker are joined. "\n\nAssistant:" at the end, where the
     response begins, may be absent.
     """
-    turns = _turns(prompt)
+    turns = _turns(prompt if prompt.startswith(HUMAN) else f"\n\n{prompt.lstrip()}")
     if turns and turns[-1]["role"] == "assistant" and not turns[-1]["content"]:
         turns.pop()
     return turns

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm.data.encoding import Encoder
-from llm.data.messages import Text, as_messages, is_dialogue, parse_prompt
+from llm.data.messages import REASONING, Message, Text, as_messages, is_dialogue, parse_prompt, text_of
 from llm.data.rows import Dataset, Row
 from llm.data.turns import encode_turns
 
@@ -21,6 +21,8 @@ Ids = NDArray[np.int32]
 Responses = tuple[Ids, ...]
 Trained = NDArray[np.bool_]
 
+# Keys of a message that are a part of what is asked.
+_ASKED = ("role", "content", "name", "tool_calls", "tool_call_id", *REASONING)
 _TAIL = 3  # trained ids among which the end of a turn is: white space may follow it
 _BATCH = 4096  # rows a tokenizer call: enough for its threads, and not a second copy of the whole set
 
@@ -151,7 +153,16 @@ def row_name(rows: Dataset, i: int) -> str:
 
 
 def prompt_key(prompt: Text) -> str:
-    """Return 16 hex digits of a prompt's messages, the same however the prompt is written or rendered."""
+    """Return 16 hex digits of a prompt's messages, the same however the prompt is written or rendered.
+
+    Contents count as texts, also if they are in parts; keys that say nothing of what is asked (an id, a weight) do not.
+    """
     messages = parse_prompt(prompt) if is_dialogue(prompt) else as_messages(prompt, "user")
-    text = json.dumps(messages, sort_keys=True, default=str)
+    text = json.dumps([_asked(message) for message in messages], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _asked(message: Message) -> Message:
+    """Return the keys of a message that are a part of what is asked, its content as a text."""
+    asked = {key: value for key, value in message.items() if key in _ASKED}
+    return {**asked, "content": text_of(message)} if isinstance(message.get("content"), list) else asked

@@ -105,6 +105,16 @@ def test_a_dialogue_is_split_at_its_marks() -> None:
     assert parse_prompt("\n\nHuman: q\n\nHuman: r\n\nAssistant:") == [user("q\n\nr")]
 
 
+@pytest.mark.parametrize("before", ["", "\n", " \n\n", "\n\n\n"])
+def test_a_dialogue_may_lack_the_line_ends_before_it(before: str) -> None:
+    dialogue = "Human: q\n\nAssistant: a\n\nHuman: r\n\nAssistant:"
+    assert is_dialogue(before + dialogue)
+    assert parse_prompt(before + dialogue) == [user("q"), says("a"), user("r")]
+    assert is_dialogue(before + dialogue + " ")
+    for text in ("Human: q", "Human: q\n\nAssistant: a", "Is it?\n\nAssistant:", "A Human: q\n\nAssistant:"):
+        assert not is_dialogue(before + text)
+
+
 TEXTS = st.text(alphabet="ab \n:", min_size=1, max_size=8).map(lambda text: f"x{text}".strip())
 
 

@@ -134,10 +134,11 @@ def test_tools_and_calls_need_a_chat_template() -> None:
         tokenize(rows, byte_level())
 
 
+@pytest.mark.parametrize("before", ["\n\n", ""])
 @pytest.mark.parametrize(("chat", "prompt"), [(None, "User: q\nAssistant: a\nUser: r\nAssistant: "), (CHATML, None)])
-def test_a_dialogue_in_a_string_is_templated_once(chat: str | None, prompt: str | None) -> None:
+def test_a_dialogue_in_a_string_is_templated_once(chat: str | None, prompt: str | None, before: str) -> None:
     tokenizer = byte_level("", chat)
-    dialogue = "\n\nHuman: q\n\nAssistant: a\n\nHuman: r\n\nAssistant:"
+    dialogue = f"{before}Human: q\n\nAssistant: a\n\nHuman: r\n\nAssistant:"
     strings = tokenize(preference((dialogue, " b", " c")), tokenizer)
     turns = tokenize(preference(([user("q"), says("a"), user("r")], [says("b")], [says("c")])), tokenizer)
     assert (strings.digest, strings.keys) == (turns.digest, turns.keys)
