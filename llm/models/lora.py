@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from llm.common.processes import seeded_torch
 from llm.models.architecture import lora_task_type, vocabulary_size
 from llm.models.checkpoint_files import check_safetensors
@@ -80,6 +82,8 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
             warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
             model = PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
         _check_used(model, folder, name, trainable=trainable)
+        if trainable:
+            _saved_modules_in_float32(model)
         return model
     except Exception as error:  # damaged files give errors of all types in PEFT and safetensors
         text = _resized(Path(folder), rows) or " ".join(str(error).split())[:200]
@@ -190,12 +194,45 @@ def train_only(model: Any, name: str) -> None:
     PEFT decides which weights of the adapter are trained.
     """
     model.set_adapter(name)
+    _saved_modules_in_float32(model)
     if len(model.peft_config) == 1:
         return
     trained = {parameter_name for parameter_name, p in model.named_parameters() if p.requires_grad}
     model.base_model.set_adapter(list(model.peft_config))
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter_name in trained)
+
+
+def _saved_modules_in_float32(model: Any) -> None:
+    """Train copies of whole modules (`modules_to_save`) in float32, as LoRA's factors, whatever the base's precision.
+
+    PEFT leaves them in the base's, in which most updates of a usual learning rate are rounded away. The copies take and
+    give tensors of the base's precision, so that the other modules are as before.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    wrappers = (module for module in model.modules() if isinstance(module, ModulesToSaveWrapper))
+    for copy in (copy for wrapper in wrappers for copy in wrapper.modules_to_save.values()):
+        kinds = {p.dtype for p in copy.parameters() if p.requires_grad} & {torch.bfloat16, torch.float16}
+        for kind in kinds:
+            copy.float()
+            copy.register_forward_pre_hook(_to_weights_precision, with_kwargs=True)
+            copy.register_forward_hook(lambda _module, _inputs, output, kind=kind: _to(output, kind))
+
+
+def _to_weights_precision(
+    module: Any, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a module's inputs in the precision of its weights; DeepSpeed may have changed this since."""
+    kind = next(module.parameters()).dtype
+    return _to(arguments, kind), {name: _to(value, kind) for name, value in named.items()}
+
+
+def _to(value: Any, kind: torch.dtype) -> Any:
+    """Return a tensor of floating-point numbers, also in tuples, in a precision; any other value unchanged."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.to(kind)
+    return tuple(_to(item, kind) for item in value) if type(value) is tuple else value
 
 
 def join_adapters(model: Any, weights: Sequence[float] = ()) -> Any:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.data.chat import today
@@ -208,6 +210,12 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
     world  processes that share a batch
     """
     check_trainable(model)
+    low = {str(p.dtype) for p in model.parameters() if p.dtype in (torch.bfloat16, torch.float16)}
+    if low and config.lora_rank == 0:  # of a model in memory: a named one is loaded in the configured precision
+        raise ValueError(
+            f"model: has weights in {', '.join(sorted(low))}, which would round most updates of all weights "
+            "(lora_rank 0) away; give it in float32 (model.float()), or a --lora-rank"
+        )
     vocabulary = vocabulary_size(model)
     apart = is_encoder_decoder(model)
     if apart and config.reference_prompts:

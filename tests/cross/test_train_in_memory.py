@@ -138,3 +138,16 @@ def test_all_weights_of_a_model_in_memory(tmp_path: Path) -> None:
     assert torch.equal(model.get_input_embeddings().weight, before)  # it is a copy that was trained
     assert (result.folder / "model.safetensors").is_file()
     assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_all_weights_in_16_bits_are_refused_and_a_lora_on_them_is_trained(kind: torch.dtype, tmp_path: Path) -> None:
+    """A named model is loaded in the precision of the options, which refuse bf16 for all weights."""
+    given = {"model": tiny.model().to(kind), "tokenizer": tiny.tokenizer(), "sft": tiny.sft_rows()}
+    given |= {"preference": tiny.preference_rows()}
+    whole = dataclasses.replace(_config(tmp_path), lora_rank=0)
+    with pytest.raises(ValueError, match=rf"^model: has weights in {kind}, which would round .*model\.float\(\)"):
+        train(whole, quiet=True, **given)
+    assert not whole.folder.exists()
+    assert train(_config(tmp_path), quiet=True, **given).summary["steps"] == 3
