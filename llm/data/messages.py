@@ -19,15 +19,16 @@ ASSISTANT = "\n\nAssistant:"  # where a response begins in dialogues written as 
 HUMAN = "\n\nHuman:"
 REASONING = ("reasoning_content", "thinking", "reasoning")
 _TURN = re.compile(r"\n\n(Human|Assistant):")
-_ROLES = {
+# Other names of roles that no chat template reads, and other spellings; keys are in lower case.
+_SPEAKERS = {
     "human": "user",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "bot": "assistant",
-    "function_call": "assistant",
-    "observation": "tool",
-    "function_response": "tool",
-}  # ShareGPT's `from`; other names are roles already
+    **{role: role for role in ("system", "user", "assistant", "tool")},
+}
+# ShareGPT's `from`; other names are roles already.
+_FROM = _SPEAKERS | {"function_call": "assistant", "observation": "tool", "function_response": "tool"}
 
 
 class BadRowError(Exception):
@@ -63,6 +64,7 @@ def read_message(message: Any, column: str) -> Message:
     role, content = given.get("role"), given.get("content")
     if not isinstance(role, str):
         raise WrongTypeError(f"column '{column}': a message's role must be a text, got {short(role)}")
+    given["role"] = _SPEAKERS.get(role.lower(), role)
     if isinstance(content, Sequence) and not isinstance(content, str | bytes):
         given["content"] = [_part(part, column) for part in content]
     elif not isinstance(content, str) and not (content is None and speaks_otherwise(given)):
@@ -78,7 +80,7 @@ def _from_sharegpt(message: Message, column: str) -> Message:
     """Return a message with `from` and `value` as one with `role` and `content`; a function call as `tool_calls`."""
     speaker, value = message["from"], message.get("value")
     rest = {key: item for key, item in message.items() if key not in ("from", "value")}
-    role = _ROLES.get(speaker.lower(), speaker)
+    role = _FROM.get(speaker.lower(), speaker)
     if speaker.lower() != "function_call":
         return {"role": role, "content": value, **rest}
     try:

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llm.data.arrow import row_converter
 from llm.data.folders import files_by_split
 from llm.skill import rows as skill
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
+# Files of data that are not read: one beside files that are read is a part of the set.
+_UNREAD = re.compile(r"\.(csv|tsv|arrow|ndjson|zst|bz2|xz|zip|7z|tar|tgz|lz4)(\.gz)?", re.IGNORECASE)
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 
 
@@ -90,7 +93,7 @@ def _dataset(origin: str, data: Any, split: str | None, limit: int | None) -> Ta
     data = data.with_format(None)
     with _utf8(origin):
         rows = data.to_list() if limit is None else data.select(range(min(limit, len(data)))).to_list()
-    return Table(origin, data.column_names, [_without_absent(row) for row in rows])
+    return Table(origin, data.column_names, list(map(row_converter(data.features.arrow_schema), rows)))
 
 
 @contextmanager
@@ -103,22 +106,6 @@ def _utf8(origin: str) -> Iterator[None]:
         yield
     except (TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{origin}: a text or a column's name is not UTF-8; write the file anew") from error
-
-
-def _without_absent(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of Arrow without the keys of its inner dicts that have no value.
-
-    Arrow gives all dicts of a column the same keys, so that a tool has the parameters of the others, without value.
-    """
-    return {column: _compact(value) for column, value in row.items()}
-
-
-def _compact(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_compact(item) for item in value] if value and isinstance(value[0], dict | list) else value
-    if isinstance(value, dict):
-        return {key: _compact(item) for key, item in value.items() if item is not None}
-    return value
 
 
 def _hub(name: str, split: str | None, limit: int | None) -> Table:
@@ -154,13 +141,17 @@ def _folder(path: Path, split: str | None, limit: int | None, configuration: str
             raise ValueError(f"{path}: a saved dataset has no configurations, got {configuration!r}; give {path}")
         return _saved(path, split, limit)
     by_split = files_by_split(path, configuration)
-    splits = {name: [file for file in files if _suffix(file)] for name, files in by_split.items()}
-    splits = {name: files for name, files in splits.items() if files}
+    splits = {name: known for name, files in by_split.items() if (known := [file for file in files if _suffix(file)])}
     if not splits:
         raise FileNotFoundError(f"{path}: the folder holds no {', '.join(_SUFFIXES)} file and no saved dataset")
     wanted = split or "train"
     if wanted not in splits:
         raise ValueError(f"{path}: there is no split {wanted!r}, its splits are {', '.join(splits)}")
+    if unread := [file.name for file in by_split[wanted] if _UNREAD.search(file.name) and not _suffix(file)]:
+        raise ValueError(
+            f"{path}: {unread[0]} of split {wanted!r} is not a known kind of file; convert it, or move it out of the "
+            f"folder; known are {', '.join(_SUFFIXES)}"
+        )
     suffixes = sorted({str(_suffix(file)) for file in splits[wanted]})
     if len(suffixes) > 1:
         # Most likely the same rows twice.
@@ -207,8 +198,10 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
 
     try:
         with _utf8(str(path)), pyarrow.parquet.ParquetFile(path) as file:
+            where = f"{path}, a column of JSON"
+            convert = row_converter(file.schema_arrow, lambda text: _parsed(text.encode(), where))
             for batch in file.iter_batches():
-                yield from map(_without_absent, batch.to_pylist())
+                yield from map(convert, batch.to_pylist())
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {_line(error)}") from error
 

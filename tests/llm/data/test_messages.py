@@ -31,6 +31,11 @@ CALL = {"name": "weather", "arguments": {"city": "Berlin"}}
     [
         ({"from": "human", "value": "q"}, user("q")),
         ({"from": "gpt", "value": "a"}, says("a")),
+        ({"role": "human", "content": "q"}, user("q")),
+        ({"role": "User", "content": "q"}, user("q")),
+        ({"role": "gpt", "content": "a"}, says("a")),
+        ({"role": "ASSISTANT", "content": "a"}, says("a")),
+        *(({"role": role, "content": "x"},) * 2 for role in ("developer", "observation", "ipython", "Context")),
         ({"from": "system", "value": "s"}, {"role": "system", "content": "s"}),
         ({"from": "observation", "value": "o"}, {"role": "tool", "content": "o"}),
         (

@@ -84,6 +84,21 @@ def test_splits_are_told_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("unread", ["a.csv", "a.jsonl.zst", "a.ndjson", "a.CSV.gz", "a.arrow", "a.tar.gz"])
+def test_a_part_of_a_folder_that_cannot_be_read_is_named(unread: str, tmp_path: Path) -> None:
+    """Half of a set would be trained on without a word."""
+    jsonl(tmp_path / "b.jsonl", SFT)
+    for other in ("LICENSE", "picture.png", "make.py"):
+        (tmp_path / other).write_bytes(b"x")
+    assert len(load(tmp_path, kind="sft").rows) == len(SFT)
+    (tmp_path / unread).write_bytes(b"x")
+    with pytest.raises(
+        ValueError, match=rf"{unread} of split 'train' is not a known kind of file; convert it, or move"
+    ):
+        load(tmp_path, kind="sft")
+
+
+@pytest.mark.slow
 def test_the_skill_is_made_by_name_also_beside_a_file_of_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
