@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks; return 0 if every bar is met, 1 if a bar is missed, 2 if a side cannot be measured."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    choices = (*PARTS, *BENCHMARKS, REAL)
+    choices = tuple(dict.fromkeys((*PARTS, *BENCHMARKS, REAL)))
     parser.add_argument("--only", metavar="NAME", choices=choices, action="append", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="llm's with smaller batches and fewer repetitions")
     parser.add_argument("--write", action="store_true", help="put the results into benchmarks/README.md")

@@ -61,8 +61,7 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE, end="")
         return 0 if argv else 2
     if argv[0] not in commands:
-        print(f"{argv[0]} is no command; there are {', '.join(commands)}", file=sys.stderr)
-        return 2
+        return _fail(f"{argv[0]} is no command; there are {', '.join(commands)}", 2)
     try:
         return commands[argv[0]](list(argv[1:])) or 0
     except (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:

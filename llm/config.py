@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ from llm.common.arguments import (
     reads_numbers,
     take_option,
 )
+from llm.common.option_file import read
 from llm.data import set_options
 from llm.data.objective_options import canonical
 from llm.data.objective_settings import ObjectiveSettings, settings_of
@@ -198,34 +198,6 @@ def unused_options(method: str) -> dict[str, Any]:
     return {f.name: f.default for g in groups for f in dataclasses.fields(g)}
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """Return the options of a TOML or YAML file.
-
-    Raises ValueError for an unreadable file, FileNotFoundError for a missing one.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"config: there is no file {path}")
-    if path.suffix == ".toml":
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"config: {path} is not TOML: {error}") from error
-    elif path.suffix in (".yaml", ".yml"):
-        import yaml
-
-        try:
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the compiled one takes a tenth of the time
-            values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"config: {path} is not YAML: {' '.join(str(error).split())}") from error
-    else:
-        raise ValueError(f"config: {path} must end in .toml, .yaml or .yml")
-    if not isinstance(values, dict):
-        raise ValueError(f"config: {path} must hold names with values, got {type(values).__name__}")
-    return values
-
-
 def configure(preset: str, values: dict[str, Any], origin: str) -> dict[str, Any]:
     """Return the options of a preset ("": none) with `values` on top of them.
 
@@ -252,13 +224,36 @@ def config_from(argv: list[str], command: str, description: str, kind: type[Trai
     values, argv = with_objectives(read(file) if file else {}, argv)
     own = str(values.pop("preset", ""))
     preset = preset or own
-    if not preset and "model" not in values and not any(a.partition("=")[0] == "--model" for a in argv):
+    asks_help = bool({"-h", "--help"} & set(argv))  # which shows the defaults for a model that is named
+    if not (preset or asks_help or "model" in values or any(a.partition("=")[0] == "--model" for a in argv)):
         preset = "embedded"  # its lengths and rates suit no other model
     default = configure(preset, values, file)
+    if command != "check" and not asks_help:  # check makes rows of its own for a set that is not named
+        check_named_sets(default, argv)
     names = ", ".join(PRESETS)
-    more = f"--preset NAME: one of {names} (default: embedded, if no --model is given).\n"
-    text = f"{description}\n\n{more}--config FILE: options from TOML or YAML."
+    more = f"--preset NAME: one of {names}. Without it and without --model it is embedded.\n"
+    more += "The defaults below are those without a preset."
+    text = f"{description}\n\n--config FILE: options from TOML or YAML.\n{more}"
     return parse(kind, argv, command, text, default=default)  # type: ignore[no-any-return]
+
+
+def check_named_sets(default: dict[str, Any], argv: list[str]) -> None:
+    """Raise ValueError if a model and one of the two sets are named, and the other set is not.
+
+    default  options of the preset and the file
+    argv     the options of the command line, which are not in `default`
+
+    The set that is not named would be the embedded world's: invented facts, whose base has to be pre-trained first.
+    """
+    named = {a.partition("=")[0].removeprefix("--") for a in argv if a.startswith("--")} | set(default)
+    model = take_option(argv, "--model")[0] or default.get("model", "embedded")
+    absent = {"sft", "preference"} - named
+    if model != "embedded" and len(absent) == 1 and "objective" not in named:
+        (name,), (other,) = absent, {"sft", "preference"} - absent
+        raise ValueError(
+            f"{name}: no set is named beside {other}, for the model {model}; give --{name} SET "
+            "(embedded: rows about invented facts)"
+        )
 
 
 def with_objectives(values: dict[str, Any], argv: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -45,7 +45,10 @@ def write(folder: Path, out: Path, *, mmlu: Path | None = None, xstest: Path | N
     """
     found = roots(out)
     if len(found) != 1:
-        raise ValueError(f"benchmarks: {out} must have runs of one training code, and has those of {len(found)}")
+        raise ValueError(
+            f"benchmarks: {out} must have runs of one training code, and has those of {len(found)}; give the OUT of "
+            "paper_repro.py table1 --scale real, or one of its folders OUT/runs/CODE"
+        )
     files = {name: path for name, path in (("mmlu", mmlu), ("xstest", xstest)) if path is not None}
     measures = [ASKED[name][0] for name in files]
     folders = [path.parent for path in sorted(found[0].glob("*/summary.json"))]

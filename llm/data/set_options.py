@@ -15,10 +15,10 @@ class TwoSetsOptions:
     short_form: ClassVar[bool] = True
 
     sft: str = "embedded"
-    """SFT set: a hub name, a .jsonl/.json/.parquet file, a folder, `embedded` (or `embedded:TASK`), or `skill` (or
-    `skill:SEED`)."""
+    """SFT set: a hub name, a .jsonl(.gz), .json(.gz) or .parquet file, a folder, `embedded` (or
+    `embedded:TASK`), or `skill` (or `skill:SEED`)."""
     preference: str = "embedded"
-    """Preference set: a hub name, a .jsonl/.json/.parquet file, a folder, or `embedded` (or `embedded:TASK`)."""
+    """Preference set: a hub name, a file as for `sft`, a folder, or `embedded` (or `embedded:TASK`)."""
     sft_split: str = "train"
     """Split of the SFT set."""
     preference_split: str = "train"

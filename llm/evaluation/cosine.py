@@ -186,7 +186,8 @@ def _drawn(inputs: Inputs, config: CosineConfig, part: str) -> list[Objective]:
         if not count:
             raise ValueError(f"part: the run holds no rows of {own.name} out; give --part train")
         if count < FEWEST:
-            raise ValueError(f"rows: {own.name} has {count} {part} rows, and at least {FEWEST} are needed; give more")
+            remedy = "give more" if part == "train" else "give --part train, or train with a larger --held-out"
+            raise ValueError(f"rows: {own.name} has {count} {part} rows, and at least {FEWEST} are needed; {remedy}")
         order = np.random.default_rng([inputs.config.seed, count]).permutation(count).astype(np.int64)
         rows[i] = (order if own.rows_kind != "unpaired" else _by_prompt(tokens, order))[: config.rows or count]
     if part == "train":

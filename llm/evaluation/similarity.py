@@ -39,7 +39,7 @@ class SimilarityConfig:
     """Options of `similarity`: two sets, and an embedder."""
 
     sft: str
-    """SFT set: a hub name, a .jsonl/.json/.parquet file, or a folder."""
+    """SFT set: a hub name, a .jsonl(.gz), .json(.gz) or .parquet file, or a folder."""
     preference: str
     """Preference set: the same kinds."""
     embedder: str = "token"
@@ -56,9 +56,9 @@ class SimilarityConfig:
     preference_split: str = "train"
     """Split of the preference set."""
     sft_format: str = "auto"
-    """Format of the SFT set's columns: auto, prompt-completion, messages, instruction."""
+    """Format of the SFT set's columns: auto, prompt-completion, messages, sharegpt, instruction."""
     preference_format: str = "auto"
-    """Format of the preference set's columns: auto, explicit, implicit."""
+    """Format of the preference set's columns: auto, explicit, sharegpt, instruction, implicit."""
     sft_columns: dict[str, str] = dataclasses.field(default_factory=dict)
     """Our column names to those of the SFT set."""
     preference_columns: dict[str, str] = dataclasses.field(default_factory=dict)

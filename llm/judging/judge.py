@@ -199,7 +199,9 @@ def _world_judge(config: JudgeConfig) -> ScoreJudge:
     if config.world:
         return judge_of(read_world(Path(config.world)))
     if not config.model or not (Path(config.model) / "run.json").is_file():
-        raise ValueError("world: the judge world needs a run on an embedded world as --model, or --world world.json")
+        raise ValueError(
+            "world: the judge world needs a run on an embedded world as --model, --world world.json, or another --judge"
+        )
     return judge_of(world_of(config.model))
 
 

@@ -54,7 +54,9 @@ def world_of(folder: str | Path) -> World:
     """Return the embedded world of a finished run's data sets; ValueError for a run on other sets."""
     run = load_run(folder)
     if reason := _other_sets(run):
-        raise ValueError(f"run: {folder} is not on an embedded world ({reason}); give a run that is")
+        raise ValueError(
+            f"run: {folder} is not on an embedded world ({reason}); name another judge by --judge, or such a run"
+        )
     return read_world(embedded_paths(run.config).world)
 
 

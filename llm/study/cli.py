@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from llm.common.option_file import read
 from llm.common.progress import Display, calm, duration
-from llm.config import TrainConfig, configure, read, with_objectives
+from llm.config import TrainConfig, check_named_sets, configure, with_objectives
 from llm.rule_options import Method
 from llm.study.eta import Progress
 from llm.study.measures import MEASURES, MeasureError, merged, missing, take
@@ -59,7 +60,8 @@ class _Options:
     seeds: tuple[int, ...] = ()
     """Empty: the setting's."""
     measures: tuple[str, ...] = ()
-    """What is computed on every trained run: answers, questions, cosine, curvature, skill, or NAME=MODULE:FUNCTION."""
+    """Computed on every trained run: answers, questions, refusals, samples, cosine, curvature, skill;
+    NAME:OPTION=VALUE,... with options; or NAME=MODULE:FUNCTION."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
         said["preset"] = "embedded"  # as for a single run
     axes = {axis: said[axis] for axis in (*AXES, "measures", "weights") if axis in said}
     default = configure(str(said.get("preset", "")), values, str(own.config))
+    check_named_sets(default, rest)
     if "sequential" in axes.get("methods", METHODS):
         default["method"] = "sequential"  # the one method that all options can stand with
     base = parse(TrainConfig, rest, f"study {command}", text, default=default)

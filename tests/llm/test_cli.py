@@ -30,7 +30,7 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"  {name} " in USAGE for name in COMMANDS)
     assert all(name in USAGE for name in PRESETS)
     assert main(["trian"]) == 2
-    assert capsys.readouterr().err == f"trian is no command; there are {', '.join(COMMANDS)}\n"
+    assert capsys.readouterr().err == f"error: trian is no command; there are {', '.join(COMMANDS)}\n"
 
 
 @pytest.mark.slow

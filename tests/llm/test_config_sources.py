@@ -8,8 +8,10 @@ import pytest
 from support.wrong import fails
 
 from llm import TrainConfig
-from llm.config import config_from, configure, read
+from llm.common.option_file import read
+from llm.config import config_from, configure
 from llm.presets import PRESETS
+from llm.study.cli import study
 
 
 def config(*argv: str) -> TrainConfig:
@@ -43,6 +45,32 @@ def test_the_embedded_preset_is_not_for_other_models(tmp_path: Path) -> None:
     assert config("--model", "x") == config("--model=x") == TrainConfig(model="x")
     (tmp_path / "my.yml").write_text("model: x", encoding="utf-8")
     assert config("--config", str(tmp_path / "my.yml")) == TrainConfig(model="x")
+
+
+@pytest.mark.slow
+def test_help_shows_the_defaults_of_a_model_that_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    def rate(*argv: str) -> str:
+        with pytest.raises(SystemExit):
+            config(*argv, "--help")
+        shown = capsys.readouterr().out
+        return shown[shown.index("--lr ") :].partition("(default: ")[2].partition(")")[0]
+
+    assert rate() == rate("--model", "x") == str(TrainConfig(model="x").lr) == "5e-05"
+    assert rate("--preset", "embedded") == str(PRESETS["embedded"]["lr"])
+
+
+def test_a_set_that_is_not_named_is_no_invented_one(tmp_path: Path) -> None:
+    fails(lambda: config("--model", "x", "--sft", "my.jsonl"), ValueError, "preference: no set", "--preference SET")
+    fails(lambda: config("--model=x", "--preference=my.jsonl"), ValueError, "sft: no set is named", "--sft SET")
+    (tmp_path / "my.toml").write_text('model = "x"\nsft = "my.jsonl"\n', encoding="utf-8")
+    file = ("--config", str(tmp_path / "my.toml"))
+    fails(lambda: config(*file), ValueError, "preference: no set is named beside sft", "for the model x")
+    fails(lambda: study(["status", *file]), ValueError, "preference: no set is named", "beside sft")
+    assert config(*file, "--preference", "embedded").preference == "embedded"  # asked for
+    assert config("--model", "embedded", "--sft", "my.jsonl").preference == "embedded"  # it is that world's model
+    objectives = ("--objective", "a=sft:my.jsonl", "--objective", "b=sft:other.jsonl")
+    assert config("--model", "x", *objectives).names == ("a", "b")
+    assert config_from(["--model", "x", "--sft", "my.jsonl"], "check", "").sft == "my.jsonl"
 
 
 @pytest.mark.slow

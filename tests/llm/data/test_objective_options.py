@@ -10,7 +10,8 @@ from support.wrong import fails
 
 from llm import TrainConfig
 from llm.cli import main
-from llm.config import config_from, configure, read
+from llm.common.option_file import read
+from llm.config import config_from, configure
 from llm.data.objective_options import canonical, parse_objectives, with_weights, without_weights
 
 TEXTS = (

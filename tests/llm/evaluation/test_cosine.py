@@ -209,6 +209,10 @@ def test_wrong_runs_and_rows(run: Result, options: dict[str, Any], tmp_path: Pat
     }
     small = start(options, model="tiny", held_out=0.0, batch_preference=2, reference="base")
     assert error(small, **few) == "rows: dpo has 2 train rows, and at least 3 are needed; give more"
+    held_out = {**few, "preference": MEMORY["preference"], "preference_held_out": MEMORY["preference"][:1]}
+    message = "rows: dpo has 1 held_out rows, and at least 3 are needed; give --part train, or train with a larger"
+    measured = start(options, model="tiny", batch_preference=2, reference="base", part="held_out")
+    assert error(measured, **held_out).startswith(message)
     everything = error(CosineConfig(run=trained("whole", lora_rank=0)))
     assert everything == "run: it trained all weights; give a run with LoRA, or leave out --run to measure its start"
     stages = error(CosineConfig(run=trained("mean", method="sequential", average=True)))

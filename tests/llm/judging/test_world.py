@@ -187,7 +187,8 @@ def test_the_command_on_answers(tmp_path: Path, paths: Paths, capsys: pytest.Cap
     answers = door.write(tmp_path / "answers.jsonl", best)
     common = {"answers": answers, "file": paths.preference_held_out, "out": tmp_path / "v.jsonl"}
     assert door.call(capsys, "judge", **common).err == (
-        "error: world: the judge world needs a run on an embedded world as --model, or --world world.json\n"
+        "error: world: the judge world needs a run on an embedded world as --model, --world world.json, or another "
+        "--judge\n"
     )
     said = door.call(capsys, "judge", **common, world=paths.world)
     assert said.out.splitlines()[:3] == [
