@@ -29,9 +29,14 @@ PAGES = [
 FOLDERS = "toyopt|llm|figures|tests|docs|benchmarks|tools"
 # A path from the root of the checkout, or the bare name of a Python file.
 PATH = re.compile(rf"(?<![\w./-])((?:{FOLDERS})/[\w./-]*\w|\w+\.py(?=`))")
+COMMAND = re.compile(
+    r"python(?: -m (?P<module>llm|toyopt\.pep|toyopt claim|figures\.recorded|benchmarks)| (?P<file>paper_repro\.py))"
+    r"(?P<rest>[^`\n]*)"
+)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)\)")
 MODULE = re.compile(r"\b((?:toyopt|llm|figures)(?:\.(?!md\b)\w+)+)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
+ANY_OPTION = re.compile(r"(?<![\w-])--[a-zA-Z][a-zA-Z0-9_-]*")
 # Options of other programs that the pages name.
 OTHERS = (
     "--multi_gpu", "--num_processes", "--nproc_per_node", "--use_fsdp", "--fsdp_", "--check",
@@ -75,6 +80,20 @@ def test_paths_and_links_exist(page: str) -> None:
     assert missing_paths(text_of(page), (ROOT / page).parent) == []
 
 
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_into_pages_reach_a_heading(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text_of(page))
+    targets = [(ROOT / page).parent / file if file else ROOT / page for file, _ in links]
+    assert [name for (_, name), target in zip(links, targets, strict=True) if name not in headings(target)] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_modules_and_functions_exist(page: str) -> None:
     pytest.importorskip("torch")
@@ -91,25 +110,53 @@ def help_of(main: Callable[[list[str]], object], *command: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def options() -> set[str]:
-    """Return the options of all commands."""
+def options() -> dict[str, set[str]]:
+    """Return the options of every command, by its words, such as `llm study run`."""
     pytest.importorskip("torch")
     from benchmarks.__main__ import main as benchmarks
 
-    helps = [help_of(llm.cli.main, command) for command in LLM_COMMANDS]
-    helps += [help_of(llm.cli.main, "study", command) for command in ("run", "status", "commands", "table")]
-    helps.append(help_of(toyopt.cli.main, "claim"))
-    mains = (toyopt.pep.cli.main, figures.cli.main, benchmarks, figures.recorded.__main__.main)
-    helps += [help_of(main) for main in mains]
-    return set(OPTION.findall("\n".join(helps)))
+    helps = {f"llm {command}": help_of(llm.cli.main, command) for command in LLM_COMMANDS}
+    for command in ("run", "status", "commands", "table"):  # which take all options of a run as well
+        helps[f"llm study {command}"] = help_of(llm.cli.main, "study", command) + helps["llm train"]
+    mains = {"toyopt.pep": toyopt.pep.cli.main, "paper_repro.py": figures.cli.main, "benchmarks": benchmarks,
+             "figures.recorded": figures.recorded.__main__.main}  # fmt: skip
+    helps |= {name: help_of(main) for name, main in mains.items()}
+    helps["toyopt claim"] = help_of(toyopt.cli.main, "claim")
+    return {name: {_plain(option) for option in ANY_OPTION.findall(text)} for name, text in helps.items()}
+
+
+def _plain(option: str) -> str:
+    """Return an option with - for _, which every command reads alike."""
+    return option.replace("_", "-")
+
+
+def foreign_options(text: str, options: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """Return the commands in a page with the options that they do not have; of unknown commands the command alone."""
+    wrong = []
+    for match in COMMAND.finditer(re.sub(r" *\\\n *", " ", text)):
+        place, rest = match["module"] or match["file"], match["rest"].partition("  #")[0]
+        words = re.match(r"(?: study)?(?: [a-z]+)?", rest)
+        name = f"llm{words[0]}" if place == "llm" and words else place
+        if name not in options and name != "llm":
+            wrong.append((name, ""))
+        wrong += [(name, o) for o in ANY_OPTION.findall(rest) if _plain(o) not in options.get(name, set())]
+    return wrong
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
-def test_options_exist(page: str, options: set[str]) -> None:
-    named = set(OPTION.findall(text_of(page)))
-    of_others = {option for option in named if any(option.startswith(other) for other in OTHERS)}
-    assert named - of_others - options == set()
+def test_options_exist(page: str, options: dict[str, set[str]]) -> None:
+    named = {_plain(option) for option in OPTION.findall(text_of(page))}
+    of_others = {option for option in named if any(option.startswith(_plain(other)) for other in OTHERS)}
+    assert named - of_others - set().union(*options.values()) == set()
+    assert foreign_options(text_of(page), options) == []
+
+
+@pytest.mark.slow
+def test_an_option_of_another_command_is_found(options: dict[str, set[str]]) -> None:
+    text = "    python -m llm merge --adapter x \\\n        --lam 0.5  # --none\n`python -m toyopt claim S --p 1`"
+    assert foreign_options(text, options) == [("llm merge", "--lam")]
+    assert foreign_options("`python -m llm trian --lam 1`", options) == [("llm trian", ""), ("llm trian", "--lam")]
 
 
 @pytest.mark.parametrize("page", PAGES)
