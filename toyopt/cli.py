@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -88,8 +89,9 @@ def main(argv: Sequence[str]) -> int:
     if argv[0] != "claim":
         print(f"error: {argv[0]} is no command; there is claim", file=sys.stderr)
         return 2
-    options = tyro.cli(ClaimOptions, args=list(argv[1:]), prog="python -m toyopt claim")
     try:
+        description = inspect.cleandoc(ClaimOptions.__doc__ or "") + _arguments_of(argv[1:])
+        options = tyro.cli(ClaimOptions, args=list(argv[1:]), prog="python -m toyopt claim", description=description)
         status = _claim(options)
         sys.stdout.flush()
         return status
@@ -99,6 +101,19 @@ def main(argv: Sequence[str]) -> int:
     except (ValueError, TypeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+def _arguments_of(argv: Sequence[str]) -> str:
+    """Return the last paragraph of the help text of a claim that is named: its arguments; "" for other calls."""
+    if not argv or argv[0].startswith("-") or not {"-h", "--help"} & set(argv):
+        return ""
+    number = find(argv[0])
+    return f"\n\n{number} ({CLAIMS[number].short}) takes {_options(CLAIMS[number])}."
+
+
+def _options(claim: Claim) -> str:
+    """Return the options that a claim takes."""
+    return " ".join(f"--{name.replace('_', '-')}" for name in claim.arguments)
 
 
 def _claim(options: ClaimOptions) -> int:
@@ -133,8 +148,8 @@ def _listed() -> list[str]:
     wide = max(len(number) for number in CLAIMS), max(len(claim.short) for claim in CLAIMS.values())
     lines = []
     for number, claim in CLAIMS.items():
-        names = " ".join(f"--{name}" for name in claim.arguments)
-        lines += [f"{number:<{wide[0]}}  {claim.short:<{wide[1]}}  {claim.statement}", f"{'':{sum(wide) + 4}}{names}"]
+        lines.append(f"{number:<{wide[0]}}  {claim.short:<{wide[1]}}  {claim.statement}")
+        lines.append(f"{'':{sum(wide) + 4}}{_options(claim)}")
     return lines
 
 

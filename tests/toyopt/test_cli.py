@@ -76,7 +76,16 @@ def test_the_list_has_every_claim_with_its_arguments(capsys) -> None:
     assert len(lines) == 2 * len(CLAIMS)
     for (number, claim), first, second in zip(CLAIMS.items(), lines[::2], lines[1::2], strict=True):
         assert first.split(maxsplit=2) == [number, claim.short, claim.statement]
-        assert second.split() == [f"--{name}" for name in claim.arguments]
+        assert [option.replace("-", "_") for option in second.split()] == [f"__{name}" for name in claim.arguments]
+
+
+def test_help_of_a_claim_names_its_arguments(capsys) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["claim", "forgetting", "--help"])
+    assert "\n3.3 (forgetting) takes --lam --T --g --alpha --theta-1 --order.\n" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["claim", "--help"])
+    assert " takes --" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
