@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,8 @@ PLAIN = "User: {prompt}\nAssistant: "  # the paper's template, for tokenizers wi
 _SLOT = "{prompt}"
 _OVERLAP = 64  # characters of a generation prompt in which a response may begin
 _ANSWER = "\u241f"  # an answer that begins like no generation prompt does
+_WORDS = ("\u241f1", "\u241f2", "\u241f3")  # contents that no template writes by itself
+_MARK = re.compile(r".*[<\[|].*", re.DOTALL)  # a mark of turns that is no word of a text
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ def parse_kwargs(text: str) -> dict[str, Any]:
     return values
 
 
+TEMPLATED = "template twice"
+
+
 @dataclass(frozen=True)
 class Rendered:
     """The texts of a row.
@@ -77,7 +83,8 @@ class Rendered:
     prompt  text of the prompt, as generation gets it
     wholes  text of the prompt with each response; each begins with `prompt`
     lost    parts that the template leaves out: of the responses "text", "thought", "calls"; "tools" of the row; of the
-            prompt "earlier calls", and "messages of role ROLE"
+            prompt "earlier calls", and "messages of role ROLE"; and TEMPLATED for a prompt that is a text with the
+            template's own mark of a user's turn in it
     """
 
     prompt: str
@@ -192,7 +199,24 @@ class Template:
                     f"{' and '.join(sorted(missing))}; give it in the form that the template reads (some read contents "
                     f"as lists of typed parts, many no tool calls), or a plain --template with {_SLOT} in it"
                 )
+        if isinstance(row.prompt, str) and self.user_mark and self.user_mark in row.prompt:
+            lost.add(TEMPLATED)
         return Rendered(prompt, tuple(wholes), frozenset(lost | unwritten_roles(asked, prompt, where)))
+
+    @cached_property
+    def user_mark(self) -> str:
+        """The text that a chat template writes before each user's message, without BOS and EOS; "" if it has none."""
+        first, answer, second = _WORDS
+        asked = [{"role": "user", "content": first}, self.chat.answer(answer), {"role": "user", "content": second}]
+        try:
+            text = str(self.chat.apply(asked, "a conversation"))
+        except ValueError:
+            return ""
+        before, between = text.partition(first)[0], text.partition(answer)[2].partition(second)[0]
+        mark = os.path.commonprefix([before[::-1], between[::-1]])[::-1].strip()  # noqa: RUF071 (by characters)
+        for token in (self.tokenizer.eos_token, self.tokenizer.bos_token):
+            mark = mark.removeprefix(token or "").strip()
+        return mark if _MARK.fullmatch(mark) else ""
 
     def border(self, asked: Sequence[Message], where: str, **given: Any) -> str:
         """Return the text of a prompt up to where the response begins, the same for all responses.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llm.data.encoding import Encoder
 from llm.data.messages import REASONING, Message, Text, as_messages, is_dialogue, parse_prompt, text_of
 from llm.data.rows import Dataset, Row
+from llm.data.templates import TEMPLATED
 from llm.data.turns import encode_turns
 
 Ids = NDArray[np.int32]
@@ -131,6 +132,12 @@ class TokenRows:
                 yield (
                     f"{self.counts[part]} {of}: the template's {{% generation %}} marks leave out the end of the last "
                     f"turn, so that the model does not learn to end an answer; use --sft-turns last (first: {where})"
+                )
+                continue
+            if part == TEMPLATED:
+                yield (
+                    f"{self.counts[part]} {of}: the prompt is a text that the chat template has written already, and "
+                    f"is written once more; use --template none for such a set (first: {where})"
                 )
                 continue
             of_prompt = part in ("tools", "earlier calls") or part.startswith("messages")

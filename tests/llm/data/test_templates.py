@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support import tokenizer_families as families
 from support.text_data import CHATML, THINKING, byte_level, preference, says, sft, texts, user
 
 from llm import TrainConfig
@@ -160,6 +161,7 @@ WITH_TOOLS = (
 
 
 # As Qwen's: messages of other roles are left out; a tool's result is escaped.
+PARTS_ONLY = ("idefics3", "smolvlm", "llava_next")
 KNOWN = (
     "{% for m in messages %}{% if m.role in ('user', 'assistant') or (m.role == 'system' and loop.first) %}"
     "[{{ m.role }}] {{ m.content | trim }}\n{% elif m.role == 'tool' %}[tool] {{ m.content | tojson }}\n"
@@ -186,7 +188,7 @@ def test_messages_of_the_prompt_that_a_template_leaves_out_are_counted_by_role()
     )
 
 
-@pytest.mark.parametrize("role", ["human", "function"])
+@pytest.mark.parametrize("role", ["ipython", "function"])
 def test_a_prompt_whose_last_message_is_not_written_is_an_error(role: str) -> None:
     rows = load([{"messages": [user("hi"), says("yes"), said(role, "two plus two"), says("four")]}], kind="sft")
     with pytest.raises(ValueError, match=f"^row 0 of the list: .* the prompt's last message, of role '{role}'; give"):
@@ -202,3 +204,20 @@ def test_a_template_without_tools_or_calls_is_named_once() -> None:
             f"2 of 2 rows: the template leaves out or changes the prompt's {part} (first: row 0 of the list)"
             for part in parts
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", families.base_templates())
+def test_texts_that_a_chat_template_has_written_already_are_counted(name: str) -> None:
+    tokenizer = families.byte_level(**families.ends_of(name))
+    tokenizer.chat_template = families.trl_templates()[name]
+    asked = [{"role": "user", "content": [{"type": "text", "text": "q"}] if name in PARTS_ONLY else "q"}]
+    written = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    note = "1 of 2 rows: the prompt is a text that the chat template has written already, and is written once more"
+    rows = sft(("What do <b> and [1] | mean? User: I; user: you", "a"), (written, "b"))
+    said = [f"{note}; use --template none for such a set (first: row 1 of here)"]
+    plain = name in ("idefics3", "smolvlm")  # they write "User:" and no mark that is no word
+    assert [n for n in tokenize(rows, tokenizer).notes if "already" in n] == ([] if plain else said)
+    assert tokenize(rows, tokenizer, template="none").notes == ()
+    conversation = tokenize(sft(([user("q")], [says("b")])), tokenizer)
+    assert not [n for n in conversation.notes if "already" in n]
