@@ -57,7 +57,12 @@ class Checkpoint:
             optimizer = engine.inner_optimizer
             values: Any = get_optimizer_state_dict(engine.policy, optimizer)  # names; every process has its shards
             for name, moments in values["state"].items():
-                values["state"][name] = {k: state[f"{k}.{name}"] for k in moments}
+                # A weight that no row has reached, such as those of DeepSeek's indexer, has no state: a new one is 0.
+                known = any(f"{k}.{name}" in state for k in moments)
+                values["state"][name] = {
+                    k: state[f"{k}.{name}"] if known else torch.zeros(v.shape, dtype=v.dtype)
+                    for k, v in moments.items()
+                }
             set_optimizer_state_dict(engine.policy, optimizer, values, options=_options())
         self._load_schedule(engine)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import architectures
 from support import tiny_models as tiny
 
 from llm import TrainConfig, train
@@ -56,6 +57,24 @@ def unfinished(finished: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_the_last_two_are_kept(finished: Path) -> None:
     assert sorted(p.name for p in (finished / "checkpoints").iterdir()) == ["step-00000006", "step-00000008"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning")
+@pytest.mark.parametrize(("name", "rank"), [("deepseek_v32", 2), ("big_bird", 0)])
+def test_a_model_with_weights_that_no_row_reaches_resumes_exactly(name: str, rank: int, tmp_path: Path) -> None:
+    """DeepSeek's indexer only selects, and BigBird's pooler is for classes: their weights get no gradient."""
+    model, tokenizer = architectures.build(name), tiny.tokenizer()
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    folder = run(config(tmp_path / "base", tmp_path / "run", lora_rank=rank, steps=4, save_every=2))
+    weights = next(folder.glob("*model*.safetensors"))
+    whole = weights.read_bytes()
+    for ended in (weights, folder / "summary.json"):
+        ended.unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-00000004")
+    run(config(tmp_path / "base", tmp_path / "run", lora_rank=rank, steps=4, save_every=2))
+    assert weights.read_bytes() == whole
 
 
 def _truncate(path: Path) -> None:
