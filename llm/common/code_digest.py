@@ -8,8 +8,11 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from llm.common.cache import digest
+from llm.common.environment import ROOT, versions
+
 PACKAGES = ("llm", "toyopt")
+LIBRARIES = ("torch", "transformers", "peft")  # whose kernels and layers decide the numbers
 
 
 @cache
@@ -31,6 +34,11 @@ def code_digest(
     for name, path in sorted(reached_modules(*starts, packages=packages, skip=skip, root=root).items()):
         total.update(f"{name}\n{code_of(path)}\n".encode())
     return total.hexdigest()[:16]
+
+
+def computation_digest(*starts: str) -> str:
+    """Return `code_digest` of modules that compute on models, with the versions of the libraries that compute."""
+    return digest([code_digest(*starts), *(versions(LIBRARIES).get(name, "") for name in LIBRARIES)])
 
 
 def reached_modules(

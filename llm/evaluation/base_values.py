@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.common.cache import ContentCache, digest
-from llm.common.code_digest import code_digest
+from llm.common.code_digest import computation_digest
 from llm.common.contents import contents_of
 from llm.common.files import read_json, write_json
 from llm.training.run_folder import load_run
@@ -30,9 +30,9 @@ def with_base(
     options   all that its values depend on beside the base model and the code; values that are paths count by content
     measured  (whether of the base instead of the run) -> values
 
-    The base's values are in the cache of the run's configuration, by the digests of the base's weights, the options
-    and the code; runs that are measured at the same time wait for the first. A run that started from an adapter, or has
-    no adapter, has no base of this kind: its base values are None.
+    The base's values are in the cache of the run's configuration, by the digests of the base's weights, the options,
+    the code and the libraries; runs that are measured at the same time wait for the first. A run that started from an
+    adapter, or has no adapter, has no base of this kind: its base values are None.
     """
     result = measured(False)
     run = load_run(folder)
@@ -40,7 +40,7 @@ def with_base(
         return {**result, **{f"base_{key}": None for key in shown}}
     settings = {key: value for key, value in run.config.as_dict().items() if "template" in key or key in SETTINGS}
     contents = {key: contents_of(value) for key, value in options.items()}
-    code = code_digest(module)
+    code = computation_digest(module)
     key = digest({"module": module, "base": run.base, "options": contents, "settings": settings, "code": code})
     cache = ContentCache(run.config.cache_folder, KIND)
     values = cache.fetch(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.common.cache import digest
-from llm.common.code_digest import code_digest
+from llm.common.code_digest import computation_digest
 from llm.common.environment import versions
 from llm.common.files import lock, write_json
 from llm.config import SINGLE_OBJECTIVE, TrainConfig
@@ -22,13 +22,10 @@ if TYPE_CHECKING:
     from llm.training.inputs import Inputs
     from llm.training.objective import Objective
 
-LIBRARIES = ("torch", "transformers", "peft")  # whose kernels and layers decide the numbers
-
 
 def computing_code() -> str:
     """Return the digest of the code that trains on one objective, and the versions of the libraries that compute."""
-    code = code_digest("llm.training.cached_run", "llm.training.base")
-    return digest([code, *(versions().get(name, "") for name in LIBRARIES)])
+    return computation_digest("llm.training.cached_run", "llm.training.base")
 
 
 def key_values(config: TrainConfig) -> dict[str, Any]:

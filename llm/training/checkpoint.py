@@ -7,7 +7,6 @@ torch gathers the tensors from all processes, so a run may resume with another n
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from llm.common.cache import sha256
 from llm.common.files import atomic_path, read_json, remove_unfinished, write_json
 from llm.models.quantization import without_scales
 from llm.training import zero
@@ -86,7 +86,7 @@ def save(folder: Path, state: dict[str, Any], engine: Engine) -> None:
         with atomic_path(path) as temporary:
             temporary.mkdir()
             save_file(_by_one_name(tensors), temporary / "tensors.safetensors", metadata={"format": "pt"})
-            digest = _sha256(temporary / "tensors.safetensors")
+            digest = sha256(temporary / "tensors.safetensors")
             write_json(
                 temporary / "state.json", {**state, "scheduler": engine.scheduler.state_dict(), "sha256": digest}
             )
@@ -132,7 +132,7 @@ def newest(folder: Path) -> Checkpoint | None:
         raise ValueError(f"checkpoint: {path} is not complete; remove it {earlier}")
     try:
         values = read_json(state)
-        whole = values["sha256"] == _sha256(tensors)
+        whole = values["sha256"] == sha256(tensors)
     except (ValueError, KeyError, TypeError):
         whole = False
     if not whole:
@@ -164,11 +164,6 @@ def _folder(folder: Path) -> Path:
 
 def _all(folder: Path) -> list[Path]:
     return sorted(p for p in _folder(folder).glob("step-*") if p.is_dir())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _options(**more: Any) -> Any:

@@ -2,7 +2,8 @@
 
 The reference is the bare base or an adapter on it. Cached log-probabilities are found by everything they depend on: the
 token ids (hence data, tokenizer, template and truncation), the base's configuration and weights, the adapter, precision
-and layout of the computation, and the libraries. A large set's are computed and kept for the rows that a run visits.
+and layout of the computation, the code and the libraries. A large set's are computed and kept for the rows that a run
+visits.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from llm.common.cache import ContentCache, digest
-from llm.common.environment import versions
 from llm.common.files import read_json, write_json
 from llm.common.progress import say
 from llm.data.objective_settings import reference_source
@@ -32,6 +32,7 @@ from llm.training.metrics import Stopwatch
 from llm.training.objective import Objective, as_pairs, chosen_only, unmasked
 from llm.training.reference_store import RowStore, Seconds, row_keys
 from llm.training.single import single_objective_config
+from llm.training.starting_values import evaluating_code
 
 if TYPE_CHECKING:
     from llm.common.progress import Line
@@ -75,8 +76,7 @@ def _key(inputs: Inputs, folder: Path | None) -> str:
     """Return the name of a reference with the adapter in `folder`."""
     config, adapter = inputs.config, "" if folder is None else adapter_fingerprint(folder)
     layout = {"share_prompt": config.share_prompt, "attention": config.attention, "precision": config.precision}
-    libraries = {name: version for name, version in versions().items() if name in ("torch", "transformers", "peft")}
-    return digest({"version": 2, "base": inputs.base.fingerprint, "adapter": adapter, **layout, **libraries})
+    return digest({"code": evaluating_code(), "base": inputs.base.fingerprint, "adapter": adapter, **layout})
 
 
 class _LazyEngine:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm.common.cache import ContentCache, digest
-from llm.common.code_digest import code_digest
-from llm.common.environment import versions
+from llm.common.code_digest import computation_digest
 from llm.common.files import read_json, write_json
 from llm.config import SINGLE_OBJECTIVE
 from llm.models.fingerprints import adapter_fingerprint
@@ -22,13 +21,10 @@ if TYPE_CHECKING:
     from llm.training.engine import Engine
     from llm.training.objective import Objective
 
-LIBRARIES = ("torch", "transformers", "peft")
-
 
 def evaluating_code() -> str:
     """Return the digest of the code that evaluates an objective, and the versions of the libraries that compute."""
-    code = code_digest("llm.training.engine", "llm.training.base", "llm.training.starting_values")
-    return digest([code, *(versions().get(name, "") for name in LIBRARIES)])
+    return computation_digest("llm.training.engine", "llm.training.base", "llm.training.starting_values")
 
 
 def starting_sums(base: BaseModel, engine: Engine, objective: Objective) -> dict[str, float]:
