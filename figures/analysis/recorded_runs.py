@@ -107,15 +107,12 @@ def named(source: str) -> dict[str, str]:
 
 
 def recorded_set(about: Mapping[str, Any], role: str) -> tuple[str, str]:
-    """Return the name of a recorded set, and its SHA-256 or the first digits of it; "" for a set that is no file.
+    """Return the name of a recorded set and its SHA-256; "" for a set that is no file.
 
     about  the description of the recorded results
     role   sft or preference
     """
-    if "sets" in about:
-        return about["sets"][role]["name"], about["sets"][role].get("sha256", "")
-    name, _, digest = about["facts"][role].partition(" (SHA-256 ")  # recorded before there were `sets`
-    return name, digest.rstrip(")")
+    return about["sets"][role]["name"], about["sets"][role].get("sha256", "")
 
 
 def about(parameters: Mapping[str, Any]) -> dict[str, Any]:

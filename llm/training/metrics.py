@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +37,11 @@ class MetricsFile:
         self.evaluated: set[tuple[int, str]] = set()
         self.benchmarked: set[int] = set()
         lines = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    values = json.loads(line)
-                except json.JSONDecodeError:
-                    break  # the process was killed within this line
-                if values["step"] > upto:
-                    break
-                lines.append(line)
-                self._note(values)
+        for line, values in _whole_lines(path) if path.exists() else ():
+            if values["step"] > upto:
+                break
+            lines.append(line)
+            self._note(values)
         self._path = path if active else None
         if active:
             write_text(path, "".join(line + "\n" for line in lines))
@@ -74,13 +69,16 @@ def track(engine: Engine, values: Mapping[str, Any], step: int) -> None:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return all whole lines of a run's metrics.jsonl."""
-    lines = []
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+    return [values for _, values in _whole_lines(folder / "metrics.jsonl")]
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the lines with their values, up to half a line of a process that was killed."""
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(line))
+            yield line, json.loads(line)
         except json.JSONDecodeError:
-            break
-    return lines
+            return
 
 
 def step_line(
@@ -183,9 +181,9 @@ class Costs:
         return {n: getattr(self, n) for n in ("tokens", "forward_tokens", *KINDS)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore the values of a checkpoint; values that an earlier version did not count begin at 0."""
-        self.tokens, self.forward_tokens = int(state["tokens"]), int(state.get("forward_tokens", 0))
-        self.seconds, self.cpu_seconds = float(state["seconds"]), float(state.get("cpu_seconds", 0.0))
+        """Restore the values of a checkpoint."""
+        self.tokens, self.forward_tokens = int(state["tokens"]), int(state["forward_tokens"])
+        self.seconds, self.cpu_seconds = float(state["seconds"]), float(state["cpu_seconds"])
 
     def line(self, device: str) -> dict[str, Any]:
         """Return the values of a line of metrics.jsonl, with the utilisation of a GPU that reports it."""

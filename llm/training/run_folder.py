@@ -158,9 +158,7 @@ def fingerprint_of(config: TrainConfig, rows: Mapping[str, str], base: str) -> d
 def read_fingerprint(path: Path) -> dict[str, Any]:
     """Return the fingerprint in a run.json; ValueError if another program wrote the file."""
     saved = read_json(path)
-    own = (
-        saved.get("fingerprint", saved.get("identity")) if isinstance(saved, dict) else None
-    )  # identity: version 0.1.0
+    own = saved.get("fingerprint") if isinstance(saved, dict) else None
     if not isinstance(own, dict) or not isinstance(saved.get("config"), dict):
         raise ValueError(f"out: {path} is not a run's of this program; give another folder")
     return dict(own)

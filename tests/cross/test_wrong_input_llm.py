@@ -277,7 +277,7 @@ def test_adapters_of_another_base(folder: Path, run: Path, capsys: pytest.Captur
 def test_damaged_run_json(folder: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damaged = folder / "damaged"
     shutil.copytree(run, damaged)
-    (damaged / "run.json").write_text('{"identity": {', encoding="utf-8")
+    (damaged / "run.json").write_text('{"fingerprint": {', encoding="utf-8")
     said = door.call(capsys, "train", **{**_options(folder), "out": str(damaged)})
     _refused(said, f"{damaged}/run.json is damaged", "remove it")
 

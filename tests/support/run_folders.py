@@ -74,7 +74,7 @@ def write_runs(root: Path, grids: dict[str, Any], *, without: Iterable[str] = ()
         summary = {"evaluation": last, "steps_by_objective": steps, "device": "CPU, 1 threads"}
         summary |= {"cpu_seconds": 10.0 + c.seed, "seconds": 20.0, "tokens": 5, "forward_tokens": 6}
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in c.as_dict().items()}
-        write(folder / "run.json", {"identity": {"rows": {}, "base": ""}, "config": config})
+        write(folder / "run.json", {"fingerprint": {"rows": {}, "base": ""}, "config": config})
         write(folder / "summary.json", summary)
         write(folder / "metrics.jsonl", {"step": 0, "evaluation": True, "f_dpo": 0.7, "f_sft": 0.4})
         measured = measures(c.method, c.seed)

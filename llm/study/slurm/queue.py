@@ -1,7 +1,6 @@
 """The jobs that a study has submitted, from a file in its folder, and their states, from squeue.
 
-slurm/jobs.jsonl has a line for each array: the job ids by name. Studies of earlier versions have slurm/jobs.json, one
-object with all names, which is read before the lines and written no more.
+slurm/jobs.jsonl has a line for each array: the job ids by name.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.common.files import append_line, read_json, read_json_lines
+from llm.common.files import append_line, read_json_lines
 
 WAITING = frozenset(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"))
 _PATIENCE = 60.0  # seconds for squeue's answer
-_ASKED = (
-    10_000  # ids a call of squeue: an id has at most 10 digits, and Linux takes arguments of less than 131,072 bytes
-)
+# Ids a call of squeue: an id has at most 10 digits, and Linux takes arguments of less than 131,072 bytes.
+_ASKED = 10_000
 
 
 class QueueError(RuntimeError):
@@ -53,11 +51,10 @@ class Queue:
 
 def read_jobs(root: Path) -> dict[str, str]:
     """Return the job ids of the study in `root` by the names of runs and preparations; the last of each counts."""
-    before = root / "slurm" / "jobs.json"
-    jobs = dict(read_json(before)) if before.is_file() else {}
+    jobs: dict[str, str] = {}
     for added in read_json_lines(_file(root)):
         jobs |= added
-    return {str(name): str(job) for name, job in jobs.items()}
+    return jobs
 
 
 def add_jobs(root: Path, jobs: Mapping[str, str]) -> None:

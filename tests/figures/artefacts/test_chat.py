@@ -52,7 +52,7 @@ def made(root: Path, start: float = math.log(2.0)) -> Data:
         ]
         steps = dict.fromkeys(("dpo", "sft"), c.steps if both else half)
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in c.as_dict().items()}
-        write(folder / "run.json", {"identity": {"rows": {}, "base": ""}, "config": config})
+        write(folder / "run.json", {"fingerprint": {"rows": {}, "base": ""}, "config": config})
         summary = {"evaluation": values[1], "steps_by_objective": steps, "device": "CPU", "cpu_seconds": 7.0}
         write(folder / "summary.json", summary | {"versions": {"torch": "9"}})
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -44,7 +44,7 @@ def made(root: Path, request: Request = REQUEST) -> Data:
         summary = {"evaluation": last, "steps_by_objective": steps, "device": "CPU, 1 threads", "cpu_seconds": 7.0}
         summary["versions"] = {"torch": "9"}
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in c.as_dict().items()}
-        write(folder / "run.json", {"identity": {"rows": {}, "base": ""}, "config": config})
+        write(folder / "run.json", {"fingerprint": {"rows": {}, "base": ""}, "config": config})
         write(folder / "summary.json", summary)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "metrics.jsonl").write_text(text, encoding="utf-8")

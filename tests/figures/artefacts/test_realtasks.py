@@ -65,7 +65,7 @@ def made(root: Path, request: Request, start: float = START["pairs"]) -> Data:
         steps = dict.fromkeys(NAMES, c.steps if c.method == "mix" else c.steps // 3)
         summary = {"evaluation": values, "steps_by_objective": steps, "device": "CPU", "cpu_seconds": 7.0}
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in c.as_dict().items()}
-        write(folder / "run.json", {"identity": {"rows": {}, "base": ""}, "config": config})
+        write(folder / "run.json", {"fingerprint": {"rows": {}, "base": ""}, "config": config})
         write(folder / "summary.json", summary | {"versions": {"torch": "9"}})
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         result = {"exact_match": SKILL[c.method] + 0.01 * c.seed, "n": 100}

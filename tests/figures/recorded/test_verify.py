@@ -192,12 +192,6 @@ def test_the_cheapest_run_is_chosen_but_none_that_chooses_by_its_losses() -> Non
         verify._cheapest(rows[3:])
 
 
-def test_the_recorded_set_is_also_read_where_its_digest_is_in_the_facts() -> None:
-    about = {"facts": {"preference": "pairs.jsonl.gz (SHA-256 ebfaaed21162)", "sft": "skill"}}
-    assert recorded_runs.recorded_set(about, "preference") == ("pairs.jsonl.gz", "ebfaaed21162")
-    assert recorded_runs.recorded_set(about, "sft") == ("skill", "")
-
-
 def test_verify_records_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--verify", str(tmp_path), "--real", str(tmp_path)], root=tmp_path)

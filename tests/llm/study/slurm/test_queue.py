@@ -18,15 +18,6 @@ def test_jobs_are_kept_by_name_and_the_last_counts(tmp_path: Path) -> None:
     assert read_jobs(tmp_path) == {"a": "3_1", "b": "2_0"}
 
 
-def test_jobs_of_an_earlier_version_are_read_and_later_ones_count(tmp_path: Path) -> None:
-    (tmp_path / "slurm").mkdir()
-    before = tmp_path / "slurm" / "jobs.json"
-    before.write_text('{\n  "a": "1",\n  "b": "2_0"\n}\n', encoding="utf-8")
-    assert read_jobs(tmp_path) == {"a": "1", "b": "2_0"}
-    add_jobs(tmp_path, {"b": "5"})
-    assert read_jobs(tmp_path) == {"a": "1", "b": "5"}
-
-
 def written() -> int:
     """Bytes that this process has written so far, by the kernel's count."""
     lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
