@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from figures.pipeline.jobs import RUNS
-from llm.common.progress import Display
+from llm.common.progress import Display, duration
 
 STYLES = {
     "waiting": "dim",
@@ -29,7 +29,10 @@ ENDED = frozenset({"cached", "done", "failed"})
 
 @dataclass(frozen=True)
 class RunsProgress:
-    """Progress of the runs; `left`: about how many seconds the runs still take, None if unknown."""
+    """Progress of the runs, as their process reports it.
+
+    left  about how many seconds the runs still take; None if unknown
+    """
 
     total: int
     finished: int
@@ -148,11 +151,6 @@ class States:
         return table
 
 
-def progress_of(values: Mapping[str, Any]) -> RunsProgress:
-    """Return the progress that the process of the runs reported as JSON."""
-    return RunsProgress(**values)
-
-
 def runs_in_words(progress: RunsProgress) -> str:
     """Return the progress as text: `57 of 240 runs, 1 failed, about 6 min left`."""
     parts = [f"{progress.finished} of {progress.total} runs"]
@@ -167,7 +165,7 @@ def in_words(left: float) -> str:
         return "a few seconds left"
     if left < 100:
         return f"about {round(left, -1):.0f} s left"
-    return f"about {left / 60:.0f} min left" if left < 5400 else f"about {left / 3600:.1f} h left"
+    return f"about {duration(left)} left"
 
 
 def _shared(seconds: Sequence[float], jobs: int) -> float:

@@ -20,6 +20,7 @@ from figures.pipeline.paths import FOLDER, summaries
 from llm.common.cache import sha256
 from llm.common.environment import git_state, versions
 from llm.common.files import write_text
+from llm.common.progress import duration
 
 SIGNS = {"upper": "≤", "lower": "≥", "equal": "="}
 KINDS = {"upper": "upper bound", "lower": "lower bound", "equal": "equality"}
@@ -100,7 +101,7 @@ def cell(text: str) -> str:
 
 
 def exponent_of(digits: str) -> str:
-    """`−05` as `⁻⁵`."""
+    """Return an exponent as superscripts: `−05` as `⁻⁵`."""
     return str(int(digits.replace("−", "-"))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
@@ -110,9 +111,7 @@ def seconds(value: float) -> str:
         return "1 ms"
     if value < 0.95:
         return f"{value * 1000:.0f} ms"
-    if value < 100:
-        return f"{value:.1f} s"
-    return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
+    return f"{value:.1f} s" if value < 100 else duration(value)
 
 
 def command(record: Mapping[str, Any]) -> str:
@@ -152,7 +151,7 @@ def beside(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
 
 
 def grid_in_words(spec: Mapping[str, Any]) -> str:
-    """`preset embedded; methods mix, alright; seeds 1, 2; steps 300`: the specification of a grid on one line."""
+    """Return a grid's specification on one line: `preset embedded; methods mix, alright; seeds 1, 2; steps 300`."""
     flat = {k: v for k, v in spec.items() if k != "options"} | dict(spec.get("options", {}))
     listed = {k: v if isinstance(v, list) else [v] for k, v in flat.items() if v not in ("", [], None)}
     return "; ".join(f"{key.replace('_', ' ')} {', '.join(map(str, values))}" for key, values in listed.items())
@@ -213,7 +212,7 @@ def _is_number(text: str) -> bool:
 
 
 def _png_size(path: Path) -> tuple[int, int]:
-    """Width and height from the header of a PNG, so that the page keeps still while pictures load."""
+    """Return width and height from the header of a PNG, so that the page keeps still while pictures load."""
     head = path.read_bytes()[16:24]
     return int.from_bytes(head[:4]), int.from_bytes(head[4:])
 
@@ -233,12 +232,12 @@ def tally(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     checks = [check for check in record["checks"] if not check["verdict"]]
     claims = [check for check in record["checks"] if check["verdict"]]
-    found = [check["verdict"] for check in claims]
+    given = [check["verdict"] for check in claims]
     return {
         "total": len(checks),
         "hold": sum(bool(check["holds"]) for check in checks),
         "broken": [check["name"] for check in checks if check["must_hold"] and not check["holds"]],
-        "empirical": {verdict: found.count(verdict) for verdict in VERDICTS},
+        "empirical": {verdict: given.count(verdict) for verdict in VERDICTS},
         "survive": survivors(claims),
     }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ from figures.artefact import REAL_OPTIONS, SCALES, Artefact, Request, UsageError
 from figures.options import Options
 from figures.pipeline import jobs as processes
 from figures.pipeline import tables, training
-from figures.pipeline.display import States, progress_of
+from figures.pipeline.display import RunsProgress, States
 from figures.pipeline.jobs import RUNS, ArtefactJob, Event, first_line
 from figures.pipeline.paths import read_record
 from figures.pipeline.training import RunsJob
@@ -101,7 +102,7 @@ class _Making:
         report.write_report(self.out, self.registry)
         ended = sorted(self.done, key=self.names.index)
         if self._stopped():
-            return _stopped(ended, "finished")
+            return _report_stop(ended, "finished")
         results = [self.done[name] for name in ended]
         built = [result if isinstance(result, Built) else Built(**result) for result in results]
         self.console.print(tables.summary(built, self.names))
@@ -116,7 +117,7 @@ class _Making:
         requests = {name: _request(self.options, read_record(self.out / f"{name}.json") or {}) for name in self.names}
         self._run({name: (request, work) for name, request in requests.items()}, {})
         if self._stopped():
-            return _stopped(sorted([*self.done, *self.failed], key=self.names.index), "compared")
+            return _report_stop(sorted([*self.done, *self.failed], key=self.names.index), "compared")
         width = max(map(len, self.names))
         for name in self.names:
             verdict = self.done.get(name, {"same": False, "line": ""})
@@ -160,7 +161,7 @@ class _Making:
                     self._note(Event("done", name, build.load_finished(plan, artefact, self.out)))
                     continue
             except (Exception, SystemExit) as error:  # an artefact must not end the others
-                self._note(Event("failed", name, first_line(error), _trace(error)))
+                self._note(Event("failed", name, first_line(error), "".join(traceback.format_exception(error))))
                 continue
             self.states.expect(name, plan.seconds, waits=bool(plan.grids))
             plans.append(plan)
@@ -179,7 +180,7 @@ class _Making:
         """Run the jobs of the plans and report their events."""
         environment = processes.environment(self.jobs)
         work: Literal["build", "verify"] = "verify" if self.options.verify else "build"
-        with _closing(processes.fork_server(plans)) as server:
+        with closing(processes.fork_server(plans)) as server:
             jobs: list[ArtefactJob | RunsJob] = [
                 ArtefactJob(plan, work, self.out, folder, server, self._note, environment) for plan in plans
             ]
@@ -213,7 +214,7 @@ class _Making:
         if stopping:  # ended by the stop, which is no failure
             return
         if event.kind == "progress":
-            self.states.runs(progress_of(event.value))
+            self.states.runs(RunsProgress(**event.value))
         elif event.kind == "notice":
             self.states.notice(event.name, event.value)
         elif event.kind == "state":
@@ -230,22 +231,6 @@ class _Making:
             self.states.state(event.name, "failed")
             if not self.options.verify:
                 _note_failure(self.out, event)
-
-
-@contextmanager
-def _closing(server: Any) -> Iterator[Callable[..., Any]]:
-    """Yield a server of processes, and close the server at the end."""
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def _trace(error: BaseException) -> str:
-    """Return the traceback of an exception."""
-    import traceback
-
-    return "".join(traceback.format_exception(error))
 
 
 def _request(options: Options, recorded: Mapping[str, Any]) -> Request:
@@ -274,7 +259,7 @@ def _note_failure(out: Path, event: Event) -> None:
         write_text(out / f"{event.name}.error.txt", event.trace or event.value + "\n")
 
 
-def _stopped(ended: Sequence[str], verb: str) -> int:
+def _report_stop(ended: Sequence[str], verb: str) -> int:
     """Report a stop on the error stream and return the exit status."""
     names = ", ".join(ended) or "none"
     print(f"paper_repro: stopped; {verb}: {names}; run the same command to resume", file=sys.stderr)

@@ -27,6 +27,7 @@ from figures.pipeline.jobs import RUNS, Event, Reports, write_event
 from figures.pipeline.paths import SUMMARY, grid_of, other_runs, read_record, runs_folder
 from llm.common.files import write_json
 from llm.common.processes import Child, cores
+from llm.common.progress import storage
 
 if TYPE_CHECKING:
     from llm.study import Grid, Outcome
@@ -193,7 +194,7 @@ def _carry_out(events: Path, wanted: Wanted, out: Path, jobs: int | None) -> dic
     count, size = other_runs(root)
     if count:
         folders = f"{count} folder{'s' * (count > 1)} of runs by other training code"
-        write_event(events, "notice", f"{folders} in {root.parent} ({_megabytes(size)}) not used; can be removed")
+        write_event(events, "notice", f"{folders} in {root.parent} ({storage(size)}) not used; can be removed")
     root.mkdir(parents=True, exist_ok=True)
 
     def report(progress: Any) -> None:
@@ -255,11 +256,6 @@ def machine() -> str:
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     count = cores()
     return f"{model}, {count} core{'s' * (count > 1)}, {platform.system()}"
-
-
-def _megabytes(size: int) -> str:
-    """Return a size in bytes as text."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _stop_with_parent(parent: int) -> None:

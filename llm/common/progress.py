@@ -101,6 +101,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def storage(size: float) -> str:
+    """Return a number of bytes as text: `76 MB`, `1.2 GB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
 def calm() -> None:
     """Switch off other libraries' progress bars, and their warnings about each other's next versions.
 

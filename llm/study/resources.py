@@ -5,6 +5,7 @@ The hours are an estimate from counts of tokens and of operations (`llm.study.op
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Literal
 
 from llm.common.contents import HUB
 from llm.common.processes import cores
+from llm.common.progress import storage
 from llm.config import TrainConfig
 from llm.data.readers import is_hub_name
 from llm.judging.items import BENCHMARKS
@@ -115,7 +117,7 @@ def _gpu(runs: Sequence[StudyRun]) -> Requirement:
     if not wanting:
         return Requirement("GPU", "none", "")
     hours = gpu_hours(wanting)
-    amount = f"about {hours:.2g} H100 hours" if hours == hours else "hours not known"
+    amount = f"about {hours:.2g} H100 hours" if not math.isnan(hours) else "hours not known"
     import torch
 
     count = gpus()
@@ -144,7 +146,7 @@ def _from_hub(kind: Literal["model", "dataset"], name: str) -> Requirement:
     """Return the requirement of a model's weights or a data set: on disk, in the local cache, or on the hub."""
     resource = f"{'weights' if kind == 'model' else 'data'}: {name}"
     known = WEIGHTS.get(name, 0.0) * 2 if kind == "model" else DATA.get(name, 0.0)
-    size = _size(known) if known else "size not known"
+    size = storage(known) if known else "size not known"
     if Path(name).exists():
         return Requirement(resource, "", "on this disk")
     if kind == "dataset" and not is_hub_name(name):
@@ -268,16 +270,14 @@ def _disk(runs: Sequence[StudyRun], required: Sequence[Requirement], root: Path)
     else:
         wanted[hub] = downloads
     free = {place: shutil.disk_usage(place).free for place in wanted}
-    short = [f"{place} has {_size(free[place])} free, of {_size(size)}" for place, size in wanted.items()
+    short = [f"{place} has {storage(free[place])} free, of {storage(size)}" for place, size in wanted.items()
              if free[place] < size]  # fmt: skip
-    there = ", ".join(f"{_size(free[place])} free in {place}" for place in wanted)
-    return Requirement("disk", _size(sum(wanted.values())), there, f"disk: {'; '.join(short)} needed" if short else "")
+    there = ", ".join(f"{storage(free[place])} free in {place}" for place in wanted)
+    return Requirement(
+        "disk", storage(sum(wanted.values())), there, f"disk: {'; '.join(short)} needed" if short else ""
+    )
 
 
 def _existing(path: Path) -> Path:
     """Return the nearest existing folder above a path."""
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
