@@ -76,11 +76,11 @@ def main(argv: Sequence[str]) -> int:
             )
         raise
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command resumes from the last checkpoint", 130)
+        return _fail("interrupted; the same command resumes from the last checkpoint", INTERRUPTED)
     except StoppedRunError as error:
         return _fail(error, 1)
     except InterruptedRunError as error:
-        return _fail(error, 130)
+        return _fail(error, INTERRUPTED)
 
 
 def _fail(message: Any, status: int) -> int:
@@ -166,7 +166,8 @@ def _judge(argv: list[str]) -> int | None:
     except EndpointError as error:
         return _fail(f"{error}; verdicts that came are in {chosen.out}, the same command asks for the rest", 1)
     except KeyboardInterrupt:
-        return _fail(f"interrupted; verdicts that came are in {chosen.out}, the same command asks for the rest", 130)
+        text = f"interrupted; verdicts that came are in {chosen.out}, the same command asks for the rest"
+        return _fail(text, INTERRUPTED)
     return None
 
 

@@ -104,7 +104,7 @@ class TrainConfig(
     @property
     def cache_folder(self) -> Path:
         """The folder of cached computations."""
-        return Path(self.cache).expanduser() if self.cache else Path("~/.cache/forget-neither").expanduser()
+        return Path(self.cache or "~/.cache/forget-neither").expanduser()
 
     @functools.cached_property
     def objectives(self) -> tuple[ObjectiveSettings, ...]:

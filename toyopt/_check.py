@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def real(name: str, value: SupportsFloat, *, low: float | None = None, above: float | None = None) -> float:
-    """`value` as a finite float, at least `low` and more than `above` where these are given."""
+    """Return `value` as a finite float, at least `low` and more than `above` where these are given."""
     try:
         # float() reads text, and drops the imaginary part of NumPy's complex numbers.
         if isinstance(value, str | bytes | complex):
@@ -34,7 +34,7 @@ def real(name: str, value: SupportsFloat, *, low: float | None = None, above: fl
 
 
 def whole(name: str, value: SupportsIndex, *, low: int) -> int:
-    """`value` as an int (bools and floats are refused), at least `low`."""
+    """Return `value` as an int (bools and floats are refused), at least `low`."""
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: a whole number is needed, got {value!r}")
     try:
@@ -47,14 +47,14 @@ def whole(name: str, value: SupportsIndex, *, low: int) -> int:
 
 
 def items(name: str, value: Iterable[Any]) -> tuple[Any, ...]:
-    """Return `value` as a tuple: a sequence, or one number in place of a sequence of one."""
+    """Return a sequence as a tuple; TypeError for text, and for anything else that is no sequence."""
     if not isinstance(value, Iterable) or isinstance(value, str | bytes):
         raise TypeError(f"{name}: a sequence is needed, got {value!r}")
     return tuple(value)
 
 
 def _reals(name: str, value: ArrayLike) -> Array:
-    """`value` as float64. Text is refused, and so are complex numbers, whose imaginary part would be dropped."""
+    """Return `value` as float64. Text is refused, and so are complex numbers, whose imaginary part would be dropped."""
     try:
         raw = np.asarray(value)
         if raw.dtype.kind not in "biufO":
@@ -89,7 +89,7 @@ def theta(name: str, value: ArrayLike, dim: int) -> Array:
 
 
 def weights(name: str, value: float | Sequence[float], n: int) -> tuple[float, ...]:
-    """λ as weights: a scalar in [0, 1] stands for (λ, 1-λ); n numbers >= 0 that sum to 1 for themselves."""
+    """Return λ as weights: a scalar in [0, 1] stands for (λ, 1-λ); n numbers >= 0 that sum to 1 for themselves."""
     if np.ndim(value) == 0:
         lam = real(name, value)  # type: ignore[arg-type]
         if not 0.0 <= lam <= 1.0:

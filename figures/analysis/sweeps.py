@@ -46,9 +46,8 @@ FEW_LAMS = {"smoke": [0.5], "embedded": [0.25, 0.5, 0.75], "real": [0.25, 0.5, 0
 KS = {"smoke": [1, 10, 30], "embedded": [1, 10, 30, 75], "real": [1, 10, 50], "paper": [1, 10, 100, 1000]}
 BLOCKS = {"smoke": [10], "embedded": [5, 25]}  # number of consecutive steps that share one draw of ALRIGHT, besides 1
 
-CENTRE = (
-    f"conflict {SMALL['conflict']:g} overlap {SMALL['overlap']:g}"  # the grid of `conflict` with the usual settings
-)
+# The grid of `conflict` with the usual settings.
+CENTRE = f"conflict {SMALL['conflict']:g} overlap {SMALL['overlap']:g}"
 
 # Shares of the first objective in Replay's second stage; one of them is in `others` at every scale.
 REPLAY_SHARE = 0.05

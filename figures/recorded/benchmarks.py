@@ -43,26 +43,26 @@ def write(folder: Path, out: Path, *, mmlu: Path | None = None, xstest: Path | N
     A benchmark that a run lacks is an empty cell. Raises FileNotFoundError if no run has any, and ValueError if there
     are several folders of runs, if the runs are of several sets or of other benchmarks, or if their files are others.
     """
-    found = roots(out)
-    if len(found) != 1:
+    by_code = roots(out)
+    if len(by_code) != 1:
         raise ValueError(
-            f"benchmarks: {out} must have runs of one training code, and has those of {len(found)}; give the OUT of "
+            f"benchmarks: {out} must have runs of one training code, and has those of {len(by_code)}; give the OUT of "
             "paper_repro.py table1 --scale real, or one of its folders OUT/runs/CODE"
         )
     files = {name: path for name, path in (("mmlu", mmlu), ("xstest", xstest)) if path is not None}
     measures = [ASKED[name][0] for name in files]
-    folders = [path.parent for path in sorted(found[0].glob("*/summary.json"))]
+    folders = [path.parent for path in sorted(by_code[0].glob("*/summary.json"))]
     runs = [run for place in folders if (run := _run(place, measures)) is not None]
     if not runs:
         raise FileNotFoundError(
-            f"benchmarks: no finished run in {found[0]} with λ = {LAM:g} has {' or '.join(files)}; make them with: "
+            f"benchmarks: no finished run in {by_code[0]} with λ = {LAM:g} has {' or '.join(files)}; make them with: "
             "python paper_repro.py table1 --scale real --mmlu PATH --xstest FILE"
         )
     about = _about(runs, files)
     rows = pd.DataFrame([_base(runs), *(_row(run) for run in sorted(runs, key=_position))])
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / BENCHMARKS, rows.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-    described = {**about, "training_code": found[0].name, "runs": len(runs)}
+    described = {**about, "training_code": by_code[0].name, "runs": len(runs)}
     write_text(folder / ABOUT_BENCHMARKS, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
     return f"benchmarks of {len(runs)} runs and their base"
 

@@ -205,6 +205,6 @@ def ends(
     means = []
     for label, own in groups.items():
         known = {name: [float(row[name]) for row in own if row[name] not in ("", "nan")] for name in shown}
-        values = {name: sum(found) / len(found) for name, found in known.items() if len(found) == len(own)}
+        values = {name: sum(each) / len(each) for name, each in known.items() if len(each) == len(own)}
         means.append({"label": label, "seeds": len(own), **values})
     return means

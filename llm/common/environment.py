@@ -18,8 +18,8 @@ def versions(packages: Sequence[str] = LIBRARIES) -> dict[str, str]:
     """Return the versions of Python and of the installed ones of `packages`, by name; nothing is imported."""
     installed = {"python": platform.python_version()}
     for package in packages:
-        if found := _installed(package):
-            installed[package] = found
+        if number := _installed(package):
+            installed[package] = number
     return installed
 
 

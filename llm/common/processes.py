@@ -25,7 +25,10 @@ INTERRUPTED = 130  # exit status by which shells report Ctrl-C
 
 @contextmanager
 def preserve_torch_state(model: Any) -> Iterator[None]:
-    """Context that restores torch's generators and threads, and the trainable flags of parameters, at its end."""
+    """Restore, at the end of a block, torch's generators and threads, and a model's mode and trainable parameters.
+
+    model  of transformers, or None
+    """
     import torch
 
     threads = torch.get_num_threads()

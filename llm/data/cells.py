@@ -92,13 +92,14 @@ class Cells:
         """Return the arguments for the chat template in the column `chat_template_kwargs`."""
         value, theirs = self._value("chat_template_kwargs")
         try:
-            value = json.loads(value) if isinstance(value, str) and value.strip() else value or {}
-            value = {} if is_nan(value) else value
+            kwargs = json.loads(value) if isinstance(value, str) and value.strip() else value or {}
         except ValueError:
-            value = None
-        if not isinstance(value, Mapping):
-            raise WrongTypeError(f"column '{theirs}' must hold names with values, got {short(self._value(theirs)[0])}")
-        return dict(value)
+            kwargs = None
+        if is_nan(kwargs):
+            return {}
+        if not isinstance(kwargs, Mapping):
+            raise WrongTypeError(f"column '{theirs}' must hold names with values, got {short(value)}")
+        return dict(kwargs)
 
     def label(self) -> bool:
         """Return the column `label`: whether a completion is desirable."""

@@ -165,9 +165,9 @@ class _Reading:
         return tokens
 
 
-def _apart(tokens: TokenizedDataset, held: TokenizedDataset | None, note: str, notes: list[str]) -> TokenizedDataset:
+def _apart(tokens: TokenizedDataset, held: TokenizedDataset, note: str, notes: list[str]) -> TokenizedDataset:
     """Return the rows whose prompts are not held out; ValueError if none is left."""
-    rest = tokens if held is None else without(tokens, held)
+    rest = without(tokens, held)
     if len(rest) == 0:
         raise ValueError(note % len(tokens) + ", and nothing is left to train on; hold out other rows")
     if len(rest) < len(tokens):

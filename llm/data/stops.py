@@ -51,8 +51,8 @@ def _special_after(template: Template, answer: Message, closing: tuple[str, ...]
         text = template.render(Row(_ASKED, ([answer],)), "an answer").wholes[0]
     except ValueError:
         return []
-    _, found, rest = text.rpartition(_ANSWER)
-    if not found:
+    _, answered, rest = text.rpartition(_ANSWER)
+    if not answered:
         return []
     tokenizer = template.tokenizer
     special = {int(tokenizer.convert_tokens_to_ids(token)) for token in closing}

@@ -6,7 +6,6 @@ The key has the content of the set's files, the options that read and template t
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
 import json
@@ -20,7 +19,7 @@ from llm.common.cache import ContentCache, digest, sha256
 from llm.common.code_digest import code_digest
 from llm.common.environment import versions
 from llm.common.files import read_json, write_json
-from llm.data.chat import writes_date
+from llm.data.chat import today, writes_date
 
 if TYPE_CHECKING:
     from llm.data.tokenization import TokenizedDataset
@@ -46,8 +45,8 @@ def cached_tokens(
         return compute()
     content = [(path.name, sha256(path)) for path in files]
     code = code_digest("llm.data.formats", "llm.data.tokenization", "llm.data.token_cache")
-    today = str(datetime.date.today()) if writes_date(tokenizer.chat_template) else ""
-    key = digest([content, str(source), tokens, today, dict(options), code, versions(_LIBRARIES)])
+    date = today() if writes_date(tokenizer.chat_template) else ""
+    key = digest([content, str(source), tokens, date, dict(options), code, versions(_LIBRARIES)])
     cache = ContentCache(root, "tokens")
     known = cache.read(key, _load)
     if known is None:

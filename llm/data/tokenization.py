@@ -138,37 +138,37 @@ def tokenize(
     if turns == "all" and encoder:
         raise ValueError("sft_turns: all needs a causal model, an encoder-decoder model reads prompts apart; use last")
     coder = Encoder.of(tokenizer, template, rows.rows[0], row_name(rows, 0), separate=encoder)
-    found = TokenRows(
+    kept_rows = TokenRows(
         rows, ResponseEnd(eos_id(tokenizer, eos), closing_texts(tokenizer, eos), coder.template.kind == "chat")
     )
     every = turns == "all" and rows.kind == "sft"
     tail = len(coder.trailing)
-    for row in (found.all_turns if every else found.last_turns)(coder):
+    for row in (kept_rows.all_turns if every else kept_rows.last_turns)(coder):
         lead = coder.kept_first(row.prompt)
         if not _keep(row, max_length=max_length, lead=lead + tail, overflow=overflow):
             continue
         kept, short = truncate(
             row.prompt, row.responses, max_length=max_length, lead=lead, tail=tail, keep_prompt=keep_prompt
         )
-        found.add(row, kept, short)
-    if not found.prompts:
-        equal = found.counts["equal"]
+        kept_rows.add(row, kept, short)
+    if not kept_rows.prompts:
+        equal = kept_rows.counts["equal"]
         raise ValueError(
             f"{rows.origin}: no row is left of {len(rows.rows)}: {len(rows.rows) - equal} are longer than the limit of "
             f"{max_length} tokens (--max-length, --overflow truncate), {equal} have two responses with the same tokens"
         )
     return TokenizedDataset(
         rows.kind,
-        tuple(found.prompts),
-        tuple(found.responses),
-        tuple(found.keys),
-        found.counts["cut prompts"],
-        found.counts["cut responses"],
-        len(rows.rows) - len(found.prompts),
-        found.counts["equal"],
-        tuple(found.trained) if every else None,
-        tuple(found.notes()),
-        tuple(found.labels) if rows.kind == "unpaired" else None,
+        tuple(kept_rows.prompts),
+        tuple(kept_rows.responses),
+        tuple(kept_rows.keys),
+        kept_rows.counts["cut prompts"],
+        kept_rows.counts["cut responses"],
+        len(rows.rows) - len(kept_rows.prompts),
+        kept_rows.counts["equal"],
+        tuple(kept_rows.trained) if every else None,
+        tuple(kept_rows.notes()),
+        tuple(kept_rows.labels) if rows.kind == "unpaired" else None,
     )
 
 

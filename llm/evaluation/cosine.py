@@ -151,18 +151,18 @@ def _measured(inputs: Inputs, points: Mapping[int, Path | None], config: CosineC
         for step, adapter in points.items():
             at = training if adapter is None else dataclasses.replace(training, adapter=str(adapter))
             engine = inputs.base.open_for_training(at, 1)
-            found = []
+            measured = []
             rows = {objective.name: len(objective) for objective in drawn[parts[step]]}
             count = min(config.groups, *rows.values())
             for objective in drawn[parts[step]]:
                 groups = np.array_split(np.arange(len(objective), dtype=np.int64), count)
                 laid_out = dataclasses.replace(objective, share_prompt=engine.raw.share_prompt)
-                found.append(group_gradients(engine, laid_out, groups))
+                measured.append(group_gradients(engine, laid_out, groups))
                 if inputs.stop():
                     raise KeyboardInterrupt
-                done = len(records) * len(names) + len(found)
+                done = len(records) * len(names) + len(measured)
                 line(done, len(points) * len(names), f"step {step}  f_{objective.name.upper()}")
-            gradients, units, values = zip(*found, strict=True)
+            gradients, units, values = zip(*measured, strict=True)
             about = {"step": step, "part": parts[step], "rows": rows, "groups": count}
             records.append(about | _record(names, values, estimate(inner_products(gradients), np.array(units))))
         if inputs.accelerator.device.type != "cpu":
@@ -209,10 +209,10 @@ def _by_prompt(tokens: TokenizedDataset | None, order: Indices) -> Indices:
     return order[np.argsort([first[tokens.keys[i]] for i in order], kind="stable")]
 
 
-def _record(names: Sequence[str], values: Sequence[float], found: Cosines) -> dict[str, Any]:
+def _record(names: Sequence[str], values: Sequence[float], estimated: Cosines) -> dict[str, Any]:
     """Return the plain values of a point."""
-    by_name = {"values": values, "norms": found.norms, "noise": found.noise}
-    matrices = {"cosines": found.cosines, "errors": found.errors, "raw": found.raw}
+    by_name = {"values": values, "norms": estimated.norms, "noise": estimated.noise}
+    matrices = {"cosines": estimated.cosines, "errors": estimated.errors, "raw": estimated.raw}
     return {key: [[_plain(x) for x in row] for row in matrix] for key, matrix in matrices.items()} | {
         key: {name: _plain(x) for name, x in zip(names, numbers, strict=True)} for key, numbers in by_name.items()
     }

@@ -80,8 +80,8 @@ def local_tasks(subjects: Mapping[str, Mapping[str, Sequence[Question]]], *, sho
         task.set_config(key="num_fewshot", value=shots)
         task.set_fewshot_seed(seed=seed)
         group.add(task)
-    found = {task.config.task: task for task in group.get_all_tasks()}
-    return {"tasks": found, "groups": {TASK: group}, "group_map": {TASK: list(found)}}
+    by_name = {task.config.task: task for task in group.get_all_tasks()}
+    return {"tasks": by_name, "groups": {TASK: group}, "group_map": {TASK: list(by_name)}}
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:

@@ -87,13 +87,13 @@ def _file(name: str, file: str) -> Path | None:
         return path if path.is_file() else None
     from transformers.utils.hub import cached_file
 
-    found = cached_file(
+    cached = cached_file(
         name,
         file,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return None if found is None else Path(found)
+    return None if cached is None else Path(cached)
 
 
 def _same(backend: Tokenizer, described: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm.common.option_file import read
+from llm.common.processes import INTERRUPTED
 from llm.common.progress import Display, calm, duration
 from llm.config import TrainConfig, check_named_sets, configure, with_objectives
 from llm.rule_options import Method
@@ -226,7 +227,7 @@ def _tell(outcome: Outcome, root: Path) -> int:
             print(f"    {line}", file=sys.stderr)
     if outcome.interrupted:
         print("error: interrupted; the finished steps are saved, the same command resumes", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     print(f"{root}: {len(outcome.finished)} runs are finished")
     if outcome.failed:
         print(f"error: {len(outcome.failed)} runs failed; the same command tries them again", file=sys.stderr)
@@ -282,7 +283,7 @@ def _table(argv: list[str]) -> int:
 
 
 def in_words(progress: Progress) -> str:
-    """Such as `study: 3 of 12 finished, 0 failed, 2 running (mix-lam0.5 40/400, ...), 2 min, about 5 min left`."""
+    """Return `study: 3 of 12 finished, 0 failed, 2 running (mix-lam0.5 40/400, ...), 2 min, about 5 min left`."""
 
     def state(step: int, of: int) -> str:
         return "prepares" if step == 0 else "ends" if step == of else f"{step}/{of}"

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from llm.common.scheduler import Running
     from llm.study.scheduler import RunJob
 
-
-_AGAIN = 0.25
+_AGAIN = 0.25  # of the time so far: how much longer a preparation takes that is beyond its estimate
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,8 @@ class Forecast:
         self.root, self.jobs, self.prerequisites = root, jobs, prerequisites
         self.total, self.began = len(runs), time.monotonic()
         self.done = 0
-        self.making: dict[
-            str, tuple[frozenset[str], float]
-        ] = {}  # missing computations of a run, and the time since when
+        # Missing computations of a run that makes them, by its name, and the time since when.
+        self.making: dict[str, tuple[frozenset[str], float]] = {}
         self.rates = Rates()
         self.overheads: list[float] = []  # seconds that a process takes beside training, measures and preparations
         self.measured: dict[str, list[float]] = {}  # seconds that measures take

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm.common.environment import ROOT
 from llm.common.files import BusyError, ensure_writable, lock, write_json
 from llm.common.processes import Child, ForkServer, Start, cores, start_process, stop_requested
 from llm.common.scheduler import Scheduler
@@ -183,8 +184,7 @@ def shown(run: StudyRun, root: Path) -> frozenset[str]:
 
 def environment(jobs: int, slot: int) -> dict[str, str]:
     """Return the environment of the process in a slot, a number from 0 to jobs - 1."""
-    package = str(Path(__file__).resolve().parents[2])
-    path = [package, *filter(None, [os.environ.get("PYTHONPATH", "")])]
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // jobs)))
     for name, value in MALLOC.items():

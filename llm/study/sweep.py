@@ -120,7 +120,7 @@ class Grid:
             values: dict[str, Any] = {"method": method, **weighing, "order": order, "k": k, "seed": seed}
             values |= unused_options(method)
             config = dataclasses.replace(self.base, **values)
-            configs.append(config if _ordered(config) else dataclasses.replace(config, order=_default("order")))
+            configs.append(config if _ordered(config) else dataclasses.replace(config, order=TrainConfig.order))
         return configs
 
     def _read_weights(self) -> None:
@@ -187,10 +187,6 @@ def is_made(source: str) -> bool:
 def _ordered(config: TrainConfig) -> bool:
     """Return whether the result depends on the order of the objectives."""
     return bool(config.rule().stages) or config.reference == "paper"
-
-
-def _default(name: str) -> Any:
-    return next(f.default for f in dataclasses.fields(TrainConfig) if f.name == name)
 
 
 def _named(config: TrainConfig, files: dict[str, str]) -> StudyRun:

@@ -102,8 +102,8 @@ def check_combinations(c: TrainConfig) -> None:
         raise ValueError(
             f"f_star: given is f_DPO*, and {c.method} needs the optimum of {loss}; use compute or estimate"
         )
-    for name, default in (("desirable_weight", 1.0), ("undesirable_weight", 1.0)):
-        if getattr(c, name) != default and not any(name in loss.numbers() for loss in losses):
+    for name in ("desirable_weight", "undesirable_weight"):
+        if getattr(c, name) != 1.0 and not any(name in loss.numbers() for loss in losses):
             raise ValueError(f"{name}: {c.preference_loss} has none, got {getattr(c, name)}; use --preference-loss kto")
     if c.precision == "bf16" and c.lora_rank == 0:
         raise ValueError("precision: bf16 would round most updates of all weights (lora_rank 0) away; use fp32")

@@ -189,9 +189,8 @@ def open_inputs(
         described = loading.load_config(named.model, named) if given.model is None else given.model
         encoder = is_encoder_decoder(described)
         templates = [o.template for o in named.objectives]
-        if needs_date(
-            named.template_date, templates, tokenizer
-        ):  # the same on the days on which the run resumes or is evaluated
+        if needs_date(named.template_date, templates, tokenizer):
+            # The same on the days on which the run resumes or is evaluated.
             date = from_main(accelerator, today())
             config, named = (dataclasses.replace(c, template_date=date) for c in (config, named))
         datasets = load_datasets(named, tokenizer, given.sets, encoder=encoder)
@@ -216,10 +215,21 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
             f"model: has weights in {', '.join(sorted(low))}, which would round most updates of all weights "
             "(lora_rank 0) away; give it in float32 (model.float()), or a --lora-rank"
         )
+    if is_encoder_decoder(model) and config.reference_prompts:
+        raise ValueError("reference_prompts: not with an encoder-decoder model, which never writes a prompt")
+    _check_rows(sets, model)
+    for own in config.sft_first if config.keep_best != "no" else ():
+        measured = config.keep_best in (f"f_{own.name}", "mix", "worst_gap", "ideal_distance")
+        if measured and own.set_name not in sets.held_out:
+            name = "SFT" if own.set_name == "sft" else own.set_name
+            raise ValueError(f"keep_best: {config.keep_best} needs held-out {name} rows; give --held-out, or a set")
+    _check_batches(sets, config, world)
+
+
+def _check_rows(sets: Datasets, model: Any) -> None:
+    """Raise ValueError, naming the set, for a token id or a length that a model does not take."""
     vocabulary = vocabulary_size(model)
     apart = is_encoder_decoder(model)
-    if apart and config.reference_prompts:
-        raise ValueError("reference_prompts: not with an encoder-decoder model, which never writes a prompt")
     limits = max_prompt_positions(model), max_positions(model)
     for name, tokens in sets.shown.items():
         shown = name.replace("_held_out", " (held out)")
@@ -238,25 +248,23 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
                     raise ValueError(
                         f"{shown}: a row has {length} tokens, and the model takes {most}; use --max-length {most}"
                     )
-    for own in config.sft_first if config.keep_best != "no" else ():
-        measured = config.keep_best in (f"f_{own.name}", "mix", "worst_gap", "ideal_distance")
-        if measured and own.set_name not in sets.held_out:
-            name = "SFT" if own.set_name == "sft" else own.set_name
-            raise ValueError(f"keep_best: {config.keep_best} needs held-out {name} rows; give --held-out, or a set")
+
+
+def _check_batches(sets: Datasets, config: TrainConfig, world: int) -> None:
+    """Raise ValueError, naming the option, for a batch that a set or the processes cannot share out."""
     for own in config.sft_first:
         rows, batch = len(sets.train[own.set_name]), own.batch
         name = f"objective {own.name}: batch" if config.objective else f"batch_{own.kind}"
-        remedy = f"batch={rows}" if config.objective else f"--batch-{own.kind} {rows}"
+        option = "batch=" if config.objective else f"--batch-{own.kind} "
         if batch > rows:
             raise ValueError(
                 f"{name}: must be at most the number of training rows, {rows}, got {batch}; "
-                f"use {remedy} or less, or give more rows"
+                f"use {option}{rows} or less, or give more rows"
             )
         if batch % world:
-            more = f"{remedy.rstrip('0123456789')}{batch + -batch % world}"
             raise ValueError(
                 f"{name}: must be a multiple of the number of processes, {world}, got {batch}; "
-                f"use {more}, or another number of processes"
+                f"use {option}{batch + -batch % world}, or another number of processes"
             )
         if config.gap_rows % world or config.gap_rows > rows:
             raise ValueError(

@@ -114,15 +114,15 @@ class RowStore:
 
     def _claimed(self) -> RowKeys:
         """Return the keys of the rows that other processes compute now, and remove the claims of killed ones."""
-        found = [np.array([], dtype=f"S{_DIGITS}")]
+        taken = [np.array([], dtype=f"S{_DIGITS}")]
         for path in self.folder.glob(f"{_CLAIM}*.keys"):
             if is_locked(path.with_suffix(".lock")):
                 with suppress(FileNotFoundError):  # the claim has ended since
-                    found.append(np.frombuffer(path.read_bytes(), dtype=f"S{_DIGITS}"))
+                    taken.append(np.frombuffer(path.read_bytes(), dtype=f"S{_DIGITS}"))
             else:
                 path.unlink(missing_ok=True)
                 path.with_suffix(".lock").unlink(missing_ok=True)
-        return np.concatenate(found)
+        return np.concatenate(taken)
 
 
 def _save(keys: torch.Tensor, logps: torch.Tensor, seconds: Seconds, folder: Path) -> None:

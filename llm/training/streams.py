@@ -102,7 +102,7 @@ def _batches(config: TrainConfig, rule: Rule, objective: Objective, steps: int) 
         if decision is None:
             break
         trained = {i for i, coefficient in enumerate(decision.coefficients) if coefficient > 0.0}
-        control.record(dict.fromkeys(trained, 1000000000.0))
+        control.record(dict.fromkeys(trained, 1e9))
         if own in trained or rule.needs_optima:
             batches.append(sampler.peek())
         if own in trained or rule.needs_optima or config.draw_both:

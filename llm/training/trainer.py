@@ -277,8 +277,8 @@ class Trainer:
         }
         checkpoint.save(self.folder, state, self.engine)
         if self.base.is_main and self.config.keep_best != "no":  # a run may resume from each of the checkpoints
-            found = [self._best(step) for step in checkpoint.saved_steps(self.folder)]
-            forget_best(self.folder, steps=[best.step for best in found if best is not None])
+            best = [self._best(step) for step in checkpoint.saved_steps(self.folder)]
+            forget_best(self.folder, steps=[one.step for one in best if one is not None])
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Continue from the values of a checkpoint."""

@@ -51,7 +51,8 @@ class Sequential(Rule):
 
     def training_shares(self, n: int) -> tuple[float, ...]:
         """Return each objective's share of the steps, if no threshold ends a stage early."""
-        return _stage_shares(self.stages, n)
+        stages = self.stages
+        return tuple(sum(steps for j, steps in stages if j == i) / sum(self.steps) for i in range(n))
 
     def evaluation_shares(self, n: int) -> tuple[float, ...]:
         """Return the shares of steps that evaluate an objective of a later stage for its threshold."""
@@ -162,12 +163,6 @@ def _one_stage_each(options: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     counts = [end - begin for begin, end in itertools.pairwise([*ends, options.steps])]
     order = {"dpo-sft": (DPO, SFT), "sft-dpo": (SFT, DPO)}.get(options.order, options.order)
     return tuple(counts[i] for i in order), tuple(order)
-
-
-def _stage_shares(stages: tuple[tuple[int, int], ...], n: int) -> tuple[float, ...]:
-    """Return each objective's share of the steps of all stages."""
-    total = sum(steps for _, steps in stages)
-    return tuple(sum(steps for j, steps in stages if j == i) / total for i in range(n))
 
 
 def _check_stages(steps: Any, order: Any, n: int) -> None:

@@ -23,9 +23,8 @@ from toyopt.pep.program import Program
 
 GRID = 2**44  # multipliers are rounded to multiples of 1/GRID
 SMALL = 1e-8  # a smaller multiplier of a value is the solver's error, and 0
-LEAST = Fraction(
-    1, 2**26
-)  # of the tangents between values that have no other multipliers: both ways, so that it cancels
+# Of the tangents between values that have no other multipliers: both ways, so that it cancels.
+LEAST = Fraction(1, 2**26)
 MARGIN = Fraction(1, 10**6)  # by which the bound that is proven by default exceeds the solver's
 SHIFT = Fraction(1, 10**9)  # added to the multipliers of the squared norms, besides the negative part of the spectrum
 

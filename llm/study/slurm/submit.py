@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm.common.environment import ROOT
 from llm.common.files import BusyError, ensure_writable, lock
 from llm.study.dependencies import Rates, prerequisites
 from llm.study.scheduler import shown
@@ -204,8 +205,7 @@ def _arrays(tasks: Sequence[Task]) -> Iterator[list[Task]]:
 
 def _python_path() -> str:
     """Return the shell command by which a job imports this package, wherever it is."""
-    package = str(Path(__file__).resolve().parents[3])
-    return f"export PYTHONPATH={shlex.quote(package)}${{PYTHONPATH:+:$PYTHONPATH}}"
+    return f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"
 
 
 def _check_installed() -> None:
