@@ -72,7 +72,7 @@ def compiler() -> str:
 
 @functools.cache
 def library(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
-    """`loop.c` and `special.c` as a shared library, compiled anew in each process. Raises NoCompilerError."""
+    """Return `loop.c` and `special.c` as a shared library, compiled anew in each process. Raises NoCompilerError."""
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory(prefix="toyopt-bench-") as folder:
         out = Path(folder, "loop.so")

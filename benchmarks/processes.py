@@ -25,7 +25,7 @@ def python(*arguments: str) -> Callable[[], object]:
 
 
 def imports() -> list[Row]:
-    """(e) Whole processes: toyopt, toyopt with its compiled loop (which the first simulation loads), NumPy, nothing."""
+    """Time (e): processes that import toyopt, its compiled loop (which the first simulation loads), NumPy, nothing."""
     calls = {
         "import toyopt": python("-c", "import toyopt"),
         "import toyopt, toyopt._kernel (numba)": python("-c", "import toyopt, toyopt._kernel"),
@@ -36,7 +36,7 @@ def imports() -> list[Row]:
 
 
 def first() -> list[Row]:
-    """(f) A process that imports, loads the compiled loop and runs two simulations, beside the imports alone."""
+    """Time (f): a process that imports, loads the compiled loop and runs two simulations, beside the imports alone."""
     calls = {
         "import and simulate": python("-c", FIRST),
         "import toyopt, toyopt._kernel (numba)": python("-c", "import toyopt, toyopt._kernel"),
@@ -45,7 +45,7 @@ def first() -> list[Row]:
 
 
 def cli() -> list[Row]:
-    """(g) `python paper_repro.py fig2` into an empty folder, so that nothing but compiled code is cached."""
+    """Time (g): `python paper_repro.py fig2` into an empty folder, so that nothing but compiled code is cached."""
 
     def fig2() -> object:
         out = tempfile.mkdtemp(prefix="toyopt-bench-")

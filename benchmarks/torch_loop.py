@@ -22,18 +22,18 @@ class Policy(nn.Module):
         self.theta = nn.Parameter(torch.tensor(np.asarray(theta0, dtype=np.float64)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, m) log-probabilities of the outputs with features (N, m, d)."""
+        """Return the log-probabilities (N, m) of the outputs with features (N, m, d)."""
         return functional.log_softmax(features @ self.theta, dim=-1)
 
 
 def dpo_loss(logps: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
-    """Eq. (1); logps (N, 2): chosen, rejected."""
+    """Return eq. (1); logps (N, 2): chosen, rejected."""
     margins = (logps[:, 0] - reference[:, 0]) - (logps[:, 1] - reference[:, 1])
     return -functional.logsigmoid(beta * margins).mean()
 
 
 def sft_loss(logps: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Eq. (4)."""
+    """Return eq. (4)."""
     return functional.nll_loss(logps, targets)
 
 

@@ -49,7 +49,7 @@ class BestSoFar:
         self.lowest = self.lowest or [math.inf] * self.n
 
     def see(self, i: int, value: float) -> None:
-        """Objective i has the value now."""
+        """Take objective i's present value into account."""
         self.sums[i] = self.memory * self.sums[i] + value
         self.weights[i] = self.memory * self.weights[i] + 1.0
         self.lowest[i] = min(self.lowest[i], self.sums[i] / self.weights[i])

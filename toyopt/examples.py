@@ -109,7 +109,7 @@ class Figure2:
     lam: float = 0.5
 
     def theta_ref(self) -> Array:
-        """(2,) the reference parameter: full gradients of `-log pi_theta(y_w|x_DPO)` from the start."""
+        """Return the reference parameter, (2,): full gradients of `-log pi_theta(y_w|x_DPO)` from the start."""
         from toyopt.simulate import simulate
 
         run = simulate(
@@ -122,7 +122,7 @@ class Figure2:
         return np.asarray(run.last[0])
 
     def sequential(self) -> Sequential:
-        """DPO first, then SFT, each ending early once its objective is below the threshold."""
+        """Return the rule: DPO first, then SFT, each ending early once its objective is below the threshold."""
         return Sequential(self.sequential_steps, (DPO, SFT), (self.threshold, self.threshold))
 
     def problem(self) -> Problem:

@@ -57,7 +57,7 @@ class WorstOptimum:
 
 
 def positive_weights(lam: float | Sequence[float], n: int) -> Array:
-    """(n,) λ as weights that are all positive. Raises ValueError naming lam otherwise."""
+    """Return λ as weights that are all positive, (n,). Raises ValueError naming lam otherwise."""
     weights = _check.weights("lam", lam, n)
     if min(weights) <= 0.0:
         raise ValueError(f"lam: every weight must be positive (λ in (0, 1)), got {lam!r}")
@@ -65,14 +65,14 @@ def positive_weights(lam: float | Sequence[float], n: int) -> Array:
 
 
 def worst_gap(problem: Problem, lam: float | Sequence[float], f_star: ArrayLike, theta: ArrayLike) -> Array:
-    """(...): F(theta) = max_i w_i (f_i(theta) - f_star_i), eq. (15), at theta of shape (..., d)."""
+    """Return F(theta) = max_i w_i (f_i(theta) - f_star_i), (...), eq. (15), at theta of shape (..., d)."""
     weights = positive_weights(lam, len(problem))
     out: Array = (weights * (problem.values(theta) - optima("f_star", f_star, len(problem)))).max(axis=-1)
     return out
 
 
 def optima(name: str, f_star: ArrayLike, n: int) -> Array:
-    """(n,) `f_star`, checked."""
+    """Return `f_star` as an array, (n,); ValueError, with the argument's `name`, for another shape."""
     out = _check.array(name, f_star, 1)
     if len(out) != n:
         raise ValueError(f"{name}: {n} optima are needed, one an objective, got {len(out)}")
@@ -110,7 +110,7 @@ def minimise_worst(
 
 @dataclass(eq=False)
 class _Dual:
-    """inf over theta of Σ_i v_i w_i (f_i - f_i*), and the gaps where it is."""
+    """The dual function inf_theta Σ_i v_i w_i (f_i - f_i*), and the gaps at a theta."""
 
     problem: Problem
     weights: Array
@@ -124,15 +124,16 @@ class _Dual:
         return float(share.sum()) * optimum.value - float(share @ self.f_star), optimum.converged
 
     def gaps(self, values: Array, theta: Array) -> Array:
-        """(n,) the weighted gaps at theta, where the objectives have these values without weight decay."""
+        """Return the weighted gaps, (n,), at theta, where the objectives have these values without weight decay."""
         return self.weights * (values + self.weight_decay / 2 * float(theta @ theta) - self.f_star)
 
     def closed(self, gap: float, values: Array) -> bool:
+        """Return whether a gap is within the rounding of the values that are subtracted."""
         return abs(gap) <= _CLOSED * (1.0 + float(np.abs(values).max()) + float(np.abs(self.f_star).max()))
 
 
 def _epigraph(dual: _Dual, start: Array) -> WorstOptimum:
-    """Min t subject to every weighted gap <= t, of the parts that do not fall for ever."""
+    """Minimise t subject to every weighted gap <= t, of the parts that do not fall for ever."""
     problem = dual.problem
     direction = (
         None if dual.weight_decay > 0.0 else falling_direction(np.concatenate([o.rows for o in problem.objectives]))
@@ -181,7 +182,7 @@ def _far_enough(dual: _Dual, theta: Array, direction: Array, v: Array, level: fl
 
 
 def _kkt(dual: _Dual, parts: list[list[tuple[float, Objective]]], start: Array) -> tuple[Array, Array]:
-    """(theta, v): SLSQP's solution of the epigraph, then the KKT equations of its active objectives."""
+    """Return (theta, v): SLSQP's solution of the epigraph, then the KKT equations of its active objectives."""
     from scipy.optimize import minimize, root
 
     n, d, decay = len(parts), dual.problem.dim, dual.weight_decay
@@ -223,13 +224,13 @@ def _kkt(dual: _Dual, parts: list[list[tuple[float, Objective]]], start: Array) 
 def _equations(
     x: Array, *, gaps: Callable[[Array], Array], grads: Callable[[Array], Array], active: NDArray[np.intp], d: int
 ) -> Array:
-    """Σ v_i w_i grad f_i = 0, active gaps equal to t, Σ v_i = 1."""
+    """Return the residuals of Σ v_i w_i grad f_i = 0, of active gaps equal to t, and of Σ v_i = 1."""
     theta, t, v = x[:d], x[d], x[d + 1 :]
     return np.concatenate([v @ grads(theta)[active], gaps(theta)[active] - t, [v.sum() - 1.0]])
 
 
 def _multipliers(grads: Array, gaps: Array) -> Array:
-    """(n,) v on the simplex that makes Σ v_i grad_i shortest, over the objectives near the largest gap."""
+    """Return v on the simplex, (n,), that makes Σ v_i grad_i shortest, over the objectives near the largest gap."""
     from scipy.optimize import nnls
 
     near = gaps >= gaps.max() - 1e-5 * (1.0 + abs(gaps.max()))

@@ -88,7 +88,7 @@ def minimise(
 
 
 def ideal_point(problem: Problem) -> Array:
-    """(n,): every objective's own infimum, which no single theta need have."""
+    """Return every objective's own infimum, (n,), which no single theta need have."""
     n = len(problem)
     return np.array([minimise(problem, tuple(np.eye(n)[i])).value for i in range(n)])
 
@@ -127,7 +127,7 @@ def pareto_front(problem: Problem, lams: Sequence[float] | Array) -> ParetoFront
 
 
 def lower_bound_minimiser(family: LowerBound, lam: float) -> float:
-    """theta*_λ of f_Mix,λ on the family of Theorem 3.3, in closed form, for λ in (0, 1).
+    """Return theta*_λ of f_Mix,λ on the family of Theorem 3.3, in closed form, for λ in (0, 1).
 
     With K = e^{c theta_ref}, z = e^{c theta*} is the positive root of (1-λ)z² + (1-2λ)Kz - λK = 0. Computed from
     the logarithm of the root of the pair that does not cancel.
@@ -237,7 +237,7 @@ def _limit(objective: Objective, theta: Array, direction: Array | None) -> float
 
 
 def weighted_value(parts: list[tuple[float, Objective]], weight_decay: float, theta: Array) -> float:
-    """`Σ w f(theta) + (weight_decay/2) ‖theta‖²` over weights and objectives; 0 where there are none."""
+    """Return `Σ w f(theta) + (weight_decay/2) ‖theta‖²` over weights and objectives; 0 where there are none."""
     return float(sum(w * o.value(theta) for w, o in parts)) + weight_decay / 2 * float(theta @ theta)
 
 

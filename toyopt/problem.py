@@ -107,11 +107,11 @@ class Objective:
         return float(self._squared_diameters.mean() / 4)
 
     def data_values(self, theta: ArrayLike) -> Array:
-        """(..., N): each datum's own value at theta of shape (..., d)."""
+        """Return each datum's own value, (..., N), at theta of shape (..., d)."""
         return self._softplus(self._margins(theta))[0]
 
     def value(self, theta: ArrayLike) -> Array:
-        """(...): f(theta), eq. (1) or (4)."""
+        """Return f(theta), (...), eq. (1) or (4)."""
         out: Array = self.data_values(theta).mean(axis=-1)
         return out
 
@@ -120,19 +120,19 @@ class Objective:
         return self._probabilities(theta)[1]
 
     def data_grads(self, theta: ArrayLike) -> Array:
-        """(..., N, d): each datum's gradient, eq. (2), (23) or (5), (27)."""
+        """Return each datum's gradient, (..., N, d), eq. (2), (23) or (5), (27)."""
         p, _ = self._probabilities(theta)
         out: Array = np.add.reduceat(p[..., None] * self.rows, self.starts, axis=-2)
         return out
 
     def grad(self, theta: ArrayLike) -> Array:
-        """(..., d): the gradient of `value`."""
+        """Return the gradient of `value`, (..., d)."""
         p, _ = self._probabilities(theta)
         out: Array = p @ self.rows / self.size
         return out
 
     def hess(self, theta: ArrayLike) -> Array:
-        """(..., d, d): the Hessian of `value`, eq. (29), (31): the mean over the data of a covariance.
+        """Return the Hessian of `value`, (..., d, d), eq. (29), (31): the mean over the data of a covariance.
 
         Written as Σ_{r<s} p_r p_s (a_r - a_s)(a_r - a_s)ᵀ over the pairs of answers: nothing cancels, so it is
         positive semidefinite as computed, and right to rounding where a probability is within e^-700 of 1.
@@ -144,12 +144,12 @@ class Objective:
         return np.asarray(flat.reshape(*flat.shape[:-1], self.dim, self.dim))
 
     def _margins(self, theta: ArrayLike) -> Array:
-        """(..., R): a_rᵀ(theta - origin)."""
+        """Return a_rᵀ(theta - origin), (..., R)."""
         out: Array = (_check.theta("theta", theta, self.dim) - self.origin) @ self.rows.T
         return out
 
     def _softplus(self, z: Array) -> tuple[Array, Array, Array]:
-        """(..., N) values, their shifts m = max(0, max z), and s with value = m + log1p(s)."""
+        """Return (..., N) values, their shifts m = max(0, max z), and s with value = m + log1p(s)."""
         m = np.maximum(np.maximum.reduceat(z, self.starts, axis=-1), 0.0)
         rest = np.add.reduceat(np.exp(z - np.repeat(m, self.counts, axis=-1)), self.starts, axis=-1)
         # m = 0: s = Σ exp(z), tiny or not. m > 0: the value is at least log 2, so rounding of s does no harm.
@@ -157,7 +157,7 @@ class Objective:
         return m + np.log1p(s), m, s
 
     def _probabilities(self, theta: ArrayLike) -> tuple[Array, Array]:
-        """(..., R) of each row's answer and (..., N) of each datum's wanted answer."""
+        """Return the probabilities of each row's answer, (..., R), and of each datum's wanted answer, (..., N)."""
         z = self._margins(theta)
         _, m, s = self._softplus(z)
         p = np.exp(z - np.repeat(m, self.counts, axis=-1)) / np.repeat(1.0 + s, self.counts, axis=-1)
@@ -185,7 +185,7 @@ class Objective:
 
 
 def dpo(chosen: ArrayLike, rejected: ArrayLike, *, beta: float, theta_ref: ArrayLike, name: str = "dpo") -> Objective:
-    """f_DPO of eq. (1) for N preference pairs.
+    """Return f_DPO of eq. (1) for N preference pairs.
 
     chosen, rejected  (N, d) features phi(yw,x), phi(yl,x); further outputs cancel out of eq. (1)
     beta              > 0, DPO's temperature
@@ -203,7 +203,7 @@ def dpo(chosen: ArrayLike, rejected: ArrayLike, *, beta: float, theta_ref: Array
 
 
 def sft(features: Sequence[ArrayLike] | ArrayLike, targets: Sequence[int] | int, *, name: str = "sft") -> Objective:
-    """f_SFT of eq. (4) for N demonstrations.
+    """Return f_SFT of eq. (4) for N demonstrations.
 
     features  N arrays (m_n, d), or one (N, m, d): phi(y,x_n) of every output y that x_n may have, m_n >= 2
     targets   (N,) which of its outputs each datum demonstrates
@@ -288,28 +288,28 @@ class Problem:
         return len(self.objectives)
 
     def values(self, theta: ArrayLike) -> Array:
-        """(..., n): every objective's value."""
+        """Return every objective's value, (..., n)."""
         return np.stack([o.value(theta) for o in self.objectives], axis=-1)
 
     def grads(self, theta: ArrayLike) -> Array:
-        """(..., n, d): every objective's gradient."""
+        """Return every objective's gradient, (..., n, d)."""
         return np.stack([o.grad(theta) for o in self.objectives], axis=-2)
 
     def hessians(self, theta: ArrayLike) -> Array:
-        """(..., n, d, d): every objective's Hessian."""
+        """Return every objective's Hessian, (..., n, d, d)."""
         return np.stack([o.hess(theta) for o in self.objectives], axis=-3)
 
     def f_mix(self, theta: ArrayLike, lam: float | Sequence[float]) -> Array:
-        """(...): f_Mix,λ = λ f_DPO + (1-λ) f_SFT, eq. (6)."""
+        """Return f_Mix,λ = λ f_DPO + (1-λ) f_SFT, (...), eq. (6)."""
         out: Array = self.values(theta) @ self._weights(lam)
         return out
 
     def grad_mix(self, theta: ArrayLike, lam: float | Sequence[float]) -> Array:
-        """(..., d): the gradient of f_Mix,λ."""
+        """Return the gradient of f_Mix,λ, (..., d)."""
         return np.asarray(np.einsum("n,...nd->...d", self._weights(lam), self.grads(theta)))
 
     def hess_mix(self, theta: ArrayLike, lam: float | Sequence[float]) -> Array:
-        """(..., d, d): the Hessian of f_Mix,λ; positive semidefinite for λ in [0,1] (Prop. A.2)."""
+        """Return the Hessian of f_Mix,λ, (..., d, d); positive semidefinite for λ in [0,1] (Prop. A.2)."""
         return np.asarray(np.einsum("n,...nij->...ij", self._weights(lam), self.hessians(theta)))
 
     def _weights(self, lam: float | Sequence[float]) -> Array:
@@ -317,27 +317,27 @@ class Problem:
 
     # The paper's letters, for the two objectives of `dpo_sft`.
     def f_dpo(self, theta: ArrayLike) -> Array:
-        """(...): f_DPO, eq. (1)."""
+        """Return f_DPO, (...), eq. (1)."""
         return self.objectives[0].value(theta)
 
     def f_sft(self, theta: ArrayLike) -> Array:
-        """(...): f_SFT, eq. (4)."""
+        """Return f_SFT, (...), eq. (4)."""
         return self.objectives[1].value(theta)
 
     def grad_dpo(self, theta: ArrayLike) -> Array:
-        """(..., d): the mean of g_DPO, eq. (2), over the data."""
+        """Return the mean of g_DPO, eq. (2), over the data, (..., d)."""
         return self.objectives[0].grad(theta)
 
     def grad_sft(self, theta: ArrayLike) -> Array:
-        """(..., d): the mean of g_SFT, eq. (5), over the data."""
+        """Return the mean of g_SFT, eq. (5), over the data, (..., d)."""
         return self.objectives[1].grad(theta)
 
     def hess_dpo(self, theta: ArrayLike) -> Array:
-        """(..., d, d): the Hessian of f_DPO, eq. (29)."""
+        """Return the Hessian of f_DPO, (..., d, d), eq. (29)."""
         return self.objectives[0].hess(theta)
 
     def hess_sft(self, theta: ArrayLike) -> Array:
-        """(..., d, d): the Hessian of f_SFT, eq. (31)."""
+        """Return the Hessian of f_SFT, (..., d, d), eq. (31)."""
         return self.objectives[1].hess(theta)
 
     @property

@@ -161,7 +161,7 @@ def _record_steps(record: int | Iterable[int] | None, steps: int) -> Ints:
 
 
 def _alphas(schedule: Schedule, steps: int) -> Array:
-    """Every step size, or just one where it is constant. Raises ValueError unless all are finite and positive."""
+    """Return every step size, or one where it is constant. Raises ValueError unless all are finite and positive."""
     if isinstance(schedule, Constant):
         return np.array([float(schedule.alpha)])
     if not hasattr(schedule, "at"):
@@ -177,7 +177,7 @@ def _alphas(schedule: Schedule, steps: int) -> Array:
 
 
 def _limit(problem: Problem, steps: int) -> float:
-    """How large the sum of |theta_j| may be so that no margin, no value and no sum of them or of iterates overflows."""
+    """Return the bound of Σ|theta_j| below which no margin, no value and no sum of them or of iterates overflows."""
     rows = max(1.0, max(float(np.abs(o.rows).max()) for o in problem.objectives))
     data = max(o.size for o in problem.objectives)
     return float(np.finfo(np.float64).max) / (4.0 * rows * data * len(problem) * (steps + 1))

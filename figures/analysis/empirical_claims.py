@@ -69,7 +69,7 @@ def judge(parameters: Mapping[str, Any]) -> tuple[Check, ...]:
 
 
 def _forgetting(runs: PlaceRuns) -> list[Check]:
-    """Claim: the loss of Sequential's first objective rises again in the second stage."""
+    """Judge the claim: the loss of Sequential's first objective rises again in the second stage."""
     first = "f_dpo" if runs.place == "DPO first" else "f_sft"
     own = runs.results_of("Sequential").drop_duplicates("run", keep="last")
     evaluations = numeric(runs.paths, first).groupby(runs.paths["run"])
@@ -85,7 +85,7 @@ def _forgetting(runs: PlaceRuns) -> list[Check]:
 
 
 def _control(runs: PlaceRuns) -> list[Check]:
-    """Claim: λ moves ALRIGHT's final points along the front, over a wider range and more evenly than Sequential's."""
+    """Judge the claim: λ moves ALRIGHT's final points along the front, more widely and evenly than Sequential's."""
     if runs.results["lam"].nunique() < 2:
         return []
     ours, theirs = (_balances(runs.results_of(method)) for method in ("ALRIGHT", "Sequential"))
@@ -117,7 +117,7 @@ def balance(results: pd.DataFrame) -> pd.Series[float]:
 
 
 def _distance(runs: PlaceRuns) -> list[Check]:
-    """Claim: MAXRIGHT ends nearest to the ideal point, and ALRIGHT nearer than Sequential."""
+    """Judge the claim: MAXRIGHT ends nearest to the ideal point, and ALRIGHT nearer than Sequential."""
     claims = []
     pairs = [("MAXRIGHT", other) for other in ("Sequential", "Mix", "ALRIGHT")] + [("ALRIGHT", "Sequential")]
     for ours, other in pairs:
@@ -131,7 +131,7 @@ def _distance(runs: PlaceRuns) -> list[Check]:
 
 
 def _cost(runs: PlaceRuns) -> list[Check]:
-    """Claim: ALRIGHT and MAXRIGHT take about as much time as Sequential, and Mix takes more."""
+    """Judge the claim: ALRIGHT and MAXRIGHT take about as much time as Sequential, and Mix takes more."""
     base = seeds.by_seed(runs.results_of("Sequential"), "cpu_seconds")
     claims = []
     for method in ("ALRIGHT", "MAXRIGHT", "Mix"):
@@ -149,7 +149,7 @@ def _cost(runs: PlaceRuns) -> list[Check]:
 
 
 def _staleness(runs: PlaceRuns) -> list[Check]:
-    """Claim: MAXRIGHT with a large k oscillates and ends further from the ideal point than with a small k."""
+    """Judge the claim: MAXRIGHT with a large k oscillates and ends further from the ideal point than with a small k."""
     own = runs.results_of("MAXRIGHT")
     low, high = int(own["k"].min()), int(own["k"].max())
     small, large = (select(own, k=k) for k in (low, high))
@@ -174,7 +174,7 @@ def _mean_moves(paths: pd.DataFrame) -> dict[int, float]:
 
 
 def _benchmarks(runs: PlaceRuns) -> list[Check]:
-    """Claim: ALRIGHT and MAXRIGHT score higher than Sequential on the benchmarks."""
+    """Judge the claim: ALRIGHT and MAXRIGHT score higher than Sequential on the benchmarks."""
     names = {"answers_win_rate": "win rate", "questions_accuracy": "accuracy on multiple choice"}
     keys = {"answers_win_rate": "win-rate", "questions_accuracy": "choice"}
     claims = []

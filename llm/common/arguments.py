@@ -76,6 +76,12 @@ def check_fields(options: Any) -> None:
         check_field(name, getattr(options, name), annotation)
 
 
+def check_options(options: Any) -> None:
+    """Carry out `normalize` and `check_fields`: the check of options that take each value as it is written."""
+    normalize(options)
+    check_fields(options)
+
+
 def check_field(name: str, value: Any, annotation: Any) -> None:
     """Raise ValueError or TypeError, naming the option and its value, unless a value fits an annotation."""
     check_type(name, value, annotation)

@@ -170,6 +170,12 @@ def ensure_output(out: str, **inputs: str) -> None:
     ensure_writable("out", Path(out).parent)
 
 
+def check_name(out: str, *suffixes: str) -> None:
+    """Raise ValueError, in one line, unless the file `out` of a command has one of these endings and is no folder."""
+    if not out.endswith(suffixes) or Path(out).is_dir():
+        raise ValueError(f"out: must be a {' or '.join(suffixes)} file, got {out}")
+
+
 def ensure_writable(option: str, folder: Path) -> None:
     """Make a folder if it is absent; ValueError, naming the option, if it cannot be made or written to."""
     try:

@@ -7,13 +7,14 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from llm.common.files import ensure_output, write_json
+from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, check_options
+from llm.common.files import check_name, ensure_output, write_json
 from llm.common.processes import preserve_torch_state
 from llm.common.progress import Line, say
 from llm.config import TrainConfig
-from llm.evaluation.generate import template_of
+from llm.evaluation.generate import check_precision, template_of
 from llm.evaluation.mmlu import TASK, local_tasks, read_subjects
 from llm.evaluation.named_tasks import evaluate_named, task_index
 from llm.training.run_folder import load_model, load_run
@@ -29,9 +30,9 @@ class BenchmarkConfig:
     """Folder of a run, of an adapter or of a model, or a hub name."""
     tasks: tuple[str, ...] = (EMBEDDED,)
     """Tasks or groups of lm-evaluation-harness (mmlu, hellaswag, ...), and `embedded`: the embedded world's own."""
-    shots: int = 1
+    shots: Annotated[int, NOT_NEGATIVE] = 1
     """Number of examples before a question; tasks made without examples keep none."""
-    limit: int = 0
+    limit: Annotated[int, NOT_NEGATIVE] = 0
     """Number of questions from the start of each task; 0: all."""
     base: bool = False
     """Evaluate the bare base model of a run or adapter instead."""
@@ -46,9 +47,9 @@ class BenchmarkConfig:
     """For `embedded`: as in training; empty: the run's own, else auto."""
     chat: bool = False
     """For the harness's tasks: apply the tokenizer's chat template."""
-    batch: int = 16
+    batch: Annotated[int, AT_LEAST_1] = 16
     """Number of choices in a batch."""
-    seed: int = 1234
+    seed: Annotated[int, NOT_NEGATIVE] = 1234
     """Seed of the drawn examples; the harness's own default."""
     precision: str = "fp32"
     """Precision of the model: fp32 or bf16."""
@@ -58,24 +59,21 @@ class BenchmarkConfig:
     """Write the numbers to this .json as well, after each task."""
 
     def __post_init__(self) -> None:
-        for name, low in (("shots", 0), ("limit", 0), ("seed", 0), ("batch", 1)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name}: must be at least {low}, got {getattr(self, name)}")
+        check_options(self)
+        check_precision(self.precision)
         if not self.tasks:
             raise ValueError(f"tasks: give at least one, for example --tasks {EMBEDDED}")
         if len(set(self.tasks)) < len(self.tasks):
             twice = next(t for t in self.tasks if self.tasks.count(t) > 1)
             raise ValueError(f"tasks: {twice} is given twice")
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision: must be fp32 or bf16, got {self.precision}")
         if self.questions and EMBEDDED not in self.tasks:
             raise ValueError(f"questions: only the task {EMBEDDED} reads them, and --tasks does not name it")
         if self.mmlu and TASK not in self.tasks:
             raise ValueError(f"mmlu: only the task {TASK} reads its files, and --tasks does not name it")
         if self.include and not Path(self.include).is_dir():
             raise FileNotFoundError(f"include: there is no folder {self.include}")
-        if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
-            raise ValueError(f"out: must be a .json file, got {self.out}")
+        if self.out:
+            check_name(self.out, ".json")
 
 
 def benchmark(config: BenchmarkConfig, *, quiet: bool = False) -> dict[str, Any]:

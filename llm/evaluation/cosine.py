@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, Range
-from llm.common.files import ensure_writable, write_json
+from llm.common.files import check_name, ensure_writable, write_json
 from llm.common.processes import stop_requested
 from llm.config import TrainConfig, configure
 from llm.evaluation.cosine_estimates import CONFIDENCE, FEWEST, Cosines, estimate, interval
@@ -55,8 +55,8 @@ class CosineConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
-            raise ValueError(f"out: must be a .json file, got {self.out}")
+        if self.out:
+            check_name(self.out, ".json")
         if 0 < self.rows < FEWEST:
             raise ValueError(f"rows: must be 0, or at least {FEWEST}, got {self.rows}")
 

@@ -19,11 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from llm.common.files import ensure_writable, write_json
+from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, Range, check_options
+from llm.common.files import check_name, ensure_writable, write_json
 from llm.common.processes import stop_requested
 from llm.common.progress import Line
 from llm.evaluation.curvature_points import at_point
@@ -45,25 +46,21 @@ class CurvatureConfig:
     """Folder of a finished run that kept adapters along the way (--keep-every)."""
     out: str = ""
     """Write the numbers to this .json as well."""
-    rows: int = 16
+    rows: Annotated[int, AT_LEAST_1] = 16
     """Number of rows of each training set in the objectives, drawn from the seed."""
-    points: int = 5
+    points: Annotated[int, AT_LEAST_1] = 5
     """Maximum number of kept adapters, evenly spread from the first to the last."""
-    tolerance: float = 0.01
+    tolerance: Annotated[float, Range(low=0.0, high=1.0, low_open=True, high_open=True)] = 0.01
     """Residual ||Hv - λv|| at which an eigenvalue counts as converged, as a share of the larger magnitude of both."""
-    products: int = 40
+    products: Annotated[int, Range(low=3)] = 40
     """Steps of the Lanczos method, each a product with a Hessian; `margin` and `converged` show if they are too few."""
-    seed: int = 0
+    seed: Annotated[int, NOT_NEGATIVE] = 0
     """Seed of the rows and of the Lanczos method's start."""
 
     def __post_init__(self) -> None:
-        for name, least in (("rows", 1), ("points", 1), ("products", 3), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
-        if not 0.0 < self.tolerance < 1.0:
-            raise ValueError(f"tolerance: must be in (0, 1), got {self.tolerance}")
-        if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
-            raise ValueError(f"out: must be a .json file, got {self.out}")
+        check_options(self)
+        if self.out:
+            check_name(self.out, ".json")
 
 
 def measure(folder: Path) -> dict[str, Any]:

@@ -119,11 +119,9 @@ def _surfaces(
         policy.twice_differentiable = True
         surfaces = {}
         for name, task in tasks.items():
-            task, rows = (
-                dataclasses.replace(task, share_prompt=policy.share_prompt),
-                np.arange(len(task), dtype=np.int64),
-            )
-            surfaces[name] = Surface(policy, task, rows, most=micro_tokens(config, base.device.type))
+            laid_out = dataclasses.replace(task, share_prompt=policy.share_prompt)
+            rows = np.arange(len(task), dtype=np.int64)
+            surfaces[name] = Surface(policy, laid_out, rows, most=micro_tokens(config, base.device.type))
         yield surfaces
     finally:
         unload(model)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from llm.common.files import ensure_output, read_json, write_text
+from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, Range, check_options
+from llm.common.files import check_name, ensure_output, read_json, write_text
 from llm.common.processes import preserve_torch_state, seeded_torch
 from llm.data.encoding import as_row
 from llm.data.messages import Text, as_messages, is_blank
@@ -26,15 +27,15 @@ class Decoding:
     """Chat template, as in training; empty: the run's own, else auto."""
     eos: str = ""
     """End-of-text token, as in training; empty: the run's own, else the tokenizer's."""
-    max_new_tokens: int = 256
+    max_new_tokens: Annotated[int, AT_LEAST_1] = 256
     """Maximum number of tokens of an answer."""
-    temperature: float = 0.0
+    temperature: Annotated[float, NOT_NEGATIVE] = 0.0
     """Sampling temperature; 0: greedy. The paper samples at 1."""
-    top_p: float = 1.0
+    top_p: Annotated[float, Range(low=0.0, high=1.0, low_open=True)] = 1.0
     """Probability mass of nucleus sampling."""
-    batch: int = 16
+    batch: Annotated[int, AT_LEAST_1] = 16
     """Number of prompts in a batch."""
-    seed: int = 42
+    seed: Annotated[int, NOT_NEGATIVE] = 42
     """Seed of sampling."""
     precision: str = "fp32"
     """Precision of the model: fp32 or bf16."""
@@ -42,13 +43,7 @@ class Decoding:
     """Run Python code that a model repository contains."""
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
-        if not self.temperature >= 0.0 or not 0.0 < self.top_p <= 1.0:
-            raise ValueError(f"temperature, top_p: must be >= 0 and in (0, 1], got {self.temperature}, {self.top_p}")
-        if self.seed < 0:
-            raise ValueError(f"seed: must be at least 0, got {self.seed}")
+        check_options(self)
         check_precision(self.precision)
 
     @property
@@ -67,7 +62,7 @@ class GenerateConfig(Decoding):
     """The prompts themselves."""
     file: str = ""
     """Data set with prompts in its column `prompt`: .jsonl, .json, .parquet, folder, or hub name."""
-    limit: int = 0
+    limit: Annotated[int, NOT_NEGATIVE] = 0
     """Number of prompts from the start of the file; 0: all."""
     out: str = ""
     """Write {"prompt", "answer"} lines to this .jsonl as well."""
@@ -76,10 +71,8 @@ class GenerateConfig(Decoding):
         super().__post_init__()
         if bool(self.prompts) == bool(self.file):
             raise ValueError("prompts: give either --prompts TEXT ... or --file SET")
-        if self.limit < 0:
-            raise ValueError(f"limit: must be at least 0, got {self.limit}")
-        if self.out and (not self.out.endswith(".jsonl") or Path(self.out).is_dir()):
-            raise ValueError(f"out: must be a .jsonl file, got {self.out}")
+        if self.out:
+            check_name(self.out, ".jsonl")
 
 
 def generate(config: GenerateConfig) -> list[tuple[str, str]]:

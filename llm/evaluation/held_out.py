@@ -6,11 +6,12 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from llm.common.files import ensure_output, write_json
+from llm.common.arguments import NOT_NEGATIVE, check_options
+from llm.common.files import check_name, ensure_output, write_json
 from llm.common.processes import stop_requested
 from llm.data.objective_settings import only
 from llm.data.splits import load_held_out
@@ -34,16 +35,15 @@ class EvaluateConfig:
     """Another set to evaluate the SFT objective on, if there is one."""
     preference: str = ""
     """Another set to evaluate the preference objective on, if there is one."""
-    rows: int = 0
+    rows: Annotated[int, NOT_NEGATIVE] = 0
     """Maximum number of rows of each set; 0: as many as in the run's evaluations."""
     out: str = ""
     """Write the numbers to this .json as well."""
 
     def __post_init__(self) -> None:
-        if self.rows < 0:
-            raise ValueError(f"rows: must be at least 0, got {self.rows}")
-        if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
-            raise ValueError(f"out: must be a .json file, got {self.out}")
+        check_options(self)
+        if self.out:
+            check_name(self.out, ".json")
 
 
 def evaluate(config: EvaluateConfig, *, quiet: bool = False, **given: Any) -> dict[str, float]:

@@ -11,16 +11,17 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llm.common.files import atomic_path, ensure_output, write_json
+from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, check_options
+from llm.common.files import atomic_path, check_name, ensure_output, write_json
 from llm.common.progress import Line, say
 from llm.data.formats import load
 from llm.data.messages import Text, as_messages, written
-from llm.data.rows import Dataset
+from llm.data.rows import Dataset, Kind
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
@@ -47,7 +48,7 @@ class SimilarityConfig:
     of a sentence encoder."""
     model: str = ""
     """Base model for token and hidden: a folder or a hub name."""
-    top: int = 100
+    top: Annotated[int, AT_LEAST_1] = 100
     """Number of closest pairs in the output."""
     out: str = ""
     """Write the numbers and the texts to this .json, or the pairs to this .csv."""
@@ -63,27 +64,25 @@ class SimilarityConfig:
     """Our column names to those of the SFT set."""
     preference_columns: dict[str, str] = dataclasses.field(default_factory=dict)
     """The same for the preference set."""
-    sft_rows: int = 0
+    sft_rows: Annotated[int, NOT_NEGATIVE] = 0
     """Number of rows from the start; 0: all."""
-    preference_rows: int = 0
+    preference_rows: Annotated[int, NOT_NEGATIVE] = 0
     """Number of rows from the start; 0: all."""
     bad_rows: str = "error"
     """Handling of invalid rows: error or drop."""
-    batch: int = 64
+    batch: Annotated[int, AT_LEAST_1] = 64
     """Number of texts in a batch of the embedder."""
-    max_length: int = 0
+    max_length: Annotated[int, NOT_NEGATIVE] = 0
     """Maximum number of tokens of a text; 0: the embedder's maximum, or 512 if it has none."""
     remote_code: bool = False
     """Run Python code that a model repository contains."""
 
     def __post_init__(self) -> None:
-        for name, least in (("top", 1), ("batch", 1), ("sft_rows", 0), ("preference_rows", 0), ("max_length", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
+        check_options(self)
         if self.bad_rows not in ("error", "drop"):
             raise ValueError(f"bad_rows: must be error or drop, got {self.bad_rows}")
-        if self.out and (not self.out.endswith((".json", ".csv")) or Path(self.out).is_dir()):
-            raise ValueError(f"out: must be a .json or .csv file, got {self.out}")
+        if self.out:
+            check_name(self.out, ".json", ".csv")
 
 
 @dataclass(frozen=True)
@@ -144,26 +143,25 @@ def similar_embedded(config: TrainConfig, embedder: str = "token", top: int = 10
 
 
 def similar_pairs(
-    sft: Dataset, preference: Dataset, embed: Embed, *, top: int = 100, block: int = BLOCK, quiet: bool = True
+    sft: Dataset, preference: Dataset, embed: Embed, *, top: int, quiet: bool = True
 ) -> tuple[NDArray[np.float64], list[Pair]]:
     """Return (each preference prompt's largest cosine with an SFT prompt, the `top` closest pairs in falling order).
 
     embed  texts -> (n, d), vectors of length 1
-    block  number of prompts of either set in memory
 
     Of equally close prompts, and of equally close pairs, the first rows come first. An SFT prompt may be in many pairs.
     """
     theirs, ours = (_first_rows([plain(row.prompt) for row in rows.rows]) for rows in (sft, preference))
     sft_vectors, vectors = embed(list(theirs)), embed(list(ours))
     held = (vectors.nbytes + sft_vectors.nbytes) / 1e6
-    at_once = 8 * min(block, len(vectors)) * min(block, len(sft_vectors)) / 1e6
+    at_once = 8 * min(BLOCK, len(vectors)) * min(BLOCK, len(sft_vectors)) / 1e6
     say(
         f"similarity: {len(vectors)} prompts against {len(sft_vectors)}, {vectors.shape[1]} numbers each: "
         f"{held:.0f} MB, and {at_once:.0f} MB of similarities at once",
         active=not quiet,
     )
     with Line("closest prompts", active=not quiet) as line:
-        values, where = closest(vectors, sft_vectors, block=block, report=line)
+        values, where = closest(vectors, sft_vectors, report=line)
     place, first = {prompt: j for j, prompt in enumerate(ours)}, list(theirs.values())
     of_row = np.array([place[plain(row.prompt)] for row in preference.rows], dtype=np.int64)
     order = np.argsort(-values[of_row], kind="stable")[:top]
@@ -251,12 +249,12 @@ def _pairs(sft: Dataset, preference: Dataset, embed: Embed, rows: Sequence[tuple
     return [Pair(i, j, *four, *five) for (i, j), four, five in zip(rows, columns, texts, strict=True)]
 
 
-def _set(config: SimilarityConfig, kind: str) -> Dataset:
+def _set(config: SimilarityConfig, kind: Kind) -> Dataset:
     """Return a set named by the configuration; errors name the option."""
     try:
         return load(
             getattr(config, kind),
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             split=getattr(config, f"{kind}_split"),
             columns=getattr(config, f"{kind}_columns"),
             format=getattr(config, f"{kind}_format"),

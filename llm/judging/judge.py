@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from llm.common.files import write_json
+from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, Range
+from llm.common.files import check_name, write_json
 from llm.common.progress import Line, say
 from llm.evaluation.generate import Decoding
 from llm.judging import answers as answering
@@ -47,7 +48,7 @@ class JudgeConfig(Decoding):
     """Our column names to those of a preference set, for example chosen better rejected worse."""
     split: str = ""
     """Split of a hub set; empty: train."""
-    limit: int = 0
+    limit: Annotated[int, NOT_NEGATIVE] = 0
     """Number of prompts from the start; 0: all."""
 
     judge: str = WORLD
@@ -66,13 +67,13 @@ class JudgeConfig(Decoding):
     """Sampling temperature of the judge; None: not sent."""
     judge_max_tokens: int = 512
     """Maximum number of tokens of a reply; 0: not sent."""
-    concurrency: int = 8
+    concurrency: Annotated[int, AT_LEAST_1] = 8
     """Number of simultaneous requests."""
     timeout: float = 60.0
     """Seconds until a request counts as unanswered."""
     attempts: int = 6
     """Number of attempts of one request, with growing pauses, if the endpoint is busy or fails."""
-    resamples: int = 10_000
+    resamples: Annotated[int, Range(low=100)] = 10_000
     """Number of bootstrap resamples; their seed is --seed, as that of sampling."""
     out: str = "verdicts.jsonl"
     """File of verdicts, one line each, appended as they arrive; the same command resumes. The rates are in the
@@ -80,9 +81,6 @@ class JudgeConfig(Decoding):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("limit", 0), ("concurrency", 1), ("resamples", 100)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
         if bool(self.model) == bool(self.answers):
             raise ValueError("model: give either --model, or --answers with a file of answers")
         if self.judges_refusals and self.against:
@@ -95,8 +93,7 @@ class JudgeConfig(Decoding):
             )
         if self.answers and not (self.file or self.judges_refusals or answering.is_file(self.against)):
             raise ValueError("file: --answers needs references: a data set by --file, or answers by --against")
-        if not self.out.endswith(".jsonl") or Path(self.out).is_dir():
-            raise ValueError(f"out: must be a .jsonl file, got {self.out}")
+        check_name(self.out, ".jsonl")
 
     @property
     def judges_refusals(self) -> bool:

@@ -56,17 +56,17 @@ def allows_padding(model: Any, rows: Sequence[Ids], padding: int, steps: int = S
     return True
 
 
-def allows_cache(model: Any, row: Ids, padding: int, steps: int = STEPS) -> bool:
+def allows_cache(model: Any, row: Ids, padding: int) -> bool:
     """Return whether a prompt's next tokens have the same log-probabilities with a cache of earlier tokens as without.
 
-    steps  number of greedy tokens on which these are compared, up to the first that differs
+    Compared are `STEPS` greedy tokens, up to the first that differs.
 
     Some models have no cache that transformers' `generate` can make (BLT, xLSTM). Raises ValueError, in one line, if
     `generate` fails without one as well.
     """
     inputs = left_padded([row], padding, model.device)
     try:
-        plain = _next_logps(model, inputs, steps, use_cache=False)[:, 0]
+        plain = _next_logps(model, inputs, STEPS, use_cache=False)[:, 0]
     except Exception as error:  # a model is foreign code, and may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ValueError(
@@ -74,7 +74,7 @@ def allows_cache(model: Any, row: Ids, padding: int, steps: int = STEPS) -> bool
             "give another model"
         ) from error
     try:
-        cached = _next_logps(model, inputs, steps, use_cache=True)[:, 0]
+        cached = _next_logps(model, inputs, STEPS, use_cache=True)[:, 0]
     except Exception:  # the reason is of no use: generation goes on without a cache
         return False
     same = (plain.argmax(-1) == cached.argmax(-1)).tolist() if len(plain) == len(cached) else [False]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from llm.common.arguments import AT_LEAST_1, Range, check_fields
-from llm.common.files import ensure_writable, write_json
+from llm.common.arguments import AT_LEAST_1, Range, check_options
+from llm.common.files import check_name, ensure_writable, write_json
 from llm.evaluation.generate import Decoding, generate_answers
 from llm.judging.statistics import rate
 from llm.skill.convention import KEYS, grade
@@ -60,11 +60,11 @@ class SkillConfig:
     """Write the numbers to this .json as well."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_options(self)
         if self.sft and seed_of(self.sft) is None:
             raise ValueError(f"sft: must be {NAME} or {NAME}:SEED, got {self.sft}")
-        if self.out and (not self.out.endswith(".json") or Path(self.out).is_dir()):
-            raise ValueError(f"out: must be a .json file, got {self.out}")
+        if self.out:
+            check_name(self.out, ".json")
         if self.answers and not self.out:
             raise ValueError("answers: are written to a file only; use --out FILE.json as well")
 

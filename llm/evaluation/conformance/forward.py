@@ -162,9 +162,9 @@ def _attention(model: Any, implementation: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def move_adapter(model: Any, seed: int = 1) -> None:
+def move_adapter(model: Any) -> None:
     """Give trainable weights that are zero, as LoRA's second factor is at first, small random values."""
-    with seeded_torch(seed), torch.no_grad():
+    with seeded_torch(1), torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad and not parameter.any():
                 parameter.copy_(0.1 * torch.randn(parameter.shape))

@@ -166,7 +166,7 @@ def test_without_kept_adapters(options: dict[str, Any], tmp_path: Path, capsys: 
         ({"rows": 0}, "rows: must be at least 1, got 0"),
         ({"points": 0}, "points: must be at least 1, got 0"),
         ({"products": 2}, "products: must be at least 3, got 2"),
-        ({"tolerance": 0.0}, r"tolerance: must be in \(0, 1\), got 0.0"),
+        ({"tolerance": 0.0}, "tolerance: must be greater than 0 and less than 1, got 0.0"),
         ({"seed": -1}, "seed: must be at least 0, got -1"),
         ({"out": "c.txt"}, "out: must be a .json file, got c.txt"),
     ],

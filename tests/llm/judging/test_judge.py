@@ -175,7 +175,7 @@ def test_a_kill_loses_only_requests_under_way(tmp_path: Path, capsys: pytest.Cap
         ({"model": "a", "out": "v.json"}, "out: must be a .jsonl file, got v.json"),
         ({"model": "a", "resamples": 5}, "resamples: must be at least 100, got 5"),
         ({"model": "a", "concurrency": 0}, "concurrency: must be at least 1, got 0"),
-        ({"model": "a", "temperature": -1.0}, "temperature, top_p: must be"),
+        ({"model": "a", "temperature": -1.0}, "temperature: must be at least 0, got -1.0"),
         ({"model": "a", "prompts": "xstest"}, "judge: xstest needs an endpoint"),
         ({"model": "a", "judge_prompt": "alpacaeval"}, "judge_prompt: only an endpoint's pairwise"),
         ({"model": "a", "seed": -1}, "seed: must be at least 0, got -1"),
