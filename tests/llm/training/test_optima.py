@@ -87,16 +87,16 @@ def test_optima_are_computed_once(options: dict[str, Any], tmp_path: Path, train
 def test_optima_of_other_code_or_libraries_are_computed_again(
     options: dict[str, Any], tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llm.training import cached_run
+    from llm.common import code_digest
 
     mine = {**options, "reference": "base", "f_star": "compute", "f_dpo_star": None, "f_sft_star": None}
     config = TrainConfig(**{**mine, "cache": str(tmp_path / "cache"), "out": str(tmp_path / "run"), "optima_steps": 2})
     first = optima(config, quiet=True)
     with monkeypatch.context() as other:
-        other.setattr(cached_run, "code_digest", lambda *_: "another optimizer")
+        other.setattr(code_digest, "code_digest", lambda *_: "another optimizer")
         assert optima(config, quiet=True) == first
     with monkeypatch.context() as other:
-        other.setattr(cached_run, "versions", lambda: {"torch": "99"})
+        other.setattr(code_digest, "versions", lambda *_: {"torch": "99"})
         assert optima(config, quiet=True) == first
     both = ["optimum of f_DPO", "optimum of f_SFT"]
     assert trained == both * 3
@@ -109,14 +109,14 @@ def test_optima_of_other_code_or_libraries_are_computed_again(
     ["training.engine", "training.optimizers", "training.base", "models.policy", "losses.pairs"],
 )
 def test_the_code_of_an_optimum_includes_every_part_of_its_steps(module: str) -> None:
-    from llm.common.code_digest import reached_modules
+    from llm.common import code_digest
     from llm.training import cached_run
 
     starts: list[tuple[str, ...]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cached_run, "code_digest", lambda *names: starts.append(names) or "")
+        patch.setattr(code_digest, "code_digest", lambda *names: starts.append(names) or "")
         cached_run.computing_code()
-    assert f"llm.{module}" in reached_modules(*starts[0])
+    assert f"llm.{module}" in code_digest.reached_modules(*starts[0])
 
 
 @pytest.mark.slow
