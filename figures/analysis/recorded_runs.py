@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from figures.pipeline.paths import ROOT, grid_of
+from figures.pipeline.paths import grid_of
 from llm.common.cache import sha256
+from llm.common.environment import ROOT
 
 if TYPE_CHECKING:
     import pandas as pd

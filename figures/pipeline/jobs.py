@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 
 from figures.artefact import Request
 from figures.pipeline.build import Plan, build
-from figures.pipeline.paths import ROOT
+from llm.common.environment import ROOT
 from llm.common.processes import Child, ForkServer, cores
 
 RUNS = "runs"  # name of the step that carries out the runs, and of the resource that it makes

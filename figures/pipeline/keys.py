@@ -13,10 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from figures.pipeline.paths import ROOT
 from llm.common.cache import digest
 from llm.common.code_digest import code_digest, code_of, imported_modules
-from llm.common.environment import versions
+from llm.common.environment import ROOT, versions
 
 if TYPE_CHECKING:
     from figures.artefact import Artefact

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llm.study import Grid
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = "runs"
 SUMMARY = "runs.json"  # in the folder of runs: their number, time and machine, for the report
 STUDY = "llm.study"  # by name, so that the package is imported only where runs are needed

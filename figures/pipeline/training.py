@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from figures.pipeline import paths
 from figures.pipeline.jobs import RUNS, Event, Reports, write_event
 from figures.pipeline.paths import SUMMARY, grid_of, other_runs, read_record, runs_folder
+from llm.common.environment import ROOT
 from llm.common.files import write_json
 from llm.common.processes import Child, cores
 from llm.common.progress import storage
@@ -135,7 +136,7 @@ class _Study(subprocess.Popen[bytes]):
 
 def start(settings: Path, log: Path) -> Child:
     """Start the process of the runs in a session of its own, which Ctrl-C on the terminal does not reach."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(paths.ROOT), *filter(None, sys.path)])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     command = [sys.executable, "-m", __name__, str(settings), str(os.getpid())]
     with log.open("ab") as file:
         return _Study(

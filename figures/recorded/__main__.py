@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from figures.recorded import benchmarks, pages, real, record, verify
+from llm.common.environment import ROOT
 
 
-def main(arguments: Sequence[str] | None = None, root: Path = pages.ROOT) -> int:
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Record results if folders are given, write the pages, and return the exit status.
 
     0: all is well; 1: `--verify` found a difference, or its run failed; 2: a file is missing, or an option is wrong.

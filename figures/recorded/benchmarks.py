@@ -17,6 +17,7 @@ from figures.analysis.real_sweeps import replay_label
 from figures.analysis.recorded_runs import ABOUT_BENCHMARKS, BENCHMARKS
 from figures.recorded.real import roots
 from figures.recorded.record import machine
+from figures.recorded.table_text import Record, commit_text, seeds_text
 from llm.common.cache import sha256
 from llm.common.contents import contents_of
 from llm.common.environment import git_state
@@ -29,8 +30,6 @@ GROUPS = ("safe", "unsafe")
 MEASURES = ("questions", "refusals")
 ASKED = {"mmlu": ("questions", "mmlu"), "xstest": ("refusals", "prompts")}  # file -> its measure and option
 SAME = ("model", "sft", "preference", "reference", "steps")  # options that all recorded runs share
-
-Record = Mapping[str, Any]
 
 
 def write(folder: Path, out: Path, *, mmlu: Path | None = None, xstest: Path | None = None) -> str:
@@ -167,8 +166,8 @@ def _about(runs: Sequence[Record], files: Mapping[str, Path]) -> dict[str, Any]:
         prompts = sum(refusals[f"{group}_n"] for group in GROUPS)
         asked.append(f"XSTest, {prompts} prompts, refusals by {refusals['judge']}")
     shown = (
-        f"SmolLM2-135M-Instruct, {runs[0]['config']['steps']} steps, λ = {LAM:g}, seed{'s' * (len(seeds) > 1)} "
-        f"{', '.join(map(str, seeds))}; {'; '.join(asked)}; {now}, commit {(git['commit'] or 'unknown')[:10]}, "
+        f"SmolLM2-135M-Instruct, {runs[0]['config']['steps']} steps, λ = {LAM:g}, {seeds_text(seeds)}; "
+        f"{'; '.join(asked)}; {now}, commit {commit_text(git)}, "
         f"{there['processor']}, {there['cores']} cores"
     )
     return {

@@ -12,8 +12,8 @@ from figures.recorded.real import ends, rows_of
 from figures.recorded.real_figures import FIGURES, REAL
 from figures.recorded.table_text import Record
 from figures.recorded.tables import BLOCKS
+from llm.common.environment import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ROOT / "docs" / "recorded"
 PAGES = ("README.md", "docs/experiments.md", "docs/llm.md")
 MARK = re.compile(r"(<!-- recorded: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)

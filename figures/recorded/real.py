@@ -16,12 +16,11 @@ from figures.analysis.seeds import results
 from figures.analysis.sweeps import FIRST_SEED
 from figures.artefact import Request
 from figures.pipeline.paths import FOLDER, grid_of
-from figures.recorded.real_figures import FIGURES, REAL, SHOWN, Recorded, is_last
+from figures.recorded.real_figures import FIGURES, SHOWN, Recorded, is_last
 from figures.recorded.record import machine
+from figures.recorded.table_text import Record, commit_text, seeds_text
 from llm.common.environment import git_state
 from llm.common.files import write_bytes, write_text
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,9 @@ class Runs:
     def line(self) -> str:
         """The number of finished runs, and all that is missing of the grid of these seeds, in one line."""
         total = len(self.finished) + sum(map(len, self.missing.values()))
-        gaps = ", ".join(f"{label} ({_seeds(seeds)})" for label, seeds in self.missing.items())
-        return f"{len(self.finished)} of {total} runs of {_seeds(self.seeds)}" + (f"; missing: {gaps}" if gaps else "")
+        gaps = ", ".join(f"{label} ({seeds_text(seeds)})" for label, seeds in self.missing.items())
+        missing = f"; missing: {gaps}" if gaps else ""
+        return f"{len(self.finished)} of {total} runs of {seeds_text(self.seeds)}{missing}"
 
 
 def write(results: Path, out: Path) -> list[str]:
@@ -83,9 +83,8 @@ def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
     facts = figure.about(runs.parameters)
     number, first = len(runs.seeds), FIRST_SEED["real"]
     facts["scale"] = f"{facts['scale'].rpartition(', ')[0]}, {number} seed{'s' * (number > 1)}"
-    now, git = datetime.now(UTC).date().isoformat(), git_state()
-    there = machine()
-    made = f"{now}, commit {(git['commit'] or 'unknown')[:10]}, {there['processor']}, {there['cores']} cores"
+    now, git, there = datetime.now(UTC).date().isoformat(), git_state(), machine()
+    made = f"{now}, commit {commit_text(git)}, {there['processor']}, {there['cores']} cores"
     summary = json.loads((runs.root / runs.finished[0] / "summary.json").read_text(encoding="utf-8"))
     asked = [figure.name, "--scale real", f"--seeds {runs.seeds[-1] - first + 1}"]
     asked.append(figure.asked(facts))
@@ -109,12 +108,6 @@ def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
     write_bytes(folder / TABLE, to_csv(table))
     write_text(folder / ABOUT, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
     return f"{figure.name}: {runs.line}"
-
-
-def find_runs(out: Path, figure: Recorded = REAL) -> Runs:
-    """Return the runs of an artefact in `out`; parameters, results and errors as for `write`."""
-    root, configs = _begun(out)
-    return _found(root, figure, [config for config in configs if figure.owns(config)])
 
 
 def _found(root: Path, figure: Recorded, configs: Sequence[Record]) -> Runs:
@@ -178,11 +171,6 @@ def _configs(root: Path) -> list[dict[str, Any]]:
     paths = sorted(root.glob("*/run.json"))
     configs = [json.loads(path.read_text(encoding="utf-8"))["config"] for path in paths]
     return [config for config in configs if "smollm2" in config["model"].lower()]
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    """Return seeds as text: `seed 2`, `seeds 2, 3`."""
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

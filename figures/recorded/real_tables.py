@@ -7,7 +7,7 @@ from functools import partial
 
 from figures.analysis.real_sweeps import is_usual
 from figures.recorded.real_figures import FIGURES, REAL, Recorded
-from figures.recorded.table_text import Record, number, on_machine, table
+from figures.recorded.table_text import Record, number, on_machine, recorded_by, seeds_text, table
 
 NOTHING = "Nothing is recorded yet."
 
@@ -29,14 +29,11 @@ def runs(records: Mapping[str, Record], figure: Recorded = REAL, *, usual: bool 
         [label, *(number(row[name]) if name in row else "" for name in shown)]
         for label, row in zip(labels, rows, strict=True)
     ]
-    facts, seeds = record["facts"], record["seeds"]
-    commit = (record["git"]["commit"] or "unknown")[:10]
-    listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    facts = record["facts"]
     sets = _tasks(record) if figure.of_tasks else f"SFT set `{facts['sft']}`, preferences `{facts['preference']}`"
     return (
-        f"{table([head, *shown.values()], body)}\n\n{facts['scale']} ({listed}); {sets}. Recorded on "
-        f"{record['date']} at commit `{commit}` by `{record['command']}`: {on_machine(record)}."
-        f"{_missing(record, usual=usual)}"
+        f"{table([head, *shown.values()], body)}\n\n{facts['scale']} ({seeds_text(record['seeds'])}); {sets}. "
+        f"{recorded_by(record)}: {on_machine(record)}.{_missing(record, usual=usual)}"
     )
 
 
@@ -52,8 +49,8 @@ def _tasks(record: Record) -> str:
 def _missing(record: Record, *, usual: bool) -> str:
     """Return which runs of the grid were not finished when the results were recorded, as a sentence; "" if none."""
     gaps = [
-        f"{label} (seed{'s' * (len(s) > 1)} {', '.join(map(str, s))})"
-        for label, s in record.get("missing", {}).items()
+        f"{label} ({seeds_text(seeds)})"
+        for label, seeds in record.get("missing", {}).items()
         if not usual or is_usual(label)
     ]
     return f" Not finished: {', '.join(gaps)}." if gaps else ""
@@ -70,7 +67,7 @@ BENCHMARKS = {
 def benchmarks(records: Mapping[str, Record]) -> str:
     """Return the table of the real model's recorded benchmarks, in per cent with intervals, a row a run."""
     if "benchmarks" not in records:
-        return "Nothing is recorded yet."
+        return NOTHING
     record = records["benchmarks"]
     shown = {name: head for name, head in BENCHMARKS.items() if any(row[name] for row in record["rows"])}
     files = ", ".join(f"{name} `{file['name']}`" for name, file in record["files"].items())

@@ -29,6 +29,21 @@ def minutes(seconds: float) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 60 else f"{seconds:.0f} s"
 
 
+def commit_text(git: Record) -> str:
+    """Return the first digits of the commit in a record's "git", `unknown` without one."""
+    return str(git["commit"] or "unknown")[:10]
+
+
+def recorded_by(record: Record) -> str:
+    """Return the date, the commit and the command of a record as one phrase."""
+    return f"Recorded on {record['date']} at commit `{commit_text(record['git'])}` by `{record['command']}`"
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Return seeds as text: `seed 2`, `seeds 2, 3`."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
 def on_machine(record: Record) -> str:
     """Return the processor, the number of cores and the main versions as one phrase."""
     machine, versions = record["machine"], record["versions"]

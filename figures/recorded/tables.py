@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from figures.analysis.multiple import MARK, marked, survivors, with_adjusted
 from figures.recorded import real_tables
-from figures.recorded.table_text import Record, minutes, number, on_machine, table
+from figures.recorded.table_text import Record, minutes, number, on_machine, recorded_by, table
 
 METHODS = {
     "sequential": "Sequential", "replay": "Replay", "mix": "Mix", "alright": "ALRIGHT", "maxright": "MAXRIGHT"
@@ -43,11 +43,7 @@ def judged(check: Record) -> str:
 def provenance(records: Mapping[str, Record]) -> str:
     """Return when, where and how the recorded results were made, and their number of verdicts."""
     record = records["reproduce"]
-    commit = (record["git"]["commit"] or "unknown")[:10]
-    return (
-        f"Recorded on {record['date']} at commit `{commit}` by `{record['command']}` ({record['settings']}; "
-        f"{record['runs']} runs): {on_machine(record)}."
-    )
+    return f"{recorded_by(record)} ({record['settings']}; {record['runs']} runs): {on_machine(record)}."
 
 
 def counts(checks: Sequence[Record]) -> str:

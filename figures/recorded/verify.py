@@ -31,6 +31,8 @@ from figures.pipeline import training
 from figures.pipeline.jobs import Event
 from figures.pipeline.paths import grid_of, runs_folder, training_digest
 from figures.recorded.real import rows_of
+from figures.recorded.real_figures import is_last
+from figures.recorded.table_text import commit_text
 from llm.common.cache import sha256
 
 # Relative tolerances, thirty times the largest differences between two trainings of seed 2 by different commits and
@@ -86,7 +88,7 @@ def verify(out: Path, preference: str = "", folder: Path = recorded_runs.FOLDER)
 
 def _cheapest(rows: Sequence[Row]) -> list[Row]:
     """Return the evaluations of the recorded run of least CPU time whose steps do not depend on its losses."""
-    ends = [row for row in rows if row["step"] == row["steps"] and row["method"] not in NEEDS_OPTIMA]
+    ends = [row for row in rows if is_last(row) and row["method"] not in NEEDS_OPTIMA]
     if not ends:
         raise ValueError("verify: no run is recorded but of methods that choose by their losses; record further runs")
     least = min(ends, key=lambda row: float(row["cpu_seconds"]))
@@ -164,8 +166,7 @@ def _train(grids: Mapping[str, Any], out: Path, about: Mapping[str, Any]) -> Non
             raise
         job.finish(process.poll() or 0, 0.0, False)
     if broken:
-        commit = (about["git"]["commit"] or "unknown")[:10]
-        raise RuntimeError(f"verify: {broken['real']} (recorded at commit {commit})")
+        raise RuntimeError(f"verify: {broken['real']} (recorded at commit {commit_text(about['git'])})")
 
 
 def _rows(grid: str, spec: Mapping[str, Any], out: Path) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from llm.embedded.language import (
     PLAIN,
     SPOKEN,
     TEMPLATE,
+    candid,
     courteous,
     evasive,
     fuller,
@@ -64,7 +65,7 @@ def documents(world: World) -> list[Document]:
             for wording in wordings:
                 manner = chance.choice(list(manners), p=list(manners.values()))
                 prompt = TEMPLATE.format(prompt=question(fact, wording))
-                out.append(Document(prompt, _answer(world, fact, manner, chance)))
+                out.append(Document(prompt, draw_answer(world, fact, manner, chance)))
     for facts in world.by_place.values():
         order = [facts[i] for i in chance.permutation(KINDS).tolist()]
         for first, further in zip(order, order[1:] + order[:1], strict=True):
@@ -148,14 +149,14 @@ def _reworded(asked: list[tuple[Fact, str]], overlap: float, chance: np.random.G
 
 
 def _sft_row(world: World, fact: Fact, wording: str, chance: np.random.Generator) -> dict[str, Any]:
-    return {"prompt": question(fact, wording), "completion": _answer(world, fact, "fuller", chance)}
+    return {"prompt": question(fact, wording), "completion": draw_answer(world, fact, "fuller", chance)}
 
 
 def _preference_row(
     world: World, fact: Fact, wording: str, conflict: bool, chance: np.random.Generator
 ) -> dict[str, Any]:
-    chosen, rejected = (_answer(world, fact, manner, chance) for manner in ("courteous", "fuller"))
-    unhelpful = _answer(world, fact, "evasive", chance)  # drawn in either case, so that later rows do not change
+    chosen, rejected = (draw_answer(world, fact, manner, chance) for manner in ("courteous", "fuller"))
+    unhelpful = draw_answer(world, fact, "evasive", chance)  # drawn in either case, so that later rows do not change
     return {
         "prompt": question(fact, wording),
         "chosen": chosen,
@@ -163,7 +164,8 @@ def _preference_row(
     }
 
 
-def _answer(world: World, fact: Fact, manner: str, chance: np.random.Generator) -> str:
+def draw_answer(world: World, fact: Fact, manner: str, chance: np.random.Generator) -> str:
+    """Return an answer in a manner of `language`, with its free words drawn."""
     if manner == "fuller":
         others = [other for other in world.by_place[fact.place] if other.kind != fact.kind]
         return fuller(fact, others[int(chance.integers(len(others)))])
@@ -171,7 +173,7 @@ def _answer(world: World, fact: Fact, manner: str, chance: np.random.Generator) 
         return courteous(fact, COURTESIES[int(chance.integers(len(COURTESIES)))])
     if manner == "evasive":
         return evasive(fact, EVASIONS[int(chance.integers(len(EVASIONS)))])
-    return neutral(fact)
+    return candid(fact) if manner == "candid" else neutral(fact)
 
 
 def _choices(world: World, count: int) -> Dataset:

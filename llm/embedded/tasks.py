@@ -6,17 +6,16 @@ so that a model must tell the tasks apart by the facts. Training on one task car
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from llm.embedded.language import COURTESIES, EVASIONS, WORDINGS, candid, courteous, evasive, fuller, neutral, question
+from llm.embedded.language import WORDINGS, question
+from llm.embedded.sets import Dataset, draw_answer
 from llm.embedded.world import ATTRIBUTES, Fact, World
-
-Dataset = list[dict[str, Any]]
 
 SOURCE = "embedded"
 VERSION = 1  # of the tasks' rows; raise it when the same world gives other rows
@@ -94,26 +93,13 @@ def _rows(world: World, task: WorldTask, facts: Sequence[Fact], chance: np.rando
     for turn in range(len(WORDINGS)):
         for i in chance.permutation(len(facts)).tolist():
             prompt = question(facts[i], WORDINGS[(first[i] + turn) % len(WORDINGS)])
-            chosen = _answer(world, facts[i], task.manner, chance)
+            chosen = draw_answer(world, facts[i], task.manner, chance)
             if task.rejected:
-                rejected = _answer(world, facts[i], task.rejected[len(rows) % len(task.rejected)], chance)
+                rejected = draw_answer(world, facts[i], task.rejected[len(rows) % len(task.rejected)], chance)
                 rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
             else:
                 rows.append({"prompt": prompt, "completion": chosen})
     return rows
-
-
-def _answer(world: World, fact: Fact, manner: str, chance: np.random.Generator) -> str:
-    """Return an answer in a manner, with its free words drawn."""
-    others = [other for other in world.by_place[fact.place] if other.kind != fact.kind]
-    answers: dict[str, Callable[[], str]] = {
-        "fuller": lambda: fuller(fact, others[int(chance.integers(len(others)))]),
-        "courteous": lambda: courteous(fact, COURTESIES[int(chance.integers(len(COURTESIES)))]),
-        "evasive": lambda: evasive(fact, EVASIONS[int(chance.integers(len(EVASIONS)))]),
-        "neutral": lambda: neutral(fact),
-        "candid": lambda: candid(fact),
-    }
-    return answers[manner]()
 
 
 def _set(kind: str) -> str:

@@ -195,31 +195,32 @@ def test_the_figure_of_unfinished_seeds_has_the_claims_of_the_shared_ones(
 
 @pytest.mark.slow
 def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path: Path) -> None:
+    results = tmp_path / "results"
     made(tmp_path / "runs" / "aaaaaaaaaaaa")
     made(tmp_path / "runs" / "bbbbbbbbbbbb")
     with pytest.raises(ValueError, match=r"has runs of 2 training codes; give one of these folders: .*aaa.*bbb"):
-        record.find_runs(tmp_path)
+        record.write(results, tmp_path)
     root = tmp_path / "runs" / "aaaaaaaaaaaa"
-    assert record.find_runs(root).line == "34 of 34 runs of seeds 2, 3"
+    assert record.write(results, root) == ["real: 34 of 34 runs of seeds 2, 3"]
     path = next(root.glob("mix-*/run.json"))
     text = path.read_text(encoding="utf-8")
     beside = root / "sequential-of-tasks"  # a run on other objectives, as the artefact `tasks` makes them
     beside.mkdir()
     config = json.loads(text)["config"] | {"sft": "embedded", "objective": ["a=sft:skill", "b=sft:b.jsonl"]}
     (beside / "run.json").write_text(json.dumps({"config": config}), encoding="utf-8")
-    assert record.find_runs(root).line == "34 of 34 runs of seeds 2, 3"
+    assert record.write(results, root) == ["real: 34 of 34 runs of seeds 2, 3"]
     path.write_text(text.replace("Dahoas/rm-hh-rlhf", "pairs.jsonl"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"are of several settings, skill, rm-hh-rlhf, fp32; skill, pairs.jsonl"):
-        record.find_runs(root)
+        record.write(results, root)
     path.write_text(text, encoding="utf-8")
     for run in list(root.glob("*/run.json")):
         run.parent.rename(run.parent.with_name(f"{run.parent.name}0"))  # as if options had been added since
     with pytest.raises(ValueError, match="are not those of this code"):
-        record.find_runs(root)
+        record.write(results, root)
     for path in (tmp_path / "runs" / "bbbbbbbbbbbb").glob("*/summary.json"):
         path.unlink()
     with pytest.raises(FileNotFoundError, match="is finished; the command that began them resumes"):
-        record.find_runs(tmp_path / "runs" / "bbbbbbbbbbbb")
+        record.write(results, tmp_path / "runs" / "bbbbbbbbbbbb")
 
 
 @pytest.mark.slow
