@@ -71,7 +71,7 @@ def _checks(entry: Entry) -> list[Check]:
     return [
         Check(
             name=f"{entry.claim}/{i}",
-            statement=f"{record.statement} [{record.evidence}{_tolerance(record)}]{_reason(record)}",
+            statement=f"{record.statement} [{record.evidence}, tolerance {record.tolerance:.1g}]{_reason(record)}",
             kind=record.kind,
             bound=record.bound,
             attained=record.attained,
@@ -80,11 +80,6 @@ def _checks(entry: Entry) -> list[Check]:
         )
         for i, record in enumerate(entry.records)
     ]
-
-
-def _tolerance(record: Record) -> str:
-    """Return the tolerance of a record's verdict as text."""
-    return f", tolerance {record.tolerance:.1g}"
 
 
 def _reason(record: Record) -> str:

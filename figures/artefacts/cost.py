@@ -107,12 +107,12 @@ def _keys(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 def _volumes(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables `bar` and `dot` of the hypervolume share of all λ of a method together; λ is NaN."""
+    import pandas as pd
+
     shares = [
         {"method": method, "lam": math.nan, "k": 0, "seed": seed, "hypervolume_share": front_share(rows)}
         for (method, seed), rows in results.groupby(["method", "seed"], sort=False)
     ]
-    import pandas as pd
-
     frame = pd.DataFrame(shares)
     return loss_space.bars(frame, {"hypervolume_share": frame["hypervolume_share"]})
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from figures.analysis import loss_space, seeds, sweep_summary, sweeps
 from figures.artefact import Artefact, Data, Request
-from figures.drawing.families import draw
+from figures.drawing.families import NAMES, draw
 from figures.pipeline.paths import grid_of
 
-NAMES = {"neox": "GPT-NeoX", "llama": "Llama", "t5": "encoder-decoder (T5)"}
 LAM = 0.5
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from figures.artefact import Artefact, Check, Data, Request, lower, upper
 from figures.drawing.fig2 import draw
-
-if TYPE_CHECKING:
-    pass
 
 EVERY = 10  # steps between the recorded iterates
 SEEDS = {"smoke": 10, "embedded": 100, "paper": 1000}

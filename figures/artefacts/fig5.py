@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from figures.artefact import Artefact, Check, Data, Request, equal
 from figures.drawing.fig5 import draw
-
-if TYPE_CHECKING:
-    pass
 
 
 def parameters(_: Request) -> dict[str, Any]:

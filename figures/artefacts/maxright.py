@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from figures.artefact import Artefact, Check, Data, Request, equal, lower, upper
 from figures.drawing.maxright import draw
-
-if TYPE_CHECKING:
-    pass
 
 LONGEST = {"smoke": 12, "embedded": 17, "paper": 20}  # the largest T is 2 to this power
 ITERATES = ("best", "average", "last")

@@ -19,7 +19,6 @@ SEQUENTIAL = style.METHODS["Sequential"]
 BY_LENGTH = ("#f2b98a", SEQUENTIAL.colour, "#8a3c00")  # short to long runs, shades of Sequential's colour
 BY_FAMILY = (SEQUENTIAL.colour, "#0072B2", "#009E73", "#7d3f61")
 MARKERS = ("o", "s", "^", "D")
-CRITICAL: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": (0, (1.0, 1.6)), "zorder": 1.5}
 FACT = "critical angle, degrees"
 LEAST = 1e-3  # smaller gaps are not drawn in (a)
 
@@ -35,7 +34,7 @@ def draw(data: Data) -> Figure:
     _draw_growth(axes[2], data)
     for ax, letter, title in zip(axes, "abc", ("several lengths", "several objectives", "growth"), strict=True):
         ax.set_title(f"({letter}) {title}")
-        ax.axvline(float(data.facts[FACT]), **CRITICAL)
+        ax.axvline(float(data.facts[FACT]), **style.CRITICAL)
         ax.set_xticks([0, 30, 60, 90, 120], ["0°", "30°", "60°", "90°", "120°"])
         ax.set_xlim(0.0, 122.0)
         ax.set_xlabel(r"angle $\psi$ between the features")

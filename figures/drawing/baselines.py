@@ -9,6 +9,7 @@ import numpy as np
 
 from figures.analysis.small_tables import rows_with, unpack
 from figures.drawing import style
+from figures.drawing.loss_space import NEAR, SPREAD, WIDE, draw_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +44,6 @@ RECORDED: dict[str, Any] = {
     "markersize": 3.6, "linestyle": "", "zorder": 4,
 }  # fmt: skip
 BELOW = 0.38  # of the marks of recorded runs, in rows
-NEAR = 0.1
-WIDE = 12.0  # ratio of largest to smallest value above which an axis is logarithmic
-SPREAD = 0.4  # an interval is drawn up to this share of the range of all values beyond that range
 
 
 def draw(data: Data) -> Figure:
@@ -75,7 +73,7 @@ def draw(data: Data) -> Figure:
     if unpack(data.extra, "recorded"):
         style.legend_above(figure, [Line2D([], [], **RECORDED)], ["a real model, recorded runs (a mark a seed)"])
         recorded = f"\nrecorded results: {data.facts['recorded']}"
-    figure.supxlabel(f"{data.facts['scale']}{recorded}", fontsize=7.0, color=style.QUIET)
+    draw_scale(figure, data, recorded)
     return figure
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 MARKERS = ("o", "s", "^", "D", "v")
 COLOURS = (style.METHODS["Sequential"].colour, "#0072B2", "#009E73", "#7d3f61", "#7a7a7a")
-CRITICAL: dict[str, Any] = {"color": style.INK, "linewidth": 0.8, "linestyle": (0, (1.0, 1.6)), "zorder": 1.5}
 PLAIN: dict[str, Any] = {"color": style.QUIET, "marker": "o", "markerfacecolor": "white", "markersize": 4.0}
 
 
@@ -60,7 +59,7 @@ def _draw_settings(ax: Axes, data: Data) -> None:
         label = _name(settings["conflict"][k], settings["overlap"][k])
         ax.plot(x, y, **looks, markersize=6.0, markeredgecolor="white", markeredgewidth=0.5, zorder=4.0, label=label)
     critical = float(data.facts["critical cosine"])
-    ax.axvline(critical, **CRITICAL)
+    ax.axvline(critical, **style.CRITICAL)
     at: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
     ax.annotate(f"${critical:.3f}$\n(theory)", (critical, 1.0), (3.0, -2.0), **at)
     lowest = settings["forgetting_low"][np.isfinite(settings["forgetting_low"])]
@@ -88,7 +87,7 @@ def _draw_path(ax: Axes, data: Data) -> None:
     ax.fill_between(path["step"], path["low"], path["high"], color=colour, alpha=0.13, linewidth=0.0)
     ax.plot(path["step"], path["value"], color=colour, marker="s", markeredgecolor="white", label="estimate")
     ax.plot(path["step"], path["raw"], **PLAIN, linewidth=0.8, label="plain cosine")
-    ax.axhline(float(data.facts["critical cosine"]), **CRITICAL)
+    ax.axhline(float(data.facts["critical cosine"]), **style.CRITICAL)
     ax.axhline(0.0, color=style.INK, linewidth=0.6)
     ax.axvline(float(data.facts["first phase, steps"]), color=style.QUIET, linewidth=0.6)
     for x, text in ((0.25, "on DPO"), (0.75, "on SFT")):
@@ -112,7 +111,7 @@ def _draw_noise(ax: Axes, data: Data) -> None:
             ax.plot([place + shift] * 2, [plain, settings[name][k]], color=colour, linewidth=0.7)
             ax.plot(place + shift, plain, **looks, markerfacecolor="white")
             ax.plot(place + shift, settings[name][k], **looks)
-    ax.axhline(float(data.facts["critical cosine"]), **CRITICAL)
+    ax.axhline(float(data.facts["critical cosine"]), **style.CRITICAL)
     ax.axhline(0.0, color=style.INK, linewidth=0.6)
     ax.set_xticks(x, [f"{c:g}\n{o:g}" for c, o in zip(settings["conflict"], settings["overlap"], strict=True)])
     ax.set_xlim(-0.6, len(x) - 0.4)

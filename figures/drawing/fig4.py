@@ -102,7 +102,8 @@ def _draw_over_k(ax: Axes, data: Data, quantity: str) -> None:
         looks = style.METHODS[method]
         for value, low, high in zip(other["value"], other["low"], other["high"], strict=True):
             ax.axhline(value, color=looks.colour, linestyle=looks.line, zorder=1)
-            ax.axhspan(low, high, color=looks.colour, alpha=0.1, linewidth=0.0, zorder=0) if low < high else None
+            if low < high:
+                ax.axhspan(low, high, color=looks.colour, alpha=0.1, linewidth=0.0, zorder=0)
             values.append(value)
             ends += [low, high]
     ax.set_xticks(places, [f"{k:g}" for k in own["k"]])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from figures.drawing import style
+from figures.drawing.loss_space import draw_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +55,7 @@ def draw(data: Data) -> Figure:
     handles = left.get_lines()[: len(LABELS)]
     style.legend_above(figure, handles, list(LABELS.values()))
     kind = str(data.facts["embedder"])
-    scale = f"{data.facts['scale']}; {EMBEDDERS.get(kind, kind)}; {data.facts['preference_prompts']} preference prompts"
-    figure.supxlabel(scale, fontsize=7.0, color=style.QUIET)
+    draw_scale(figure, data, f"; {EMBEDDERS.get(kind, kind)}; {data.facts['preference_prompts']} preference prompts")
     return figure
 
 

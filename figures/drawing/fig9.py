@@ -25,7 +25,7 @@ TITLES = {"answer": "(a) asked with the model's answer first", "reference": "(b)
 def draw(data: Data) -> Figure:
     """Draw the two requests side by side, and below the scores of both texts."""
     wide, gap = (style.PAGE - 0.3) / 2, 0.1
-    boxes = {first: _draw_request(data, first, wide - 0.2) for first in TITLES}
+    boxes = {first: _request_lines(data, first, wide - 0.2) for first in TITLES}
     tall = max(sum(height for *_, height in lines) for lines in boxes.values()) + 0.16
     is_scored = "judge" not in data.facts
     texts = {part: wrapped(_only(data, part)["text"], 2.9 if is_scored else 5.4, SIZE) for part in TEXTS}
@@ -50,7 +50,7 @@ def _only(data: Data, part: str) -> dict[str, Any]:
     return {name: column[i] for name, column in data.table.items()}
 
 
-def _draw_request(data: Data, first: str, width: float) -> list[tuple[str, dict[str, Any], float]]:
+def _request_lines(data: Data, first: str, width: float) -> list[tuple[str, dict[str, Any], float]]:
     """Return the lines of a request with style and height in inches; headings and filled-in texts are bold."""
     request: list[tuple[str, dict[str, Any], float]] = []
     for i in np.flatnonzero((data.table["part"] == "asked") & (data.table["first"] == first)):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from figures.artefact import Data
 
-# Colour and marker by start, and the place of its name: index along (a), offset in points.
+# start -> colour and marker
 LOOKS: dict[str, tuple[str, str]] = {
     "all weights": (style.METHODS["Sequential"].colour, "s"),
     "LoRA": ("#0072B2", "o"),

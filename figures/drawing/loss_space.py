@@ -28,7 +28,7 @@ LABELS = {
 }
 RUNTIMES = {"cpu_seconds": "CPU time (s)", "seconds": "wall-clock time (s)"}
 SPREAD = 0.4  # an interval is drawn up to this share of the range of all seeds' values beyond that range
-WIDE = 12.0  # ratio of largest to smallest loss above which an axis is logarithmic
+WIDE = 12.0  # ratio of largest to smallest value above which an axis is logarithmic
 FAR = 6.0  # ratio of largest to median height above which an axis is linear only up to NEAR
 NEAR = 0.1
 PALE = 0.35

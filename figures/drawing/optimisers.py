@@ -40,13 +40,11 @@ def draw(data: Data) -> Figure:
 
     figure = Figure(figsize=(style.PAGE, 3.1))
     axes = figure.subplots(1, 2)
+    top = float(np.nanmax(data.table["gap"])) * 1.12
     for ax, axis in zip(axes, ("logarithmic", "linear"), strict=True):
         _draw_axis(ax, data, axis)
-        ax.set_ylim(0.0, None)
-        ax.set_xlabel(r"$T$, steps on each objective")
-    top = float(np.nanmax(data.table["gap"])) * 1.12
-    for ax in axes:
         ax.set_ylim(0.0, top)
+        ax.set_xlabel(r"$T$, steps on each objective")
     axes[0].set_xscale("log")
     axes[0].set_title("(a) logarithmic in $T$")
     axes[1].set_title("(b) linear in $T$")

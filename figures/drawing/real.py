@@ -10,6 +10,7 @@ import numpy as np
 from figures.analysis.real_sweeps import is_usual
 from figures.analysis.small_tables import rows_with, unpack
 from figures.drawing import style
+from figures.drawing.loss_space import WIDE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 LOSSES = {"f_dpo": r"(a) $f_{\mathrm{DPO}}$", "f_sft": r"(b) $f_{\mathrm{SFT}}$"}
 SHARES = {"skill_exact_match": "(c) skill: exact answers", "accuracy": "(d) preferences: accuracy"}
-WIDE = 12.0  # ratio of largest to smallest loss above which an axis is logarithmic
 CHANCE = {"accuracy": 0.5}
 HOLLOW = "Sequential, SFT first"  # a second order of a method that is there already
 

@@ -28,7 +28,7 @@ REFERENCES = ("chosen response", "target")  # answers of the data
 
 def draw(data: Data) -> Figure:
     """Draw one block per prompt: the prompt, the reference answer of the data, the models' answers, their scores."""
-    blocks = _draw_blocks(data)
+    blocks = _blocks(data)
     count = sum(1 + sum(len(lines) for _, lines in block) for block in blocks)
     height = 0.52 + height_of(count, SIZE) + 0.12 * len(blocks) + 0.12
     figure, ax = sheet(style.PAGE, height)
@@ -48,7 +48,7 @@ def draw(data: Data) -> Figure:
     return figure
 
 
-def _draw_blocks(data: Data) -> list[list[tuple[int, list[str]]]]:
+def _blocks(data: Data) -> list[list[tuple[int, list[str]]]]:
     """Return the rows of the table by prompt, each with its answer wrapped into lines."""
     blocks: dict[tuple[str, int], list[tuple[int, list[str]]]] = {}
     width = (SCORES - 0.35 if "score" in data.table else style.PAGE - 0.15) - ANSWERS

@@ -70,6 +70,7 @@ METHODS: dict[str, MethodStyle] = {NAMES[key]: style for key, style in _STYLES.i
 CONTOUR_DPO, CONTOUR_SFT, GOOD = "#9ebfd6", "#d6a9c0", "#e6f0d8"
 START: dict[str, Any] = {"marker": "P", "color": INK, "markersize": 6, "markeredgecolor": "white"}
 IDEAL: dict[str, Any] = {"marker": "*", "color": INK, "markersize": 9, "markeredgecolor": "white"}
+CRITICAL: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (1.0, 1.6)), "zorder": 1.5}  # a line
 OPTIMA: dict[str, dict[str, Any]] = {
     "dpo": {"marker": "v", "color": "#2f5d7c", "markersize": 6, "markeredgecolor": "white"},
     "sft": {"marker": "<", "color": "#8c3b62", "markersize": 6, "markeredgecolor": "white"},

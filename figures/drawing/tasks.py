@@ -8,7 +8,7 @@ import numpy as np
 
 from figures.analysis.small_tables import unpack
 from figures.drawing import style
-from figures.drawing.real import made_line
+from figures.drawing.real import made_line, method_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,7 +132,7 @@ def _draw_measure(ax: Axes, data: Data, quantity: str, labels: list[str]) -> Non
         if not len(mean["value"]):
             ax.text(0.5, y, "–", ha="center", va="center", color=style.QUIET, transform=ax.get_yaxis_transform())
             continue
-        looks = style.METHODS[_method(label)].kwargs(linestyle="", markersize=5.5)
+        looks = style.METHODS[method_of(label)].kwargs(linestyle="", markersize=5.5)
         dots = unpack(data.extra, "dot", label=label, quantity=quantity)["value"]
         ax.hlines(y, mean["low"], mean["high"], color=looks["color"], linewidth=0.8, zorder=2.0)
         ax.plot(mean["value"], [y], **looks)
@@ -148,8 +148,3 @@ def _draw_measure(ax: Axes, data: Data, quantity: str, labels: list[str]) -> Non
     ax.tick_params(axis="x", labelsize=7.0)
     ax.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
     ax.grid(visible=False, axis="y")
-
-
-def _method(label: str) -> str:
-    """Return the method of a label: `Replay 10%`, `Sequential, reversed`."""
-    return next(name for name in style.METHODS if label.startswith(name))
