@@ -17,42 +17,29 @@ from flint import arb, ctx
 from toyopt.certify.certificate import Certificate, Claim, Proof, UnprovenStep, certify, check_prec
 from toyopt.certify.exact import Exact, Weights, ball, describe_weights, positive, weights
 from toyopt.certify.family import sigma
-from toyopt.certify.level import HalfLine
 from toyopt.certify.phases import Phases
 from toyopt.certify.potential import Potential
-from toyopt.certify.sequential import LOWER_END, least_w
+from toyopt.certify.sequential import LastPhase
 
-_DIGITS = 3  # of the total that a search returns
+MOST = 2**400  # total step that a search tries
 
 
 @dataclass(frozen=True)
-class StepSums:
+class StepSums(LastPhase):
     """Runs with steps of at most `run.alpha`, whose first phase has at most `ratio` times the last one's total step."""
 
-    run: Phases
     ratio: Fraction
 
-    def lower_end(self, proof: Proof, total: Fraction) -> arb:
-        """Prove w_{T_2} >= W for all steps with y_2 >= total; return W, or raise `UnprovenStep`."""
+    def lower_end(self, proof: Proof, least: Fraction) -> arb:
+        """Prove w_{T_2} >= W for all steps with y_2 >= least; return W, or raise `UnprovenStep`."""
         pot, start, eta = self.run.potential, ball(self.run.first_start), ball(self.run.eta / 2)
-        V = pot.inverse(pot.value(start) + ball(self.ratio * total) + pot.over(start))
+        V = pot.inverse(pot.value(start) + ball(self.ratio * least) + pot.over(start))
         w0 = self.run.second_start(V)
-        proof.require((1 + V.exp()) ** 2 >= eta, f"(1+e^V)² >= e/2 at y0 = {total}")
+        proof.require((1 + V.exp()) ** 2 >= eta, f"(1+e^V)² >= e/2 at y0 = {least}")
         left, right = 1 + V.exp() - eta * sigma(V), ball(self.ratio) * (1 + w0.exp())
-        proof.require(left >= right, f"y -> R(y) increases beyond y0 = {total}")
+        proof.require(left >= right, f"y -> R(y) increases beyond y0 = {least}")
         plain = Potential(Fraction(0))
-        return plain.inverse(plain.value(w0) + ball(total)).lower()
-
-    def line(self, lam: tuple[Fraction, Fraction]) -> HalfLine:
-        """Return the half-line on which the second phase ends."""
-        return HalfLine.of(self.run.family, lam, self.run.side)
-
-    def reaches(self, total: Fraction, W: arb) -> bool:
-        """Return whether `lower_end` proves at least W; for searches."""
-        try:
-            return bool(self.lower_end(Proof(), total) >= W)
-        except UnprovenStep:
-            return False
+        return plain.inverse(plain.value(w0) + ball(least)).lower()
 
 
 def sequential_gap_any_steps(
@@ -76,8 +63,8 @@ def sequential_gap_any_steps(
     """
     (lo, hi), level = weights(lam), positive(g, "g")
     plan = StepSums(Phases() if phases is None else phases, positive(ratio, "ratio"))
-    check_prec(prec)
-    least = _search(plan, (lo, hi), level, prec) if total is None else positive(total, "total")
+    with ctx.workprec(check_prec(prec)):
+        least = plan.least((lo, hi), level, most=MOST, unit=None) if total is None else positive(total, "total")
     first, second = ("DPO", "SFT") if plan.run.order == "dpo-first" else ("SFT", "DPO")
     factor = "" if plan.ratio == 1 else f"{plan.ratio} times "
     claim = Claim(
@@ -93,9 +80,7 @@ def sequential_gap_any_steps(
     def body(proof: Proof) -> None:
         if least is None:
             raise UnprovenStep("the search for a total at this precision")
-        W = plan.lower_end(proof, least)
-        proof.keep(LOWER_END, W)
-        plan.line((lo, hi)).prove(proof, W, ball(level))
+        plan.prove(proof, least, (lo, hi), level)
 
     rerun = partial(sequential_gap_any_steps, lam, g, total=least, phases=plan.run, ratio=ratio, claim_id=claim_id)
     return certify(claim, body, prec=prec, rerun=rerun)
@@ -110,36 +95,6 @@ def theorem_3_3_any_steps(
     Source: arXiv 2410.15483v3, Theorem 3.3. Raises as that; a total too small for g >= 0.001 gives 'not proven'.
     """
     plan = StepSums(Phases() if phases is None else phases, Fraction(1))
-    line, low, high = plan.line(weights(lam)), 1, 2
     with ctx.workprec(check_prec(prec)):
-        try:
-            W = plan.lower_end(Proof(), positive(total, "total"))
-        except UnprovenStep:
-            high = low + 1  # nothing holds: 1/1000 is tried, and says where it stops
-        else:
-            while line.holds(W, ball(Fraction(high, 1000))):
-                low, high = high, 2 * high
-        while high - low > 1:
-            mid = (low + high) // 2
-            low, high = (mid, high) if line.holds(W, ball(Fraction(mid, 1000))) else (low, mid)
-    g = Fraction(low, 1000)
+        g = plan.best_g(positive(total, "total"), weights(lam))
     return sequential_gap_any_steps(lam, g, total=total, phases=phases, prec=prec, claim_id="3.3")
-
-
-def _search(plan: StepSums, lam: tuple[Fraction, Fraction], g: Fraction, prec: int) -> Fraction | None:
-    """Search for about the least total that reaches g, rounded up to `_DIGITS` digits."""
-    with ctx.workprec(prec):
-        W = least_w(plan.line(lam), ball(g))
-        if W is None:
-            return None
-        high = Fraction(1)
-        while not plan.reaches(high, W):
-            high *= 2
-            if high > 2**400:
-                return None
-        unit = Fraction(10) ** (len(str(int(high))) - _DIGITS)
-        low, top = 0, -int(-high // unit)
-        while top - low > 1:
-            mid = (low + top) // 2
-            low, top = (low, mid) if plan.reaches(mid * unit, W) else (mid, top)
-        return top * unit if plan.reaches(top * unit, W) else high

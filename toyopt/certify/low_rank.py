@@ -18,21 +18,20 @@ from flint import arb, ctx
 from toyopt.certify.certificate import Certificate, Claim, Proof, UnprovenStep, certify, check_prec
 from toyopt.certify.exact import Exact, Weights, ball, count, describe_weights, integer_text, positive, weights
 from toyopt.certify.family import sigma, softplus
-from toyopt.certify.level import HalfLine
 from toyopt.certify.phases import Phases
-from toyopt.certify.sequential import LOWER_END, least_w
+from toyopt.certify.sequential import LastPhase
 
 _HALVINGS = 60
+MOST = 2**300  # steps that a search tries
 
 
 @dataclass(frozen=True)
-class Adapter:
+class Adapter(LastPhase):
     """LoRA from B = 0 with ‖Aq‖² = `size`, trained by `run`, whose step keeps h = c alpha below 1.
 
     Raises TypeError for floats, ValueError for a size that is not positive, and for h >= 1.
     """
 
-    run: Phases
     size: Fraction
 
     def __post_init__(self) -> None:
@@ -49,8 +48,9 @@ class Adapter:
         """Both parts at the start, q = c‖a‖²/4."""
         return self.run.family.scale * self.size / 4
 
-    def lower_end(self, proof: Proof, T0: int) -> arb:
-        """Prove w_{T_2} >= W for all T_2 >= T0 and every T_1 <= T_2; return W, or raise `UnprovenStep`."""
+    def lower_end(self, proof: Proof, least: int | Fraction) -> arb:
+        """Prove w_{T_2} >= W for all T_2 >= T0 = least and every T_1 <= T_2; return W, or raise `UnprovenStep`."""
+        T0 = int(least)
         h, q, k = ball(self.h), ball(self.part), ball(-self.run.first_start)
         last = ball(self.run.x) - k
         shifted, rise = k + q, 2 * h * ball(Fraction(T0))
@@ -79,17 +79,6 @@ class Adapter:
         proof.require(second(Q) <= goal, f"Φ_2(Q) <= R(T0) at Q = {float(Q.mid()):.6g}")
         return (Q - q * q / Q - last).lower()
 
-    def line(self, lam: tuple[Fraction, Fraction]) -> HalfLine:
-        """Return the half-line on which the second phase ends."""
-        return HalfLine.of(self.run.family, lam, self.run.side)
-
-    def reaches(self, T0: int, W: arb) -> bool:
-        """Return whether `lower_end` proves at least W; for searches."""
-        try:
-            return bool(self.lower_end(Proof(), T0) >= W)
-        except UnprovenStep:
-            return False
-
 
 def low_rank_gap(
     lam: Weights,
@@ -111,8 +100,9 @@ def low_rank_gap(
     """
     (lo, hi), level = weights(lam), positive(g, "g")
     plan = Adapter(Phases() if phases is None else phases, positive(size, "size"))
-    check_prec(prec)
-    when = _search(plan, (lo, hi), level, prec) if T0 is None else count(T0, "T0")
+    with ctx.workprec(check_prec(prec)):
+        found = plan.least((lo, hi), level, most=MOST, unit=1) if T0 is None else count(T0, "T0")
+    when = None if found is None else int(found)
     first, second = ("DPO", "SFT") if plan.run.order == "dpo-first" else ("SFT", "DPO")
     shown = "some T0" if when is None else integer_text(when)
     claim = Claim(
@@ -127,9 +117,7 @@ def low_rank_gap(
     def body(proof: Proof) -> None:
         if when is None:
             raise UnprovenStep("the search for a T0 at this precision")
-        W = plan.lower_end(proof, when)
-        proof.keep(LOWER_END, W)
-        plan.line((lo, hi)).prove(proof, W, ball(level))
+        plan.prove(proof, when, (lo, hi), level)
 
     rerun = partial(low_rank_gap, lam, g, T0=when, size=size, phases=plan.run)
     return certify(claim, body, prec=prec, rerun=rerun)
@@ -161,22 +149,3 @@ def _below(value, goal: arb) -> arb:  # type: ignore[no-untyped-def]
         mid = ((low + high) / 2).mid()
         low, high = (mid, high) if bool(value(mid) < goal) else (low, mid)
     return low
-
-
-def _search(plan: Adapter, lam: tuple[Fraction, Fraction], g: Fraction, prec: int) -> int | None:
-    """Search for about the least T0 that reaches g, rounded up to three digits."""
-    with ctx.workprec(prec):
-        W = least_w(plan.line(lam), ball(g))
-        if W is None:
-            return None
-        high = 1
-        while not plan.reaches(high, W):
-            high *= 2
-            if high > 2**300:
-                return None
-        unit: int = 10 ** max(len(str(high)) - 3, 0)
-        low, top = 0, -(-high // unit)
-        while top - low > 1:
-            mid = (low + top) // 2
-            low, top = (low, mid) if plan.reaches(mid * unit, W) else (mid, top)
-        return top * unit if plan.reaches(top * unit, W) else high

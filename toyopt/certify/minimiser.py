@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import partial
+from functools import partial, reduce
 
 from flint import arb, fmpq_mpoly_ctx
 
@@ -92,17 +92,4 @@ def _cover(
         bend = weight * fam.curvature(x - u) + (1 - weight) * fam.curvature(u)
         proof.require(bend > 0, f"f''_Mix > 0 near θ*, {where}")
         ends += [left, right]
-    return min_ball(ends), max_ball(ends)
-
-
-def min_ball(balls: list[arb]) -> arb:
-    """Return a ball that contains the minimum of `balls`."""
-    least = balls[0]
-    for b in balls[1:]:
-        least = least.min(b)
-    return least
-
-
-def max_ball(balls: list[arb]) -> arb:
-    """Return a ball that contains the maximum of `balls`."""
-    return -min_ball([-b for b in balls])
+    return reduce(arb.min, ends), reduce(arb.max, ends)

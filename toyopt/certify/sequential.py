@@ -8,9 +8,11 @@ decreases, so one check at T0 holds for all later T.  Then w_T >= W = Ψ^{-1}(R(
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 from flint import arb, ctx, fmpz
 
@@ -24,10 +26,71 @@ LOWER_END = "lower bound of the last iterate's w (or v) from T0 on"  # the name 
 
 
 @dataclass(frozen=True)
-class PhaseLengths:
-    """A run with the allowed lengths of its first phase: T_1 <= ratio T_2, or T_1 <= T_first for every T_2."""
+class LastPhase(ABC):
+    """Runs whose last phase has a length, or a total step, of at least some number."""
 
     run: Phases
+
+    @abstractmethod
+    def lower_end(self, proof: Proof, least: Any) -> arb:
+        """Prove w >= W at the end of every last phase of at least `least`; return W, or raise `UnprovenStep`."""
+
+    def line(self, lam: tuple[Fraction, Fraction]) -> HalfLine:
+        """Return the half-line on which the second phase ends."""
+        return HalfLine.of(self.run.family, lam, self.run.side)
+
+    def reaches(self, least: Any, W: arb) -> bool:
+        """Return whether `lower_end` proves at least W; for searches."""
+        try:
+            return bool(self.lower_end(Proof(), least) >= W)
+        except UnprovenStep:
+            return False
+
+    def prove(self, proof: Proof, least: Any, lam: tuple[Fraction, Fraction], g: Fraction) -> None:
+        """Prove G_Mix,λ >= g at the end of every last phase of at least `least`, for every λ in [lo, hi]."""
+        W = self.lower_end(proof, least)
+        proof.keep(LOWER_END, W)
+        self.line(lam).prove(proof, W, ball(g))
+
+    def best_g(self, least: Any, lam: tuple[Fraction, Fraction]) -> Fraction:
+        """Search for the largest g with three decimals that `prove` reaches; 1/1000 if none."""
+        line, low, high = self.line(lam), 1, 2
+        try:
+            W = self.lower_end(Proof(), least)
+        except UnprovenStep:
+            return Fraction(1, 1000)
+        while line.holds(W, ball(Fraction(high, 1000))):
+            low, high = high, 2 * high
+        while high - low > 1:
+            mid = (low + high) // 2
+            low, high = (mid, high) if line.holds(W, ball(Fraction(mid, 1000))) else (low, mid)
+        return Fraction(low, 1000)
+
+    def least(self, lam: tuple[Fraction, Fraction], g: Fraction, *, most: int, unit: int | None) -> Fraction | None:
+        """Search for about the least number that reaches g, rounded up to three digits; None beyond `most`.
+
+        unit  the result is a multiple of it; None: any number of decimals
+        """
+        W = least_w(self.line(lam), ball(g))
+        if W is None:
+            return None
+        high = Fraction(1)
+        while not self.reaches(high, W):
+            high *= 2
+            if high > most:
+                return None
+        step = max(Fraction(10) ** (len(str(int(high))) - 3), unit or 0)
+        low, top = 0, -int(-high // step)
+        while top - low > 1:
+            mid = (low + top) // 2
+            low, top = (low, mid) if self.reaches(mid * step, W) else (mid, top)
+        return top * step if self.reaches(top * step, W) else high
+
+
+@dataclass(frozen=True)
+class PhaseLengths(LastPhase):
+    """A run with the allowed lengths of its first phase: T_1 <= ratio T_2, or T_1 <= T_first for every T_2."""
+
     ratio: Fraction
     T_first: int | None
 
@@ -54,10 +117,6 @@ class PhaseLengths:
             proof.require(left >= right, f"T -> R(T) increases beyond T0 = {integer_text(T0)}")
         W = pot.inverse(pot.value(w0) + ball(eta) * T0 - ball(eta**2 / 2))
         return W.lower()
-
-    def line(self, lam: tuple[Fraction, Fraction]) -> HalfLine:
-        """Return the half-line on which the second phase ends."""
-        return HalfLine.of(self.run.family, lam, self.run.side)
 
     def lengths(self, T0: str) -> str:
         """Return the quantifiers over T_1, T_2, in words."""
@@ -107,9 +166,7 @@ def sequential_gap(
     def body(proof: Proof) -> None:
         if when is None:
             raise UnprovenStep("the search for a T0 at this precision")
-        W = plan.lower_end(proof, when)
-        proof.keep(LOWER_END, W)
-        plan.line((lo, hi)).prove(proof, W, ball(level))
+        plan.prove(proof, when, (lo, hi), level)
 
     rerun = partial(sequential_gap, lam, g, T0=when, phases=plan.run, ratio=ratio, T_first=T_first, claim_id=claim_id)
     return certify(claim, body, prec=prec, rerun=rerun)
@@ -153,7 +210,7 @@ def _search(plan: PhaseLengths, lam: tuple[Fraction, Fraction], g: Fraction, pre
         step = max(1, T >> 60)
         for _ in range(80):
             T = _round_up(T)
-            if _proves(plan, T, W):
+            if plan.reaches(T, W):
                 return T
             T, step = T + step, 2 * step
     return None
@@ -170,13 +227,6 @@ def _round_up(T: int) -> int:
         return T
     unit: int = 10 ** (len(fmpz(T).str()) - 15)
     return -(-T // unit) * unit
-
-
-def _proves(plan: PhaseLengths, T: int, W: arb) -> bool:
-    try:
-        return bool(plan.lower_end(Proof(), T) >= W)
-    except UnprovenStep:
-        return False
 
 
 def least_w(line: HalfLine, goal: arb) -> arb | None:
@@ -206,20 +256,5 @@ def theorem_3_3(
     """
     plan = PhaseLengths.of(phases, 1, None)
     with ctx.workprec(check_prec(prec)):
-        g = _best_g(plan, plan.line(weights(lam)), count(T0, "T0"))
+        g = plan.best_g(count(T0, "T0"), weights(lam))
     return sequential_gap(lam, g, T0=T0, phases=phases, prec=prec, claim_id="3.3")
-
-
-def _best_g(plan: PhaseLengths, line: HalfLine, T0: int) -> Fraction:
-    """Search for the largest g with three decimals that the half-line proof reaches at T0; 1/1000 if none."""
-    low, high = 1, 2
-    try:
-        W = plan.lower_end(Proof(), T0)
-    except UnprovenStep:
-        return Fraction(1, 1000)
-    while line.holds(W, ball(Fraction(high, 1000))):
-        low, high = high, 2 * high
-    while high - low > 1:
-        mid = (low + high) // 2
-        low, high = (mid, high) if line.holds(W, ball(Fraction(mid, 1000))) else (low, mid)
-    return Fraction(low, 1000)

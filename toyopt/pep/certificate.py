@@ -8,6 +8,7 @@ multiple of the squared norms makes the matrix definite. Proof: docs/theory.md, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import partial
@@ -41,7 +42,7 @@ def certify_worst_gap(worst: WorstGap, bound: Exact | None = None, *, prec: int 
     Returns a Certificate, proven if all programs have multipliers that give at most the bound.
     Raises TypeError for floats, ValueError for numbers that are not positive, and where a program was not solved.
     """
-    if worst.dual != worst.dual:
+    if math.isnan(worst.dual):
         raise ValueError(f"worst: a program of the setting was not solved, got {worst.given}")
     level = _rounded_up(worst.dual) if bound is None else positive(bound, "bound")
     given = worst.given

@@ -143,7 +143,7 @@ class Row:
             bound=self.bound,
             attained=optimum,
             source=SOURCE,
-            tolerance=TOLERANCE * max(abs(self.bound), abs(optimum)) if optimum == optimum else 0.0,
+            tolerance=TOLERANCE * max(abs(self.bound), abs(optimum)) if not math.isnan(optimum) else 0.0,
             interval=None if math.isnan(optimum) else (min(optimum, dual), max(optimum, dual)),
         )
 

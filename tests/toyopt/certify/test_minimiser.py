@@ -12,7 +12,6 @@ from toyopt import certify as cf
 from toyopt.certify import family as fam
 from toyopt.certify import scalar
 from toyopt.certify.exact import ball
-from toyopt.certify.minimiser import max_ball, min_ball
 
 WIDE = ("1/100", "99/100")
 
@@ -106,12 +105,6 @@ def test_the_second_derivative_weighs_both_curvatures(convex: bool, monkeypatch:
     assert convex or stop(c).startswith("f''_Mix > 0 near θ*, λ in [0.3333")
     assert where[0].overlaps(x - u)
     assert where[1].overlaps(u)
-
-
-def test_the_least_and_the_greatest_ball() -> None:
-    for numbers in ([1, 2, 3], [3, 1, 2], [2, 3, 1]):
-        assert min_ball([arb(n) for n in numbers]) == 1
-        assert max_ball([arb(n) for n in numbers]) == 3
 
 
 def test_the_pieces_cover_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from flint import arb, ctx
 from toyopt import certify as cf
 from toyopt.certify.certificate import Enclosure, Proof
 from toyopt.certify.exact import ball, integer_text
-from toyopt.certify.sequential import PhaseLengths, _floor, _proves, _round_up
+from toyopt.certify.sequential import PhaseLengths, _floor, _round_up
 
 WIDE = ("1/100", "99/100")
 
@@ -203,7 +203,7 @@ def test_T0_may_be_1() -> None:
 
 
 def test_what_stops_is_no_proof() -> None:
-    assert not _proves(PhaseLengths.of(far(), 1, None), 2, arb(-1000))
+    assert not PhaseLengths.of(far(), 1, None).reaches(2, arb(-1000))
 
 
 def test_how_far_the_search_goes() -> None:
