@@ -12,7 +12,7 @@ from typing import Any
 
 from llm.data.messages import Message, text_of
 
-_MARK = "\u241f7"  # a text that no template writes by itself
+MARK = "\u241f7"  # a text that no template writes by itself
 # Directives of strftime that a template may ask for; the time of day is midnight.
 _DIRECTIVES = [f"%{letter}" for letter in ("-d", "-m", "-H", "-I", "-M", *"aAbBcdDeFHIjmMpSTuUwWxXyYzZ")]
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
@@ -109,24 +109,24 @@ class ChatTemplate:
     @cached_property
     def reads_parts(self) -> bool:
         """Whether the template writes the texts of a content that is a list of typed parts."""
-        text = self._probe({"role": "user", "content": [{"type": "text", "text": _MARK}]})
-        return _MARK in text and "'type'" not in text and '"type"' not in text
+        text = self._probe({"role": "user", "content": [{"type": "text", "text": MARK}]})
+        return MARK in text and "'type'" not in text and '"type"' not in text
 
     @cached_property
     def reads_only_parts(self) -> bool:
         """Whether the template writes typed parts and no content that is a text, as those of LLaVA and SmolVLM."""
-        return self.reads_parts and _MARK not in self._probe({"role": "user", "content": _MARK})
+        return self.reads_parts and MARK not in self._probe({"role": "user", "content": MARK})
 
     @cached_property
     def reads_json_arguments(self) -> bool:
         """Whether the template writes a call's arguments unchanged if they are JSON text."""
-        arguments = json.dumps({"x": _MARK}, ensure_ascii=False)
-        return arguments in self._probe(*_called(arguments))
+        arguments = json.dumps({"x": MARK}, ensure_ascii=False)
+        return arguments in self._probe(*called(arguments))
 
     @cached_property
     def reads_dict_arguments(self) -> bool:
         """Whether the template writes a call's arguments if they are a dict."""
-        return _MARK in self._probe(*_called({"x": _MARK}))
+        return MARK in self._probe(*called({"x": MARK}))
 
     def _probe(self, *messages: Message) -> str:
         """Return the text of a conversation, "" if the template cannot write it."""
@@ -140,7 +140,8 @@ class ChatTemplate:
             return ""
 
 
-def _called(arguments: Any) -> tuple[Message, Message]:
+def called(arguments: Any) -> tuple[Message, Message]:
+    """Return a question, and an answer that is a call with these arguments."""
     call = {"id": "call00000", "type": "function", "function": {"name": "name", "arguments": arguments}}
     return {"role": "user", "content": "?"}, {"role": "assistant", "content": "", "tool_calls": [call]}
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from llm.data.chat import MARK, called
 from llm.data.encoding import encode
 from llm.data.messages import Message
 from llm.data.rows import Row
 from llm.data.templates import Template, TemplateOptions, special_texts
 
-_ANSWER = "\u241f7"  # no template writes it by itself
-_ASKED: list[Message] = [{"role": "user", "content": "?"}]
-_CALL = {"id": "call00000", "type": "function", "function": {"name": "name", "arguments": {"x": _ANSWER}}}
+_ASKED, _CALL = called({"x": MARK})
 
 
 def eos_id(tokenizer: Any, eos: str | None) -> int:
@@ -40,18 +39,18 @@ def stop_ids(tokenizer: Any, template: str | TemplateOptions = "auto", eos: str 
     named = Template.named(tokenizer, template)
     if named.kind == "chat":
         closing = closing_texts(tokenizer, eos)
-        ids += _special_after(named, named.chat.answer(_ANSWER), closing)[:1]
-        ids += _special_after(named, {"role": "assistant", "content": "", "tool_calls": [_CALL]}, closing)[-1:]
+        ids += _special_after(named, named.chat.answer(MARK), closing)[:1]
+        ids += _special_after(named, _CALL, closing)[-1:]
     return list(dict.fromkeys(ids))
 
 
 def _special_after(template: Template, answer: Message, closing: tuple[str, ...]) -> list[int]:
     """Return the ids of the special tokens that a template writes after an answer; none if it cannot write it."""
     try:
-        text = template.render(Row(_ASKED, ([answer],)), "an answer").wholes[0]
+        text = template.render(Row([_ASKED], ([answer],)), "an answer").wholes[0]
     except ValueError:
         return []
-    _, answered, rest = text.rpartition(_ANSWER)
+    _, answered, rest = text.rpartition(MARK)
     if not answered:
         return []
     tokenizer = template.tokenizer

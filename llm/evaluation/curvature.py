@@ -164,7 +164,7 @@ def _plain_base(inputs: Inputs) -> Iterator[Any]:
     """Yield the run's base model in float32 on the run's device, with attention that can be differentiated twice."""
     import torch
 
-    from llm.models.architecture import eager_attention, set_threads
+    from llm.models.architecture import attention, set_threads
 
     base = inputs.base.model
     if base.dtype != torch.float32:
@@ -172,7 +172,7 @@ def _plain_base(inputs: Inputs) -> Iterator[Any]:
     if inputs.accelerator.device.type == "cpu":
         set_threads(base, inputs.config.threads)
     base = base.to(inputs.accelerator.device)
-    with eager_attention(base):
+    with attention(base, "eager"):  # whose every operation has a second derivative
         yield base
 
 

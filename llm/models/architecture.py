@@ -148,11 +148,12 @@ def is_frozen_linear(head: nn.Module) -> bool:
 
 
 @contextmanager
-def eager_attention(model: Any) -> Iterator[None]:
-    """Use the attention implementation whose every operation has a second derivative, as long as the block lasts."""
+def attention(model: Any, implementation: str) -> Iterator[None]:
+    """Use an attention implementation of transformers ("": the model's own) as long as the block lasts."""
     before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
     try:
+        if implementation:
+            model.set_attn_implementation(implementation)
         yield
     finally:
         model.set_attn_implementation(before)

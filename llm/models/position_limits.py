@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from llm.models.architecture import is_encoder_decoder
+
 # Names of learned tables of positions, of tables that are for distances, and of towers that read no text.
 _TABLE = re.compile(r"(?!.*(relative|distance)).*(position|wpe|pos_emb)")
 _NO_TEXT = re.compile(r"vision|visual|image|audio|speech")
@@ -20,12 +22,12 @@ _LIMITS = ("max_position_embeddings", "max_seq_len")
 
 def max_positions(model: Any) -> int | None:
     """Return the largest number of tokens in a sequence, of an encoder-decoder in a response; None without a limit."""
-    return _limit(model, model.get_decoder() if _has_encoder(model) else model)
+    return _limit(model, model.get_decoder() if is_encoder_decoder(model) else model)
 
 
 def max_prompt_positions(model: Any) -> int | None:
     """Return the largest number of tokens that an encoder takes as a prompt, or `max_positions` without an encoder."""
-    return _limit(model, model.get_encoder()) if _has_encoder(model) else max_positions(model)
+    return _limit(model, model.get_encoder()) if is_encoder_decoder(model) else max_positions(model)
 
 
 def _limit(model: Any, part: Any) -> int | None:
@@ -50,7 +52,3 @@ def _table_sizes(part: nn.Module) -> list[int]:
 def _is_table(name: str) -> bool:
     """Return whether a module's path names a table of positions of text."""
     return _NO_TEXT.search(name) is None and any(_TABLE.match(segment) for segment in name.split("."))
-
-
-def _has_encoder(model: Any) -> bool:
-    return bool(getattr(model.config, "is_encoder_decoder", False))

@@ -233,35 +233,33 @@ def adam(
     return th.sequential_adam(lam=weight_of(lam), **phases_of(T), **numbers, **shared)
 
 
-def _setting(lam: Any, T: Any, alpha0: Any, problem: str) -> th.MaxrightSetting:
+def setting_of(lam: Any, T: Any, alpha0: Any, problem: str) -> th.MaxrightSetting:
     """Return MAXRIGHT's setting on a problem."""
-    chosen, weight = _named(problem)[0], weight_of(lam)
-    attained = minimise(chosen, weight).attained
-    star = None if attained else np.zeros(chosen.dim)
-    return th.maxright_setting(chosen, weight, T=T, alpha0=alpha0, theta_1=np.ones(chosen.dim), theta_star=star)
+    chosen, weight, run = _run(problem, lam)
+    return th.maxright_setting(chosen, weight, T=T, alpha0=alpha0, **run)
 
 
 def maxright(*, lam: Any = 0.5, T: Any = 2000, alpha0: Any = 3, problem: str = "table2") -> Records:
     """Compare MAXRIGHT's best and average iterate with their bounds."""
-    return th.maxright_best_and_average(_setting(lam, T, alpha0, problem))
+    return th.maxright_best_and_average(setting_of(lam, T, alpha0, problem))
 
 
 def maxright_last(*, lam: Any = 0.5, T: Any = 2000, alpha0: Any = 3, problem: str = "table2") -> Records:
     """Compare MAXRIGHT's last iterate with its bounds."""
-    setting = _setting(lam, T, alpha0, problem)
+    setting = setting_of(lam, T, alpha0, problem)
     return tuple(th.maxright_last(setting, bound) for bound in ("exact", "harmonic", "linear decay"))
 
 
 def maxright_stale(*, lam: Any = 0.5, T: Any = 2000, alpha0: Any = 3, k: Any = 10, problem: str = "table2") -> Records:
     """Compare MAXRIGHT with gaps evaluated every k steps with its bounds."""
-    return th.maxright_stale(_setting(lam, T, alpha0, problem), k)
+    return th.maxright_stale(setting_of(lam, T, alpha0, problem), k)
 
 
 def maxright_optima(
     *, lam: Any = 0.5, T: Any = 500, alpha0: Any = 3, error: Any = 0.1, problem: str = "table2"
 ) -> Records:
     """Compare the cost of a wrong f* with its bound."""
-    setting, off = _setting(lam, T, alpha0, problem), float(_numbers.exact("error", error))
+    setting, off = setting_of(lam, T, alpha0, problem), float(_numbers.exact("error", error))
     return th.maxright_optima(setting, setting.f_star + np.array([off, -off]))
 
 
@@ -270,7 +268,7 @@ def maxright_noisy(
 ) -> Records:
     """Compare MAXRIGHT on gaps with normal errors with its bounds."""
     setting, sd = (
-        _setting(lam, T, alpha0, problem),
+        setting_of(lam, T, alpha0, problem),
         _check.real("noise", float(_numbers.exact("noise", noise)), low=0.0),
     )
     return th.maxright_noisy(setting, sd * np.random.default_rng(10).normal(size=(setting.T - 1, len(setting.lam))))

@@ -76,7 +76,7 @@ def _cost_at(
     *, lam: Any = 0.5, T: Any = 4000, alpha0: Any = 3, k: Any = 10, evaluation: Any = 1, problem: str = "table2"
 ) -> tuple[Record, ...]:
     """Compare k with k = 1 where a run may cost T steps and an evaluation of all gaps costs some steps."""
-    return th.maxright_cost(at._setting(lam, T, alpha0, problem), k, float(_numbers.exact("evaluation", evaluation)))
+    return th.maxright_cost(at.setting_of(lam, T, alpha0, problem), k, float(_numbers.exact("evaluation", evaluation)))
 
 
 GUARANTEES: dict[str, Claim] = {

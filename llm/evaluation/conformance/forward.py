@@ -16,6 +16,7 @@ from llm.common.processes import seeded_torch
 from llm.evaluation.conformance import plain
 from llm.evaluation.conformance.finding import Finding, compared, stated
 from llm.losses import KTOLoss
+from llm.models.architecture import attention
 from llm.training.objective import Objective, as_pairs
 
 if TYPE_CHECKING:
@@ -141,25 +142,13 @@ class Subject:
         """
         # The routers' auxiliary loss is no part of f_DPO and f_SFT, whose gradients are compared.
         config = dataclasses.replace(self.config, **{"router_aux_loss": 0.0, **changes})
-        with _attention(self.base.model, str(changes.get("attention", ""))):
+        with attention(self.base.model, str(changes.get("attention", ""))):
             engine = self.base.open_for_training(config, 1)
             try:
                 move_adapter(engine.raw.model)
                 yield engine
             finally:
                 engine.close()
-
-
-@contextmanager
-def _attention(model: Any, implementation: str) -> Iterator[None]:
-    """Use an attention implementation of transformers ("": the model's own) as long as the block lasts."""
-    before = model.config._attn_implementation
-    try:
-        if implementation:
-            model.set_attn_implementation(implementation)
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 def move_adapter(model: Any) -> None:

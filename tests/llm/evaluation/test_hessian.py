@@ -22,7 +22,7 @@ from llm.evaluation.curvature import CurvatureConfig  # noqa: E402
 from llm.evaluation.curvature_points import numbers_at  # noqa: E402
 from llm.evaluation.hessian import Ends, Surface, ends  # noqa: E402
 from llm.losses import DPOLoss  # noqa: E402
-from llm.models.architecture import eager_attention  # noqa: E402
+from llm.models.architecture import attention  # noqa: E402
 from llm.models.policy import Policy  # noqa: E402
 from llm.training.objective import Objective  # noqa: E402
 
@@ -78,7 +78,7 @@ def dense(policy: Policy, task: Objective) -> tuple[float, np.ndarray, np.ndarra
 def test_products_and_ends_are_those_of_the_dense_hessian(kind: str, family: str, targets: list[str]) -> None:
     policy, task = policy_of(family, targets=targets), task_of(kind)
     rows = np.arange(len(task), dtype=np.int64)
-    with eager_attention(policy.causal):
+    with attention(policy.causal, "eager"):
         value, gradient, hessian = dense(policy, task)
         policy.skip_prompt_logits = policy.twice_differentiable = True  # as `curvature`; the oracle has all logits
         surface = Surface(policy, task, rows, most=10**6)
@@ -115,7 +115,7 @@ def test_the_frozen_head_has_the_same_values_but_no_second_derivative() -> None:
         torch.autograd.grad(policy(batch).sum(), weights, create_graph=True)
     policy.skip_prompt_logits = False
     before = policy.causal.config._attn_implementation
-    with eager_attention(policy.causal):
+    with attention(policy.causal, "eager"):
         assert policy.causal.config._attn_implementation == "eager"
         torch.testing.assert_close(policy(batch), plain, rtol=0.0, atol=1e-4)
     assert policy.causal.config._attn_implementation == before

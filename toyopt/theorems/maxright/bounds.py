@@ -21,7 +21,7 @@ from toyopt.minimax import positive_weights
 from toyopt.theorems.alright.last_iterate import exact_bound, harmonic
 
 
-def _constants(lam: float | Sequence[float], grad_bounds: ArrayLike) -> tuple[Array, Array]:
+def constants(lam: float | Sequence[float], grad_bounds: ArrayLike) -> tuple[Array, Array]:
     """Return (n,) weights and (n,) C_i, checked."""
     bounds = _check.array("grad_bounds", grad_bounds, 1)
     if len(bounds) < 2:
@@ -48,7 +48,7 @@ def best_terms(
     Returns     {"distance", "steps"}
     Raises      ValueError or TypeError naming the argument
     """
-    weights, bounds = _constants(lam, grad_bounds)
+    weights, bounds = constants(lam, grad_bounds)
     distance, alpha0, T = _run(distance, alpha0, T)
     far = weights * distance**2 / (2.0 * alpha0 * math.sqrt(T))
     noise = weights * alpha0 * bounds**2 / (2.0 * math.sqrt(T))
@@ -72,7 +72,7 @@ def average_terms(
     Returns     {"distance", "steps"}
     Raises      ValueError or TypeError naming the argument
     """
-    weights, bounds = _constants(lam, grad_bounds)
+    weights, bounds = constants(lam, grad_bounds)
     distance, alpha0, T = _run(distance, alpha0, T)
     heavy, steep = float(weights.max()), float(bounds.max())
     return {
@@ -119,7 +119,7 @@ def last_exact_terms(
     Returns     {"distance", "steps"}
     Raises      ValueError or TypeError naming the argument
     """
-    weights, bounds = _constants(lam, grad_bounds)
+    weights, bounds = constants(lam, grad_bounds)
     distance = _check.real("distance", distance, low=0.0)
     steep = _check.real("grad_bounds", float(bounds.max()), above=0.0)
     terms = exact_bound(alphas, distance, steep)
@@ -141,7 +141,7 @@ def scaled_terms(lam: float | Sequence[float], grad_bounds: ArrayLike, *, distan
     Returns     {"distance", "steps"}, two equal terms D L/(2√T)
     Raises      ValueError or TypeError naming the argument
     """
-    weights, bounds = _constants(lam, grad_bounds)
+    weights, bounds = constants(lam, grad_bounds)
     half = _check.real("distance", distance, low=0.0) * float((weights * bounds).max()) / 2.0
     half /= math.sqrt(_check.whole("T", T, low=1))
     return {"distance": half, "steps": half}
@@ -183,7 +183,7 @@ def staleness(lam: float | Sequence[float], grad_bounds: ArrayLike, *, alpha: fl
     Returns     Staleness(worst, mean, last)
     Raises      ValueError or TypeError naming the argument
     """
-    weights, bounds = _constants(lam, grad_bounds)
+    weights, bounds = constants(lam, grad_bounds)
     alpha = _check.real("alpha", alpha, above=0.0)
     k, T = _check.whole("k", k, low=1), _check.whole("T", T, low=1)
     steep, slopes = float(bounds.max()), np.sort(weights * bounds)[::-1]

@@ -43,7 +43,7 @@ class StalePrice:
     @classmethod
     def of(cls, lam: float | Sequence[float], grad_bounds: ArrayLike) -> StalePrice:
         """Return the parts for weights λ and (n,) C_i; raise as `bounds.staleness`, and ValueError if all C_i are 0."""
-        weights, C = bounds._constants(lam, grad_bounds)
+        weights, C = bounds.constants(lam, grad_bounds)
         steep = _check.real("grad_bounds", float(C.max()), above=0.0)
         slopes, heavy, light = np.sort(weights * C)[::-1], float(weights.max()), float(weights.min())
         if len(weights) > 2:

@@ -65,7 +65,7 @@ def noise_cost(
     Returns     NoiseCost
     Raises      ValueError or TypeError naming the argument
     """
-    weights, steep = bounds._constants(lam, grad_bounds)
+    weights, steep = bounds.constants(lam, grad_bounds)
     D, alpha = _check.real("distance", distance, low=0.0), _check.real("alpha", alpha, above=0.0)
     delta = _check.array("spread", spread, 1)
     if len(delta) == 0 or delta.min() < 0.0:

@@ -30,7 +30,7 @@ def logarithm(kappa: float) -> float:
 
 def steepness(lam: float | Sequence[float], grad_bounds: ArrayLike) -> tuple[float, float]:
     """Compute C L and κ = λ̄ C/L >= 1 for weights λ and (n,) C_i, L = max λ_i C_i; raise as `unequal_terms`."""
-    weights, C = bounds._constants(lam, grad_bounds)
+    weights, C = bounds.constants(lam, grad_bounds)
     steep = _check.real("grad_bounds", float(C.max()), above=0.0)
     L = float((weights * C).max())
     return steep * L, max(float(weights.max()) * steep / L, 1.0)
