@@ -47,6 +47,12 @@ def place(folder: Path) -> dict[str, Any]:
     }
 
 
+def evaluated(folder: Path) -> dict[str, Any]:
+    """Options of a run in the folder with a template, a trained reference and given optima."""
+    more = {"reference": "chosen", "reference_steps": 3, "eval_rows": 4, "steps": 12, "template": "Q: {prompt}\nA:"}
+    return {**place(folder), **more, "f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 2.0}
+
+
 def argv(command: str, **options: Any) -> list[str]:
     """The options as arguments; one that is None is left out."""
     said = [command]

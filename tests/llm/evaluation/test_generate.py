@@ -14,26 +14,18 @@ from support import pipeline_runs as door
 from support import tiny_models as tiny
 
 torch = pytest.importorskip("torch")
-from llm import (  # noqa: E402
-    Result,
-    TrainConfig,
-    train,
-)
+from llm import Result, TrainConfig, train  # noqa: E402
 from llm.data.tokenization import tokenize_prompts  # noqa: E402
 from llm.evaluation.generate import GenerateConfig, answer, generate  # noqa: E402
 from llm.evaluation.merge import MergeConfig, merge  # noqa: E402
 from llm.models import padding  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 
-GIVEN = {"f_star": "given", "f_dpo_star": 0.1, "f_sft_star": 2.0}
-
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Options of the run."""
-    folder = tmp_path_factory.mktemp("after")
-    more = {"reference": "chosen", "reference_steps": 3, "eval_rows": 4, "steps": 12, "template": "Q: {prompt}\nA:"}
-    return {**door.place(folder), **more, **GIVEN}
+    return door.evaluated(tmp_path_factory.mktemp("after"))
 
 
 @pytest.fixture(scope="module")

@@ -4,44 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import random
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support import tiny_models as tiny
+from support.own_questions import CHOICES, questions, refused
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval", reason="needs the extra `eval`")
 from llm import TrainConfig, train  # noqa: E402
 from llm.evaluation.harness import interval  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
-
-CHOICES = 4
-
-
-def questions(n: int = 20, seed: int = 3) -> list[dict[str, Any]]:
-    """Different questions with choices of various lengths; no choice is another question's."""
-    draw = random.Random(seed)
-    found: set[str] = set()
-    while len(found) < n * (CHOICES + 1):
-        found.add(tiny.text(draw, 2, 6))
-    texts = sorted(found)  # a set's own order is not the same in every process
-    draw.shuffle(texts)
-    rows = [texts[i : i + CHOICES + 1] for i in range(0, len(texts), CHOICES + 1)]
-    return [{"question": q, "choices": c, "answer": draw.randrange(CHOICES)} for q, *c in rows]
-
-
-def refused(call: Callable[[], Any], *words: str) -> None:
-    """A ValueError of one line with all these words."""
-    with pytest.raises(ValueError, match=re.escape(words[0])) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert all(word in message for word in words), message
 
 
 def nothing(_done: int, _of: int) -> None: ...

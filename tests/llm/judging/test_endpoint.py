@@ -21,13 +21,6 @@ ASK = [{"role": "user", "content": "which?"}]
 SECRET = "sk-very-secret-0123"
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is on this machine."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def judge_at(url: str, **options: Any) -> Endpoint:
     return Endpoint(url, "the-judge", **{"timeout": 10.0, "attempts": 2, **options})
 

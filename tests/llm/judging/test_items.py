@@ -7,31 +7,11 @@ from typing import Any
 
 import pytest
 from support import pipeline_runs as door
-from support import tiny_models as tiny
+from support.judged_answers import ROWS
 
 torch = pytest.importorskip("torch")
-from llm import TrainConfig, train  # noqa: E402
 from llm.data.splits import load_datasets  # noqa: E402
 from llm.judging import items as asked  # noqa: E402
-
-ROWS = [{"prompt": f"ask {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(6)]
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is on this machine."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run that held a share of its rows out; two pairs of its set have the same prompt."""
-    folder = tmp_path_factory.mktemp("run")
-    options = {**door.place(folder), "steps": 1, "eval_every": 0}
-    pairs = tiny.preference_rows()
-    door.write(folder / "preference.jsonl", [*pairs, *({**row, "chosen": "bax"} for row in pairs)])
-    return train(TrainConfig(**options), quiet=True).folder
 
 
 @pytest.mark.slow

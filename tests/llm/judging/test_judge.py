@@ -11,46 +11,11 @@ from typing import Any
 import pytest
 from support import pipeline_runs as door
 from support import run_worker as worker
-from support import tiny_models as tiny
 from support.judge_server import Answer, Body, outputs, serving
+from support.judged_answers import ROWS, answers, by_length, texts
 
 torch = pytest.importorskip("torch")
-from llm import TrainConfig, train  # noqa: E402
 from llm.judging.judge import JudgeConfig  # noqa: E402
-
-ROWS = [{"prompt": f"ask {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(6)]
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is on this machine."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run that held a share of its rows out; two pairs of its set have the same prompt."""
-    folder = tmp_path_factory.mktemp("run")
-    options = {**door.place(folder), "steps": 1, "eval_every": 0}
-    pairs = tiny.preference_rows()
-    door.write(folder / "preference.jsonl", [*pairs, *({**row, "chosen": "bax"} for row in pairs)])
-    return train(TrainConfig(**options), quiet=True).folder
-
-
-def by_length(body: Body, _number: int) -> Answer:
-    """The longer one is better, and the first of equal ones."""
-    first, second = outputs(body)
-    return Answer("Well.\nM" if len(second) > len(first) else "Well.\nm")
-
-
-def texts(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def answers(folder: Path, said: list[str]) -> str:
-    rows = [{"prompt": row["prompt"], "answer": a} for row, a in zip(ROWS, said, strict=True)]
-    return door.write(folder / "answers.jsonl", rows)
 
 
 @pytest.mark.slow

@@ -20,13 +20,6 @@ from llm.judging.verdicts import Verdicts, open_verdicts
 PAIRS = [Pair(f"prompt {i}", f"our answer {i}", f"their answer {i}") for i in range(5)]
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is on this machine."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def judge_at(url: str, **options: Any) -> Endpoint:
     return Endpoint(url, "the-judge", **{"timeout": 10.0, "attempts": 3, **options})
 

@@ -15,13 +15,6 @@ from llm.judging.pairwise import ANSWER
 from llm.judging.templates import SORRY_BENCH, XSTEST, better, pairwise_prompt
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is on this machine."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.mark.parametrize(
     ("reply", "verdict"),
     [

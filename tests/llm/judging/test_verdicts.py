@@ -9,13 +9,6 @@ import pytest
 from llm.judging.verdicts import open_verdicts
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is on this machine."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.mark.parametrize("text", ['{"prompt": "a"}\n', "a table\n", '{"key": "a"}\n{"key": \n', "notes", '["key"]\n'])
 def test_another_file_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mine.jsonl"

@@ -7,17 +7,11 @@ from typing import Any
 
 import mpmath
 import pytest
+from support.certified_runs import stops
 
 from toyopt import certify as cf
 
 WIDE = ("1/100", "99/100")
-
-
-def stops(certificate: cf.Certificate, words: str) -> None:
-    """A claim that must not be proven: it says so, and where."""
-    assert certificate.status == "not proven"
-    assert certificate.stopped_at is not None
-    assert words in certificate.stopped_at
 
 
 def gap(lam: str, theta: int) -> Any:

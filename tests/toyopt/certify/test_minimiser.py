@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flint import arb
+from support.certified_runs import stops
 
 from toyopt import certify as cf
 from toyopt.certify import family as fam
@@ -14,13 +15,6 @@ from toyopt.certify import scalar
 from toyopt.certify.exact import ball
 
 WIDE = ("1/100", "99/100")
-
-
-def stops(certificate: cf.Certificate, words: str) -> None:
-    """A claim that must not be proven: it says so, and where."""
-    assert certificate.status == "not proven"
-    assert certificate.stopped_at is not None
-    assert words in certificate.stopped_at
 
 
 @pytest.mark.parametrize("lam", ["1/2", "1/100", "0.99", WIDE, ("1/3", "2/3")])

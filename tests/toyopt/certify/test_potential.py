@@ -7,18 +7,12 @@ from fractions import Fraction
 
 import pytest
 from flint import arb, ctx
+from support.certified_runs import run
 
 from toyopt import certify as cf
 from toyopt.certify.certificate import Proof, UnprovenStep
 from toyopt.certify.exact import ball
 from toyopt.certify.sequential import PhaseLengths
-
-
-def run(v: float, eta: float, steps: int) -> float:
-    """The logistic recursion in floats; its rounding is below 1e-12 for these lengths."""
-    for _ in range(steps):
-        v += eta / (1 + math.exp(v))
-    return v
 
 
 @pytest.mark.parametrize("eta", ["1/100", "1/4", "1", "2", "4"])

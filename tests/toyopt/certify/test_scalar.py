@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import mpmath
 import pytest
+from support.certified_runs import stops
 
 from toyopt import certify as cf
-
-
-def stops(certificate: cf.Certificate, words: str) -> None:
-    """A claim that must not be proven: it says so, and where."""
-    assert certificate.status == "not proven"
-    assert certificate.stopped_at is not None
-    assert words in certificate.stopped_at
 
 
 def test_logistic_variance() -> None:

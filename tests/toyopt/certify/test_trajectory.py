@@ -9,16 +9,11 @@ from typing import Any
 import mpmath
 import pytest
 from flint import arb, ctx
+from support.certified_runs import stops
 
 from toyopt import certify as cf
 from toyopt.certify import trajectory as tr
 from toyopt.certify.trajectory import enclose_phase
-
-
-def stops(certificate: cf.Certificate, words: str) -> None:
-    assert certificate.status == "not proven"
-    assert certificate.stopped_at is not None
-    assert words in certificate.stopped_at
 
 
 def true_run(start: Any, eta: Any, steps: int) -> Any:
