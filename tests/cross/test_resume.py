@@ -15,7 +15,6 @@ pytest.importorskip("torch")
 
 STEPS = 10
 ALRIGHT: dict[str, Any] = {"method": "alright", "lora_dropout": 0.2}
-NOISE: dict[str, Any] = {"neftune_alpha": 5.0}
 STACKED: dict[str, Any] = {"method": "sequential", "lam": 0.5, "stack": True, "lora_dropout": 0.2}
 # A run's options, and before which changes of files it is killed, one after the other: words of the path, and the
 # number of its change. Together these are all kinds of state and all kinds of files.

@@ -17,14 +17,10 @@ from support.wrong import fails
 from llm import TrainConfig, options
 from llm.common.arguments import annotations_of
 from llm.common.cache import digest
-from llm.config import GROUPS, INPUTS, RESULT, SINGLE_OBJECTIVE, config_from, unused_options
+from llm.config import GROUPS, INPUTS, RESULT, SINGLE_OBJECTIVE, unused_options
 from toyopt.algorithms import RULES
 
 NAMES = [f.name for f in dataclasses.fields(TrainConfig)]
-
-
-def config(*argv: str) -> TrainConfig:
-    return config_from(list(argv), "train", "")
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda g: g.__name__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,8 +18,6 @@ from toyopt.claims import CLAIMS, adapters, beyond, guarantees, optimizers, pape
 from toyopt.examples import table2
 from toyopt.problem import Problem
 from toyopt.theorems import Record
-
-ROOT = Path(__file__).parents[3]
 
 
 def text(x: Any) -> str:

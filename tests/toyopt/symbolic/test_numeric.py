@@ -43,9 +43,6 @@ def test_a_problem_that_is_off_by_a_millionth_of_a_millionth_is_caught(monkeypat
         assert not against_problem(problems=1).holds
 
 
-SETTINGS = {f"d = {d}, {m} outputs": (d, m) for d in (1, 2, 3) for m in (2, 3)}
-
-
 def test_the_comparison_takes_the_worst_of_all_errors(monkeypatch):
     monkeypatch.setattr(numeric, "SETTINGS", ((1, 2),))
     found = against_problem(problems=1, seed=5)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.oracle import problem as build
+from support.small_problems import hand
 from support.strategies import problems
 
 from toyopt.examples import random_problem, table2
@@ -26,18 +27,6 @@ from toyopt.theorems import (
 )
 
 TWO = problems(objectives=(2,))
-
-
-def hand() -> Problem:
-    """d = 1, β = 2: DPO data with βΔ = 4 and 1, SFT data with widths 3 and 1/2: C1 = 4, C2 = 3, Φ = 3."""
-    return Problem.dpo_sft(
-        chosen=[[3.0], [0.5]],
-        rejected=[[1.0], [0.0]],
-        features=[[[0.0], [3.0]], [[0.5], [1.0]]],
-        targets=[0, 1],
-        theta_ref=[1.0],
-        beta=2.0,
-    )
 
 
 @given(

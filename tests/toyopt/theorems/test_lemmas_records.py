@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support.strategies import problems
+from support.small_problems import plane
 
 from toyopt.examples import table2
 from toyopt.problem import Problem
@@ -23,25 +23,10 @@ from toyopt.theorems import (
 )
 from toyopt.theorems.lemmas import rounding
 
-TWO = problems(objectives=(2,))
-
-
 U = 2.0**-53
 
 
 PAPER = "arXiv 2410.15483v3, "
-
-
-def plane() -> Problem:
-    """d = 2, β = 1/2: a DPO datum with row (-1.5, -2), C1 = 2.5; two SFT data with 2 and 1 rows, C2 = √13."""
-    return Problem.dpo_sft(
-        chosen=[[3.0, 4.0]],
-        rejected=[[0.0, 0.0]],
-        features=[[[0.0, 0.0], [2.0, 3.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]],
-        targets=[0, 1],
-        theta_ref=[6.0, 8.0],
-        beta=0.5,
-    )
 
 
 @pytest.mark.parametrize(

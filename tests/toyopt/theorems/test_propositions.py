@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.oracle import problem as build
 from support.oracle import value
+from support.small_problems import hand, plane
 from support.strategies import EXTREME, points, problems
 
 from toyopt.examples import random_problem
@@ -22,18 +23,6 @@ from toyopt.theorems import (
 from toyopt.theorems.propositions import eigenvalue_tolerance, relative_eigenvalues
 
 TWO = problems(objectives=(2,))
-
-
-def hand() -> Problem:
-    """d = 1, β = 2: DPO data with βΔ = 4 and 1, SFT data with widths 3 and 1/2: C1 = 4, C2 = 3, Φ = 3."""
-    return Problem.dpo_sft(
-        chosen=[[3.0], [0.5]],
-        rejected=[[1.0], [0.0]],
-        features=[[[0.0], [3.0]], [[0.5], [1.0]]],
-        targets=[0, 1],
-        theta_ref=[1.0],
-        beta=2.0,
-    )
 
 
 @pytest.mark.slow
@@ -135,18 +124,6 @@ def test_a1_needs_two_objectives_and_a_feature_bound() -> None:
 
 
 U = 2.0**-53
-
-
-def plane() -> Problem:
-    """d = 2, β = 1/2: a DPO datum with row (-1.5, -2), C1 = 2.5; two SFT data with 2 and 1 rows, C2 = √13."""
-    return Problem.dpo_sft(
-        chosen=[[3.0, 4.0]],
-        rejected=[[0.0, 0.0]],
-        features=[[[0.0, 0.0], [2.0, 3.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]],
-        targets=[0, 1],
-        theta_ref=[6.0, 8.0],
-        beta=0.5,
-    )
 
 
 def test_tolerances_of_a1_and_a2() -> None:

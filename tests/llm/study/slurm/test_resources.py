@@ -17,8 +17,6 @@ from llm.study.resources import gpu_hours
 from llm.study.slurm.resources import minutes, options, requested
 from llm.study.sweep import StudyRun
 
-EMPTY: dict[str, str] = {}
-
 
 @pytest.mark.parametrize(
     ("text", "expected"),  # the formats that sbatch(1) lists for --time

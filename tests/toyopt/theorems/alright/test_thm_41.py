@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.oracle import problem as build
+from support.small_problems import plane
 from support.strategies import problems
 
 from toyopt.algorithms import Constant, InverseRootHorizon, LinearDecay, Schedule
@@ -36,18 +37,6 @@ from toyopt.theorems.alright.worst_case import as_sft
 from toyopt.theorems.lemmas import rounding
 
 U = 2.0**-53
-
-
-def plane() -> Problem:
-    """d = 2: C1 = 2.5, C2 = √13, three rows at most; smooth with L = 6.25/4 and (13 + 2)/8."""
-    return Problem.dpo_sft(
-        chosen=[[3.0, 4.0]],
-        rejected=[[0.0, 0.0]],
-        features=[[[0.0, 0.0], [2.0, 3.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]],
-        targets=[0, 1],
-        theta_ref=[6.0, 8.0],
-        beta=0.5,
-    )
 
 
 def level() -> Problem:

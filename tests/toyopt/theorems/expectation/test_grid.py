@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.small_problems import uneven
 
 from toyopt.algorithms import Constant, InverseRootHorizon, LinearDecay
 from toyopt.examples import random_problem, table2
@@ -23,16 +24,6 @@ U = 2.0**-53
 
 def options(**changes: Any) -> dict[str, Any]:
     return {"lam": 0.3, "schedule": Constant(0.1), "T": 3, "theta_1": [0.5], **changes}
-
-
-def uneven() -> Problem:
-    """d = 1: rows 2 and -1 (two data), and 3, 1 (one datum, width 3): slopes 2 and 3."""
-    return Problem(
-        (
-            Objective("first", [[2.0], [-1.0]], np.array([1, 1]), np.array([4.0])),
-            Objective("second", [[3.0], [1.0]], np.array([2]), np.array([-5.0])),
-        )
-    )
 
 
 def test_curvature_of_data_of_different_widths() -> None:
@@ -247,18 +238,3 @@ def test_the_grid_at_one_iterate_and_with_one_branch() -> None:
         x = x - 0.7 * p.grad_sft(x)
     grid = backward_expectation(p, lam=0.0, schedule=Constant(0.7), T=5, theta_1=[2.0], nodes=2000)
     assert grid.low <= float(p.f_sft(x)) <= grid.high
-
-
-def paths(**changes: Any) -> Any:
-    options: dict[str, Any] = {"lam": 0.5, "schedule": Constant(0.1), "T": 3, "theta_1": [0.0]}
-    return lambda: enumerate_paths(table2(), **(options | changes))
-
-
-def grid(**changes: Any) -> Any:
-    options: dict[str, Any] = {"lam": 0.5, "schedule": Constant(0.1), "T": 3, "theta_1": [0.0]}
-    return lambda: backward_expectation(changes.pop("problem", table2()), **(options | changes))
-
-
-def runs(**changes: Any) -> Any:
-    options: dict[str, Any] = {"lam": 0.5, "schedule": Constant(0.1), "T": 3, "theta_1": [0.0]}
-    return lambda: estimate_expectation(table2(), **(options | changes))

@@ -11,6 +11,7 @@ from support.oracle import Datum, Spec
 from support.oracle import grad as oracle_grad
 from support.oracle import problem as build
 from support.oracle import value as oracle_value
+from support.small_problems import uneven
 
 from toyopt.algorithms import Constant, LinearDecay
 from toyopt.examples import random_problem, table2
@@ -21,16 +22,6 @@ from toyopt.theorems.expectation.paths import branches, enumerate_paths, steps_o
 
 def options(**changes: Any) -> dict[str, Any]:
     return {"lam": 0.3, "schedule": Constant(0.1), "T": 3, "theta_1": [0.5], **changes}
-
-
-def uneven() -> Problem:
-    """d = 1: rows 2 and -1 (two data), and 3, 1 (one datum, width 3): slopes 2 and 3."""
-    return Problem(
-        (
-            Objective("first", [[2.0], [-1.0]], np.array([1, 1]), np.array([4.0])),
-            Objective("second", [[3.0], [1.0]], np.array([2]), np.array([-5.0])),
-        )
-    )
 
 
 def test_a_schedule_of_whole_numbers_has_float_steps() -> None:

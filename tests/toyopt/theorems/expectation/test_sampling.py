@@ -287,13 +287,3 @@ def test_bounded_differences_do_not_apply_to_long_steps() -> None:
     options: dict[str, Any] = {"lam": 0.5, "schedule": Constant(2.5 / L), "T": 3, "theta_1": [1.0]}
     got = estimate_expectation(p, runs=100, **options)
     assert got.low <= expected_gap(p, method="paths", **options).mean <= got.high
-
-
-def paths(**changes: Any) -> Any:
-    options: dict[str, Any] = {"lam": 0.5, "schedule": Constant(0.1), "T": 3, "theta_1": [0.0]}
-    return lambda: enumerate_paths(table2(), **(options | changes))
-
-
-def runs(**changes: Any) -> Any:
-    options: dict[str, Any] = {"lam": 0.5, "schedule": Constant(0.1), "T": 3, "theta_1": [0.0]}
-    return lambda: estimate_expectation(table2(), **(options | changes))
