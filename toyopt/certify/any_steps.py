@@ -64,7 +64,7 @@ def sequential_gap_any_steps(
     (lo, hi), level = weights(lam), positive(g, "g")
     plan = StepSums(Phases() if phases is None else phases, positive(ratio, "ratio"))
     with ctx.workprec(check_prec(prec)):
-        least = plan.least((lo, hi), level, most=MOST, unit=None) if total is None else positive(total, "total")
+        least = plan.least((lo, hi), level, most=MOST, unit=0) if total is None else positive(total, "total")
     first, second = ("DPO", "SFT") if plan.run.order == "dpo-first" else ("SFT", "DPO")
     factor = "" if plan.ratio == 1 else f"{plan.ratio} times "
     claim = Claim(

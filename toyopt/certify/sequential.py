@@ -66,10 +66,10 @@ class LastPhase(ABC):
             low, high = (mid, high) if line.holds(W, ball(Fraction(mid, 1000))) else (low, mid)
         return Fraction(low, 1000)
 
-    def least(self, lam: tuple[Fraction, Fraction], g: Fraction, *, most: int, unit: int | None) -> Fraction | None:
+    def least(self, lam: tuple[Fraction, Fraction], g: Fraction, *, most: int, unit: int) -> Fraction | None:
         """Search for about the least number that reaches g, rounded up to three digits; None beyond `most`.
 
-        unit  the result is a multiple of it; None: any number of decimals
+        unit  the result is a multiple of it; 0: of any power of ten
         """
         W = least_w(self.line(lam), ball(g))
         if W is None:
@@ -79,7 +79,7 @@ class LastPhase(ABC):
             high *= 2
             if high > most:
                 return None
-        step = max(Fraction(10) ** (len(str(int(high))) - 3), unit or 0)
+        step = max(Fraction(10) ** (len(str(int(high))) - 3), Fraction(unit))
         low, top = 0, -int(-high // step)
         while top - low > 1:
             mid = (low + top) // 2
