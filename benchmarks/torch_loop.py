@@ -37,15 +37,15 @@ def sft_loss(logps: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.nll_loss(logps, targets)
 
 
-def table3(theta_ref: ArrayLike, beta: float = 1.0) -> list[Callable[[Policy], torch.Tensor]]:
-    """Return the two objectives of Table 3, f_DPO and f_SFT."""
+def table3(theta_ref: ArrayLike) -> list[Callable[[Policy], torch.Tensor]]:
+    """Return the two objectives of Table 3, f_DPO with β = 1 and f_SFT."""
     phi = {row.role: row.feature for row in TABLE3}
     pair = torch.tensor([[phi["chosen"], phi["rejected"]]], dtype=torch.float64)
     answers = torch.tensor([[phi["target"], phi["not trained on"]]], dtype=torch.float64)
     with torch.no_grad():
         reference = Policy(theta_ref)(pair)
     wanted = torch.zeros(1, dtype=torch.long)
-    return [lambda policy: dpo_loss(policy(pair), reference, beta), lambda policy: sft_loss(policy(answers), wanted)]
+    return [lambda policy: dpo_loss(policy(pair), reference, 1.0), lambda policy: sft_loss(policy(answers), wanted)]
 
 
 def run(

@@ -117,16 +117,14 @@ def upper(name: str, statement: str, bound: float, attained: float, *, must_hold
     return Check(name, statement, "upper", bound, attained, bool(attained <= bound), must_hold)
 
 
-def lower(name: str, statement: str, bound: float, attained: float, *, must_hold: bool = True) -> Check:
+def lower(name: str, statement: str, bound: float, attained: float) -> Check:
     """Return the check that `attained >= bound`, which fails where either is NaN."""
-    return Check(name, statement, "lower", bound, attained, bool(attained >= bound), must_hold)
+    return Check(name, statement, "lower", bound, attained, bool(attained >= bound))
 
 
-def equal(
-    name: str, statement: str, bound: float, attained: float, *, tolerance: float, must_hold: bool = True
-) -> Check:
+def equal(name: str, statement: str, bound: float, attained: float, *, tolerance: float) -> Check:
     """Return the check that `|attained - bound| <= tolerance` (absolute); `statement` should name the tolerance."""
-    return Check(name, statement, "equal", bound, attained, bool(abs(attained - bound) <= tolerance), must_hold)
+    return Check(name, statement, "equal", bound, attained, bool(abs(attained - bound) <= tolerance))
 
 
 def empirical(
