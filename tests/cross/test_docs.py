@@ -1,4 +1,4 @@
-"""What README and docs name exists: files, modules, functions, commands and their options."""
+"""What README and docs name exists: files, modules, functions, commands and their options; their code is code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,7 @@ COMMAND = re.compile(
     r"python(?: -m (?P<module>llm|toyopt\.pep|toyopt claim|figures\.recorded|benchmarks)| (?P<file>paper_repro\.py))"
     r"(?P<rest>[^`\n]*)"
 )
+BLOCK = re.compile(r"^```(python|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)\)")
 MODULE = re.compile(r"\b((?:toyopt|llm|figures)(?:\.(?!md\b)\w+)+)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
@@ -157,6 +159,21 @@ def test_an_option_of_another_command_is_found(options: dict[str, set[str]]) -> 
     text = "    python -m llm merge --adapter x \\\n        --lam 0.5  # --none\n`python -m toyopt claim S --p 1`"
     assert foreign_options(text, options) == [("llm merge", "--lam")]
     assert foreign_options("`python -m llm trian --lam 1`", options) == [("llm trian", ""), ("llm trian", "--lam")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_of_code_are_python_and_toml(page: str) -> None:
+    for language, text in BLOCK.findall(text_of(page)):
+        if language == "toml":
+            tomllib.loads(text)
+        else:
+            compile(text, page, "exec")
+
+
+def test_every_fence_is_a_block_of_a_known_language() -> None:
+    for page in PAGES:
+        text = text_of(page)
+        assert 2 * len(BLOCK.findall(text)) == len(re.findall("^```", text, re.MULTILINE)), page
 
 
 @pytest.mark.parametrize("page", PAGES)
