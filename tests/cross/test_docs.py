@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import re
+import textwrap
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -167,7 +168,7 @@ def test_blocks_of_code_are_python_and_toml(page: str) -> None:
         if language == "toml":
             tomllib.loads(text)
         else:
-            compile(text, page, "exec")
+            compile(textwrap.dedent(text), page, "exec")
 
 
 def test_every_fence_is_a_block_of_a_known_language() -> None:
