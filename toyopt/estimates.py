@@ -90,8 +90,7 @@ class RecentMean:
 
     def __post_init__(self) -> None:
         _check.whole("n", self.n, low=1)
-        if not _check.real("memory", self.memory) > 0.0:
-            raise ValueError(f"memory: must be above 0, got {self.memory}")
+        _check.real("memory", self.memory, above=0.0)
         self.weights, self.squares = self.weights or [0.0] * self.n, self.squares or [0.0] * self.n
         self.means, self.spreads = self.means or [0.0] * self.n, self.spreads or [0.0] * self.n
         self.last = self.last or [0] * self.n
@@ -164,10 +163,8 @@ class Optimistic:
 
     def __post_init__(self) -> None:
         _check.whole("n", self.n, low=1)
-        if not _check.real("power", self.power) > 0.0:
-            raise ValueError(f"power: must be above 0, got {self.power}")
-        if not _check.real("doubt", self.doubt) >= 0.0:
-            raise ValueError(f"doubt: must be at least 0, got {self.doubt}")
+        _check.real("power", self.power, above=0.0)
+        _check.real("doubt", self.doubt, low=0.0)
         self.first = self.first or [math.inf] * self.n
         self.lowest = self.lowest or [math.inf] * self.n
         self.values = self.values or [math.inf] * self.n

@@ -1,10 +1,14 @@
-"""What tests of certificates share: where a proof stops, and the recursion and the gap in floats."""
+"""What tests of certificates share: where a proof stops, one that never does, the recursion and the gap in floats."""
 
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 from toyopt import certify as cf
+from toyopt.certify.certificate import Enclosure, Proof
 
 
 def stops(certificate: cf.Certificate, words: str) -> None:
@@ -30,3 +34,19 @@ def float_gap(lam: float, w: float, x: float = 2.5) -> float:
         return lam * math.log1p(math.exp(x - t)) + (1 - lam) * math.log1p(math.exp(t))
 
     return f(-w) - f(u)
+
+
+FAILED = Enclosure(Decimal(0), Decimal(0), "failed")
+
+
+class Credulous(Proof):
+    """A proof that goes on whatever fails, and keeps what did."""
+
+    def require(self, condition: bool, step: str) -> None:
+        if condition is not True:
+            self.kept[step] = FAILED
+
+
+def start_at(x: Any, eta: Any, v: Any) -> cf.Phases:
+    """DPO first with c = 1, cθ_ref = x, step η, from v_0 = v."""
+    return cf.Phases(cf.Family(1, x), eta, Fraction(v) + Fraction(x))

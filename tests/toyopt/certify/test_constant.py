@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import pytest
 from flint import arb, ctx
-from support.certified_runs import float_gap, run, stops
+from support.certified_runs import Credulous, float_gap, run, start_at, stops
 
 from toyopt import certify as cf
-from toyopt.certify.certificate import Enclosure, Proof
 from toyopt.certify.constant import Constant, prove_constant
 from toyopt.certify.exact import ball
 
@@ -103,22 +101,6 @@ FALLS = "B(y)/y decreases from T0 on"
 
 
 ROOM = "ηT0 > B"
-
-
-FAILED = Enclosure(Decimal(0), Decimal(0), "failed")
-
-
-class Credulous(Proof):
-    """A proof that goes on whatever fails, and keeps what did."""
-
-    def require(self, condition: bool, step: str) -> None:
-        if condition is not True:
-            self.kept[step] = FAILED
-
-
-def start_at(x: Any, eta: Any, v: Any) -> cf.Phases:
-    """DPO first with c = 1, cθ_ref = x, step η, from v_0 = v."""
-    return cf.Phases(cf.Family(1, x), eta, Fraction(v) + Fraction(x))
 
 
 def constant(x: Any, eta: Any, v: Any, T0: int, mu: Any = "1/2") -> tuple[list[str], Constant]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import pytest
 from flint import arb, ctx
-from support.certified_runs import float_gap, run, stops
+from support.certified_runs import Credulous, float_gap, run, start_at, stops
 
 from toyopt import certify as cf
-from toyopt.certify.certificate import Enclosure, Proof
 from toyopt.certify.exact import ball, integer_text
 from toyopt.certify.sequential import PhaseLengths, _floor, _round_up
 
@@ -211,22 +209,6 @@ def test_where_nothing_holds_the_least_g_is_asked_for() -> None:
     c = cf.theorem_3_3("1/2", T0=3, phases=cf.Phases(theta_1=-60))
     assert not c.proven
     assert dict(c.inputs)["g"] == Fraction(1, 1000)
-
-
-FAILED = Enclosure(Decimal(0), Decimal(0), "failed")
-
-
-class Credulous(Proof):
-    """A proof that goes on whatever fails, and keeps what did."""
-
-    def require(self, condition: bool, step: str) -> None:
-        if condition is not True:
-            self.kept[step] = FAILED
-
-
-def start_at(x: Any, eta: Any, v: Any) -> cf.Phases:
-    """DPO first with c = 1, cθ_ref = x, step η, from v_0 = v."""
-    return cf.Phases(cf.Family(1, x), eta, Fraction(v) + Fraction(x))
 
 
 STEEP = "(1+e^V)² >= η/2 at T0 = "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
@@ -48,32 +48,10 @@ def expected_gap(
     if method == "auto":
         count = len(branches(problem, lam, stochastic=stochastic)) ** (_check.whole("T", T, low=1) - 1)
         method = "paths" if count <= limit else "grid" if problem.dim == 1 else "runs"
+    shared: dict[str, Any] = {"lam": lam, "schedule": schedule, "T": T, "theta_1": theta_1, "stochastic": stochastic}
     if method == "paths":
-        exact = enumerate_expectation(
-            problem,
-            lambda theta: problem.f_mix(theta, lam),
-            lam=lam,
-            schedule=schedule,
-            T=T,
-            theta_1=theta_1,
-            stochastic=stochastic,
-            limit=limit,
-        )
+        exact = enumerate_expectation(problem, lambda theta: problem.f_mix(theta, lam), limit=limit, **shared)
         return exact.minus(value)
     if method == "grid":
-        grid = backward_expectation(
-            problem, lam=lam, schedule=schedule, T=T, theta_1=theta_1, stochastic=stochastic, nodes=nodes
-        )
-        return grid.minus(value)
-    estimate = estimate_expectation(
-        problem,
-        lam=lam,
-        schedule=schedule,
-        T=T,
-        theta_1=theta_1,
-        stochastic=stochastic,
-        runs=runs,
-        seed=seed,
-        failure=failure,
-    )
-    return estimate.minus(value)
+        return backward_expectation(problem, nodes=nodes, **shared).minus(value)
+    return estimate_expectation(problem, runs=runs, seed=seed, failure=failure, **shared).minus(value)
