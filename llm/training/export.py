@@ -119,15 +119,7 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     final = summary.get("evaluation", {}) | summary.get("benchmarks", {})
     rows = "\n".join(f"| {k} | {v:.6g} |" for k, v in final.items() if isinstance(v, float))
     steps = ", ".join(f"{v} on {k.upper()}" for k, v in summary["steps_by_objective"].items())
-    trained = f"LoRA of rank {config.lora_rank}, alpha {config.lora_alpha}, on {summary['targets']}"
-    trained += f" ({', '.join(config.lora)})" if config.lora else ""
-    trained = f"the LoRA adapter `{config.adapter}`, on {summary['targets']}" if config.adapter else trained
-    trained += ", the base in NF4" if config.quantization == "nf4" else ""
-    trained = trained if config.lora_rank else "all weights"
     method = f"{config.method}, averaged" if config.average else config.method
-    if config.average:
-        several, by = ("an adapter a stage", "as below") if config.objective else ("two adapters", "λ and 1-λ")
-        trained = f"{several}, each {trained}; this is their mean, weighted {by}"
     title = f"on {', '.join(config.names)}" if config.objective else "by SFT and DPO"
     weights = "weights as below" if config.objective else f"λ = {config.lam:g} (weight of DPO)"
     best = summary.get("best")
@@ -150,7 +142,7 @@ Method: **{method}**, {weights}, arXiv 2410.15483. {summary["steps"]} steps: {st
 | | |
 | --- | --- |
 {_sets(config, summary["rows"], summary["reference"])}
-| trained | {trained} |
+| trained | {_trained(config, summary["targets"])} |
 | learning rate | {config.lr:g} ({config.optimizer}, {config.schedule}) |
 | tokens, seconds | {summary["tokens"]:,}, {summary["seconds"]:.0f} |
 
@@ -162,6 +154,21 @@ On held-out rows ({", ".join(f"{v} {k}" for k, v in summary["held_out_rows"].ite
 
 In the run's folder, `run.json` holds the whole configuration and the versions, `metrics.jsonl` every step.
 """
+
+
+def _trained(config: TrainConfig, targets: str) -> str:
+    """Return which weights were trained; of averaged adapters, how each was, and how they are weighted."""
+    if config.adapter:
+        trained = f"the LoRA adapter `{config.adapter}`, on {targets}"
+    else:
+        trained = f"LoRA of rank {config.lora_rank}, alpha {config.lora_alpha}, on {targets}"
+        trained += f" ({', '.join(config.lora)})" if config.lora else ""
+    trained += ", the base in NF4" if config.quantization == "nf4" else ""
+    trained = trained if config.lora_rank else "all weights"
+    if not config.average:
+        return trained
+    several, by = ("an adapter a stage", "as below") if config.objective else ("two adapters", "λ and 1-λ")
+    return f"{several}, each {trained}; this is their mean, weighted {by}"
 
 
 def _sets(config: TrainConfig, rows: Mapping[str, int], reference: str) -> str:

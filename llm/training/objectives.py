@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,13 +72,13 @@ def load_objectives(inputs: Inputs, rows: int = 0, *, trained: Mapping[int, Indi
     for i, own in enumerate(config.objectives):
         suffix = f"/{own.name}" if several and own.is_pairs else ""
         by_part = config.sft_mean == "batch" and not own.is_pairs
-        about = {"mean_by_part": by_part, "by_name": own.by_name, "suffix": suffix}
-        made.train[i] = Objective(own.name, train[i], own.loss, logps.get(("train", i)), **about)  # type: ignore[arg-type]
+        about: dict[str, Any] = {"mean_by_part": by_part, "by_name": own.by_name, "suffix": suffix}
+        made.train[i] = Objective(own.name, train[i], own.loss, logps.get(("train", i)), **about)
         if i in held_out:
             measure = held_out_loss(config, own)
             beside = None if measure == own.loss else own.loss
             reference = logps.get(("held_out", i))
-            made.held_out[i] = Objective(own.name, held_out[i], measure, reference, beside=beside, **about)  # type: ignore[arg-type]
+            made.held_out[i] = Objective(own.name, held_out[i], measure, reference, beside=beside, **about)
     return made
 
 

@@ -9,6 +9,7 @@ which increases from T0 on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -123,7 +124,7 @@ def low_rank_gap(
     return certify(claim, body, prec=prec, rerun=rerun)
 
 
-def _beyond(value, goal: arb, start: arb) -> arb:  # type: ignore[no-untyped-def]
+def _beyond(value: Callable[[arb], arb], goal: arb, start: arb) -> arb:
     """Search for a Q slightly beyond the last with value(Q) = goal; the caller proves it."""
     low, high = start.mid(), 2 * start.mid() + 1
     while not bool(value(high) > goal):
@@ -136,7 +137,7 @@ def _beyond(value, goal: arb, start: arb) -> arb:  # type: ignore[no-untyped-def
     return high
 
 
-def _below(value, goal: arb) -> arb:  # type: ignore[no-untyped-def]
+def _below(value: Callable[[arb], arb], goal: arb) -> arb:
     """Search for a Q slightly before that with value(Q) = goal, value increasing; the caller proves it."""
     low, high = arb(1), arb(2)
     while not bool(value(low) < goal):

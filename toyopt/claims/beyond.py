@@ -145,9 +145,9 @@ def _e_at(*, lam: Any = 0.5, T: Any = 12, alpha0: Any = 1.5) -> tuple[Record, ..
 
 def _induction(lam: float, T: int, alpha0: float) -> Record:
     """Compare the enumeration over all paths with the backward induction, which is off by its own error at most."""
-    shared = {"lam": lam, "schedule": InverseRootHorizon(alpha0, T), "T": T, "theta_1": [1.0]}
-    by_paths = th.expected_gap(table2(), method="paths", **shared)  # type: ignore[arg-type]
-    by_grid = th.expected_gap(table2(), method="grid", **shared)  # type: ignore[arg-type]
+    shared: dict[str, Any] = {"lam": lam, "schedule": InverseRootHorizon(alpha0, T), "T": T, "theta_1": [1.0]}
+    by_paths = th.expected_gap(table2(), method="paths", **shared)
+    by_grid = th.expected_gap(table2(), method="grid", **shared)
     return Record(
         claim="E",
         statement=f"E G(θ_T), T = {T}, λ = {lam}: backward induction is off the sum over 2^(T-1) paths by its own "

@@ -6,6 +6,7 @@ Numbers of runs prove neither: the records are open, unless what is proven refut
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +50,8 @@ def adam_speed(
     family, optimizer = LowerBound(c, theta_ref), Adam(beta1, beta2, 0.0)
     a, half = c * _check.real("alpha", alpha, above=0.0), _check.whole("T", T, low=2) // 2
     check_numbers(a, beta1, beta2)
-    shared = {"theta0": [theta_ref], "optimizer": optimizer, "record": [half]}
-    path = simulate(family.problem(), Sequential((T,), (DPO,)), Constant(alpha), **shared).path()  # type: ignore[arg-type]
+    shared: dict[str, Any] = {"theta0": [theta_ref], "optimizer": optimizer, "record": [half]}
+    path = simulate(family.problem(), Sequential((T,), (DPO,)), Constant(alpha), **shared).path()
     v = c * (path.theta[:, 0] - theta_ref)
     low, high = speed(a, beta2), speed(a * (1.0 - beta1) / (1.0 - beta1 * math.exp(a)), beta2)
     return Record(

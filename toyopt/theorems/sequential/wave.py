@@ -7,7 +7,7 @@ of n, both give bounds of the step, and these give closer bounds of m. Beyond th
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import brentq
@@ -101,8 +101,8 @@ def adam_reaches_speed(
     _, before, mean, square = _recursion.adamw_run(0.0, a, 0.0, 0.0, 0.0, beta1, beta2, half)
     s = 1.0 / (1.0 + math.exp(before))
     ends = settled((before, mean / s, square / s**2), half, a, beta1, beta2)
-    shared = {"theta0": [theta_ref], "optimizer": optimizer, "record": [half]}
-    path = simulate(family.problem(), Sequential((T,), (DPO,)), Constant(alpha), **shared).path()  # type: ignore[arg-type]
+    shared: dict[str, Any] = {"theta0": [theta_ref], "optimizer": optimizer, "record": [half]}
+    path = simulate(family.problem(), Sequential((T,), (DPO,)), Constant(alpha), **shared).path()
     v = c * (path.theta[:, 0] - theta_ref)
     # Each step rounds θ, of at most |θ_ref| + |v|/c, and the increment by some twenty operations.
     tolerance = 8 * _U * (4 + abs(c * theta_ref) + 2 * float(np.abs(v).max()))
