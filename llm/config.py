@@ -29,7 +29,7 @@ from llm.data.objective_settings import ObjectiveSettings, settings_of
 from llm.losses import PREFERENCE_LOSSES, PreferenceLoss
 from llm.models.packaged import located
 from llm.presets import EMBEDDED_TARGETS, PRESETS
-from llm.training.combinations import check_combinations, check_objectives
+from llm.training.combinations import check_combinations, check_named_model, check_named_sets, check_objectives
 from toyopt.algorithms import RULES, Rule
 
 
@@ -225,7 +225,9 @@ def config_from(argv: list[str], command: str, description: str, kind: type[Trai
     own = str(values.pop("preset", ""))
     preset = preset or own
     asks_help = bool({"-h", "--help"} & set(argv))  # which shows the defaults for a model that is named
-    if not (preset or asks_help or "model" in values or any(a.partition("=")[0] == "--model" for a in argv)):
+    named = "model" in values or any(a.partition("=")[0] == "--model" for a in argv)
+    implied = not (preset or asks_help or named)
+    if implied:
         preset = "embedded"  # its lengths and rates suit no other model
     default = configure(preset, values, file)
     if command != "check" and not asks_help:  # check makes rows of its own for a set that is not named
@@ -234,26 +236,10 @@ def config_from(argv: list[str], command: str, description: str, kind: type[Trai
     more = f"--preset NAME: one of {names}. Without it and without --model it is embedded.\n"
     more += "The defaults below are those without a preset."
     text = f"{description}\n\n--config FILE: options from TOML or YAML.\n{more}"
-    return parse(kind, argv, command, text, default=default)  # type: ignore[no-any-return]
-
-
-def check_named_sets(default: dict[str, Any], argv: list[str]) -> None:
-    """Raise ValueError if a model and one of the two sets are named, and the other set is not.
-
-    default  options of the preset and the file
-    argv     the options of the command line, which are not in `default`
-
-    The set that is not named would be the embedded world's: invented facts, whose base has to be pre-trained first.
-    """
-    named = {a.partition("=")[0].removeprefix("--") for a in argv if a.startswith("--")} | set(default)
-    model = take_option(argv, "--model")[0] or default.get("model", "embedded")
-    absent = {"sft", "preference"} - named
-    if model != "embedded" and len(absent) == 1 and "objective" not in named:
-        (name,), (other,) = absent, {"sft", "preference"} - absent
-        raise ValueError(
-            f"{name}: no set is named beside {other}, for the model {model}; give --{name} SET "
-            "(embedded: rows about invented facts)"
-        )
+    config: TrainConfig = parse(kind, argv, command, text, default=default)
+    if implied:
+        check_named_model(config)
+    return config
 
 
 def with_objectives(values: dict[str, Any], argv: list[str]) -> tuple[dict[str, Any], list[str]]:

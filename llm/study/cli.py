@@ -13,7 +13,7 @@ from typing import Any, Literal
 from llm.common.option_file import read
 from llm.common.processes import INTERRUPTED
 from llm.common.progress import Display, calm, duration
-from llm.config import TrainConfig, check_named_sets, configure, with_objectives
+from llm.config import TrainConfig, configure, with_objectives
 from llm.rule_options import Method
 from llm.study.eta import Progress
 from llm.study.measures import MEASURES, MeasureError, merged, missing, take
@@ -22,6 +22,7 @@ from llm.study.slurm.queue import read_jobs
 from llm.study.status import commands, failures, status
 from llm.study.sweep import AXES, METHODS, Grid
 from llm.study.table import fronts, paths, table, write_csv
+from llm.training.combinations import check_named_model, check_named_sets
 
 USAGE = """usage: python -m llm study COMMAND [OPTIONS]
 
@@ -93,8 +94,7 @@ def study(argv: Sequence[str]) -> int:
     Wrong input raises ValueError, TypeError or FileNotFoundError with a message of one line.
     """
     carry_out: dict[str, Callable[[list[str]], int]] = {
-        "run": _run, "status": _status, "commands": _commands, "table": _table, "one": _one,
-        "prepare": _prepare,
+        "run": _run, "status": _status, "commands": _commands, "table": _table, "one": _one, "prepare": _prepare,
     }  # fmt: skip
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -122,7 +122,8 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
     for axis, name in AXES.items():
         if name in given | set(values):
             raise ValueError(f"{name}: a study takes several; use {axis}, as in --{axis} A B")
-    if "preset" not in said and "model" not in given | set(values):
+    implied = "preset" not in said and "model" not in given | set(values)
+    if implied:
         said["preset"] = "embedded"  # as for a single run
     axes = {axis: said[axis] for axis in (*AXES, "measures", "weights") if axis in said}
     default = configure(str(said.get("preset", "")), values, str(own.config))
@@ -130,6 +131,8 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
     if "sequential" in axes.get("methods", METHODS):
         default["method"] = "sequential"  # the one method that all options can stand with
     base = parse(TrainConfig, rest, f"study {command}", text, default=default)
+    if implied:
+        check_named_model(base)
     root = said.get("root", ROOT)
     if not isinstance(root, str):
         raise TypeError(f"root: must be a text, got {root!r}")

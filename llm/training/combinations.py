@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llm import rule_options
+from llm.common.arguments import take_option
 from llm.data.chat import parse_date
 from llm.data.objective_settings import reference_source
 from llm.data.templates import parse_kwargs
@@ -15,6 +16,35 @@ from toyopt.algorithms import RULES
 
 if TYPE_CHECKING:
     from llm.config import TrainConfig
+
+
+def check_named_sets(default: dict[str, Any], argv: list[str]) -> None:
+    """Raise ValueError if a model and one of the two sets are named, and the other set is not.
+
+    default  options of the preset and the file
+    argv     the options of the command line, which are not in `default`
+
+    The set that is not named would be the embedded world's: invented facts, whose base has to be pre-trained first.
+    """
+    named = {a.partition("=")[0].removeprefix("--") for a in argv if a.startswith("--")} | set(default)
+    model = take_option(argv, "--model")[0] or default.get("model", "embedded")
+    absent = {"sft", "preference"} - named
+    if model != "embedded" and len(absent) == 1 and "objective" not in named:
+        (name,), (other,) = absent, {"sft", "preference"} - absent
+        raise ValueError(
+            f"{name}: no set is named beside {other}, for the model {model}; give --{name} SET "
+            "(embedded: rows about invented facts)"
+        )
+
+
+def check_named_model(c: TrainConfig) -> None:
+    """Raise ValueError if every set is named and none is the embedded world's, whose model would be trained on them."""
+    sources = [own.source for own in c.objectives]
+    if all(source.partition(":")[0] != "embedded" for source in sources):
+        raise ValueError(
+            f"model: none is named for {', '.join(sources)}; give --model NAME (--preset embedded: a small model of "
+            "invented facts)"
+        )
 
 
 def check_objectives(c: TrainConfig, short_form: Mapping[str, Any]) -> None:

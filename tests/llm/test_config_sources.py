@@ -73,6 +73,16 @@ def test_a_set_that_is_not_named_is_no_invented_one(tmp_path: Path) -> None:
     assert config_from(["--model", "x", "--sft", "my.jsonl"], "check", "").sft == "my.jsonl"
 
 
+def test_sets_of_ones_own_need_a_model(tmp_path: Path) -> None:
+    sets = ("--sft", "my.jsonl", "--preference", "skill-pairs.jsonl")
+    fails(lambda: config(*sets), ValueError, "model: none is named for skill-pairs.jsonl, my.jsonl", "--model NAME")
+    fails(lambda: study(["status", "--root", str(tmp_path), *sets]), ValueError, "model: none is named", "--model NAME")
+    objectives = ("--objective", "a=sft:my.jsonl", "--objective")
+    fails(lambda: config(*objectives, "b=sft:x.jsonl"), ValueError, "model: none is named", "my.jsonl, x.jsonl")
+    assert config("--preset", "embedded", *sets).model == "embedded"  # asked for
+    assert config(*objectives, "b=preference:embedded:courtesy").model == "embedded"
+
+
 @pytest.mark.slow
 def test_a_file_is_judged_together_with_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"

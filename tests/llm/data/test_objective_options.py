@@ -57,11 +57,12 @@ def test_a_file_has_tables_and_the_command_line_repeats_an_option(tmp_path: Path
     )
     expected = ("chat=sft:x", "weight=0.25", "safe=preference:y", "columns.chosen=good")
     assert configure("", read(file), "three.toml") == {"steps": 7, "objective": expected}
-    assert config_from(["--config", str(file)], "train", "").objective == expected
-    words = "--objective chat=sft:x weight=0.25 --steps 9 --objective=safe=preference:y columns.chosen=good"
+    assert config_from(["--config", str(file), "--preset", "embedded"], "train", "").objective == expected
+    words = "--preset embedded --objective chat=sft:x weight=0.25 --steps 9 --objective=safe=preference:y "
+    words += "columns.chosen=good"
     config = config_from(words.split(), "train", "")
     assert (config.objective, config.steps, config.batch_sft) == (expected, 9, 12)  # the embedded preset's batch
-    other = ["--config", str(file), "--objective", "a=sft:u", "b=sft:v"]
+    other = ["--config", str(file), "--model", "m", "--objective", "a=sft:u", "b=sft:v"]
     assert config_from(other, "train", "").names == ("a", "b")  # the command line's take the place of the file's
 
 
