@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -149,17 +149,15 @@ def answer(
     own generation settings end one; of these settings nothing else counts, so that greedy decoding is greedy.
 
     Greedy answers depend neither on the position of a prompt nor on the other prompts of its batch, which is of one
-    length where a model does not allow padding; samples are drawn from the seed and the index of the batch. Raises
-    ValueError for an empty prompt, or for a prompt that with `max_new_tokens` exceeds the model's context.
+    length where a model does not allow padding; samples are drawn from the seed and the index of the first.
+    Raises ValueError for an empty prompt, or for a prompt that with `max_new_tokens` exceeds the model's context.
     """
     import torch
-    from transformers import GenerationConfig
 
     from llm.data.stops import stop_ids
     from llm.data.tokenization import tokenize_prompts
     from llm.models.architecture import is_encoder_decoder
     from llm.models.padding import STEPS, allows_cache, allows_padding, left_padded
-    from llm.models.position_limits import max_positions, max_prompt_positions
     from llm.training.export import generation_ends
 
     for i, text in enumerate(prompts):
@@ -167,31 +165,12 @@ def answer(
             raise ValueError(f"prompt {i}: the prompt is empty")
     ends = stop_ids(tokenizer, template, eos or None)
     ends = list(dict.fromkeys([*ends, *([] if eos else generation_ends(model))]))
-    end = ends[0]
-    own = model.generation_config
-    settings = GenerationConfig(  # type: ignore[no-untyped-call]
-        max_new_tokens=max_new_tokens,
-        eos_token_id=ends,
-        pad_token_id=end,
-        do_sample=temperature > 0.0,
-        bos_token_id=own.bos_token_id,
-        decoder_start_token_id=own.decoder_start_token_id,
-        **({"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature > 0.0 else {}),
-    )
-    encoder = is_encoder_decoder(model)
+    end, encoder = ends[0], is_encoder_decoder(model)
     ids = tokenize_prompts(list(prompts), tokenizer, template=template, encoder=encoder)
     if not ids:
         return
-    limits = max_prompt_positions(model), max_positions(model)
-    for i, row in enumerate(ids):
-        # A separate decoder begins with one token more, and the prompt is not in its context.
-        needed = (len(row), 1 + max_new_tokens) if encoder else (len(row) + max_new_tokens,) * 2
-        for length, context in zip(needed, limits, strict=True):
-            if context is not None and length > context:
-                raise ValueError(
-                    f"prompt {i}: {len(row)} tokens and {max_new_tokens} new tokens are more than the model's "
-                    f"{context}; lower --max-new-tokens or shorten the prompt"
-                )
+    _check_lengths(model, ids, max_new_tokens, encoder=encoder)
+    settings = _greedy_or_sampling(model, ends, max_new_tokens, temperature, top_p)
     with _settings(model, settings):
         settings.use_cache = allows_cache(model, max(ids, key=len), end)
         padded = encoder or allows_padding(model, ids, end, min(STEPS, max_new_tokens))
@@ -209,6 +188,38 @@ def answer(
                 stop = next((i for i, token in enumerate(line) if token in ends), len(line))
                 answers[j] = tokenizer.decode(line[:stop], skip_special_tokens=True).strip()
         yield from (answers[j] for j in rows)
+
+
+def _check_lengths(model: Any, prompts: Sequence[Sized], new: int, *, encoder: bool) -> None:
+    """Raise ValueError for a prompt that with so many new tokens exceeds the model's context."""
+    from llm.models.position_limits import max_positions, max_prompt_positions
+
+    limits = max_prompt_positions(model), max_positions(model)
+    for i, row in enumerate(prompts):
+        # A separate decoder begins with one token more, and the prompt is not in its context.
+        needed = (len(row), 1 + new) if encoder else (len(row) + new,) * 2
+        for length, context in zip(needed, limits, strict=True):
+            if context is not None and length > context:
+                raise ValueError(
+                    f"prompt {i}: {len(row)} tokens and {new} new tokens are more than the model's {context}; lower "
+                    "--max-new-tokens or shorten the prompt"
+                )
+
+
+def _greedy_or_sampling(model: Any, ends: list[int], new: int, temperature: float, top_p: float) -> Any:
+    """Return generation settings with nothing of the model's own but the tokens that begin a text."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=new,
+        eos_token_id=ends,
+        pad_token_id=ends[0],
+        do_sample=temperature > 0.0,
+        bos_token_id=own.bos_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+        **({"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature > 0.0 else {}),
+    )
 
 
 @contextmanager
