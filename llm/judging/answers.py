@@ -75,5 +75,5 @@ def from_model(name: str, items: Sequence[Item], decoding: Decoding, kept: Path)
 def fingerprint(name: str) -> list[Any]:
     """Return the name, and for a folder names, sizes and times of its weights, which differ after another training."""
     folder = Path(name)
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.bin"))
     return [name, *([file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files)]

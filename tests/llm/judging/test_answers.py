@@ -13,6 +13,16 @@ from support.judged_answers import by_length, texts
 torch = pytest.importorskip("torch")
 from llm.evaluation.generate import Decoding, generate_answers  # noqa: E402
 from llm.judging import items as asked  # noqa: E402
+from llm.judging.answers import fingerprint  # noqa: E402
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "pytorch_model.bin"])
+def test_answers_of_weights_that_were_trained_again_are_others(tmp_path: Path, name: str) -> None:
+    fingerprints = []
+    for weights in ("first", "second training"):
+        (tmp_path / name).write_text(weights, encoding="utf-8")
+        fingerprints.append(fingerprint(str(tmp_path)))
+    assert fingerprints[0] != fingerprints[1]
 
 
 @pytest.mark.slow
