@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from support import tiny_models as tiny
+from support.measured_runs import embedded_run
 from support.own_questions import CHOICES, questions, refused
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval", reason="needs the extra `eval`")
-from llm import TrainConfig, train  # noqa: E402
 from llm.evaluation.harness import interval  # noqa: E402
 from llm.training.run_folder import load_model  # noqa: E402
 
@@ -160,19 +160,8 @@ def test_intervals() -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run on a very small embedded world."""
-    from llm.embedded import EmbeddedConfig
-
-    world = EmbeddedConfig(
-        places=8, hidden=16, layers=1, heads=2, pretrain_steps=6, sft_rows=12, preference_rows=10, held_out_rows=4,
-        questions=24,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("embedded")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EmbeddedConfig, "of_size", staticmethod(lambda *_, **__: world))
-        options = {"cache": str(folder / "cache"), "out": str(folder / "run"), "device": "cpu", "eval_rows": 4}
-        more = {"steps": 4, "batch_sft": 4, "batch_preference": 4, "lora_rank": 4, "lr": 1e-2}
-        made = train(TrainConfig.preset("embedded", **options, **more), quiet=True)
-        yield made.folder
+    with embedded_run(tmp_path_factory.mktemp("embedded")) as folder:
+        yield folder
 
 
 @pytest.mark.slow

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from support import pipeline_runs as door
 from support import tiny_models as tiny
-from support.measured_runs import forget_measures
+from support.measured_runs import forget_measures, run_on_files
 
 torch = pytest.importorskip("torch")
-from llm import TrainConfig, train  # noqa: E402
-from llm.common.files import read_json  # noqa: E402
+from llm import TrainConfig  # noqa: E402
 from llm.evaluation import benchmark, questions  # noqa: E402
 from llm.study.measures import MeasureError, columns, file_of, result_of, take  # noqa: E402
 
@@ -24,11 +23,7 @@ from llm.study.measures import MeasureError, columns, file_of, result_of, take  
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on local files, whose model has room for answers of the measure's length."""
-    folder = tmp_path_factory.mktemp("paper")
-    options = door.place(folder)
-    config = Path(options["model"], "config.json")
-    config.write_text(json.dumps(read_json(config) | {"max_position_embeddings": 300}), encoding="utf-8")
-    return train(TrainConfig(**{**options, "steps": 1, "held_out": 0.3}), quiet=True).folder
+    return run_on_files(tmp_path_factory.mktemp("paper"))
 
 
 @pytest.fixture

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import pipeline_runs as door
 from support.judge_server import Answer, Body, outputs, serving
-from support.measured_runs import forget_measures, held_out_pairs
+from support.measured_runs import forget_measures, held_out_pairs, run_on_files
 
 torch = pytest.importorskip("torch")
-from llm import TrainConfig, train  # noqa: E402
-from llm.common.files import read_json  # noqa: E402
 from llm.evaluation.generate import Decoding, generate_answers  # noqa: E402
 from llm.judging import answers as made  # noqa: E402
 from llm.judging import world as judged  # noqa: E402
@@ -25,11 +22,7 @@ from llm.study.measures import MeasureError, columns, file_of, result_of, take  
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on local files, whose model has room for answers of the measure's length."""
-    folder = tmp_path_factory.mktemp("paper")
-    options = door.place(folder)
-    config = Path(options["model"], "config.json")
-    config.write_text(json.dumps(read_json(config) | {"max_position_embeddings": 300}), encoding="utf-8")
-    return train(TrainConfig(**{**options, "steps": 1, "held_out": 0.3}), quiet=True).folder
+    return run_on_files(tmp_path_factory.mktemp("paper"))
 
 
 @pytest.fixture(scope="module")
