@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ALL = "all-linear"
 _PLAIN = ("FalconLinear", "Linear4bit")
+# Part of the name of a layer for images or sounds that is inside a language model (Phi-4 multimodal, Fuyu).
+_SENSES = re.compile(r"(.*[._])?(vision|visual|image|img|audio|speech|video)([._].*)?")
 
 
 def target_modules(model: Any, config: TrainConfig) -> list[str] | str:
@@ -102,6 +104,7 @@ def _is_plain(module: nn.Module) -> bool:
 
 def _outside_language_model(model: Any) -> Iterator[str]:
     """Yield full names of layers for images or sounds."""
+    yield from (n for n, module in model.named_modules() if _SENSES.fullmatch(n) and not list(module.children()))
     config = model.config
     if is_encoder_decoder(model) or not any(hasattr(config, f"{kind}_config") for kind in ("vision", "audio")):
         return

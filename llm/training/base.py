@@ -20,6 +20,7 @@ from llm.models.quantization import use_exact_layout
 from llm.models.routers import router_coefficient
 from llm.training.deepspeed_config import shares_weights
 from llm.training.engine import Engine
+from llm.training.launch import search_unreached_weights
 from llm.training.stages import adapter_name
 
 if TYPE_CHECKING:
@@ -150,7 +151,9 @@ class BaseModel:
         router  weight of the routers' auxiliary loss
         """
         self._wrapped = model if model is not base else None
-        engine = Engine(self.accelerator, Policy(model), config, steps=steps)
+        policy = Policy(model)
+        search_unreached_weights(self.accelerator, policy, self._shortest[0])
+        engine = Engine(self.accelerator, policy, config, steps=steps)
         self._check_equal_passes(engine.raw.rotary_limit)
         engine.raw.router_coefficient, share = router, config.share_prompt
         if router and share == "yes":

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llm.training.deepspeed_config import is_zero, load_whole, make_plugin, wants_deepspeed
+from llm.data.collate import collate
+from llm.training.deepspeed_config import is_zero, load_whole, make_plugin, shares_weights, wants_deepspeed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from llm.config import TrainConfig
+    from llm.models.policy import Policy, Row
 
 NO_GPU = "accelerate: its launcher asks for DeepSpeed, which needs a GPU; use torchrun on a CPU"
 
@@ -49,6 +51,25 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if plugin is not None:
         load_whole()
     return accelerator
+
+
+def search_unreached_weights(accelerator: Accelerator, policy: Policy, row: Row) -> None:
+    """Have DDP look for weights without a gradient, at every step, if the policy has trained weights that have none.
+
+    row  a short one: weights that it reaches are reached by longer ones
+
+    DDP waits for the gradients of all trained weights. Some have none: those of DeepSeek's indexers, which only select
+    tokens, and those of poolers, cross attention or vision that a text does not pass through.
+    """
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    if not trained or accelerator.num_processes == 1 or is_zero(accelerator) or shares_weights(accelerator):
+        return
+    batch, training = collate([row[0]], [row[1][:1]]).to(trained[0].device), policy.training
+    policy.eval()
+    with torch.enable_grad(), accelerator.autocast():
+        gradients = torch.autograd.grad(policy(batch).sum(), trained, allow_unused=True)
+    policy.train(training)
+    accelerator.ddp_handler.find_unused_parameters = any(gradient is None for gradient in gradients)
 
 
 def check_launcher(config: TrainConfig) -> None:

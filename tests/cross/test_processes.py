@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import launchers
+from safetensors import safe_open
+from support import architectures, launchers
 from support import run_worker as worker
+from support import tiny_models as tiny
 from support.process_runs import CASES, CLOSE_LONG, THREE, Runs, assert_alike, assert_same_update
 
 pytest.importorskip("torch")
@@ -53,6 +55,21 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(tmp_path: Path, r
         runs.cut(cut, tmp_path / "cut", **how)
     runs.run(cut, whole)
     assert_alike(tmp_path / "cut", tmp_path / "whole", close=CLOSE_LONG)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["mix", "three-alright"])
+def test_weights_that_no_row_reaches_are_not_waited_for(tmp_path: Path, runs: Runs, case: str) -> None:
+    """BigBird's pooler is for classes; DDP waits for the gradients of all trained weights unless it looks for some."""
+    architectures.build("big_bird").save_pretrained(tmp_path / "base")
+    tiny.tokenizer().save_pretrained(tmp_path / "base")
+    for name, world in (("one", 1), ("two", 2)):
+        argv = worker.command(tmp_path / name, **runs.options(case, model=str(tmp_path / "base")))
+        job = worker.server().run(argv, tmp_path / f"{name}.log", world=world)
+        assert job.statuses == [0] * world, job.said
+    assert_alike(tmp_path / "two", tmp_path / "one")
+    with safe_open(tmp_path / "two" / "adapter_model.safetensors", framework="pt") as saved:
+        assert any("pooler" in name for name in saved.keys())  # noqa: SIM118 (it is no dict)
 
 
 @pytest.mark.slow

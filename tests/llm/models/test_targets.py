@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from support import architectures
 from support import tiny_models as tiny
 from support.families import IDS, build
 from transformers import (
@@ -93,6 +94,18 @@ def test_layers_for_images_are_left_out() -> None:
         found = adapted(gemma3(), **changes)
         assert found
         assert all("language_model" in name for name in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("targets", [(), ("all-linear",)])
+@pytest.mark.parametrize("name", ["phi4_multimodal", "fuyu"])
+def test_layers_for_images_inside_a_language_model_are_left_out(name: str, targets: tuple[str, ...]) -> None:
+    """A text passes through every layer that is adapted."""
+    model = add_adapter(architectures.build(name), TrainConfig(lora_rank=2, lora_targets=targets), seed=0)
+    model(input_ids=torch.arange(3, 9)[None], use_cache=False).logits.square().sum().backward()
+    trained = {n: p.grad is not None for n, p in model.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(trained.values())
 
 
 @pytest.mark.slow
