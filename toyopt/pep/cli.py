@@ -18,6 +18,7 @@ from toyopt.pep.methods import MEASURES, METHODS, Setting, setting
 
 Text = Annotated[str | None, tyro.conf.arg(metavar="X", help_behavior_hint="")]
 HALF = Fraction(1, 2)
+OPTIONS = {"bounds": "C", "distance": "D", "measure": "gap"}  # arguments of `setting` that have another name here
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout = None  # else Python complains once more at exit
         return 1
     except (ValueError, TypeError, ModuleNotFoundError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        name, colon, rest = " ".join(str(error).split()).partition(":")
+        print(f"error: {OPTIONS.get(name, name)}{colon}{rest}", file=sys.stderr)
         return 2
 
 

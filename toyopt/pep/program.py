@@ -25,6 +25,7 @@ from toyopt._check import Array
 
 Point = Mapping[int, Fraction]  # a linear combination of the program's vectors, by their number
 
+COARSEST = 1e-6  # tolerance that a solution reaches at least
 REMEDY = "the semidefinite solver Clarabel is not installed: pip install -e '.[pep]' installs it"
 
 
@@ -127,7 +128,8 @@ def solve(program: Program, *, tolerance: float = 1e-9) -> Solution:
     program    from `Program`
     tolerance  of feasibility and of the duality gap, absolute and relative
 
-    Returns a Solution, whose optimum is NaN if the solver did not reach the tolerance, nor 1e-6.
+    Where the solver makes no progress it begins again with ten times the tolerance, up to `COARSEST`. Returns a
+    Solution, whose optimum is NaN if that was not reached either.
     Raises ModuleNotFoundError where Clarabel is not installed.
     """
     clarabel = solver()
@@ -153,15 +155,19 @@ def solve(program: Program, *, tolerance: float = 1e-9) -> Solution:
     target = np.zeros(size)
     for v, coefficient in program.objective.items():
         target[width + v] = -float(coefficient)
-    answer = clarabel.DefaultSolver(
-        sparse.csc_matrix((size, size)),
-        target,
-        sparse.csc_matrix(sparse.vstack([linear, cone])),
-        np.concatenate([bounds, np.zeros(width)]),
-        [clarabel.NonnegativeConeT(m), clarabel.PSDTriangleConeT(n)],
-        _settings(clarabel, tolerance),
-    ).solve()
-    solved = str(answer.status) in ("Solved", "AlmostSolved")
+    while True:
+        answer = clarabel.DefaultSolver(
+            sparse.csc_matrix((size, size)),
+            target,
+            sparse.csc_matrix(sparse.vstack([linear, cone])),
+            np.concatenate([bounds, np.zeros(width)]),
+            [clarabel.NonnegativeConeT(m), clarabel.PSDTriangleConeT(n)],
+            _settings(clarabel, tolerance),
+        ).solve()
+        solved = str(answer.status) in ("Solved", "AlmostSolved")
+        if solved or tolerance >= COARSEST:
+            break
+        tolerance *= 10
     x, z = np.asarray(answer.x), np.asarray(answer.z)
     gram = np.zeros((n, n))
     for i in range(n):
@@ -177,12 +183,12 @@ def solve(program: Program, *, tolerance: float = 1e-9) -> Solution:
 
 
 def _settings(clarabel: ModuleType, tolerance: float) -> Any:
-    """Return settings of the solver: silent, one thread, the tolerance, and 1e-6 where that is not reached."""
+    """Return settings of the solver: silent, one thread, the tolerance, and `COARSEST` where that is not reached."""
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.max_threads = 1
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tolerance
-    settings.reduced_tol_gap_abs = settings.reduced_tol_gap_rel = settings.reduced_tol_feas = 1e-6
+    settings.reduced_tol_gap_abs = settings.reduced_tol_gap_rel = settings.reduced_tol_feas = COARSEST
     return settings
 
 

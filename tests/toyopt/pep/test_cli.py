@@ -64,7 +64,9 @@ def test_the_standard_table_holds(capsys: pytest.CaptureFixture[str]) -> None:
         (("--T", "1"), "T: a whole number of at least 2 is needed, got '1'"),
         (("--step-sizes", "1/2", "--T", "2"), "step-sizes: they set T and α0 too: leave those out"),
         (("--bound", "1"), "bound: it needs a setting, such as"),
-        (("--gap", "first"), "measure: one of last, average, best is needed, got 'first'"),
+        (("--C", "1,2,3", "--lam", "1/2"), "C: 2 numbers are needed, one an objective, got 3"),
+        (("--D", "-1"), "D: "),
+        (("--gap", "first"), "gap: one of last, average, best is needed, got 'first'"),
         (("--alpha0", "x"), "alpha0: a number such as"),
     ],
 )
