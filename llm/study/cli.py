@@ -123,8 +123,7 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
         if name in given | set(values):
             raise ValueError(f"{name}: a study takes several; use {axis}, as in --{axis} A B")
     implied = "preset" not in said and "model" not in given | set(values)
-    if implied:
-        said["preset"] = "embedded"  # as for a single run
+    said |= {"preset": "embedded"} if implied else {}  # as for a single run
     axes = {axis: said[axis] for axis in (*AXES, "measures", "weights") if axis in said}
     default = configure(str(said.get("preset", "")), values, str(own.config))
     check_named_sets(default, rest)
