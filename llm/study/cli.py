@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from llm.common.arguments import parse, take_option
 from llm.common.option_file import read
 from llm.common.processes import INTERRUPTED
 from llm.common.progress import Display, calm, duration
@@ -108,8 +109,6 @@ def _parse(kind: Any, argv: list[str], command: str, description: str) -> tuple[
     """Return the grid, its folder, and the other options, from the file and the command line."""
     import tyro
 
-    from llm.common.arguments import parse
-
     text = f"{description}\n\nAll options of `python -m llm train` may stand here as well, for every run."
     own, rest = tyro.cli(kind, args=argv, prog=f"python -m llm study {command}", description=text,
                          return_unknown_args=True)  # fmt: skip
@@ -172,7 +171,6 @@ def _check_executor(options: Mapping[str, Any]) -> None:
 
 def _prepare(argv: list[str]) -> int:
     """Make the shared computations of a run."""
-    from llm.common.arguments import take_option
     from llm.training.prepare import prepare
 
     file, argv = take_option(argv, "--config")
@@ -192,8 +190,6 @@ def _prepare(argv: list[str]) -> int:
 
 def _one(argv: list[str]) -> int:
     """Train a run unless it is finished, then compute its missing measures."""
-    from llm.common.arguments import take_option
-
     file, argv = take_option(argv, "--config")
     if argv[:1] in (["-h"], ["--help"]):
         print("usage: python -m llm study one --config FILE [--measures NAME ...]")
