@@ -265,7 +265,7 @@ def _recognise(table: Table, kind: Kind, format: str, names: Mapping[str, str], 
         if each.recognises(table, names):
             return name
     wanted = ", or ".join(f"{' + '.join(each.columns)} ({name})" for name, each in formats.items())
-    article = "an" if kind == "unpaired" else "a"
+    article = "a" if kind == "preference" else "an"
     remedy = f"name them by {naming.format('OURS', 'THEIRS')}"
     if kind == "preference" and any(each.recognises(table, names) for each in FORMATS["unpaired"].values()):
         remedy = "single responses with a label are for --preference-loss kto (loss=kto)"

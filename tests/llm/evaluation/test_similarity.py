@@ -177,7 +177,7 @@ def test_exchanged_sets_are_refused(options: dict[str, Any], capsys: pytest.Capt
     swapped = {**options, "sft": options["preference"], "preference": options["sft"]}
     said = door.call(capsys, "similarity", **swapped)
     assert said.status == 2
-    assert "missing columns: a sft set needs" in said.err
+    assert "missing columns: an sft set needs" in said.err
 
 
 @pytest.mark.slow
