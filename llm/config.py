@@ -234,7 +234,7 @@ def config_from(argv: list[str], command: str, description: str, kind: type[Trai
         check_named_sets(default, argv)
     names = ", ".join(PRESETS)
     more = f"--preset NAME: one of {names}. Without it and without --model it is embedded.\n"
-    more += "The defaults below are those without a preset."
+    more += f"The defaults below are those {f'of {preset}' if preset else 'without a preset'}."
     text = f"{description}\n\n--config FILE: options from TOML or YAML.\n{more}"
     config: TrainConfig = parse(kind, argv, command, text, default=default)
     if implied:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import re
 import textwrap
@@ -175,6 +176,27 @@ def test_every_fence_is_a_block_of_a_known_language() -> None:
     for page in PAGES:
         text = text_of(page)
         assert 2 * len(BLOCK.findall(text)) == len(re.findall("^```", text, re.MULTILINE)), page
+
+
+@pytest.mark.oracle
+@pytest.mark.slow
+def test_the_names_in_trl_are_trls_and_the_defaults_ours() -> None:
+    trl, transformers = pytest.importorskip("trl"), pytest.importorskip("transformers")
+    from llm import TrainConfig
+
+    table = text_of("docs/llm.md").partition("## Names in TRL and transformers")[2].partition("\n## ")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines() if row.startswith("| `")]
+    theirs = {name for cls in (trl.SFTConfig, trl.DPOConfig, trl.ModelConfig) for name in cls.__dataclass_fields__}
+    theirs |= {*inspect.signature(trl.DPOTrainer).parameters, *dir(transformers)}
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert len(named) > 20
+    assert named <= theirs
+    ours = TrainConfig().as_dict()
+    defaults = {o: v for row in rows for o, v in re.findall(r"`--([a-z0-9-]+)` \(([^)]+)\)", row[1])}
+    assert len(defaults) >= 7
+    for option, value in defaults.items():
+        default = ours[option.replace("-", "_")]
+        assert type(default)(value) == default, option
 
 
 @pytest.mark.parametrize("page", PAGES)

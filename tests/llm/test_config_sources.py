@@ -53,6 +53,7 @@ def test_help_shows_the_defaults_of_a_model_that_is_named(capsys: pytest.Capture
         with pytest.raises(SystemExit):
             config(*argv, "--help")
         shown = capsys.readouterr().out
+        assert f"those {'of embedded' if 'embedded' in argv else 'without a preset'}." in shown
         return shown[shown.index("--lr ") :].partition("(default: ")[2].partition(")")[0]
 
     assert rate() == rate("--model", "x") == str(TrainConfig(model="x").lr) == "5e-05"
