@@ -38,7 +38,8 @@ def with_mismatches(tokens: TokenizedDataset, max_length: int) -> TokenizedDatas
     keys = tokens.keys
     if len(set(keys)) < 2:
         raise ValueError(
-            f"all {len(keys)} rows have the same prompt, and KTO needs responses to other prompts; give more rows"
+            f"all {len(keys)} rows have the same prompt, and KTO needs responses to other prompts; give more rows, "
+            "and if these are held out a larger --held-out, or 0"
         )
     longest = max(sum(1 for _ in run) for _, run in itertools.groupby(keys))
     before = _with_other_prompt(keys)

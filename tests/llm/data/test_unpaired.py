@@ -75,7 +75,7 @@ def test_mismatched_responses_are_cut_to_the_limit() -> None:
 
 
 def test_one_prompt_has_no_mismatch() -> None:
-    fails(lambda: with_mismatches(tokens("aaa"), 9), ValueError, "all 3 rows have the same prompt", "give more rows")
+    fails(lambda: with_mismatches(tokens("aaa"), 9), ValueError, "all 3 rows have the same prompt", "--held-out")
 
 
 def test_labels_are_part_of_the_digest_and_selected_with_their_rows() -> None:
