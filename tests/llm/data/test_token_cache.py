@@ -111,19 +111,12 @@ def test_whatever_the_ids_depend_on_is_tokenized_anew(tmp_path: Path, tokenized:
 def test_a_template_that_writes_the_date_is_tokenized_anew_each_day(
     tmp_path: Path, tokenized: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import datetime
-
-    class Tomorrow(datetime.date):
-        @classmethod
-        def today(cls) -> Any:
-            return datetime.date(2031, 5, 6)
-
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{{ strftime_now('%d') }} " + CHAT
     load_datasets(config(tmp_path), tokenizer, {})
     load_datasets(config(tmp_path), tokenizer, {})
     assert len(tokenized) == 2
-    monkeypatch.setattr(token_cache.datetime, "date", Tomorrow)
+    monkeypatch.setattr(token_cache, "today", lambda: "2031-05-06")
     load_datasets(config(tmp_path), tokenizer, {})
     assert len(tokenized) == 4
 
