@@ -82,8 +82,8 @@ def load_adapter(base: Any, folder: str, *, trainable: bool, name: str = "defaul
             warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
             model = PeftModel.from_pretrained(base, folder, adapter_name=name, is_trainable=trainable)
         _check_used(model, folder, name, trainable=trainable)
-        if trainable:
-            _saved_modules_in_float32(model)
+        if not any_kind and _saved_modules_in_float32(model):
+            model.load_adapter(folder, adapter_name=name, is_trainable=trainable)  # once more, without rounding
         return model
     except Exception as error:  # damaged files give errors of all types in PEFT and safetensors
         text = _resized(Path(folder), rows) or " ".join(str(error).split())[:200]
@@ -203,21 +203,23 @@ def train_only(model: Any, name: str) -> None:
         parameter.requires_grad_(parameter_name in trained)
 
 
-def _saved_modules_in_float32(model: Any) -> None:
-    """Train copies of whole modules (`modules_to_save`) in float32, as LoRA's factors, whatever the base's precision.
+def _saved_modules_in_float32(model: Any) -> bool:
+    """Keep copies of whole modules (`modules_to_save`) in float32, as LoRA's factors; return whether some were not.
 
-    PEFT leaves them in the base's, in which most updates of a usual learning rate are rounded away. The copies take and
-    give tensors of the base's precision, so that the other modules are as before.
+    PEFT leaves them in the base's precision, in which most updates of a usual learning rate are rounded away. The
+    copies take and give tensors of the base's precision, so that the other modules are as before.
     """
     from peft.utils import ModulesToSaveWrapper
 
+    changed = False
     wrappers = (module for module in model.modules() if isinstance(module, ModulesToSaveWrapper))
     for copy in (copy for wrapper in wrappers for copy in wrapper.modules_to_save.values()):
-        kinds = {p.dtype for p in copy.parameters() if p.requires_grad} & {torch.bfloat16, torch.float16}
-        for kind in kinds:
+        for kind in {p.dtype for p in copy.parameters()} & {torch.bfloat16, torch.float16}:
+            changed = True
             copy.float()
             copy.register_forward_pre_hook(_to_weights_precision, with_kwargs=True)
             copy.register_forward_hook(lambda _module, _inputs, output, kind=kind: _to(output, kind))
+    return changed
 
 
 def _to_weights_precision(

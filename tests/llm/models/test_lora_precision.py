@@ -77,3 +77,19 @@ def test_an_untrained_copy_is_the_base_and_a_trained_one_is_what_peft_loads(modu
     tolerance = 16 * 2**-8 * float(trained.abs().max())
     assert difference <= tolerance
     assert float((trained - before).abs().max()) > 4 * tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_loaded_copy_has_every_digit_that_was_trained(trainable: bool, tmp_path: Path) -> None:
+    """An evaluation of the saved adapter, and a training that goes on with it, are of the policy that was trained."""
+    model = add_adapter(tiny.model("llama").to(torch.bfloat16), config("norm"), seed=0)
+    step(model)
+    copies = {name: p.detach().clone() for name, p in model.named_parameters() if "modules_to_save" in name}
+    trained = logits(model.eval()).detach()
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    loaded = load_adapter(tiny.model("llama").to(torch.bfloat16), str(tmp_path), trainable=trainable).eval()
+    weights = dict(loaded.named_parameters())
+    assert all(torch.equal(weights[name], copy) for name, copy in copies.items())
+    assert any(not torch.equal(copy, copy.bfloat16().float()) for copy in copies.values())
+    assert torch.equal(logits(loaded), trained)
