@@ -10,6 +10,7 @@ import numpy as np
 
 from figures.analysis import recorded_runs, seeds
 from figures.analysis.methods import order as method_order
+from figures.analysis.real_sweeps import SFT_REFERENCE
 from figures.analysis.seeds import numeric
 from figures.artefact import Check, equal
 
@@ -74,12 +75,16 @@ def mean_path(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def checks(
-    parameters: Mapping[str, Any], rows: pd.DataFrame, ends: pd.DataFrame, folder: Path, precision: str = "fp32"
+    parameters: Mapping[str, Any], rows: pd.DataFrame, ends: pd.DataFrame, folder: Path, facts: Mapping[str, Any]
 ) -> tuple[Check, ...]:
-    """Check that the runs are complete, that their steps add up, and that every run starts at ln 2.
+    """Check that the runs are complete, that their steps add up, and that f_DPO is ln 2 where it must be.
 
-    folder     of the recorded results, which the parameters stand for where they have no grids
-    precision  fp32 or bf16, which sets how near to ln 2 a run must start
+    It is where the policy is the reference. With the base that is before the first step; with a model after as many
+    steps of SFT as Sequential takes ("SFT reference") it is after the first stage of Sequential with SFT first.
+
+    folder  of the recorded results, which the parameters stand for where they have no grids
+    facts   of the runs: `precision` (fp32 if absent) sets how near to ln 2 f_DPO must be, `reference` is that of all
+            runs that do not name their own
     """
     if "grids" in parameters:
         expected = seeds.expected_runs(parameters)
@@ -87,12 +92,25 @@ def checks(
         expected = int(recorded_runs.described(folder)["runs"])
     steps = ends["steps"] * ends["method"].map(lambda method: 2 if method == "Mix" else 1)
     odd = int((ends["steps_dpo"] + ends["steps_sft"] != steps).sum())
-    start = numeric(rows[rows["step"] == 0], "f_dpo")
-    apart = float(np.max(np.abs(start - np.log(2.0)))) if len(start) else np.nan
-    near = START[precision]
+    near = START[facts.get("precision", "fp32")]
     doubled = "every run has the same number of steps, where a step of Mix uses both sets (runs with another number)"
-    return (
+    found = [
         equal("runs", "every method and seed has a finished run", expected, len(ends), tolerance=0.0),
         equal("steps", doubled, 0.0, float(odd), tolerance=0.0),
-        equal("start", f"f_DPO is ln 2 before the first step, within {near:g}", 0.0, apart, tolerance=near),
-    )
+    ]
+    named = rows["label"].str.endswith(SFT_REFERENCE)
+    if facts.get("reference", "base") == "base":
+        apart = _from_ln_2(rows[~named & (rows["step"] == 0)])
+        found.append(
+            equal("start", f"f_DPO is ln 2 before the first step, within {near:g}", 0.0, apart, tolerance=near)
+        )
+    staged = rows[named & rows["label"].str.contains("SFT first") & (rows["step"] == rows["steps"] / 2)]
+    if len(staged):
+        text = f"the SFT reference is Sequential after its SFT stage: f_DPO is ln 2 there, within {near:g}"
+        found.append(equal("reference", text, 0.0, _from_ln_2(staged), tolerance=near))
+    return tuple(found)
+
+
+def _from_ln_2(rows: pd.DataFrame) -> float:
+    """Return the largest distance of f_DPO from ln 2; NaN without rows."""
+    return float(np.max(np.abs(numeric(rows, "f_dpo") - np.log(2.0)))) if len(rows) else np.nan

@@ -60,7 +60,7 @@ def compute(parameters: dict[str, Any]) -> Data:
         table=seeds.columns(rows, (*EVALUATION, *RUN)),
         extra=pack("mean", real_runs.means(ends, MEASURED)) | pack("path", real_runs.mean_path(rows, MEASURED)),
         facts=facts,
-        checks=(*real_runs.checks(parameters, rows, ends, FOLDER, facts["precision"]), *_claims(rows, ends)),
+        checks=(*real_runs.checks(parameters, rows, ends, FOLDER, facts), *_claims(rows, ends)),
     )
 
 

@@ -55,7 +55,7 @@ def compute(parameters: dict[str, Any]) -> Data:
         table=seeds.columns(rows, (*EVALUATION, *RUN)),
         extra=pack("mean", means) | pack("path", path),
         facts=facts,
-        checks=(*real_runs.checks(parameters, rows, ends, FOLDER), *_claims(ends)),
+        checks=(*real_runs.checks(parameters, rows, ends, FOLDER, facts), *_claims(ends)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -31,16 +32,18 @@ SKILL = {
 
 
 def made(root: Path, request: Request = REQUEST) -> Data:
-    """Return the figure's data of made-up runs with known ends."""
+    """Return the figure's data of made-up runs with known ends, as far from ln 2 before training as real ones."""
     parameters = real.parameters(request)
     for run in (run for spec in parameters["grids"].values() for run in grid_of(spec).runs()):
         folder, c = run.folder(root), run.config
         (folder / "measures").mkdir(parents=True, exist_ok=True)
         half, both = c.steps // 2, c.method == "mix"
         steps = {"dpo": c.steps if both else half, "sft": c.steps if both else half}
-        first = {"f_dpo": math.log(2.0), "f_sft": 3.0, "rewards/accuracies": 0.0}
+        first = {"f_dpo": math.log(2.0) if c.reference == "base" else 1.085, "f_sft": 3.0, "rewards/accuracies": 0.0}
         last = {"f_dpo": 0.6 + 0.01 * c.seed, "f_sft": 0.5, "rewards/accuracies": 0.6 if c.order == "sft-dpo" else 0.4}
-        lines = [{"step": s, "evaluation": "held_out", **v} for s, v in ((0, first), (half, last), (c.steps, last))]
+        is_reference = c.reference == "sft" and c.reference_steps == half and c.order == "sft-dpo"
+        middle = last | ({"f_dpo": math.log(2.0)} if is_reference else {})
+        lines = [{"step": s, "evaluation": "held_out", **v} for s, v in ((0, first), (half, middle), (c.steps, last))]
         summary = {"evaluation": last, "steps_by_objective": steps, "device": "CPU, 1 threads", "cpu_seconds": 7.0}
         summary["versions"] = {"torch": "9"}
         config = {k: list(v) if isinstance(v, tuple) else v for k, v in c.as_dict().items()}
@@ -227,10 +230,38 @@ def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path
 def test_a_missing_run_and_another_start_are_caught(tmp_path: Path) -> None:
     made(tmp_path)
     next(tmp_path.glob("mix-*/summary.json")).unlink()
-    path = next(tmp_path.glob("alright-*/metrics.jsonl"))
+    path = from_base(tmp_path, "alright-*") / "metrics.jsonl"
     path.write_text(path.read_text(encoding="utf-8").replace("0.69314", "0.69414", 1), encoding="utf-8")
-    checks = real.compute(real.parameters(REQUEST) | {"root": str(tmp_path)}).checks
-    assert [check.name for check in checks if check.must_hold and not check.holds] == ["runs", "start"]
+    assert failing(tmp_path) == ["runs", "start"]
+
+
+def failing(root: Path, request: Request = REQUEST) -> list[str]:
+    """Return the names of the checks that must hold and do not, for runs in a folder."""
+    checks = real.compute(real.parameters(request) | {"root": str(root)}).checks
+    return [check.name for check in checks if check.must_hold and not check.holds]
+
+
+@pytest.mark.slow
+def test_a_run_with_the_sft_reference_is_its_reference_after_the_sft_stage(tmp_path: Path) -> None:
+    data = made(tmp_path)
+    assert {"start", "reference"} <= {check.name for check in data.checks}
+    assert failing(tmp_path) == []
+    paths = [path.parent for path in tmp_path.glob("sequential-*sft-dpo*/run.json")]
+    own = next(f for f in paths if json.loads((f / "run.json").read_text())["config"]["reference"] == "sft")
+    text = (own / "metrics.jsonl").read_text(encoding="utf-8")
+    (own / "metrics.jsonl").write_text(text.replace("0.69314", "0.69414", 1), encoding="utf-8")
+    assert failing(tmp_path) == ["reference"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{"reference": "sft"}, {"precision": "bf16"}])
+def test_runs_with_one_reference_or_in_bf16_need_not_start_at_ln_2(tmp_path: Path, changes: dict[str, Any]) -> None:
+    request = dataclasses.replace(REQUEST, **changes)
+    made(tmp_path, request)
+    for path in tmp_path.glob("*/metrics.jsonl"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("0.69314", "0.69414"), encoding="utf-8")
+    assert failing(tmp_path, request) == []
 
 
 def test_the_recorded_table_gives_the_same_figure_without_runs() -> None:
