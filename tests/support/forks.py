@@ -71,8 +71,21 @@ def _begin(keep: int) -> None:
         warnings.simplefilter("ignore", category)
     sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
     logging.getLogger().handlers.clear()
+    _log_to_stderr()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes
     os.chdir(ROOT)
+
+
+def _log_to_stderr() -> None:
+    """Have the handlers of libraries, which were imported while pytest captured, write to this fork's standard error.
+
+    Their files are closed. What they write to the number of a closed file reaches any file that has this number later:
+    a warning in a socket between two processes makes both wait for ever.
+    """
+    for logger in list(logging.Logger.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):
+            if "stream" in vars(handler):  # others look for the standard error at every line
+                handler.stream = sys.stderr
 
 
 def _serve(module: str, connection: int) -> None:
