@@ -120,10 +120,30 @@ class RecentMean:
 
         The observations count as independent, and as many as have the same sum of weights and of their squares.
         """
-        if not self.weights[i] > 0.0:
-            return math.inf
-        more = self.weights[i] ** 2 / self.squares[i] - 1.0  # effective number of observations, less one
+        more = self._degrees_of_freedom(i)
         return math.sqrt(self.spreads[i] / self.weights[i] / more) if more > 1e-9 else math.inf
+
+    def student_error(self, i: int, doubt: float) -> float:
+        """Return the standard error of quantity i, times Student's quantile over the normal one; inf as in `error`.
+
+        doubt  > 0: number of standard errors that are allowed for
+
+        Of a few normal observations the mean is beyond `doubt` of these errors as seldom as it is beyond `doubt` true
+        standard errors. The spread of few observations is uncertain itself, and `error` would be exceeded more often.
+        Source: Student (1908), The probable error of a mean.
+        """
+        from scipy.special import ndtr, stdtrit
+
+        _check.real("doubt", doubt, above=0.0)
+        error = self.error(i)
+        if math.isinf(error):
+            return error
+        ratio = float(stdtrit(self._degrees_of_freedom(i), ndtr(doubt))) / doubt
+        return error * ratio if math.isfinite(ratio) else math.inf
+
+    def _degrees_of_freedom(self, i: int) -> float:
+        """Return the effective number of observations of quantity i, less one; 0 without any."""
+        return self.weights[i] ** 2 / self.squares[i] - 1.0 if self.weights[i] > 0.0 else 0.0
 
     def state(self) -> dict[str, Any]:
         """Return the values of a checkpoint as plain numbers; `RecentMean(n, memory, **state)` continues from them."""

@@ -119,11 +119,14 @@ class BatchGaps:
 class ComparableGaps(BatchGaps):
     """Gaps of values that are comparable from one evaluation to the next, measured from optimistic optima.
 
-    How difficult rows are is no part of these. Where all rows begin at the same value, as f_DPO does at ln 2, that is
-    so for any rows: the values of the training batches come at no cost, a mean over the last steps takes away most of
-    the noise, and what noise is left has a known error. Such an objective is evaluated only when the last step was on
-    another one, on a few small batches in turn. Any other objective is evaluated on one small batch that stays the
-    same. See `toyopt.estimates.RecentMean` and `toyopt.estimates.Optimistic`.
+    An averaged objective takes the values of its training batches, which come at no cost: a mean over the last steps
+    removes most of the noise, and the rest has a known error. It is evaluated only when the last step was on another
+    objective, on a few small batches in turn. Averaged are the objectives whose rows all begin at one value, as f_DPO
+    does at ln 2, so that values of any rows are comparable, and those whose rows would begin at one value if the policy
+    were the reference: f_DPO with a trained reference, whose rows change by amounts that differ so much that a small
+    batch does not represent them. There the difficulty of rows is a part of the noise, hence of the error. Any other
+    objective is evaluated on one small batch that stays the same, so that the difficulty of rows cancels.
+    See `toyopt.estimates.RecentMean` and `toyopt.estimates.Optimistic`.
     """
 
     estimator: Optimistic
@@ -134,9 +137,10 @@ class ComparableGaps(BatchGaps):
     ) -> None:  # fmt: skip
         super().__init__(control, objectives, samplers, config)
         self.estimator = Optimistic(control.n)
-        self.mean = RecentMean(control.n, max(MEMORY, config.k))  # of the objectives with the same start, in nats
+        self.mean = RecentMean(control.n, max(MEMORY, config.k))  # of the averaged objectives, in nats
         self.first: dict[int, float] = {}  # values before the first step, in nats
         self.same_start: set[int] = set()  # objectives whose rows all had one value then
+        self.averaged: set[int] = set()  # these, and those whose rows would have had it under the reference
         self.last: set[int] = set()  # those of the last step
 
     def start(self, engine: Engine, objectives: Mapping[int, Objective]) -> None:
@@ -148,14 +152,23 @@ class ComparableGaps(BatchGaps):
             values = [objectives[i].value(engine.evaluate(objectives[i], batch)) for batch in rows]
             _check_finite(self.names[i], *values)
             self.first[i] = values[0]
-            if len(values) > 1 and max(values) - min(values) < SAME_START:
+            if _are_alike(values):
                 self.same_start.add(i)
-            self.estimator.see(i, self.first[i])
+            elif not _are_alike([objectives[i].value_at_reference(batch) for batch in rows]):
+                self.estimator.see(i, values[0])
+                continue
+            self.averaged.add(i)
+            if i in self.same_start:
+                self.estimator.see(i, values[0])
+                continue
+            for batch, value in zip(rows, values, strict=True):
+                self.mean.see(i, value, step=0, weight=len(batch))
+            self._see_mean(i)
 
     def evaluate(self, engine: Engine, objectives: Mapping[int, Objective], control: Controller) -> Evaluated:
         """Evaluate the objectives that the rule asks for on small batches, unless their last step told the value."""
         wanted = sorted(control.needs())
-        stale = [i for i in wanted if control.t and not (i in self.last and i in self.same_start)]
+        stale = [i for i in wanted if control.t and not (i in self.last and i in self.averaged)]
         results = {i: self._evaluate_one(engine, objectives[i], i, control.t) for i in stale}
         self._estimate(control, {})
         return results, {i: self.estimator.values[i] for i in wanted}
@@ -167,9 +180,9 @@ class ComparableGaps(BatchGaps):
         *,
         evaluated: bool,  # noqa: ARG002
     ) -> Mapping[int, float]:
-        """Count the step, and return the mean value of an objective with the same start for all rows."""
+        """Count the step, and return the mean values of averaged objectives."""
         self.last = set(trained)
-        told = {i: value for i, value in trained.items() if i in self.same_start}
+        told = {i: value for i, value in trained.items() if i in self.averaged}
         for i in trained:
             self.estimator.count(i)
         for i, value in told.items():
@@ -180,8 +193,8 @@ class ComparableGaps(BatchGaps):
 
     @property
     def reads_training_values(self) -> Sequence[int]:
-        """The objectives with the same start for all rows, whose means take the values of training batches."""
-        return tuple(sorted(self.same_start))
+        """The averaged objectives, whose means take the values of training batches."""
+        return tuple(sorted(self.averaged))
 
     def state(self) -> dict[str, Any]:
         """Return the values of a checkpoint."""
@@ -189,6 +202,7 @@ class ComparableGaps(BatchGaps):
             "first": {self.names[i]: value for i, value in self.first.items()},
             "mean": self.mean.state(),
             "same_start": sorted(self.same_start),
+            "averaged": sorted(self.averaged),
             "last": sorted(self.last),
         }
         return super().state() | {"comparable_gaps": own}
@@ -200,25 +214,42 @@ class ComparableGaps(BatchGaps):
         self.first = {i: own["first"][name] for i, name in self.names.items() if name in own["first"]}
         self.mean = RecentMean(self.mean.n, self.mean.memory, **own["mean"])
         self.same_start, self.last = set(own["same_start"]), set(own["last"])
+        # A checkpoint without this key is of a run that averaged none but these; it continues in its own way.
+        self.averaged = set(own.get("averaged", own["same_start"]))
 
     def _evaluate_one(self, engine: Engine, objective: Objective, i: int, step: int) -> ForwardResult:
-        """Evaluate an objective on its small batch; with the same start for all rows, on the next one."""
+        """Evaluate an objective on its small batch; an averaged one on the next of its small batches."""
         sampler = self.own_samplers[i]
         rows = sampler.peek()
         result = ForwardResult(objective, rows, engine.evaluate(objective, rows), None)
         _check_finite(self.names[i], result.value)
         self._see(i, result.value, step, len(rows))
-        if i in self.same_start:
+        if i in self.averaged:
             sampler.advance()
         return result
 
     def _see(self, i: int, value: float, step: int, rows: int) -> None:
         """Take a value on so many rows into account."""
-        if i not in self.same_start:
+        if i not in self.averaged:
             self.estimator.see(i, value)
             return
         self.mean.see(i, value, step=step, weight=rows)
-        self.estimator.see(i, self.mean.value(i), self.mean.error(i))
+        self._see_mean(i)
+
+    def _see_mean(self, i: int) -> None:
+        """Take the present mean of an averaged objective into account.
+
+        Values that begin apart have a spread that is not known before there are several, hence Student's quantile.
+        """
+        doubt = self.estimator.doubt
+        error = self.mean.error(i) if i in self.same_start else self.mean.student_error(i, doubt)
+        self.estimator.see(i, self.mean.value(i), error)
+
+
+def _are_alike(values: Sequence[float | None]) -> bool:
+    """Return whether there are several values, which differ by less than SAME_START."""
+    known = [value for value in values if value is not None]
+    return len(known) > 1 and max(known) - min(known) < SAME_START
 
 
 def _check_finite(name: str, *values: float) -> None:

@@ -185,6 +185,18 @@ class Objective:
             return sums["means"] / max(sums["parts"], 1.0)
         return sums["loss"] / max(sums["units"], 1.0)
 
+    def value_at_reference(self, rows: Indices) -> float | None:
+        """Return the objective's value on rows for the reference itself as the policy; None without a reference.
+
+        Computed from the reference's log-probabilities, without a forward pass; of KTO with the estimate 0.
+        """
+        if self.reference is None:
+            return None
+        logps = self.reference[torch.from_numpy(rows)]
+        logps = logps[:, 0] if self.is_unpaired else logps.flatten()
+        sums = self.measure(logps, self.batch(rows), rows)[1]
+        return self.value(dict(zip(SUMS, sums.tolist(), strict=True)))
+
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:
         """Return rewards and log-probabilities under TRL's names, KTO's estimate, a loss beside, and routers' loss."""
         router = {f"router_loss_{self.name}": sums["router"] / sums["parts"]} if sums["router"] else {}

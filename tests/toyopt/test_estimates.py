@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from support.wrong import fails
 
 from toyopt.algorithms import (
@@ -129,6 +130,22 @@ def test_the_error_of_equal_observations_is_that_of_a_mean() -> None:
     for step, value in enumerate(values):
         mean.see(0, float(value), step=step)
     assert mean.error(0) == pytest.approx(values.std(ddof=1) / math.sqrt(50))
+
+
+def test_students_error_bounds_the_mean_of_few_observations() -> None:
+    """By SciPy's t test: the mean less 1.5 of these errors is where it has the normal probability of 1.5 errors."""
+    mean, values = RecentMean(1, memory=1e12), np.array([3.0, 1.0, 2.5, 0.5])
+    assert mean.student_error(0, 1.5) == math.inf
+    for step, value in enumerate(values):
+        mean.see(0, float(value), step=step)
+        if step == 0:
+            assert mean.student_error(0, 1.5) == math.inf
+    bound = mean.value(0) - 1.5 * mean.student_error(0, 1.5)
+    assert stats.ttest_1samp(values, bound, alternative="greater").pvalue == pytest.approx(stats.norm.sf(1.5))
+    for step in range(4, 3000):
+        mean.see(0, float(values[step % 4]), step=step)
+    assert mean.student_error(0, 1.5) == pytest.approx(mean.error(0), rel=1e-3)
+    fails(lambda: mean.student_error(0, 0.0), ValueError, "doubt: ", "0.0")
 
 
 def test_a_recent_mean_through_json_goes_on_and_refuses_the_past() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 pytest.importorskip("torch")
 
@@ -61,30 +62,43 @@ class Rows:
     def value(self, sums: dict[str, float]) -> float:
         return sums["value"]
 
+    def value_at_reference(self, rows: Any) -> float | None:  # noqa: ARG002
+        return None
+
+
+class Pairs(Rows):
+    """Rows whose value under the reference is ln 2, as that of pairs is; the policy begins elsewhere."""
+
+    def value_at_reference(self, rows: Any) -> float | None:  # noqa: ARG002
+        return math.log(2.0)
+
 
 OBJECTIVES: Any = {DPO: Rows("dpo"), SFT: Rows("sft")}
+WITH_REFERENCE: Any = {DPO: Pairs("dpo"), SFT: Rows("sft")}
 
 
-def carry_out(world: World, config: TrainConfig, steps: int, *, cut: int | None = None) -> tuple[list[int], Any]:
+def carry_out(
+    world: World, config: TrainConfig, steps: int, *, cut: int | None = None, objectives: Any = OBJECTIVES
+) -> tuple[list[int], Any]:
     """Return the choices of MAXRIGHT in the world; after `cut` steps evaluator and controller are made anew."""
     control = Controller(Maxright(0.5, (0.0, 0.0), config.k), 2)
-    samplers = {i: training_sampler(config, o) for i, o in OBJECTIVES.items()}
-    gaps, chosen = gap_evaluator(control, OBJECTIVES, samplers, config), []
-    gaps.start(world, OBJECTIVES)  # type: ignore[arg-type]
+    samplers = {i: training_sampler(config, o) for i, o in objectives.items()}
+    gaps, chosen = gap_evaluator(control, objectives, samplers, config), []
+    gaps.start(world, objectives)  # type: ignore[arg-type]
     for t in range(steps):
         if t == cut:
             state, f_star = json.loads(json.dumps(gaps.state())), control.f_star
             control = Controller(Maxright(0.5, f_star, config.k), 2, **json.loads(json.dumps(control.state())))
-            gaps = gap_evaluator(control, OBJECTIVES, samplers, config)
+            gaps = gap_evaluator(control, objectives, samplers, config)
             gaps.restore(state)
-            gaps.start(world, OBJECTIVES)  # type: ignore[arg-type]
-        evaluated, values = gaps.evaluate(world, OBJECTIVES, control)  # type: ignore[arg-type]
+            gaps.start(world, objectives)  # type: ignore[arg-type]
+        evaluated, values = gaps.evaluate(world, objectives, control)  # type: ignore[arg-type]
         decision = control.decide(values)
         assert decision is not None
         i = decision.index
         assert i is not None
-        before = world.evaluate(OBJECTIVES[i], samplers[i].peek())["value"]
-        world.step(OBJECTIVES[i].key)
+        before = world.evaluate(objectives[i], samplers[i].peek())["value"]
+        world.step(objectives[i].key)
         control.record(gaps.after_step(control, {i: before}, evaluated=bool(evaluated)))
         samplers[i].advance()
         chosen.append(i)
@@ -157,6 +171,59 @@ def test_batches_that_begin_at_one_value_tell_the_value() -> None:
     assert len({tuple(result[SFT].rows) for result in results}) == 1  # always the same rows
 
 
+def test_an_objective_whose_rows_would_begin_at_one_value_under_the_reference_is_averaged() -> None:
+    """Its values are means by NumPy of the two first small batches and of training batches, with Student's error."""
+    world, settings, control = World(), config(seed=1), Controller(Maxright(0.5, (0.0, 0.0), 10), 2)
+    samplers = {i: training_sampler(settings, o) for i, o in WITH_REFERENCE.items()}
+    gaps: Any = gap_evaluator(control, WITH_REFERENCE, samplers, settings)
+    gaps.start(world, WITH_REFERENCE)
+    assert (gaps.same_start, gaps.averaged, gaps.reads_training_values) == (set(), {DPO}, (DPO,))
+    small = [world.evaluate(WITH_REFERENCE[DPO], gaps.own_samplers[DPO].batch_at(j))["value"] for j in range(2)]
+    values, weights = [*small, 1.0, 2.0, 0.5], [8.0, 8.0, 16.0, 16.0, 16.0]
+    for value in values[2:]:  # all before the first step, so that no value is older than another one
+        told = gaps.after_step(control, {DPO: value}, evaluated=False)
+    mean = np.average(values, weights=weights)
+    assert told == {DPO: pytest.approx(mean)}
+    variance = np.average((np.array(values) - mean) ** 2, weights=weights)
+    degrees = np.sum(weights) ** 2 / np.square(weights).sum() - 1.0
+    half_width = stats.t.ppf(stats.norm.cdf(1.5), degrees) * math.sqrt(variance / degrees)
+    assert gaps.mean.student_error(DPO, 1.5) * 1.5 == pytest.approx(half_width)
+    assert gaps.estimator.lowest[DPO] <= mean + half_width + 1e-12
+    assert gaps.after_step(control, {SFT: 1.0}, evaluated=True) == {}
+    control.t = 10
+    results = [gaps.evaluate(world, WITH_REFERENCE, control)[0] for _ in range(8)]
+    assert len({tuple(result[DPO].rows) for result in results}) == 8  # one batch after another
+    assert len({tuple(result[SFT].rows) for result in results}) == 1
+
+
+class Apart(World):
+    """A world in which each step on DPO moves its rows by different amounts, whose mean over all rows is 0."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.moves = np.random.default_rng([seed, 7]).standard_normal(ROWS)
+        self.moves -= self.moves.mean()
+        self.difficulty["dpo"] *= 0.3
+        self.taken = 0
+
+    def evaluate(self, objective: Any, rows: Any) -> dict[str, float]:
+        moved = 0.05 * self.taken * float(self.moves[rows].mean()) if objective.key == "dpo" else 0.0
+        return {"value": super().evaluate(objective, rows)["value"] + moved}
+
+    def step(self, trained: str) -> None:
+        super().step(trained)
+        self.taken += trained == "dpo"
+
+
+@pytest.mark.slow
+def test_rows_that_move_apart_are_no_loss() -> None:
+    """The objectives are alike, so that each deserves half of the steps; one small batch would make losses of moves."""
+    averaged = [carry_out(Apart(s), config(seed=s), 100, objectives=WITH_REFERENCE)[0].count(DPO) for s in range(8, 14)]
+    assert all(40 <= count <= 60 for count in averaged)
+    fixed = [carry_out(Apart(s), config(seed=s), 100)[0].count(DPO) for s in range(8, 14)]
+    assert max(fixed) > 80
+
+
 def test_one_small_batch_does_not_tell_whether_rows_begin_at_one_value() -> None:
     """A set of 400 rows has one small batch of 300."""
     control = Controller(Maxright(0.5, (0.0, 0.0), 10), 2)
@@ -211,6 +278,27 @@ def test_a_checkpoint_continues_the_same_way() -> None:
     whole, cut = carry_out(World(), config(), 60), carry_out(World(), config(), 60, cut=33)
     assert cut[0] == whole[0]
     assert cut[1].state() == whole[1].state()
+
+
+def test_a_checkpoint_of_averaged_objectives_continues_the_same_way() -> None:
+    whole = carry_out(Apart(1), config(), 60, objectives=WITH_REFERENCE)
+    cut = carry_out(Apart(1), config(), 60, cut=33, objectives=WITH_REFERENCE)
+    assert cut[0] == whole[0]
+    assert cut[1].state() == whole[1].state()
+    assert cut[1].averaged == {DPO}
+
+
+def test_an_earlier_checkpoint_continues_in_its_own_way() -> None:
+    """Before objectives with a reference were averaged, only those with the same start were, and the state was so."""
+    gaps, _ = evaluator(same_start())
+    state = json.loads(json.dumps(gaps.state()))
+    del state["comparable_gaps"]["averaged"]
+    again: Any = gap_evaluator(Controller(Maxright(0.5, (0.0, 0.0), 10), 2), WITH_REFERENCE, {}, config())
+    again.restore(state)
+    assert (again.same_start, again.averaged) == ({DPO}, {DPO})
+    state["comparable_gaps"]["same_start"] = []
+    again.restore(state)
+    assert (again.same_start, again.averaged) == (set(), set())
 
 
 def test_batches_are_repeated_in_a_cycle() -> None:

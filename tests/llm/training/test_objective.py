@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,7 +11,16 @@ import pytest
 import torch
 
 from llm.data.tokenization import TokenizedDataset
-from llm.losses import DPOLoss, SimPOLoss
+from llm.losses import (
+    ConservativeDPOLoss,
+    DPOLoss,
+    HingeLoss,
+    IPOLoss,
+    KTOLoss,
+    PairLoss,
+    RPOLoss,
+    SimPOLoss,
+)
 from llm.training.objective import SUMS, Objective
 
 
@@ -101,6 +111,37 @@ def test_dpo_takes_the_references_of_its_rows() -> None:
     assert found["units"] == 1.0
     assert task.metrics(found)["rewards/chosen"] == -0.5
     assert task.metrics(sums(task, [-2.0, -5.0], [0], [False])) == {}
+
+
+@pytest.mark.parametrize(
+    ("loss", "value"),
+    [
+        (DPOLoss(0.5), math.log(2.0)),
+        (IPOLoss(0.5), 1.0),  # (0 - 1/(2·0.5))²
+        (HingeLoss(0.5), 1.0),
+        (ConservativeDPOLoss(0.5, 0.1), math.log(2.0)),
+    ],
+)
+def test_under_the_reference_all_pairs_have_one_value(loss: PairLoss, value: float) -> None:
+    task = Objective("dpo", PAIRS, loss, REFERENCE)
+    for rows in ([0], [1], [1, 0]):
+        assert task.value_at_reference(np.array(rows)) == pytest.approx(value, rel=1e-6)
+
+
+def test_under_the_reference_unpaired_rows_have_one_value() -> None:
+    """1 - σ(0) for desirable and for undesirable rows, arXiv 2402.01306 eq. (7) and (8) with equal weights."""
+    tokens = dataclasses.replace(PAIRS, kind="unpaired", labels=(True, False))
+    task = Objective("kto", tokens, KTOLoss(0.5, 1.0, 1.0), REFERENCE)
+    assert [task.value_at_reference(np.array([row])) for row in (0, 1)] == pytest.approx([0.5, 0.5])
+
+
+def test_under_the_reference_rows_differ_where_the_loss_is_no_function_of_rewards() -> None:
+    """RPO adds the chosen response's mean negative log-probability: 1/2 and 3/4 by the reference."""
+    task = Objective("dpo", PAIRS, RPOLoss(0.5, 1.0), REFERENCE)
+    values = [task.value_at_reference(np.array([row])) for row in (0, 1)]
+    assert values == pytest.approx([math.log(2.0) + 1.0 / 2.0, math.log(2.0) + 3.0 / 4.0], rel=1e-6)
+    assert SFT.value_at_reference(np.array([0])) is None
+    assert Objective("dpo", PAIRS, SimPOLoss(2.0, 0.5)).value_at_reference(np.array([0])) is None
 
 
 def test_equal_rewards_are_no_win() -> None:

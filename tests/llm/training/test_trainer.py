@@ -178,6 +178,20 @@ def test_maxright_is_the_controllers(f_star: str, k: int, tmp_path: Path, passes
 
 
 @pytest.mark.slow
+def test_estimated_gaps_of_dpo_with_a_trained_reference_are_of_means_over_training_batches(tmp_path: Path) -> None:
+    """By NumPy from the steps' own f_DPO: a value's weight is its pairs, and falls by e^-1 in 13 steps, for k = 13."""
+    lines = run(config(tmp_path, method="maxright", lam=1.0, k=13, reference="sft", reference_steps=4))
+    assert objectives(lines) == ["dpo"] * STEPS
+    shown = [line["gap_dpo"] + line["f_dpo_star"] for line in lines]  # the value that the rule compares
+    trained = [line["f_dpo"] for line in lines]
+    assert max(trained) - math.log(2.0) > 0.01  # the policy does not begin at the reference
+    first = (5.0 * shown[0] - 3.0 * trained[0]) / 2.0  # the mean of two small batches of one pair each
+    for t in range(STEPS):
+        weights = np.exp(-np.array([t, *(t - s for s in range(t + 1))]) / 13.0) * [2.0, *[3.0] * (t + 1)]
+        assert shown[t] == pytest.approx(np.average([first, *trained[: t + 1]], weights=weights), abs=1e-9)
+
+
+@pytest.mark.slow
 def test_draw_both_moves_both_streams(tmp_path: Path) -> None:
     star = {"f_star": "given", "f_dpo_star": 0.4, "f_sft_star": 4.1}
     lines = run(config(tmp_path, method="maxright", draw_both=True, lam=0.6, k=1, **star))
