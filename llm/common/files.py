@@ -170,10 +170,21 @@ def ensure_output(out: str, **inputs: str) -> None:
     ensure_writable("out", Path(out).parent)
 
 
+# Files by which a saved run, adapter, model or tokenizer is known.
+_MARKS = ("run.json", "adapter_config.json", "config.json", "tokenizer_config.json")
+_OWN = (*_MARKS, "summary.json", "metrics.jsonl", "generation_config.json", "tokenizer.json")
+
+
 def check_name(out: str, *suffixes: str) -> None:
-    """Raise ValueError, in one line, unless the file `out` of a command has one of these endings and is no folder."""
-    if not out.endswith(suffixes) or Path(out).is_dir():
+    """Raise ValueError, in one line, unless the file `out` of a command has one of these endings and is no folder.
+
+    Raises it as well for a file of a saved run, adapter or model, which would be overwritten.
+    """
+    path = Path(out)
+    if not out.endswith(suffixes) or path.is_dir():
         raise ValueError(f"out: must be a {' or '.join(suffixes)} file, got {out}")
+    if path.name in _OWN and path.exists() and any((path.parent / name).exists() for name in _MARKS):
+        raise ValueError(f"out: {out} belongs to the run or model in its folder; give another file")
 
 
 def ensure_writable(option: str, folder: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, Range, check_options
-from llm.common.files import check_name, ensure_output, read_json, write_text
+from llm.common.files import check_name, ensure_output, write_text
 from llm.common.processes import preserve_torch_state, seeded_torch
 from llm.data.encoding import as_row
 from llm.data.messages import Text, as_messages, is_blank
 from llm.data.rows import Row
 from llm.data.templates import TemplateOptions
-from llm.training.run_folder import load_model, read_fingerprint
+from llm.training.run_folder import load_model, run_options
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ def generate_answers(
 def template_of(folder: str, name: str = "", kind: str = "sft") -> TemplateOptions:
     """Return the template `name`, else that of a run's set, with the run's template arguments and date.
 
-    folder  of a run, of an adapter or of a model, or a hub name; without a run in it, the template is "auto"
+    folder  of a run, of an adapter (also one that a run kept) or of a model, or a hub name; without a run, the template
+            is "auto"
     kind    "sft" or "preference"; of several objectives of a kind the first counts
     """
     options = run_options(folder)
@@ -233,15 +234,6 @@ def _settings(model: Any, settings: Any) -> Iterator[None]:
         yield
     finally:
         model.generation_config = own
-
-
-def run_options(folder: str) -> dict[str, Any]:
-    """Return the options of the run in a folder, none without a run."""
-    path = Path(folder) / "run.json"
-    if not path.is_file():
-        return {}
-    read_fingerprint(path)
-    return dict(read_json(path)["config"])
 
 
 def _read_prompts(source: str, limit: int) -> list[str]:

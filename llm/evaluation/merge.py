@@ -7,8 +7,8 @@ from pathlib import Path
 
 from llm.common.files import atomic_path, ensure_writable
 from llm.common.processes import preserve_torch_state
-from llm.evaluation.generate import check_precision, run_options, template_of
-from llm.training.run_folder import load_model
+from llm.evaluation.generate import check_precision, template_of
+from llm.training.run_folder import load_model, run_options
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
         inputs.check()
         config, benchmarks = inputs.asked, load_benchmarks(inputs)
         fingerprint = fingerprint_of(config, inputs.datasets.digests, inputs.base.fingerprint)
-        about = {"versions": versions(), "in_memory": inputs_given.names}
+        about = {"versions": versions(), "in_memory": inputs_given.names, "directory": str(Path.cwd())}
         unfinished = folder.start_or_resume(fingerprint, config, about) if folder.is_main else True
         if not inputs.main_decides(unfinished):
             say(f"{folder.path} is finished; nothing to do (--overwrite begins anew)", active=not inputs.quiet)

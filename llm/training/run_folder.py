@@ -24,6 +24,7 @@ from llm.common.files import (
 )
 from llm.config import RESULT, TrainConfig
 from llm.models.packaged import located
+from llm.training.relative_names import with_names_from
 
 # Files of a run; any other file in the folder is the user's, and stays when a run restarts.
 FILES = (
@@ -206,6 +207,7 @@ def load_run(folder: str | Path) -> FinishedRun:
     saved = read_json(folder / "run.json")
     names = {f.name for f in dataclasses.fields(TrainConfig)}
     values = {k: v for k, v in saved["config"].items() if k in names} | {"out": str(folder), "overwrite": False}
+    values = with_names_from(values, str(saved.get("directory", "")))
     summary = read_json(folder / "summary.json")
     in_memory = tuple(saved.get("in_memory", ()))
     return FinishedRun(folder, TrainConfig(**values), summary, fingerprint["rows"], fingerprint["base"], in_memory)
@@ -235,26 +237,39 @@ def load_model(
     base_name = _base_name(described) if described.is_file() else str(folder)
     model = load_base(base_name, config)
     model = dequantized(model) if dequantize else model
+    places = (path, run_of_kept(path))  # a kept adapter has neither settings nor a tokenizer of its own
     if described.is_file():
-        if (path / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(path)
+        if settings := next((place for place in places if (place / "generation_config.json").is_file()), None):
+            model.generation_config = GenerationConfig.from_pretrained(settings)
         model = load_adapter(model, str(folder), trainable=False, any_kind=True)
-    own_tokenizer = path.is_dir() and (path / "tokenizer_config.json").is_file()
-    tokenizer = load_tokenizer(str(folder) if own_tokenizer else base_name, config)
+    own = next((str(place) for place in places if (place / "tokenizer_config.json").is_file()), base_name)
+    tokenizer = load_tokenizer(own, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), tokenizer
 
 
-def _quantization(folder: Path) -> dict[str, Any]:
-    """Return the options of the base's quantisation of the run in a folder, or of a run's kept adapter."""
-    path = folder / "run.json"
-    if not path.is_file() and folder.parent.name in ("kept", "best"):
-        path = folder.parent.parent / "run.json"
-    if not path.is_file() or not (folder / "adapter_config.json").is_file():
+def run_options(folder: str | Path) -> dict[str, Any]:
+    """Return the options of the run in a folder, or of the run that kept the adapter or model there; none without."""
+    folder = Path(folder)
+    path = next((place / "run.json" for place in (folder, run_of_kept(folder)) if (place / "run.json").is_file()), None)
+    if path is None:
         return {}
     read_fingerprint(path)
+    return dict(read_json(path)["config"])
+
+
+def run_of_kept(folder: Path) -> Path:
+    """Return the folder of the run whose adapter `folder` is, by its name: RUN/kept/STEP; else the folder itself."""
+    folder = folder.absolute()
+    return folder.parent.parent if folder.parent.name in ("kept", "best") else folder
+
+
+def _quantization(folder: Path) -> dict[str, Any]:
+    """Return the options of the base's quantisation of the run in a folder, or of a run's kept adapter."""
+    if not (folder / "adapter_config.json").is_file():
+        return {}
     names = ("quantization", "double_quantization")
-    return {name: value for name, value in read_json(path)["config"].items() if name in names}
+    return {name: value for name, value in run_options(folder).items() if name in names}
 
 
 def _base_name(described: Path) -> str:

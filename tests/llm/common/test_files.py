@@ -18,6 +18,7 @@ from llm.common import files
 from llm.common.files import (
     BusyError,
     atomic_path,
+    check_name,
     ensure_writable,
     is_locked,
     lock,
@@ -242,6 +243,25 @@ def test_damaged_json_is_an_error_of_one_line_with_the_remedy(damage: bytes, tmp
 
 
 # Folders that cannot be written to.
+
+
+def test_an_output_replaces_no_file_of_a_run_or_a_model(tmp_path: Path) -> None:
+    run, model = tmp_path / "run", tmp_path / "model"
+    for path in (
+        run / "run.json",
+        run / "summary.json",
+        run / "metrics.jsonl",
+        run / "mine.json",
+        model / "config.json",
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "summary.json").touch()
+    for own in (run / "run.json", run / "summary.json", run / "metrics.jsonl", model / "config.json"):
+        with pytest.raises(ValueError, match=f"^out: {own} belongs to the run or model in its folder; give another"):
+            check_name(str(own), ".json", ".jsonl")
+    for free in (run / "mine.json", run / "new.json", tmp_path / "summary.json"):
+        check_name(str(free), ".json")
 
 
 def test_a_folder_is_made_with_its_parents(tmp_path: Path) -> None:

@@ -106,6 +106,16 @@ def test_a_runs_own_end_of_text_ends_answers(options: dict[str, Any], tmp_path: 
     assert not any("lat" in a.split() for a in ended)
 
 
+@pytest.mark.slow
+def test_a_kept_adapter_answers_as_its_run(options: dict[str, Any], tmp_path: Path) -> None:
+    mine = {**options, "out": str(tmp_path / "run"), "reference": "base", "steps": 2, "keep_every": 2, "eos": "lat"}
+    run = train(TrainConfig(**mine), quiet=True).folder
+    kept = run / "kept" / "step-000002"
+    assert (kept / "adapter_model.safetensors").read_bytes() == (run / "adapter_model.safetensors").read_bytes()
+    given: dict[str, Any] = {"prompts": tuple(PROMPTS), "max_new_tokens": 8}
+    assert generate(GenerateConfig(model=str(kept), **given)) == generate(GenerateConfig(model=str(run), **given))
+
+
 def test_a_bare_model_answers_too(options: dict[str, Any]) -> None:
     config = GenerateConfig(model=options["model"], prompts=("bax der",), max_new_tokens=3, precision="bf16")
     assert len(generate(config)) == 1
