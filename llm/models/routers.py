@@ -19,16 +19,25 @@ def router_coefficient(model: Any, asked: float | None) -> float:
 
     asked  None: the coefficient of the model's configuration, as in TRL 1.16
 
+    Architectures of mixtures have dense models, too, whose configuration has a coefficient all the same.
     Raises ValueError if a positive weight is asked for a model that returns no such loss.
     """
     text = model.config.get_text_config()
-    has_routers = hasattr(text, "output_router_logits") and not is_encoder_decoder(model)
+    has_routers = hasattr(text, "output_router_logits") and not is_encoder_decoder(model) and _has_routers(model)
     if asked and not has_routers:
         raise ValueError(
             f"router_aux_loss: {type(model).__name__} returns no auxiliary loss of routers, got {asked:g}; use 0"
         )
     coefficient = getattr(text, "router_aux_loss_coef", 0.0) if asked is None else asked
     return float(coefficient or 0.0) if has_routers else 0.0
+
+
+def _has_routers(model: Any) -> bool:
+    """Return whether some module is of a class whose logits transformers records; True if it names none."""
+    named = [(getattr(module, "_can_record_outputs", None) or {}).get("router_logits") for module in model.modules()]
+    recorders = [one for found in named if found for one in (found if isinstance(found, list | tuple) else [found])]
+    classes = tuple(getattr(one, "target_class", one) for one in recorders)
+    return not classes or any(isinstance(module, classes) for module in model.modules())
 
 
 def sequence_mask(batch: Batch) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import architectures
 from support import tiny_models as tiny
 from support.families import build
 
@@ -82,6 +83,18 @@ def test_the_weight_is_that_of_the_configuration_unless_given() -> None:
     assert router_coefficient(tiny.model("llama"), None) == router_coefficient(tiny.model("llama"), 0.0) == 0.0
     with pytest.raises(ValueError, match=r"^router_aux_loss: LlamaForCausalLM returns no auxiliary loss .*, got 0\.5"):
         router_coefficient(tiny.model("llama"), 0.5)
+
+
+@pytest.mark.parametrize(("name", "mixture"), [("flint", {"mlp_only_layers": []}), ("doge", {"is_moe": True})])
+def test_a_dense_model_of_an_architecture_of_mixtures_has_no_such_loss(name: str, mixture: dict[str, Any]) -> None:
+    """transformers' own forward pass computes none, whatever the configuration's coefficient."""
+    dense = architectures.build(name)
+    assert dense.config.router_aux_loss_coef > 0.0
+    assert router_coefficient(dense, None) == 0.0
+    with pytest.raises(ValueError, match=r"^router_aux_loss: .* returns no auxiliary loss of routers"):
+        router_coefficient(dense, 0.5)
+    config = type(dense.config)(**(dense.config.to_dict() | mixture))
+    assert router_coefficient(type(dense)(config), None) == config.router_aux_loss_coef
 
 
 def run(folder: Path, **changes: Any) -> list[dict[str, Any]]:
