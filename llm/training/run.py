@@ -18,6 +18,7 @@ from llm.training.objectives import load_objectives, needed_rows
 from llm.training.optima import starting_optima
 from llm.training.run_folder import RunFolder, fingerprint_of
 from llm.training.spec import TrainSpec
+from llm.training.trackers import trackers
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,16 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
             export.save_tokenizer(inputs, folder.path)
         objectives = load_objectives(inputs, trained=needed_rows(inputs))  # the reference's log-probabilities: cached
         optima = starting_optima(inputs, objectives)  # cached, if the option `f_star` asks for them
-        if config.log_with:
-            trackers = {name: str(value) for name, value in config.as_dict().items()}
-            inputs.accelerator.init_trackers("forget-neither", trackers)
         rule = inputs.config.rule(optima.f_star)
         held_out = {"held_out": objectives.held_out} if objectives.held_out else {}
         spec = TrainSpec(rule, objectives.train, held_out, config.steps, {"held_out": optima.held_out}, benchmarks)
-        train_in(inputs, spec, inputs.config, folder, config.method)  # resumes by itself
+        with trackers(inputs.accelerator, config, folder.path):
+            train_in(inputs, spec, inputs.config, folder, config.method)  # resumes by itself
         summary = export.summarize(
             folder.path, config, inputs.datasets, optima.held_out, metrics.preparation(inputs.costs)
         )
         if folder.is_main:
             folder.finish(summary, export.card(config, summary))
-        if config.log_with:
-            inputs.accelerator.end_training()
         inputs.accelerator.wait_for_everyone()
         _push(folder, config, active=not inputs.quiet)
         return Result(folder.path, summary)

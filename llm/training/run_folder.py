@@ -30,7 +30,7 @@ from llm.training.relative_names import with_names_from
 FILES = (
     "run.json summary.json metrics.jsonl README.md checkpoints kept best measures stage[0-9] stage[0-9][0-9] "
     "adapter adapter_* tokenizer* special_tokens* added_tokens* chat_template* vocab* merges* config.json "
-    "generation_config.json model*.safetensors* *.unfinished"
+    "generation_config.json model*.safetensors* forget-neither *.unfinished"
 ).split()
 
 
