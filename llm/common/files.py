@@ -29,23 +29,36 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary content stays for `remove_unfinished`. Several processes may write the same path, and the last rename
     stays. A folder replaces a folder in two renames, between which `path` is absent.
 
-    Raises OSError if the folder of `path` is not writable or the disk is full; a full disk that safetensors reports
-    through an exception of its own is an OSError (ENOSPC) as well.
+    Raises OSError if the folder of `path` is not writable or the disk is full, also where a library reports a full disk
+    through an exception of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
     temporary = folder / path.name
     try:
-        yield temporary
+        with full_disk_as_os_error(path):
+            yield temporary
         _sync_content(temporary)
         _replace(temporary, path, folder)
         _sync(path.parent)
-    except Exception as error:
-        if type(error).__name__ == "SafetensorError" and f"(os error {errno.ENOSPC})" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def full_disk_as_os_error(path: Path) -> Iterator[None]:
+    """Raise OSError (ENOSPC) in place of an exception of another kind by which a library reports a full disk.
+
+    path  written in the block, for the error
+
+    safetensors raises a SafetensorError, and tokenizers a plain Exception, with the system's number in the message.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and f"(os error {errno.ENOSPC})" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 def _sync_content(path: Path) -> None:

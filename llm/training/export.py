@@ -12,7 +12,7 @@ import torch
 from transformers import GenerationConfig
 
 from llm.common.environment import versions
-from llm.common.files import atomic_path, read_json
+from llm.common.files import atomic_path, full_disk_as_os_error, read_json
 from llm.data.stops import stop_ids
 from llm.data.templates import TemplateOptions
 from llm.models.dropout import own_noise
@@ -76,7 +76,8 @@ def join_stages(base: Any, stages: list[Path], folder: Path, weights: Sequence[f
 
 def save_tokenizer(inputs: Inputs, folder: Path) -> None:
     """Write a run's tokenizer, and generation settings that end a response where training taught it to end."""
-    inputs.tokenizer.save_pretrained(folder)
+    with full_disk_as_os_error(folder):
+        inputs.tokenizer.save_pretrained(folder)
     options = inputs.config.as_dict()
     templates = [TemplateOptions.named(options, own.template) for own in inputs.config.sft_first]
     settings = generation_settings(inputs.base.model, inputs.tokenizer, templates, inputs.config.eos or None)

@@ -122,6 +122,16 @@ def test_a_full_disk_that_safetensors_reports_is_an_os_error(tmp_path: Path) -> 
         raise safetensors.SafetensorError("else")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_that_tokenizers_reports_is_an_os_error(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
+    for block in (atomic_path(tmp_path / "folder"), files.full_disk_as_os_error(tmp_path)):
+        with pytest.raises(OSError, match="No space left on device") as caught, block:
+            inner.save("/dev/full")
+        assert caught.value.errno == errno.ENOSPC
+
+
 def test_a_folder_does_not_replace_a_file_nor_a_file_a_folder(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "old")
     (tmp_path / "folder").mkdir()
