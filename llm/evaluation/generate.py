@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from llm.common.arguments import AT_LEAST_1, NOT_NEGATIVE, Range, check_options
 from llm.common.files import check_name, ensure_output, write_text
@@ -17,6 +17,9 @@ from llm.data.messages import Text, as_messages, is_blank
 from llm.data.rows import Row
 from llm.data.templates import TemplateOptions
 from llm.training.run_folder import load_model, run_options
+
+if TYPE_CHECKING:
+    from llm.data.collate import Ids
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ def answer(
 
     Greedy answers depend neither on the position of a prompt nor on the other prompts of its batch, which is of one
     length where a model does not allow padding; samples are drawn from the seed and the index of the first.
-    Raises ValueError for an empty prompt, or for a prompt that with `max_new_tokens` exceeds the model's context.
+    Raises ValueError for an empty prompt, for one with an id that the model has no embedding for, or for one that with
+    `max_new_tokens` exceeds the model's context.
     """
     import torch
 
@@ -170,6 +174,7 @@ def answer(
     ids = tokenize_prompts(list(prompts), tokenizer, template=template, encoder=encoder)
     if not ids:
         return
+    _check_ids(model, ids)
     _check_lengths(model, ids, max_new_tokens, encoder=encoder)
     settings = _greedy_or_sampling(model, ends, max_new_tokens, temperature, top_p)
     with _settings(model, settings):
@@ -189,6 +194,19 @@ def answer(
                 stop = next((i for i, token in enumerate(line) if token in ends), len(line))
                 answers[j] = tokenizer.decode(line[:stop], skip_special_tokens=True).strip()
         yield from (answers[j] for j in rows)
+
+
+def _check_ids(model: Any, prompts: Sequence[Ids]) -> None:
+    """Raise ValueError for a prompt with an id for which the model has no embedding."""
+    from llm.models.architecture import vocabulary_size
+
+    size = vocabulary_size(model)
+    for i, row in enumerate(prompts):
+        if (largest := int(max(row, default=0))) >= size:
+            raise ValueError(
+                f"prompt {i}: the tokenizer gives the id {largest}, and the model has embeddings for {size} ids; "
+                "resize the embeddings as in training (resize_token_embeddings) and save it, or use its tokenizer"
+            )
 
 
 def _check_lengths(model: Any, prompts: Sequence[Sized], new: int, *, encoder: bool) -> None:

@@ -115,8 +115,11 @@ def generation_ends(model: Any) -> list[int]:
     return [] if ids is None else [int(i) for i in (ids if isinstance(ids, list | tuple) else [ids])]
 
 
-def card(config: TrainConfig, summary: dict[str, Any]) -> str:
-    """Return README.md of the result: data, method, λ and gaps, as numbers of this run."""
+def card(config: TrainConfig, summary: dict[str, Any], in_memory: Sequence[str] = ()) -> str:
+    """Return README.md of the result: data, method, λ and gaps, as numbers of this run.
+
+    in_memory  names of the inputs that were given in memory, which the options do not name
+    """
     final = summary.get("evaluation", {}) | summary.get("benchmarks", {})
     rows = "\n".join(f"| {k} | {v:.6g} |" for k, v in final.items() if isinstance(v, float))
     steps = ", ".join(f"{v} on {k.upper()}" for k, v in summary["steps_by_objective"].items())
@@ -125,24 +128,25 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
     weights = "weights as below" if config.objective else f"λ = {config.lam:g} (weight of DPO)"
     best = summary.get("best")
     kept = f" This is the adapter of step {best['step']}, with the least {best['measure']}." if best else ""
+    base = summary["base_model"]  # "" of a model in memory that has no name
     header = "\n".join(
         [
             "---",
             "library_name: peft" if config.lora_rank else "library_name: transformers",
-            f"base_model: {summary['base_model']}",
+            *([f"base_model: {base}"] if base else []),
             "tags: [lora, sft, dpo, joint-training]" if config.lora_rank else "tags: [sft, dpo, joint-training]",
             "---",
         ]
     )
     return f"""{header}
 
-# {Path(summary["base_model"]).name}, post-trained jointly {title}
+# {Path(base).name or "A model in memory"}, post-trained jointly {title}
 
 Method: **{method}**, {weights}, arXiv 2410.15483. {summary["steps"]} steps: {steps}.{kept}
 
 | | |
 | --- | --- |
-{_sets(config, summary["rows"], summary["reference"])}
+{_sets(config, summary["rows"], summary["reference"], in_memory)}
 | trained | {_trained(config, summary["targets"])} |
 | learning rate | {config.lr:g} ({config.optimizer}, {config.schedule}) |
 | tokens, seconds | {summary["tokens"]:,}, {summary["seconds"]:.0f} |
@@ -172,16 +176,21 @@ def _trained(config: TrainConfig, targets: str) -> str:
     return f"{several}, each {trained}; this is their mean, weighted {by}"
 
 
-def _sets(config: TrainConfig, rows: Mapping[str, int], reference: str) -> str:
+def _sets(config: TrainConfig, rows: Mapping[str, int], reference: str, in_memory: Sequence[str]) -> str:
     """Return the rows of the card's table that name sets, losses and weights.
 
     rows       numbers of training rows by the names of the sets
     reference  summary's name of the reference
+    in_memory  names of sets that were given in memory
     """
+
+    def named(name: str, source: str) -> str:
+        return "rows in memory" if name in in_memory else f"`{source}`"
+
     if not config.objective:
-        lines = [f"SFT set | `{config.sft}`, {rows['sft']} rows"]
+        lines = [f"SFT set | {named('sft', config.sft)}, {rows['sft']} rows"]
         unit = "responses" if config.loss.unpaired else "pairs"
-        lines.append(f"preference set | `{config.preference}`, {rows['preference']} {unit}")
+        lines.append(f"preference set | {named('preference', config.preference)}, {rows['preference']} {unit}")
         if config.loss.unpaired:
             lines.append(f"loss on responses | {config.loss.describe()}")
         elif config.preference_loss != "dpo":
@@ -192,7 +201,8 @@ def _sets(config: TrainConfig, rows: Mapping[str, int], reference: str) -> str:
         for own in config.objectives:
             loss = "SFT" if own.loss is None else own.loss.describe()
             unit = "rows" if own.loss is None else "responses" if own.loss.unpaired else "pairs"
-            lines.append(f"{own.name} | {loss} on `{own.source}`, {rows[own.set_name]} {unit}; weight {own.weight:g}")
+            source = named(own.set_name, own.source)
+            lines.append(f"{own.name} | {loss} on {source}, {rows[own.set_name]} {unit}; weight {own.weight:g}")
         if any(own.loss is not None and own.loss.needs_reference for own in config.objectives):
             lines.append(f"reference | {reference}")
     return "\n".join(f"| {line} |" for line in lines)
@@ -209,9 +219,11 @@ def summarize(
     datasets: Datasets,
     optima: Mapping[int, float],
     preparation: Mapping[str, float | None],
+    base_model: str,
 ) -> dict[str, Any]:
     """Return the content of summary.json, from a run's metrics.
 
+    base_model   the base's name: of a model in memory the one that it was loaded by, or "" if it has none
     optima       optima of the held-out sets, by objective; empty if no gaps are reported
     preparation  seconds of the cached computations that the run reuses, by `metrics.PREPARATIONS`
     """
@@ -232,7 +244,7 @@ def summarize(
     return {
         "method": config.method,
         **weights,
-        "base_model": config.model,
+        "base_model": base_model,
         "reference": config.reference_kind,
         "rows": {name: len(tokens) for name, tokens in datasets.train.items()},
         "held_out_rows": {shown.get(name, name): len(tokens) for name, tokens in datasets.held_out.items()},

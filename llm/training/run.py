@@ -69,11 +69,11 @@ def train(config: TrainConfig | None = None, *, quiet: bool = False, **given: An
         spec = TrainSpec(rule, objectives.train, held_out, config.steps, {"held_out": optima.held_out}, benchmarks)
         with trackers(inputs.accelerator, config, folder.path):
             train_in(inputs, spec, inputs.config, folder, config.method)  # resumes by itself
-        summary = export.summarize(
-            folder.path, config, inputs.datasets, optima.held_out, metrics.preparation(inputs.costs)
-        )
+        name = config.model if inputs_given.model is None else str(inputs_given.model.name_or_path or "")
+        costs = metrics.preparation(inputs.costs)
+        summary = export.summarize(folder.path, config, inputs.datasets, optima.held_out, costs, name)
         if folder.is_main:
-            folder.finish(summary, export.card(config, summary))
+            folder.finish(summary, export.card(config, summary, inputs_given.names))
         inputs.accelerator.wait_for_everyone()
         _push(folder, config, active=not inputs.quiet)
         return Result(folder.path, summary)

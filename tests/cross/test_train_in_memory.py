@@ -58,6 +58,16 @@ def test_files_datasets_and_lists_are_the_same_run(tmp_path: Path) -> None:
     assert [t["in_memory"] for t in told] == [["sft", "preference"], [], ["model", "sft", "preference"]]
     assert len({json.dumps([t["fingerprint"]["rows"], t["fingerprint"]["base"]]) for t in told}) == 1
 
+    cards = [(r.folder / "README.md").read_text(encoding="utf-8") for r in found]
+    sources = [("rows in memory", "rows in memory"), (f"`{named.sft}`", f"`{named.preference}`")]
+    for card, (sft, preference) in zip(cards, [*sources, sources[0]], strict=True):
+        assert f"| SFT set | {sft}, 32 rows |" in card
+        assert f"| preference set | {preference}, 19 pairs |" in card
+        assert "embedded" not in card, "the options' defaults name other inputs"
+    assert [f"base_model: {options['model']}" in card for card in cards] == [True, True, False]
+    assert "# A model in memory, post-trained jointly" in cards[2]
+    assert [r.summary["base_model"] for r in found] == [options["model"], options["model"], ""]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"lora_dropout": 0.3}, {"method": "sequential", "stack": True}])

@@ -116,6 +116,17 @@ def test_a_kept_adapter_answers_as_its_run(options: dict[str, Any], tmp_path: Pa
     assert generate(GenerateConfig(model=str(kept), **given)) == generate(GenerateConfig(model=str(run), **given))
 
 
+def test_an_id_without_an_embedding_names_the_prompt_and_the_remedy() -> None:
+    model, tokenizer = tiny.model(vocabulary=59), tiny.tokenizer()
+    largest = max(tokenizer.get_vocab().values())
+    word, known = tokenizer.convert_ids_to_tokens([largest, 20])
+    model.resize_token_embeddings(largest)  # one less than the tokenizer has
+    told = f"^prompt 1: the tokenizer gives the id {largest}, and the model has embeddings for {largest} ids; resize"
+    with pytest.raises(ValueError, match=told):
+        list(answer(model, tokenizer, [known, word], template="none", max_new_tokens=2))
+    assert len(list(answer(model, tokenizer, [known], template="none", max_new_tokens=2))) == 1
+
+
 def test_a_bare_model_answers_too(options: dict[str, Any]) -> None:
     config = GenerateConfig(model=options["model"], prompts=("bax der",), max_new_tokens=3, precision="bf16")
     assert len(generate(config)) == 1
