@@ -84,6 +84,24 @@ def adapter_note(config: TrainConfig) -> str:
     return f"adapter: {config.adapter} keeps its own settings and layers; without effect: {', '.join(other)}"
 
 
+def other_base_note(option: str, folder: str, base: str) -> str:
+    """Return one line if the adapter in a folder names another base model than `base`; "" if not.
+
+    option  the option that names the folder
+    base    name of the base in use; "" if it has none
+
+    Adapters fit any model of the same shapes, and mean something on the weights that they were trained on alone. Names
+    may differ for the same weights (a copy, a moved folder), so that this is no error.
+    """
+    described = Path(folder) / "adapter_config.json"
+    if not folder or not described.is_file():
+        return ""
+    own = json.loads(described.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not own or not base or own == base or Path(own).expanduser().resolve() == Path(base).expanduser().resolve():
+        return ""
+    return f"{option}: {folder} was trained on {own}, and the base here is {base}; use that model if weights differ"
+
+
 def lost_keys(model: Any) -> list[str]:
     """Return the last names of the layers whose adapter's weights PEFT saves under names that it does not load.
 

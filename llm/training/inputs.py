@@ -20,7 +20,7 @@ from llm.embedded.prepare import with_embedded
 from llm.models import loading
 from llm.models.architecture import check_trainable, is_encoder_decoder, vocabulary_size
 from llm.models.checkpoint_files import unused_note
-from llm.models.lora_check import adapter_note, check_adapters
+from llm.models.lora_check import adapter_note, check_adapters, other_base_note
 from llm.models.position_limits import max_positions, max_prompt_positions
 from llm.models.quantization import check_quantization
 from llm.models.tokenizer_files import replacement_note
@@ -144,9 +144,13 @@ class Inputs:
         Called before any file is written.
         """
         check_fits(self.datasets, self.base.model, self.config, world=self.accelerator.num_processes)
-        check_adapters(self.base.model, self.config, self.config.reference_kind)
-        for note in (unused_note(self.base.model), adapter_note(self.config)):
-            say(note or "", active=not self.quiet and note is not None)
+        kind = self.config.reference_kind
+        check_adapters(self.base.model, self.config, kind)
+        adapters = {"adapter": self.config.adapter, "reference": kind if kind not in ("base", "chosen", "sft") else ""}
+        base = str(getattr(self.base.model, "name_or_path", ""))
+        others = (other_base_note(option, folder, base) for option, folder in adapters.items())
+        for note in (unused_note(self.base.model), adapter_note(self.config), *others):
+            say(note or "", active=not self.quiet and bool(note))
 
     def check_alone(self, command: str) -> None:
         """Raise ValueError unless a command, which reads gradients or weights itself, runs in one plain process."""

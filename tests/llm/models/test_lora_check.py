@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support import architectures
+from support import pipeline_runs as door
 from support import tiny_models as tiny
 from support.wrong import fails
 
@@ -118,3 +120,26 @@ def test_options_without_effect_beside_an_adapter_are_named(tmp_path: Path) -> N
     assert lora_check.adapter_note(TrainConfig(**own, lora_rank=16, lora_dropout=0.5)).endswith(
         "without effect: lora_rank 16 (it has 4), lora_dropout 0.5 (it has 0.0)"
     )
+
+
+@pytest.mark.slow
+def test_an_adapter_of_another_base_is_one_line_and_one_of_its_own_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {**door.place(tmp_path), "steps": 1, "eval_every": 0}
+    copy, adapter = tmp_path / "copy", tmp_path / "run"
+    shutil.copytree(options["model"], copy)
+    monkeypatch.chdir(tmp_path)
+    assert door.call(capsys, "train", **options).status == 0
+
+    def notes(**changes: Any) -> list[str]:
+        given = {**options, "out": str(tmp_path / "next"), "overwrite": True, **changes}
+        said = door.call(capsys, "train", **given)
+        assert said.status == 0, said.err
+        assert "" not in said.err.splitlines(), "an absent note is no line"
+        return [line for line in said.err.splitlines() if "was trained on" in line]
+
+    own = f"{adapter} was trained on {options['model']}, and the base here is {copy}; use that model if weights differ"
+    assert notes(model=str(copy), adapter=str(adapter)) == [f"adapter: {own}"]
+    assert notes(model=str(copy), reference=str(adapter)) == [f"reference: {own}"]
+    assert notes(model="base", adapter=str(adapter)) == []  # by another name
