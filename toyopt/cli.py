@@ -14,6 +14,7 @@ import tyro
 from toyopt.claims import CLAIMS, Claim, find
 from toyopt.claims.at import ARGUMENTS
 from toyopt.ledger import ledger
+from toyopt.progress import INTERRUPTED, Progress
 from toyopt.record import Record
 
 USAGE = """usage: python -m toyopt claim NAME [OPTIONS]
@@ -81,7 +82,8 @@ class ClaimOptions:
 def main(argv: Sequence[str]) -> int:
     """Run a command and return its exit status.
 
-    0: the claim holds or is open; 1: it fails; 2: wrong input, with one line on the error stream.
+    0: the claim holds or is open; 1: it fails; 2: wrong input, with one line on the error stream; 130: Ctrl-C, with
+    one line. Progress is shown on the error stream after two seconds.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -98,6 +100,12 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has ended, as `| head` does
         sys.stdout = None  # else Python complains once more at exit
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except MemoryError:
+        print("error: there is not enough memory for this setting; lower T", file=sys.stderr)
+        return 2
     except (ValueError, TypeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -126,11 +134,13 @@ def _claim(options: ClaimOptions) -> int:
     number = find(" ".join(options.name))
     claim = CLAIMS[number]
     if options.given:
-        records = claim.at_setting(**options.given)
+        with Progress(f"claim {number}"):
+            records = claim.at_setting(**options.given)
         shown: Iterable[Record] = records
         evidence = f"records at {', '.join(f'{name} = {text}' for name, text in options.given.items())}"
     else:
-        (entry,) = ledger([number])
+        with Progress(f"claim {number}"):
+            (entry,) = ledger([number])
         records = entry.records
         shown = records if options.all else (records[0], *(r for r in records[1:] if r.verdict != "holds"))
         held = sum(record.verdict == "holds" for record in records)

@@ -17,6 +17,7 @@ from toyopt._kernel_types import Ints
 from toyopt.algorithms import Rule, check_rule
 from toyopt.optimizers import Optimizer, check_optimizer
 from toyopt.problem import Problem
+from toyopt.progress import counted
 from toyopt.schedules import Constant, Schedule
 
 
@@ -289,9 +290,10 @@ def _run_all(
     workers = _check.whole("threads", threads, low=1) if threads is not None else (os.cpu_count() or 1)
     rest = range(1, len(seeds))
     if workers == 1 or len(rest) < 2:
-        some(rest)
+        some(counted(rest, len(rest), "runs"))
         return
     size = 64 if len(rest) >= 256 else 1
     blocks = [rest[i : i + size] for i in range(0, len(rest), size)]
     with ThreadPoolExecutor(min(workers, len(blocks))) as pool:
-        list(pool.map(some, blocks))  # waits, and raises the exception of a run
+        for _ in counted(pool.map(some, blocks), len(blocks), f"blocks of {size} runs"):
+            pass  # waits, and raises the exception of a run

@@ -15,6 +15,7 @@ from toyopt import _numbers
 from toyopt.pep.certificate import certify_worst_gap
 from toyopt.pep.compare import Row, rows, table
 from toyopt.pep.methods import MEASURES, METHODS, Setting, setting
+from toyopt.progress import INTERRUPTED, Progress, counted
 
 Text = Annotated[str | None, tyro.conf.arg(metavar="X", help_behavior_hint="")]
 HALF = Fraction(1, 2)
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit status.
 
     0: no bound is violated; 1: one is, or a certificate of `--bound` is not proven; 2: wrong input, or no solver, with
-    one line on the error stream.
+    one line on the error stream; 130: Ctrl-C, with one line.
     """
     options = tyro.cli(PepOptions, args=list(argv), prog="python -m toyopt.pep")
     try:
@@ -65,6 +66,9 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has ended, as `| head` does
         sys.stdout = None  # else Python complains once more at exit
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, TypeError, ModuleNotFoundError) as error:
         name, colon, rest = " ".join(str(error).split()).partition(":")
         print(f"error: {OPTIONS.get(name, name)}{colon}{rest}", file=sys.stderr)
@@ -132,13 +136,15 @@ def _run(options: PepOptions) -> int:
         raise ValueError("bound: it needs a setting, such as --method maxright --lam 1/2 --gap last")
     settings = list(_chosen(options) if asked else standard())
     shown: list[Row] = []
-    for given in settings:
-        shown += rows(given, None if bound is None else float(bound))
+    with Progress("worst cases"):
+        for given in counted(settings, len(settings), "settings"):
+            shown += rows(given, None if bound is None else float(bound))
     print("\n".join(table(shown)))
     status = 1 if any(row.record.verdict == "fails" for row in shown) else 0
     if options.certify:
         for worst in dict.fromkeys(row.worst for row in shown):
-            certificate = certify_worst_gap(worst, bound)
+            with Progress("certificate"):
+                certificate = certify_worst_gap(worst, bound)
             print(f"\n{certificate}")
             status = max(status, int(not certificate.proven))
     return status

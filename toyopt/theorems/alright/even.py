@@ -17,6 +17,7 @@ from toyopt._check import Array
 from toyopt._numbers import reads_numbers
 from toyopt.algorithms import Alright, InverseRootHorizon, draw, even_draw
 from toyopt.problem import Problem
+from toyopt.progress import counted
 from toyopt.record import Record
 from toyopt.simulate import simulate
 from toyopt.theorems.alright.local import LocalConstants
@@ -28,7 +29,7 @@ _PHI = (1.0 + math.sqrt(5.0)) / 2.0
 
 def discrepancies(weights: Sequence[float], n: int) -> Array:
     """Compute (n+1, k) how many of the first t even draws fell on each objective, less λ_i t, for t = 0 .. n."""
-    chosen = np.array([draw(even_draw(t), weights) for t in range(n)], dtype=np.int64)
+    chosen = np.array([draw(even_draw(t), weights) for t in counted(range(n), n, "draws")], dtype=np.int64)
     hits = (chosen[:, None] == np.arange(len(weights))) - np.asarray(weights)
     return np.concatenate([np.zeros((1, len(weights))), np.cumsum(hits, axis=0)])
 

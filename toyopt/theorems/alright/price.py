@@ -19,6 +19,7 @@ from toyopt._check import Array
 from toyopt._numbers import reads_numbers
 from toyopt.algorithms import InverseRootHorizon
 from toyopt.problem import Problem
+from toyopt.progress import counted
 from toyopt.record import Evidence, Record
 from toyopt.theorems.alright.last_iterate import Terms
 from toyopt.theorems.alright.local import LocalConstants
@@ -121,7 +122,8 @@ def _errors(local: LocalConstants, start: float, alpha: float, T: int) -> Array:
     h = np.unique(local.curvatures)
     left = (h / 2 * (1.0 - alpha * h) ** (2 * np.arange(T - 1)[:, None])).max(axis=1)  # q_s = ‖V_s‖
     out = np.zeros((3, RADII))
-    for q, x in zip([*left[::-1].tolist(), 0.0], moment_bounds(local, start, alpha, T), strict=True):
+    both = zip([*left[::-1].tolist(), 0.0], moment_bounds(local, start, alpha, T), strict=True)
+    for q, x in counted(both, T, "bounds of moments"):
         out[0] += q * alpha * (local.skew * x.third + local.fourth / 3 * x.fourth)
         out[1] += q * alpha**2 * (2 * S * x.mean + bend * x.second)
     out[2] = local.skew * x.third / 6 + local.fourth / 24 * x.fourth

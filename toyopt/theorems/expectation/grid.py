@@ -6,22 +6,25 @@ replaced by its piecewise linear interpolant on a grid: an average of values, so
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from toyopt import _check
 from toyopt._check import Array
 from toyopt.algorithms import Schedule
 from toyopt.problem import Objective, Problem
+from toyopt.progress import counted
 from toyopt.theorems.expectation.paths import Branch, Expectation, branches, steps_of
 
 _U = 2.0**-53
 _MAX_NODES = 5_000_000
+_MOST_SLICES = 40  # so many take about as long as the look-ups of two outcomes on 20,000 nodes
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def derivative_bounds(
     widest, steepest, r = max(c.width for c in each), smooth.max(), 0.0
     slope, bend = np.dot(weights, [c.slope for c in end]), np.dot(weights, [c.smooth for c in end])
     first, second = np.full(len(alphas) + 1, slope), np.full(len(alphas) + 1, bend)
-    for t in range(len(alphas) - 1, -1, -1):
+    for t in counted(range(len(alphas) - 1, -1, -1), len(alphas), "bounds of derivatives"):
         a = alphas[t]
         r = max(r, a * steepest)
         q = np.maximum(1.0, a * smooth - 1.0)
@@ -140,7 +143,7 @@ def reach(outcomes: Sequence[Branch], alphas: Array, start: float) -> Array:
     """Compute (T, 2) intervals that contain theta_1 .. theta_T for all draws (up to rounding)."""
     maps = _derivatives(outcomes)
     ends = [(start, start)]
-    for alpha in alphas.tolist():
+    for alpha in counted(alphas.tolist(), len(alphas), "ranges of θ"):
         ends.append(_image(maps, alpha, *ends[-1]))
     return np.array(ends)
 
@@ -185,7 +188,7 @@ def _nodes(outcomes: Sequence[Branch], alphas: Array, start: float, h: float) ->
     """Compute the first and the last node, counted from theta_1: every image of a node lies between nodes."""
     low = high = 0
     maps = _derivatives(outcomes)
-    for alpha in alphas.tolist():
+    for alpha in counted(alphas.tolist(), len(alphas), "ranges of the grid"):
         left, right = _image(maps, alpha, start + low * h, start + high * h)
         low, high = min(low, math.floor((left - start) / h)), max(high, math.ceil((right - start) / h))
         if high - low > _MAX_NODES:
@@ -197,15 +200,42 @@ def _sweep(V: Array, x: Array, h: float, outcomes: Sequence[Branch], alphas: Arr
     """Compute V_1 by V_t = Σ p (interpolant of V_{t+1}) ∘ map, constant beyond the ends of the grid.
 
     Positions are counted in nodes, which lie h apart; those of one step size are computed once in a row of equal steps.
+    Where few pieces of neighbouring nodes have images in neighbouring cells, as for short steps, slices replace the
+    look-ups, in a third of the time and to the same bit.
     """
     probabilities = np.array([o.probability for o in outcomes])
     moves = np.stack([o.objective.grad(x[:, None])[:, 0] for o in outcomes]) / h
     node, before = np.arange(len(x), dtype=np.float64), math.nan
-    for alpha in alphas[::-1].tolist():
+    V, rise, images = V.copy(), np.zeros(len(x)), np.empty_like(moves)  # beyond the last node nothing rises
+    for alpha in counted(alphas[::-1].tolist(), len(alphas), "steps on the grid"):
         if alpha != before:
             position = np.clip(node - alpha * moves, 0.0, len(x) - 1.0)
             first = position.astype(np.intp)
             part, before = position - first, alpha
-        rise = np.diff(V, append=V[-1])
-        V = probabilities @ (V.take(first) + part * rise.take(first))
+            pieces = _pieces(first)
+            slices = [(rise[cell], V[cell], part[i, own], images[i, own]) for i, own, cell in pieces]
+        np.subtract(V[1:], V[:-1], out=rise[:-1])
+        if slices:
+            for slope, value, weight, image in slices:
+                np.multiply(slope, weight, out=image)
+                image += value
+        else:
+            np.add(V.take(first), part * rise.take(first), out=images)
+        np.dot(probabilities, images, out=V)
     return V
+
+
+def _pieces(first: NDArray[np.intp]) -> list[tuple[int, slice, slice]]:
+    """Return an outcome's index, nodes and cells for every longest piece on which the cells follow one another.
+
+    Returns nothing where there are more than `_MOST_SLICES`.
+    """
+    ends = [np.flatnonzero(np.diff(cells) != 1) + 1 for cells in first]
+    if sum(len(cuts) + 1 for cuts in ends) > _MOST_SLICES:
+        return []
+    out = []
+    for i, (cells, cuts) in enumerate(zip(first, ends, strict=True)):
+        for start, stop in itertools.pairwise([0, *cuts.tolist(), len(cells)]):
+            cell = int(cells[start])
+            out.append((i, slice(start, stop), slice(cell, cell + stop - start)))
+    return out

@@ -20,6 +20,7 @@ from toyopt._check import Array
 from toyopt._numbers import reads_numbers
 from toyopt.algorithms import Controller, Maxright
 from toyopt.minimax import worst_gap
+from toyopt.progress import counted
 from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import weights_of_steps
 from toyopt.theorems.maxright import bounds
@@ -133,7 +134,7 @@ def noisy_run(setting: MaxrightSetting, errors: Array) -> tuple[Array, Array, Ar
     control = Controller(Maxright(setting.lam, tuple(setting.f_star.tolist())), len(setting.problem))
     alpha, theta = setting.alpha0 / math.sqrt(setting.T), setting.theta_1.copy()
     path, off = [theta], errors / np.array(setting.lam)
-    for error in off:
+    for error in counted(off, len(off), "steps"):
         values = setting.problem.values(theta)
         decision = control.decide(dict(enumerate((values + error).tolist())))
         assert decision is not None

@@ -13,6 +13,7 @@ import numpy as np
 
 from toyopt import _check
 from toyopt._check import Array
+from toyopt.progress import counted
 from toyopt.record import Record
 from toyopt.theorems.alright.last_iterate import weights_of_steps
 from toyopt.theorems.maxright.setting import SOURCE
@@ -83,7 +84,7 @@ def steep_case(kappa: float, *, light: int, heavy: int) -> SteepCase:
     pieces[a] = p / (b[a] * b[0])
     # In units of αCL both weighted gaps are the pieces times λ_2/(CL) = 1/κ².
     x, values, chosen, violation = np.zeros(a + 1), [], [], 0.0
-    for t in range(a + m + 1):
+    for t in counted(range(a + m + 1), a + m + 1, "steps"):
         margins = pieces @ x / kappa**2
         best, lead = int(np.argmax(margins[:a])), float(margins[a])
         top = max(float(margins[best]), 0.0)

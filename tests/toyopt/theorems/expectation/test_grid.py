@@ -238,3 +238,22 @@ def test_the_grid_at_one_iterate_and_with_one_branch() -> None:
         x = x - 0.7 * p.grad_sft(x)
     grid = backward_expectation(p, lam=0.0, schedule=Constant(0.7), T=5, theta_1=[2.0], nodes=2000)
     assert grid.low <= float(p.f_sft(x)) <= grid.high
+
+
+@pytest.mark.slow
+def test_slices_give_the_bits_of_look_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short steps move neighbouring nodes into neighbouring cells, long ones do not; clipped images share a cell."""
+    shared: dict[str, Any] = {"lam": 0.3, "theta_1": [0.5], "nodes": 1000}
+    settings = [(table2(), InverseRootHorizon(1.5, 300), 300), (uneven(), LinearDecay(2.0, 3.0, 40), 40)]
+    by_slices = [backward_expectation(p, schedule=schedule, T=T, **shared) for p, schedule, T in settings]
+    monkeypatch.setattr(backward, "_MOST_SLICES", 0)
+    assert by_slices == [backward_expectation(p, schedule=schedule, T=T, **shared) for p, schedule, T in settings]
+
+
+def test_pieces_are_the_longest_on_which_cells_follow_one_another() -> None:
+    first = np.array([[0, 1, 2, 2, 3, 4], [0, 0, 1, 3, 4, 5]])
+    images = np.full(first.shape, -1)
+    for i, nodes, cells in backward._pieces(first):
+        images[i, nodes] = np.arange(6)[cells]
+    assert images.tolist() == first.tolist()
+    assert len(backward._pieces(first)) == 2 + 3
