@@ -12,8 +12,10 @@ from llm.common.files import read_json, write_json
 from llm.data.readers import read
 from llm.evaluation.generate import Decoding, generate_answers
 from llm.judging.items import Item, shown
+from llm.training.run_folder import base_of
 
 _SUFFIXES = (".jsonl", ".json", ".parquet", ".gz")
+_WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 
 def is_file(source: str) -> bool:
@@ -73,7 +75,15 @@ def from_model(name: str, items: Sequence[Item], decoding: Decoding, kept: Path)
 
 
 def fingerprint(name: str) -> list[Any]:
-    """Return the name, and for a folder names, sizes and times of its weights, which differ after another training."""
-    folder = Path(name)
-    files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.bin"))
+    """Return the name, and for a folder names, sizes and times of its weights, which differ after another training.
+
+    The same of its base follows for an adapter. Raises ValueError for an adapter that names no base.
+    """
+    base = base_of(name)
+    return _weights(name) if base is None else [*_weights(name), _weights(base)]
+
+
+def _weights(name: str) -> list[Any]:
+    """Return the name, and for a folder names, sizes in bytes and times in ns of its weights."""
+    files = sorted(file for file in Path(name).glob("*") if file.suffix in _WEIGHTS)
     return [name, *([file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files)]

@@ -233,12 +233,12 @@ def load_model(
     config = TrainConfig(remote_code=remote_code, precision=precision)  # type: ignore[arg-type]
     path = Path(folder := located(str(folder), config.cache_folder))
     config = dataclasses.replace(config, **_quantization(path))
-    described = path / "adapter_config.json"
-    base_name = _base_name(described) if described.is_file() else str(folder)
+    own_base = base_of(path)
+    base_name = own_base or str(folder)
     model = load_base(base_name, config)
     model = dequantized(model) if dequantize else model
     places = (path, run_of_kept(path))  # a kept adapter has neither settings nor a tokenizer of its own
-    if described.is_file():
+    if own_base:
         if settings := next((place for place in places if (place / "generation_config.json").is_file()), None):
             model.generation_config = GenerationConfig.from_pretrained(settings)
         model = load_adapter(model, str(folder), trainable=False, any_kind=True)
@@ -272,8 +272,14 @@ def _quantization(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in run_options(folder).items() if name in names}
 
 
-def _base_name(described: Path) -> str:
-    """Return the name of the base model in an adapter_config.json; ValueError if there is none."""
+def base_of(folder: str | Path) -> str | None:
+    """Return the folder or hub name of the base model of an adapter; None for a folder or name of another kind.
+
+    Raises ValueError if the adapter's adapter_config.json names no base.
+    """
+    described = Path(folder) / "adapter_config.json"
+    if not described.is_file():
+        return None
     values = read_json(described)
     name = values.get("base_model_name_or_path") if isinstance(values, dict) else None
     if not isinstance(name, str) or not name:

@@ -25,6 +25,20 @@ def test_answers_of_weights_that_were_trained_again_are_others(tmp_path: Path, n
     assert fingerprints[0] != fingerprints[1]
 
 
+def test_an_adapters_answers_on_a_base_that_was_trained_again_are_others(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder, name in ((base, "model.safetensors"), (adapter, "adapter_model.safetensors")):
+        folder.mkdir()
+        (folder / name).write_text("first", encoding="utf-8")
+    config = {"base_model_name_or_path": str(base)}
+    (adapter / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    first = fingerprint(str(adapter))
+    assert first == fingerprint(str(adapter))
+    (base / "model.safetensors").write_text("second training", encoding="utf-8")
+    assert first != fingerprint(str(adapter))
+    assert fingerprint(str(base)) == fingerprint(str(adapter))[-1]
+
+
 @pytest.mark.slow
 def test_a_models_answers_are_generates_and_are_kept(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
