@@ -144,6 +144,7 @@ class Inputs:
         Called before any file is written.
         """
         check_fits(self.datasets, self.base.model, self.config, world=self.accelerator.num_processes)
+        check_gradients(self.base.model)
         kind = self.config.reference_kind
         check_adapters(self.base.model, self.config, kind)
         adapters = {"adapter": self.config.adapter, "reference": kind if kind not in ("base", "chosen", "sft") else ""}
@@ -228,6 +229,19 @@ def check_fits(sets: Datasets, model: Any, config: TrainConfig, *, world: int = 
             name = "SFT" if own.set_name == "sft" else own.set_name
             raise ValueError(f"keep_best: {config.keep_best} needs held-out {name} rows; give --held-out, or a set")
     _check_batches(sets, config, world)
+
+
+def check_gradients(model: Any) -> None:
+    """Raise ValueError for a model with weights in float16, through which gradients pass in float16.
+
+    An adapter's own weights and gradients are in float32, but a mean loss's gradients of activations are mostly below
+    6e-5, where float16 loses digits, and then all; the loss is not scaled. Such a model is only evaluated.
+    """
+    if any(p.dtype == torch.float16 for p in model.parameters()):
+        raise ValueError(
+            "model: has weights in torch.float16, in which gradients underflow; give it in bfloat16 (model.bfloat16()) "
+            "or float32 (model.float()), or load it so (dtype=torch.bfloat16, in 4 bits also bnb_4bit_compute_dtype)"
+        )
 
 
 def _check_rows(sets: Datasets, model: Any) -> None:

@@ -152,7 +152,7 @@ def test_all_weights_of_a_model_in_memory(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
-def test_all_weights_in_16_bits_are_refused_and_a_lora_on_them_is_trained(kind: torch.dtype, tmp_path: Path) -> None:
+def test_16_bits_are_refused_for_all_weights_and_float16_for_a_lora(kind: torch.dtype, tmp_path: Path) -> None:
     """A named model is loaded in the precision of the options, which refuse bf16 for all weights."""
     given = {"model": tiny.model().to(kind), "tokenizer": tiny.tokenizer(), "sft": tiny.sft_rows()}
     given |= {"preference": tiny.preference_rows()}
@@ -160,4 +160,11 @@ def test_all_weights_in_16_bits_are_refused_and_a_lora_on_them_is_trained(kind: 
     with pytest.raises(ValueError, match=rf"^model: has weights in {kind}, which would round .*model\.float\(\)"):
         train(whole, quiet=True, **given)
     assert not whole.folder.exists()
+    if kind == torch.bfloat16:
+        assert train(_config(tmp_path), quiet=True, **given).summary["steps"] == 3
+        return
+    with pytest.raises(ValueError, match=r"^model: has weights in torch\.float16, .*bfloat16.*model\.float\(\)"):
+        train(_config(tmp_path), quiet=True, **given)
+    assert not _config(tmp_path).folder.exists()
+    given["model"].float()  # the remedy
     assert train(_config(tmp_path), quiet=True, **given).summary["steps"] == 3
