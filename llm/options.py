@@ -194,7 +194,7 @@ class OptimizerOptions:
     beta2: Annotated[float, BELOW_1] = 0.95
     """β₂ of AdamW."""
     weight_decay: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Weight decay of AdamW, on all trained weights; transformers' trainers leave out biases and norms."""
+    """Weight decay of AdamW; biases and norms have none, as in the trainers of transformers."""
     clip: Annotated[float, NOT_NEGATIVE] = 1.0
     """Maximum norm of the gradient; 0: no clipping."""
     schedule: Schedule = "constant"

@@ -81,7 +81,7 @@ class Engine:
             return
         with warnings.catch_warnings():  # torch 2.13 has a new name for it, which accelerate does not know yet
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
-            self.policy, self.optimizer = accelerator.prepare(policy, make_optimizer(weights, config, kind))
+            self.policy, self.optimizer = accelerator.prepare(policy, make_optimizer(policy, config, kind))
         self.inner_optimizer = self.optimizer.optimizer.optimizer if self.is_zero else self.optimizer.optimizer
         self._trained = [p for p in self.policy.parameters() if p.requires_grad]
         make: Any = get_scheduler
