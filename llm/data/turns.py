@@ -116,8 +116,38 @@ def _spans(row: Row, messages: Sequence[Message], template: Template, whole: str
                 "thoughts), so they cannot all be trained in one pass; use --sft-turns last, or use a chat template "
                 "with {% generation %} marks"
             )
+        if not whole.startswith(until.rstrip()):
+            end = max(end, _end_between(row, messages[: i + 1], template, turn, whole, where))
         spans.append((len(start), end))
     return spans
+
+
+def _end_between(row: Row, messages: Sequence[Message], template: Template, turn: str, whole: str, where: str) -> int:
+    """Return the character after the special token that ends a turn inside a conversation, or the length of `turn`.
+
+    messages  up to the turn
+    turn      the conversation's text up to the turn's last words
+
+    gpt-oss ends the last turn in <|return|> and those before in <|end|>. Such an end is the special token after the
+    turn that also stands before the next generation prompt, and that does not itself begin the prompt.
+    """
+    rest = whole[len(turn) :]
+    blank = rest[: len(rest) - len(rest.lstrip())]
+    tokens = [token for token in special_texts(template.tokenizer) if token and rest.startswith(blank + token)]
+    if not tokens:
+        return len(turn)
+    token = max(tokens, key=len)
+    given: dict[str, Any] = {"tools": row.tools, "kwargs": row.template_kwargs}
+    before = str(template.chat.apply(messages[:-1], where, **given))
+    asked = str(template.chat.apply(messages[:-1], where, **given, add_generation_prompt=True))
+    header = asked[len(os.path.commonprefix([before, asked])) :]  # noqa: RUF071 (by characters is what is wanted)
+    try:
+        after = str(template.chat.apply(messages, where, **given, add_generation_prompt=True))
+    except ValueError:  # a template may refuse to write twice for the assistant
+        return len(turn)
+    if header.lstrip().startswith(token) or not after.startswith(turn + blank + token):
+        return len(turn)
+    return len(turn + blank + token)
 
 
 def _without_end(text: str, special: Sequence[str]) -> str:

@@ -73,6 +73,30 @@ def test_rendering_finds_the_turns_that_the_marked_template_marks(name: str) -> 
     assert found[0] == found[1]
 
 
+def test_turns_that_end_otherwise_than_the_last_one_are_trained_with_their_ends() -> None:
+    """gpt-oss: <|end|> within a conversation, <|return|> at its end; TRL's marks hold the turns' headers as well."""
+    found = []
+    for variant in ("gptoss", "gptoss_training"):
+        tokenizer = families.byte_level(**families.ends_of(variant))
+        tokenizer.chat_template = families.trl_templates()[variant]
+        found.append(trained(all_turns(tokenizer), tokenizer))
+    answers = ("It is four.<|end|>", "yes it is.<|end|>", "Two.<|return|>")
+    assert found[0] == [f"<|channel|>final<|message|>{text}" for text in answers]
+    assert found[1] == [f"<|start|>assistant{text}" for text in found[0]]
+
+
+@pytest.mark.parametrize("between", ["", "<|end|>"])
+def test_the_beginning_of_the_next_message_is_no_end_of_a_turn(between: str) -> None:
+    """The last turn ends in EOS, those before in `between`; every message begins with the same special token."""
+    last = "{% if loop.last and m.role == 'assistant' and not add_generation_prompt %}"
+    message = "<|start|>{{ m.role }}\n{{ m.content }}" + last + "</s>{% else %}" + between + "{% endif %}"
+    asked = "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+    tokenizer = byte_level("", "{% for m in messages %}" + message + "{% endfor %}" + asked)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|start|>", "<|end|>"]})
+    texts = trained(all_turns(tokenizer), tokenizer)
+    assert texts == [f"It is four.{between}", f"yes it is.{between}", "Two.</s>"]
+
+
 def test_all_turns_are_trained_and_nothing_else() -> None:
     tokenizer = byte_level("", CHATML)
     assert trained(all_turns(tokenizer), tokenizer) == [
