@@ -107,19 +107,25 @@ def storage(size: float) -> str:
 
 
 def calm() -> None:
-    """Switch off other libraries' progress bars, and their warnings about each other's next versions.
-
-    So are those of bitsandbytes, which PEFT imports wherever it is installed, about a kernel that is not used here.
-    """
+    """Switch off other libraries' progress bars, and their warnings about each other's next versions."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging as transformers_logging
 
     hub: Any = hub_logging  # its functions and transformers' are not typed
     own: Any = transformers_logging
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    hide_unused_kernel()
     hub.set_verbosity_error()  # without a network, every attempt is logged
     own.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+def hide_unused_kernel() -> None:
+    """Switch off the warning of bitsandbytes about a kernel of 4 bits that it has not loaded.
+
+    PEFT imports bitsandbytes wherever it is installed, also where no model has 4 bits; it computes without the kernel.
+    Call this before PEFT is imported.
+    """
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def say(text: str, *, active: bool = True) -> None:

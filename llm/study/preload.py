@@ -20,6 +20,9 @@ def preload(measures: Iterable[str]) -> list[str]:
 
 def import_libraries() -> None:
     """Import the libraries that every run needs, also those that are otherwise imported on first use."""
+    from llm.common.progress import calm
+
+    calm()
     import accelerate  # noqa: F401
     import peft  # noqa: F401
     import torch.distributed.checkpoint.state_dict  # noqa: F401
@@ -27,7 +30,6 @@ def import_libraries() -> None:
     from transformers import AutoTokenizer, get_scheduler  # noqa: F401
 
     import llm.training.run  # noqa: F401
-    from llm.common.progress import calm
     from llm.config import config_from
     from llm.training.cached_run import computing_code
     from llm.training.starting_values import evaluating_code
@@ -35,7 +37,6 @@ def import_libraries() -> None:
     computing_code()  # reads and parses a hundred files, half a second of CPU time
     evaluating_code()
     config_from([], "train", "")  # reading the options for the first time takes as long as some runs' training
-    calm()
     _load_a_model()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llm.common.progress import hide_unused_kernel
 from llm.data.collate import collate
 from llm.training.deepspeed_config import is_zero, load_whole, make_plugin, shares_weights, wants_deepspeed
 
@@ -25,6 +26,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
     Raises ValueError for a tracker that is not installed, or a launcher or its settings that are not supported.
     """
+    if config.quantization == "none":
+        hide_unused_kernel()
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
     from accelerate.utils import GradientAccumulationPlugin, TorchDynamoPlugin

@@ -22,6 +22,7 @@ from llm.common.files import (
     write_json,
     write_text,
 )
+from llm.common.progress import hide_unused_kernel
 from llm.config import RESULT, TrainConfig
 from llm.models.packaged import located
 from llm.training.relative_names import with_names_from
@@ -233,6 +234,8 @@ def load_model(
     config = TrainConfig(remote_code=remote_code, precision=precision)  # type: ignore[arg-type]
     path = Path(folder := located(str(folder), config.cache_folder))
     config = dataclasses.replace(config, **_quantization(path))
+    if config.quantization == "none":
+        hide_unused_kernel()
     own_base = base_of(path)
     base_name = own_base or str(folder)
     model = load_base(base_name, config)
