@@ -118,7 +118,7 @@ class ArtefactJob:
         for event in self.reports.new():
             self._report(event)
 
-    def finish(self, status: int, seconds: float, prepared: bool) -> None:  # noqa: ARG002
+    def finish(self, status: int, seconds: float, prepared: frozenset[str]) -> None:  # noqa: ARG002
         """Report the end of the process as a failure if the process did not report its result."""
         self.forward()
         last = self.reports.last

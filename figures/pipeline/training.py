@@ -86,7 +86,7 @@ class RunsJob:
             if event.kind in ("progress", "notice"):
                 self._report(event)
 
-    def finish(self, status: int, seconds: float, prepared: bool) -> None:  # noqa: ARG002
+    def finish(self, status: int, seconds: float, prepared: frozenset[str]) -> None:  # noqa: ARG002
         """Report the end of the runs, and the artefacts that cannot be made of the runs."""
         self.forward()
         self._ended = True

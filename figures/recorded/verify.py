@@ -164,7 +164,7 @@ def _train(grids: Mapping[str, Any], out: Path, about: Mapping[str, Any]) -> Non
         except BaseException:  # Ctrl-C: the run saves, and the same command resumes
             process.kill()
             raise
-        job.finish(process.poll() or 0, 0.0, False)
+        job.finish(process.poll() or 0, 0.0, frozenset())
     if broken:
         raise RuntimeError(f"verify: {broken['real']} (recorded at commit {commit_text(about['git'])})")
 

@@ -41,12 +41,12 @@ class Job(Protocol):
     def made(self) -> Iterable[str]:
         """Return the resources in `requires` that exist, as far as this job's output shows."""
 
-    def finish(self, status: int, seconds: float, prepared: bool) -> None:
+    def finish(self, status: int, seconds: float, prepared: frozenset[str]) -> None:
         """Evaluate the result of the job, whose process has ended.
 
         status    exit status of the process
         seconds   wall-clock time since the start
-        prepared  whether a required resource was missing at the start
+        prepared  required resources that were missing at the start
         """
 
 
@@ -157,6 +157,6 @@ class Scheduler(Generic[J]):
         status = one.child.poll()
         if status is not None:
             self.running.remove(one)
-            one.job.finish(status, time.monotonic() - one.began, bool(one.prepares))
+            one.job.finish(status, time.monotonic() - one.began, one.prepares)
         if one.prepares - self.made:
             self.made.update(one.job.made())

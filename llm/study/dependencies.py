@@ -69,7 +69,7 @@ def prerequisites(config: TrainConfig) -> Prerequisites:
 
 def work(config: TrainConfig) -> float:
     """Return a run's work, in units of a small world's step on one objective."""
-    return config.steps * _step_work(config) * _size(config)
+    return config.steps * _step_work(config) * scale(config)
 
 
 def preparation(config: TrainConfig, wanted: Iterable[str]) -> float:
@@ -78,18 +78,22 @@ def preparation(config: TrainConfig, wanted: Iterable[str]) -> float:
     for name in wanted:
         kind = name.partition(" ")[0]
         if kind == "base":
-            units += _PRETRAINING * _size(config)
+            units += _PRETRAINING * scale(config)
         elif kind == "optima":
-            units += len(config.objectives) * (config.optima_steps or config.steps) * _size(config)
+            units += len(config.objectives) * (config.optima_steps or config.steps) * scale(config)
         elif config.reference_kind in ("chosen", "sft"):
-            units += (config.reference_steps or config.steps) * _size(config)
+            units += (config.reference_steps or config.steps) * scale(config)
     return units
 
 
 class Rates:
-    """Seconds a unit of work, from the metrics of the runs so far."""
+    """Seconds a unit of work, from the metrics of the runs so far.
 
-    def __init__(self) -> None:
+    crowding  processes a core, by which the first guess is multiplied
+    """
+
+    def __init__(self, crowding: float = 1.0) -> None:
+        self._guess = _GUESS * crowding
         self._known: dict[str, float] = {}
         self._common: dict[str, Common] = {}  # what a run has in common with others, by the run's name
         self._means: dict[tuple[Any, ...], float] = {}  # by what runs have in common; empty after an update
@@ -123,7 +127,7 @@ class Rates:
         for common in self._common_of(run):
             if common in self._means:
                 return self._means[common]
-        return _GUESS if run.config.model == "embedded" and run.config.world_size != "large" else math.nan
+        return self._guess if run.config.model == "embedded" and run.config.world_size != "large" else math.nan
 
     def _common_of(self, run: StudyRun) -> Common:
         """Return what makes runs like this one, the closest first."""
@@ -139,7 +143,8 @@ def _step_work(config: TrainConfig) -> float:
     return sum(rule.training_shares(n)) + _EVALUATION * sum(rule.evaluation_shares(n))
 
 
-def _size(config: TrainConfig) -> float:
+def scale(config: TrainConfig) -> float:
+    """Return the work of a step on the run's model, in units of a step on the small embedded world; 1 for others."""
     return _SIZE[config.world_size] if config.model == "embedded" else 1.0
 
 

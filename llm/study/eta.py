@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm.common.files import read_json
+from llm.common.processes import cores
 from llm.study import measures
-from llm.study.dependencies import Prerequisites, Rates, preparation, work
+from llm.study.dependencies import Prerequisites, Rates, preparation, scale, work
 from llm.study.status import is_finished, is_trained, last_step
 from llm.study.sweep import StudyRun
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from llm.study.scheduler import RunJob
 
 _AGAIN = 0.25  # of the time so far: how much longer a preparation takes that is beyond its estimate
+# First guesses for the small embedded world, in seconds of one core, until a run of the study has shown its own: what a
+# process takes beside training, and measures. From the 475 runs of `paper_repro --scale embedded --seeds 5`, three at a
+# time on two cores, in 18 minutes.
+OVERHEAD = 1.0
+MEASURES = {"answers": 0.2, "questions": 0.4, "cosine": 0.7, "curvature": 7.6}
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,12 @@ class Forecast:
         self.done = 0
         # Missing computations of a run that makes them, by its name, and the time since when.
         self.making: dict[str, tuple[frozenset[str], float]] = {}
-        self.rates = Rates()
-        self.overheads: list[float] = []  # seconds that a process takes beside training, measures and preparations
+        self.crowding = max(1.0, jobs / cores())
+        self.rates = Rates(self.crowding)
+        # Seconds that a process takes beside training, measures and preparations, and estimates from processes that
+        # prepared, in which time was also spent on waiting.
+        self.overheads: list[float] = []
+        self.likely_overheads: list[float] = []
         self.measured: dict[str, list[float]] = {}  # seconds that measures take
         for run in runs:
             self._learn(run)
@@ -68,12 +78,12 @@ class Forecast:
             for measure in run.measures:
                 self.measured.setdefault(measure, []).append(measures.seconds_of(folder, measure))
 
-    def finished(self, run: StudyRun, before: float, seconds: float, prepared: bool) -> None:
+    def finished(self, run: StudyRun, before: float, seconds: float, prepared: frozenset[str]) -> None:
         """Learn from a run that has just finished.
 
         before    seconds of training that the run's folder held when its process was started
         seconds   wall-clock time of the process
-        prepared  whether the process made or awaited shared resources, so that its time is not typical
+        prepared  shared resources that the process made or awaited, so that its time is not typical
         """
         self._learn(run)
         folder = run.folder(self.root)
@@ -81,6 +91,10 @@ class Forecast:
         spent += sum(measures.seconds_of(folder, m) for m in run.measures)
         if not prepared:
             self.overheads.append(max(0.0, seconds - spent))
+        elif not prepared & self.prerequisites[run.name].base:  # the seconds of a base are written nowhere
+            own = read_json(folder / "summary.json").get("preparation", {})
+            spent += sum(float(own.get(f"{kind}_seconds", 0.0)) for kind in ("reference", "log_probs", "optima"))
+            self.likely_overheads.append(max(0.0, seconds - spent))
 
     def size(self, run: StudyRun) -> float:
         """Return a run's length for ordering: seconds, or units of work as long as no rate is known."""
@@ -89,7 +103,7 @@ class Forecast:
 
     def length(self, run: StudyRun, wanted: Iterable[str] = ()) -> float:
         """Return about how many seconds a run still takes, with the computations in `wanted`; nan if unknown."""
-        seconds = sum(self._measure(m) for m in measures.missing(run.folder(self.root), run.measures))
+        seconds = sum(self._measure(run, m) for m in measures.missing(run.folder(self.root), run.measures))
         if is_trained(run, self.root):
             return seconds
         left = 1.0 - last_step(run.folder(self.root))["step"] / run.config.steps
@@ -120,11 +134,10 @@ class Forecast:
                 preparing = max(preparing - spent, _AGAIN * spent)
             lengths.append(rest + preparing)
             sure.append(preparing)
-        extra = sum(self.overheads) / len(self.overheads) if self.overheads else 0.0
         for run in waiting:
             missing = self.prerequisites[run.name].all - made
             made |= missing
-            lengths.append(self.length(run, missing) + extra)
+            lengths.append(self.length(run, missing) + self._overhead(run))
         if not self.rates:
             sure += [0.0] * len(waiting)
             lengths = [s + slow * (length - s) for s, length in zip(sure, lengths, strict=True)]
@@ -136,6 +149,16 @@ class Forecast:
         known = left if math.isfinite(left) else None
         return Progress(self.total, self.done, failed, shown, known, now - self.began)
 
-    def _measure(self, measure: str) -> float:
+    def _measure(self, run: StudyRun, measure: str) -> float:
+        """Return about how many seconds a measure of a run takes; 0 if nothing is known."""
         known = self.measured.get(measure, ())
-        return sum(known) / len(known) if known else 0.0
+        if known or run.config.model != "embedded":
+            return sum(known) / len(known) if known else 0.0
+        return MEASURES.get(measures.name_of(measure), 0.0) * scale(run.config) * self.crowding
+
+    def _overhead(self, run: StudyRun) -> float:
+        """Return about how many seconds a process takes beside training, measures and preparations."""
+        known = self.overheads or self.likely_overheads
+        if known:
+            return sum(known) / len(known)
+        return OVERHEAD * self.crowding if run.config.model == "embedded" else 0.0

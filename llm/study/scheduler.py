@@ -163,7 +163,7 @@ class RunJob:
         """Return the shared resources that the run's folder shows to exist."""
         return shown(self.run, self._study.root)
 
-    def finish(self, status: int, seconds: float, prepared: bool) -> None:
+    def finish(self, status: int, seconds: float, prepared: frozenset[str]) -> None:
         """Record the duration of a finished run, or the failure of another; an interrupted run is no failure."""
         study = self._study
         if is_finished(self.run, study.root):

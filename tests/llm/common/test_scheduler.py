@@ -59,7 +59,7 @@ class Work:
     def made(self) -> Iterable[str]:
         return self.requires if self.ended and self.makes else ()
 
-    def finish(self, status: int, seconds: float, prepared: bool) -> None:  # noqa: ARG002  (the interface of a job)
+    def finish(self, status: int, seconds: float, prepared: frozenset[str]) -> None:  # noqa: ARG002  (the interface of a job)
         assert seconds >= 0.0
         self.log.append(f"-{self.name}")
         self.ended = True
