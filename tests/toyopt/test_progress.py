@@ -100,14 +100,25 @@ def test_the_handling_of_signals_is_put_back() -> None:
 
 
 def interrupt(code: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code until it prints "ready", send SIGINT, and return its end."""
+    """Run Python code until it prints "ready", send SIGINT, and return its end.
+
+    The child does not ignore the signal, as it would below a command in the background.
+    """
     command = [sys.executable, "-c", code]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=100)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=100)
+        finally:
+            child.kill()
     return subprocess.CompletedProcess(command, child.returncode, out, err)
 
 
