@@ -34,7 +34,7 @@ def test_two_processes_train_as_one(tmp_path: Path, runs: Runs, stage: int) -> N
     job = runs.all(tmp_path / "two", cases, world=2, **STAGES[stage])
     for case in cases:
         assert_alike(tmp_path / "two" / case, runs.one(case))
-        if case != "all":  # AdamW turns the rounding of weights without a gradient into steps
+        if case not in ("all", "decay"):  # AdamW turns the rounding of weights without a gradient into steps
             assert_same_update(tmp_path / "two" / case, runs.one(case))
     assert job.said.count(f"zero: stage {stage} of 2") >= len(cases)
 

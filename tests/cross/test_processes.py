@@ -29,17 +29,19 @@ def test_two_processes_train_as_one(tmp_path: Path, runs: Runs) -> None:
     for case in cases:
         folder = tmp_path / "two" / case
         assert_alike(folder, runs.one(case))
-        assert_same_update(folder, runs.one(case))
+        if case != "decay":  # which trains no adapter
+            assert_same_update(folder, runs.one(case))
         assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["processes"] == 2
 
 
 @pytest.mark.slow
 def test_two_processes_that_share_the_weights_train_as_one(tmp_path: Path, runs: Runs) -> None:
-    cases = ("sequential", "maxright", "kto", "pissa", *THREE)
+    cases = ("sequential", "maxright", "kto", "pissa", "decay", *THREE)
     job = runs.all(tmp_path / "two", cases, world=2, **launchers.FSDP)
     for case in cases:
         assert_alike(tmp_path / "two" / case, runs.one(case))
-        assert_same_update(tmp_path / "two" / case, runs.one(case))
+        if case != "decay":
+            assert_same_update(tmp_path / "two" / case, runs.one(case))
     # two layers of a model that is sharded; each case opens its own
     assert job.said.count("sharded: GPTNeoXLayer") >= 2 * len(cases)
 

@@ -26,6 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
         "method": "mix", "keep_best": "mix", "eval_every": 2, "reference": "sft", "reference_steps": 2,
         "lora": ["init_lora_weights=pissa"],
     },
+    "decay": {"method": "mix", "lora_rank": 0, "lr": 1e-3, "weight_decay": 0.5},  # of all weights but biases and norms
 }  # fmt: skip
 # Three objectives; MAXRIGHT with optima that are given: estimated ones are often equally far, and rounding decides.
 THREE: dict[str, dict[str, Any]] = {
