@@ -72,9 +72,10 @@ def steps(
     kind: Kind = "sft",
     repeats: int = 1,
 ) -> list[Curve]:
-    """Return the CPU time of a step against weights, tokens a row and rows a batch, beside TRL's trainer of the kind.
+    """Return the CPU time of a step against weights, tokens a row and tokens a batch, beside TRL's trainer of the kind.
 
-    batches  numbers of rows, or of pairs for kind "preference"
+    batches  numbers of rows, or of pairs for kind "preference"; the curve's sizes are the tokens of such batches, since
+             the lengths of few rows vary
     """
     from benchmarks.llm_speed import prepare
 
@@ -85,12 +86,13 @@ def steps(
     by_weights = {float(weights(size)): size for size in models}
     by_length = {float(tokens(size, kind)): size for size in lengths}
     shorter = dataclasses.replace(BASE, longest=0.5)
-    by_batch = {float(n): dataclasses.replace(shorter, **{batch: n}) for n in batches}  # type: ignore[arg-type]
+    sized = {n: dataclasses.replace(shorter, **{batch: n}) for n in batches}  # type: ignore[arg-type]
+    by_batch = {float(n * tokens(size, kind)): size for n, size in sized.items()}
     curves = []
     for name, unit, sizes, excused in (
         (f"{loss} step by model", "weights", by_weights, False),
         (f"{loss} step by length", f"tokens a {row}", by_length, True),
-        (f"{loss} step by batch", f"{row}s", by_batch, False),
+        (f"{loss} step by batch", "tokens a batch", by_batch, False),
     ):
         made = sides(sizes.__getitem__, kind)
         curves.append(measured(name, unit, list(sizes), made, repeats=repeats, excused=excused))
