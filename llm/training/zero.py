@@ -82,6 +82,8 @@ def optimizer_state(engine: Engine) -> dict[str, torch.Tensor]:
 
     tensors: dict[str, torch.Tensor] = {}
     some: dict[str, Any] = next(iter(engine.inner_optimizer.state.values()), {})
+    if some:
+        _link_states(engine)
     for key, value in some.items():
         for name, weight in _trained(engine):
             per_weight = torch.as_tensor(value, dtype=torch.float32).ndim > 0
@@ -106,11 +108,8 @@ def load(engine: Engine, weights: Mapping[str, torch.Tensor], state: Mapping[str
         engine.inner_optimizer.state[part] = {
             key: torch.zeros_like(part) if value.ndim else value.clone().to(part.device) for key, value in own.items()
         }
-    if keys and not _is_stage3(engine):
-        from deepspeed.utils import lazy_init_hp_params_optimizer_state
-
-        for group, part in zip(zero.bit16_groups, flat, strict=True):
-            lazy_init_hp_params_optimizer_state(group, part, engine.inner_optimizer.state)
+    if keys:
+        _link_states(engine)
     for name, weight in trained:
         with gathered(weight):
             weight.data.copy_(weights[name])
@@ -118,6 +117,20 @@ def load(engine: Engine, weights: Mapping[str, torch.Tensor], state: Mapping[str
         for key in keys:
             if state[f"{key}.{name}"].ndim:
                 _set(engine, weight, state[f"{key}.{name}"], key)
+
+
+def _link_states(engine: Engine) -> None:
+    """Have DeepSpeed find every weight's share of the optimizer's state, below ZeRO-3.
+
+    Its own search, after the step of the first group of weights, finds nothing of the groups that step after it.
+    """
+    if _is_stage3(engine):
+        return
+    from deepspeed.utils import lazy_init_hp_params_optimizer_state
+
+    zero = engine.optimizer.optimizer
+    for group, part in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
+        lazy_init_hp_params_optimizer_state(group, part, engine.inner_optimizer.state)
 
 
 def _set(engine: Engine, weight: torch.nn.Parameter, value: torch.Tensor, key: str | None) -> None:
