@@ -26,23 +26,26 @@ def test_steps_of_both_kinds_are_measured_beside_trl(
     curves = growth_train.steps(models, (0.1, 0.2), (1, 3), kind=kind)  # type: ignore[arg-type]
     assert [curve.name for curve in curves] == [f"{loss} step by {what}" for what in ("model", "length", "batch")]
     assert trained == {SFT if kind == "sft" else DPO}
-    assert [curve.unit for curve in curves] == ["weights", f"tokens a {row}", f"{row}s"]
+    assert [curve.unit for curve in curves] == ["weights", f"tokens a {row}", "tokens a batch"]
     assert [curve.excused for curve in curves] == [False, True, False]
     assert curves[0].sizes == tuple(float(growth_train.weights(size)) for size in models)
-    assert curves[2].sizes == (1.0, 3.0)
+    batch, shorter = ("batch_sft" if kind == "sft" else "batch_preference"), dataclasses.replace(TINY, longest=0.5)
+    sized = {n: dataclasses.replace(shorter, **{batch: n}) for n in (1, 3)}  # type: ignore[arg-type]
+    assert curves[2].sizes == tuple(n * round(np.mean(lengths(size, kind))) for n, size in sized.items())
     for curve in curves:
         assert list(curve.costs) == ["llm", "TRL"]
         assert all(np.isfinite(cost).all() and (cost > 0).all() for cost in curve.costs.values())
 
 
+def lengths(size: Size, kind: str) -> list[int]:
+    """Tokens of each row or pair: a word is one token, and each response has its end as a token more."""
+    words = [{name: len(text.split()) for name, text in row.items()} for row in size.texts(kind)]  # type: ignore[arg-type]
+    if kind == "sft":
+        return [row["prompt"] + row["completion"] + 1 for row in words]
+    return [2 * row["prompt"] + row["chosen"] + row["rejected"] + 2 for row in words]
+
+
 @pytest.mark.slow
 def test_the_tokens_of_a_pair_are_its_prompt_twice_and_both_responses() -> None:
-    """One word is one token of the tokenizer; each response has its end as a token more."""
-    words = {
-        kind: [{name: len(text.split()) for name, text in row.items()} for row in TINY.texts(kind)]
-        for kind in ("sft", "preference")
-    }
-    rows = [row["prompt"] + row["completion"] + 1 for row in words["sft"]]
-    pairs = [2 * row["prompt"] + row["chosen"] + row["rejected"] + 2 for row in words["preference"]]
-    assert growth_train.tokens(TINY, "sft") == round(np.mean(rows))
-    assert growth_train.tokens(TINY, "preference") == round(np.mean(pairs))
+    for kind in ("sft", "preference"):
+        assert growth_train.tokens(TINY, kind) == round(np.mean(lengths(TINY, kind)))  # type: ignore[arg-type]
