@@ -130,7 +130,7 @@ class Rates:
         return self._guess if run.config.model == "embedded" and run.config.world_size != "large" else math.nan
 
     def _common_of(self, run: StudyRun) -> Common:
-        """Return what makes runs like this one, the closest first."""
+        """Return the keys that a run shares with runs like it, those of the most similar runs first."""
         if run.name not in self._common:
             self._common[run.name] = ("kind", *_kind(run.config)), ("shape", *_shape(run.config)), ()
         return self._common[run.name]

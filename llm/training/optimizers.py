@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,8 +9,8 @@ import torch
 if TYPE_CHECKING:
     from llm.config import TrainConfig
 
-# Names of parameters without weight decay: those of transformers 5.23, `Trainer.get_decay_parameter_names`.
-_UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
+# Patterns of the names without weight decay: those of transformers 5.23, `Trainer.get_decay_parameter_names`.
+UNDECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
 
 def make_optimizer(model: torch.nn.Module, config: TrainConfig, device: str) -> torch.optim.Optimizer:
@@ -37,11 +36,8 @@ def make_optimizer(model: torch.nn.Module, config: TrainConfig, device: str) -> 
 
 def undecayed(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """Return the trainable weights that transformers' Trainer leaves out of weight decay: biases and norms."""
-    norms = tuple(
-        f"{name}." for name, module in model.named_modules() if name and isinstance(module, torch.nn.LayerNorm)
-    )
-    return [
-        parameter
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and (name.startswith(norms) or _UNDECAYED.search(name.lower()))
-    ]
+    from transformers import trainer_pt_utils
+
+    library: Any = trainer_pt_utils  # whose functions are not annotated
+    decayed = set(library.get_parameter_names(model, [torch.nn.LayerNorm], UNDECAYED))
+    return [p for name, p in model.named_parameters() if p.requires_grad and name not in decayed]
