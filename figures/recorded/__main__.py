@@ -1,7 +1,8 @@
 """Write the tables of results in README and docs: `python -m figures.recorded [--out DIR] [--runs DIR] [--real DIR]`.
 
-Without a folder only the pages are written anew. `--verify DIR [--preference FILE]` writes none of them: it trains one
-recorded run of the real model again and compares.
+Runs of the real model replace what is recorded of it, or join it with `--add`. Without a folder only the pages are
+written anew. `--verify DIR [--preference FILE]` writes none of them: it trains one recorded run of the real model again
+and compares.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         "codes made runs there",
     )
     parser.add_argument(
+        "--add",
+        action="store_true",
+        help="with --real: add these runs to the recorded ones of the same settings and sets (further seeds, or runs "
+        "made anew), in place of replacing all",
+    )
+    parser.add_argument(
         "--benchmarks",
         type=Path,
         metavar="OUT",
@@ -55,6 +62,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         return _verify(options.verify, options.preference, root)
     if (options.benchmarks is None) is not (options.mmlu is None and options.xstest is None):
         parser.error("--benchmarks needs --mmlu or --xstest, the files that the runs were asked, and these need it")
+    if options.add and options.real is None:
+        parser.error("--add needs --real, the runs to add")
     recorded = root / "docs" / "recorded"
     try:
         if options.out is not None:
@@ -62,7 +71,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         if options.runs is not None:
             _write(recorded / "embedded.json", record.study(options.runs))
         if options.real is not None:
-            for line in real.write(root / "results", options.real):
+            for line in real.write(root / "results", options.real, add=options.add):
                 print(f"recorded: {line}")
         if options.benchmarks is not None:
             place = root / "results" / "real"

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from figures.analysis.methods import NAMES
 from figures.analysis.recorded_runs import ABOUT, TABLE
 from figures.analysis.seeds import results
 from figures.analysis.sweeps import FIRST_SEED
 from figures.artefact import Request
 from figures.pipeline.paths import FOLDER, grid_of
+from figures.recorded.joined import join
 from figures.recorded.real_figures import FIGURES, SHOWN, Recorded, is_last
 from figures.recorded.record import machine
 from figures.recorded.table_text import Record, commit_text, seeds_text
@@ -51,7 +54,7 @@ class Runs:
         return f"{len(self.finished)} of {total} runs of {seeds_text(self.seeds)}{missing}"
 
 
-def write(results: Path, out: Path) -> list[str]:
+def write(results: Path, out: Path, *, add: bool = False) -> list[str]:
     """Write, for every artefact with finished runs in `out`, table and description to `results`/NAME.
 
     Return a line for each.
@@ -60,26 +63,44 @@ def write(results: Path, out: Path) -> list[str]:
     all are there. The machine is the one that this function runs on.
 
     out  a folder of runs of one training code, or the folder OUT of paper_repro.py that has one such folder
+    add  keep what is recorded: runs of other labels and seeds stay, those of the same are replaced
 
     Raises FileNotFoundError if no run of the real model is finished, and ValueError if there are several such folders,
-    if an artefact's runs are of several sets, or if this training code would give other runs.
+    if an artefact's runs are of several sets, if this training code would give other runs, or if runs to add are of
+    other settings or sets than those that are recorded.
     """
     root, configs = _begun(out)
     lines = []
     for figure in FIGURES:
         own = [config for config in configs if figure.owns(config)]
         if own:
-            lines.append(_write(results / figure.name, figure, _found(root, figure, own)))
+            lines.append(_write(results / figure.name, figure, _found(root, figure, own), add=add))
     if not lines:
         raise FileNotFoundError(f"real: {root} has no run of {' or '.join(figure.name for figure in FIGURES)}")
     return lines
 
 
-def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
+def _write(folder: Path, figure: Recorded, runs: Runs, *, add: bool) -> str:
     """Write the table and the description of one artefact's runs and return the line about them."""
-    from figures.pipeline.cache import to_csv
+    from figures.pipeline.cache import cells, to_csv
 
     table = figure.module.table_of(runs.parameters)
+    content, described, line = to_csv(table), _described(figure, runs), f"{figure.name}: {runs.line}"
+    if add and (folder / ABOUT).is_file():
+        columns = {name: cells(column) for name, column in table.items()}
+        new = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        old = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        described, rows = join(old, rows_of(folder / TABLE), described, new)
+        content = to_csv({name: np.array([row[name] for row in rows], dtype=object) for name in columns})
+        line = f"{line}; {described['runs']} are recorded now, of {seeds_text(described['seeds'])}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / TABLE, content)
+    write_text(folder / ABOUT, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    return line
+
+
+def _described(figure: Recorded, runs: Runs) -> dict[str, Any]:
+    """Return the description of one artefact's runs, which were made on this machine."""
     facts = figure.about(runs.parameters)
     number, first = len(runs.seeds), FIRST_SEED["real"]
     facts["scale"] = f"{facts['scale'].rpartition(', ')[0]}, {number} seed{'s' * (number > 1)}"
@@ -91,7 +112,7 @@ def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
     usual = figure.module.parameters(Request(scale="real"))["grids"]
     base = grid_of(next(iter(usual.values()))).base
     asked += [f"--{name} {facts[name]}" for name in ("reference", "precision") if facts[name] != getattr(base, name)]
-    described = {
+    return {
         "command": " ".join(["python paper_repro.py", *asked]),
         "date": now,
         "machine": there,
@@ -104,10 +125,6 @@ def _write(folder: Path, figure: Recorded, runs: Runs) -> str:
         "runs": len(runs.finished),
         "missing": {label: list(seeds) for label, seeds in runs.missing.items()},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / TABLE, to_csv(table))
-    write_text(folder / ABOUT, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-    return f"{figure.name}: {runs.line}"
 
 
 def _found(root: Path, figure: Recorded, configs: Sequence[Record]) -> Runs:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from figures.analysis.real_sweeps import is_usual
+from figures.recorded.joined import further
 from figures.recorded.real_figures import FIGURES, REAL, Recorded
-from figures.recorded.table_text import Record, number, on_machine, recorded_by, seeds_text, table
+from figures.recorded.table_text import Record, commit_text, number, on_machine, recorded_by, seeds_text, table
 
 NOTHING = "Nothing is recorded yet."
 
@@ -33,8 +34,18 @@ def runs(records: Mapping[str, Record], figure: Recorded = REAL, *, usual: bool 
     sets = _tasks(record) if figure.of_tasks else f"SFT set `{facts['sft']}`, preferences `{facts['preference']}`"
     return (
         f"{table([head, *shown.values()], body)}\n\n{facts['scale']} ({seeds_text(record['seeds'])}); {sets}. "
-        f"{recorded_by(record)}: {on_machine(record)}.{_missing(record, usual=usual)}"
+        f"{recorded_by(record)}: {on_machine(record)}.{_further(record)}{_missing(record, usual=usual)}"
     )
+
+
+def _further(record: Record) -> str:
+    """Return which runs were recorded at another time or place, as sentences; "" if all were recorded together."""
+    texts = []
+    for runs, part in further(record):
+        own = {"machine": record["machine"], "versions": record["versions"]}
+        where = "" if own == {name: part[name] for name in own} else f" ({on_machine(part)})"
+        texts.append(f" Of these, {runs}: on {part['date']} at commit `{commit_text(part['git'])}`{where}.")
+    return "".join(texts)
 
 
 def _tasks(record: Record) -> str:

@@ -30,6 +30,7 @@ from figures.artefact import Request
 from figures.pipeline import training
 from figures.pipeline.jobs import Event
 from figures.pipeline.paths import grid_of, runs_folder, training_digest
+from figures.recorded.joined import origin
 from figures.recorded.real import rows_of
 from figures.recorded.real_figures import is_last
 from figures.recorded.table_text import commit_text
@@ -75,7 +76,8 @@ def verify(out: Path, preference: str = "", folder: Path = recorded_runs.FOLDER)
     now = _rows(grid, spec, out)
     differences = list(_differences(now, then))
     seconds = float(then[-1]["cpu_seconds"])
-    codes = f"training code {about['training_code']} then, {training_digest()[:12]} now"
+    code = origin(about, label, seed)["training_code"]
+    codes = f"training code {code} then, {training_digest()[:12]} now"
     lines = [f"{label}, seed {seed} ({seconds:.0f} s of CPU time then): {codes}", *differences]
     if not differences:
         worst = max((_apart(now[i][name], then[i][name]) for i in range(len(then)) for name in LOSSES), default=0.0)

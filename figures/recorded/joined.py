@@ -1,0 +1,153 @@
+"""Join newly recorded runs of the real model with those that are recorded already: further seeds, or runs made anew.
+
+Runs of several trainings, on several machines or by several training codes, stand in one table if their settings and
+sets are the same. Every run then belongs to one of the `parts` of the description, which tell where it was made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from figures.recorded.table_text import Record, commit_text, seeds_text
+
+Row = Mapping[str, str]
+Key = tuple[str, int]  # label and seed of a run
+PARTS = "parts"
+ORIGIN = ("date", "machine", "versions", "git", "training_code")
+OWN = ("scale", "made", "recorded")  # facts that are not settings
+# Of records that were written before these options were among the facts.
+USUAL = {"reference": "base", "precision": "fp32"}
+
+
+def join(old: Record, old_rows: Sequence[Row], new: Record, new_rows: Sequence[Row]) -> tuple[Record, list[Row]]:
+    """Return description and rows of the recorded runs and the new ones; a run of both is taken from the new ones.
+
+    old, new  descriptions as `figures.recorded.real` writes them, each with its rows of the table as text
+
+    Raises ValueError if a setting, a set or the columns of the tables differ.
+    """
+    _check(old, old_rows, new, new_rows)
+    added = _keys(new_rows)
+    kept = [row for row in old_rows if _key(row) not in added]
+    parts = [part for part in (_without(part, added) for part in parts_of(old, old_rows)) if part["runs"]]
+    parts.append({**{name: new[name] for name in ORIGIN}, "runs": _runs(added)})
+    rows = _sorted([*old_rows, *new_rows], [*kept, *new_rows])
+    keys = _keys(rows)
+    seeds = sorted({seed for _, seed in keys})
+    labels = dict.fromkeys([*(row["label"] for row in rows), *old["missing"], *new["missing"]])
+    gaps = {label: [seed for seed in seeds if (label, seed) not in keys] for label in labels}
+    main = max(parts, key=lambda part: sum(map(len, part["runs"].values())))  # the first of equal ones
+    number = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    scale = f"{new['facts']['scale'].rpartition(', ')[0]}, {number}"
+    described = {
+        "command": re.sub(r"--seeds \d+", f"--seeds {max(map(_seeds_asked, (old, new)))}", new["command"]),
+        **{name: main[name] for name in ORIGIN},
+        "facts": {**new["facts"], "scale": scale, "made": _made(parts, main)},
+        "sets": new["sets"],
+        "seeds": seeds,
+        "runs": len(keys),
+        "missing": {label: seeds for label, seeds in gaps.items() if seeds},
+        **({PARTS: parts} if len(parts) > 1 else {}),
+    }
+    return described, rows
+
+
+def parts_of(about: Record, rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return the parts of recorded runs, each with the runs that it has, label -> seeds; one part if all are of one."""
+    if PARTS in about:
+        return list(about[PARTS])
+    return [{**{name: about[name] for name in ORIGIN}, "runs": _runs(_keys(rows))}]
+
+
+def origin(about: Record, label: str, seed: int) -> Record:
+    """Return the part of recorded runs that has the run of a label and seed."""
+    found = [part for part in about.get(PARTS, ()) if seed in part["runs"].get(label, ())]
+    return found[0] if found else about
+
+
+def further(about: Record) -> list[tuple[str, Record]]:
+    """Return the names of the runs of every part that is not the description's own, with that part."""
+    own = {name: about[name] for name in ORIGIN}
+    others = [part for part in about.get(PARTS, ()) if {name: part[name] for name in ORIGIN} != own]
+    return [(_named(part["runs"], about), part) for part in others]
+
+
+def _check(old: Record, old_rows: Sequence[Row], new: Record, new_rows: Sequence[Row]) -> None:
+    """Raise ValueError naming the first difference for which runs do not belong into one table."""
+    then, now = ({**USUAL, **record["facts"]} for record in (old, new))
+    names = [name for name in dict.fromkeys((*then, *now)) if name not in OWN]
+    pairs = [(name, then.get(name), now.get(name)) for name in names]
+    pairs += [("sets", old["sets"], new["sets"]), ("columns", _columns(old_rows), _columns(new_rows))]
+    for name, before, after in pairs:
+        if before != after:
+            raise ValueError(
+                f"add: {name} of the recorded runs is {before}, and of the new ones {after}; without --add these "
+                "replace all that is recorded"
+            )
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(rows[0]) if rows else []
+
+
+def _key(row: Row) -> Key:
+    return row["label"], int(row["seed"])
+
+
+def _keys(rows: Iterable[Row]) -> dict[Key, None]:
+    """Return the runs that rows are of, in the order of their first rows."""
+    return dict.fromkeys(map(_key, rows))
+
+
+def _runs(keys: Iterable[Key]) -> dict[str, list[int]]:
+    """Return runs as label -> seeds."""
+    runs: dict[str, list[int]] = {}
+    for label, seed in keys:
+        runs.setdefault(label, []).append(seed)
+    return {label: sorted(seeds) for label, seeds in runs.items()}
+
+
+def _without(part: Record, keys: Mapping[Key, None]) -> dict[str, Any]:
+    """Return a part without some of its runs."""
+    left = {label: [seed for seed in seeds if (label, seed) not in keys] for label, seeds in part["runs"].items()}
+    return {**part, "runs": {label: seeds for label, seeds in left.items() if seeds}}
+
+
+def _sorted(order: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """Return rows by kind, label and seed, kinds and labels in the order in which `order` has them first."""
+    kinds, labels = (list(dict.fromkeys(row.get(name, "") for row in order)) for name in ("rows", "label"))
+
+    def place(row: Row) -> tuple[int, int, int]:
+        return kinds.index(row.get("rows", "")), labels.index(row["label"]), int(row["seed"])
+
+    return sorted(rows, key=place)
+
+
+def _seeds_asked(about: Record) -> int:
+    """Return the number of seeds that the command of recorded runs names."""
+    found = re.search(r"--seeds (\d+)", about["command"])
+    return int(found[1]) if found else 0
+
+
+def _made(parts: Sequence[Record], main: Record) -> str:
+    """Return when and where recorded runs were made as one phrase."""
+    machine = main["machine"]
+    text = f"{main['date']}, commit {commit_text(main['git'])}, {machine['processor']}, {machine['cores']} cores"
+    for part in parts:
+        if part is not main:
+            number = sum(map(len, part["runs"].values()))
+            text += f"; {number} run{'s' * (number > 1)}: {part['date']}, commit {commit_text(part['git'])}"
+            there = part["machine"]
+            text += "" if there == machine else f", {there['processor']}, {there['cores']} cores"
+    return text
+
+
+def _named(runs: Mapping[str, Sequence[int]], about: Record) -> str:
+    """Return runs as text: `seed 3` if all of its runs are among them, else every label with its seeds."""
+    seeds = sorted({seed for own in runs.values() for seed in own})
+    labels = {label for part in about[PARTS] for label in part["runs"]}
+    if labels == set(runs) and all(list(own) == seeds for own in runs.values()):
+        return seeds_text(seeds)
+    return ", ".join(f"{label} ({seeds_text(own)})" for label, own in runs.items())
