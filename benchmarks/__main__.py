@@ -34,7 +34,7 @@ def growth(*, quick: bool = False) -> Sequence[Curve]:
         *growth_train.steps(models, longest, (2, 8, 32)),
         *growth_train.steps(models, longest, (2, 8, 32), kind="preference"),
         *growth_train.objectives((2, 8, 16) if quick else (2, 4, 8, 16, 32)),
-        *growth_train.checkpoints((8, 32, 128), (4, 16, 64)),
+        *growth_train.checkpoints((8, 128, 1024) if quick else (8, 128, 1024, 4096), (4, 16, 64)),
         *rows,
         *growth_study.study((10, 100, 1_000) if quick else (10, 100, 1_000, 10_000)),
         growth_study.metrics((1_000, 10_000, 100_000)),

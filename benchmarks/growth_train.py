@@ -140,10 +140,14 @@ def objectives(counts: Sequence[int], *, steps: int = 12, rows: int = 64) -> lis
 
 
 def checkpoints(ranks: Sequence[int], earlier: Sequence[int]) -> list[Curve]:
-    """Return CPU time and bytes of a checkpoint by trained weights, and the time of n checkpoints after one another."""
+    """Return CPU time and bytes of a checkpoint by trained weights, and the time of n checkpoints after one another.
+
+    Beside SFTTrainer's, which holds tokenizer and random states as well; it keeps all checkpoints, and ours the newest.
+    """
     from benchmarks.llm_speed import prepare
 
     prepare()
+    from benchmarks import llm_trl
     from benchmarks.llm_ours import Ours
     from llm.training import checkpoint
 
@@ -166,19 +170,25 @@ def checkpoints(ranks: Sequence[int], earlier: Sequence[int]) -> list[Curve]:
             spent = seconds(save)
             newest = checkpoint.newest(Path(folder))
             assert newest is not None
-            size = sum(path.stat().st_size for path in newest.path.iterdir())
+            written = sum(path.stat().st_size for path in newest.path.iterdir())
         engine.close()
-        return trained, spent / times, size
+        return trained, spent / times, written
 
-    saved(ranks[0], 1)  # imports
-    saved.cache_clear()
-    by_weights = {float(saved(rank, 4)[0]): saved(rank, 4) for rank in ranks}
-    times = {float(n): saved(ranks[0], n)[1] * n for n in earlier}
+    @cache
+    def theirs(rank: int, times: int) -> tuple[float, int]:
+        return llm_trl.checkpoints(dataclasses.replace(BASE, batches=times, batch_sft=2, longest=0.1), rank)
+
+    for side in (saved, theirs):
+        side(ranks[0], 1)  # imports
+        side.cache_clear()
+    rank_of = {float(saved(rank, 4)[0]): rank for rank in ranks}
+    spent = {"llm": lambda n: saved(rank_of[n], 4)[1], "TRL": lambda n: theirs(rank_of[n], 4)[0] / 4}
+    size = {"llm": lambda n: float(saved(rank_of[n], 4)[2]), "TRL": lambda n: float(theirs(rank_of[n], 4)[1])}
+    series = {
+        "llm": lambda n: saved(ranks[0], int(n))[1] * n, "TRL": lambda n: theirs(ranks[0], int(n))[0],
+    }  # fmt: skip
     return [
-        measured("checkpoint: time", "trained weights", list(by_weights), {"llm": lambda n: by_weights[n][1]}),
-        measured(
-            "checkpoint: size", "trained weights", list(by_weights), {"llm": lambda n: float(by_weights[n][2])},
-            quantity="bytes",
-        ),
-        measured("checkpoints after one another", "checkpoints", list(times), {"llm": times.__getitem__}),
-    ]  # fmt: skip
+        measured("checkpoint: time", "trained weights", list(rank_of), spent),
+        measured("checkpoint: size", "trained weights", list(rank_of), size, quantity="bytes"),
+        measured("checkpoints after one another", "checkpoints", [float(n) for n in earlier], series),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -70,11 +71,24 @@ def _count(rows: Any, columns: tuple[str, ...]) -> int:
     return sum(len(row[column]) * (1 + (column == "prompt_ids")) for row in rows for column in columns)
 
 
-def _lora(size: Workload) -> LoraConfig:
+class _Saves(TrainerCallback):  # type: ignore[misc]
+    """CPU seconds from the end of each step to the end of its checkpoint."""
+
+    def __init__(self) -> None:
+        self.spent: list[float] = []
+        self._ended = 0.0
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._ended = clocks()[0]
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        self.spent.append(clocks()[0] - self._ended)
+
+
+def _lora(size: Workload, rank: int = 0) -> LoraConfig:
     ours = config_of(size)
-    return LoraConfig(
-        r=ours.lora_rank, lora_alpha=ours.lora_alpha, target_modules=list(ours.lora_targets), task_type="CAUSAL_LM"
-    )
+    rank = rank or ours.lora_rank
+    return LoraConfig(r=rank, lora_alpha=ours.lora_alpha, target_modules=list(ours.lora_targets), task_type="CAUSAL_LM")
 
 
 def sft(size: Workload, *, checkpointing: bool = False, compact: bool = False) -> Callable[[], Turn]:
@@ -105,3 +119,30 @@ def dpo(size: Workload, *, precomputed: bool, checkpointing: bool = False, compa
         processing_class=size.tokenizer(), peft_config=_lora(size),
     )  # fmt: skip
     return _timed(trainer, size, DPO, compact=compact)
+
+
+def checkpoints(size: Workload, rank: int) -> tuple[float, int]:
+    """Return the CPU seconds of all checkpoints, one after each of `size.batches` SFT steps, and the last one's bytes.
+
+    They are what SFTTrainer writes by default: adapter, optimizer, schedule, random states, tokenizer, history and
+    settings. Nothing is logged in between.
+
+    rank  of LoRA
+    """
+    with tempfile.TemporaryDirectory(prefix="llm-bench-") as folder:
+        settings = _settings(
+            trl.SFTConfig, size, size.batch_sft, activation_checkpointing=False, completion_only_loss=True,
+        )  # fmt: skip
+        settings.output_dir, settings.save_strategy, settings.save_steps = folder, "steps", 1
+        settings.logging_strategy = "no"
+        saves = _Saves()
+        trainer = trl.SFTTrainer(
+            model=size.model(), args=settings, train_dataset=Dataset.from_list(size.texts("sft")),
+            processing_class=size.tokenizer(), peft_config=_lora(size, rank), callbacks=[saves],
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        if len(saves.spent) != size.batches:
+            raise AssertionError(f"TRL wrote {len(saves.spent)} checkpoints after {size.batches} steps")
+        newest = Path(folder) / f"checkpoint-{size.batches}"
+        return sum(saves.spent), sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())

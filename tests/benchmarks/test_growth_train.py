@@ -49,3 +49,18 @@ def lengths(size: Size, kind: str) -> list[int]:
 def test_the_tokens_of_a_pair_are_its_prompt_twice_and_both_responses() -> None:
     for kind in ("sft", "preference"):
         assert growth_train.tokens(TINY, kind) == round(np.mean(lengths(TINY, kind)))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_checkpoints_are_measured_beside_trl_and_hold_what_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth_train, "BASE", TINY)
+    time, size, series = growth_train.checkpoints((2, 64), (1, 2))
+    assert [curve.unit for curve in (time, size, series)] == ["trained weights", "trained weights", "checkpoints"]
+    assert time.sizes == size.sizes
+    assert time.sizes[1] == 32 * time.sizes[0]
+    assert series.sizes == (1.0, 2.0)
+    for curve in (time, size, series):
+        assert list(curve.costs) == ["llm", "TRL"]
+        assert all((cost > 0).all() for cost in curve.costs.values())
+    for cost in size.costs.values():  # a weight and its two moments, four bytes each
+        assert cost[1] - cost[0] == pytest.approx(12 * (size.sizes[1] - size.sizes[0]), rel=0.01)
