@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import llm_speed, processes, report, speed
-from benchmarks.agreement import Agreement
+from benchmarks.agreement import Agreement, Paired
 from benchmarks.c_loop import NoCompilerError, compiler
 from benchmarks.growth import Curve, draw
 from benchmarks.llm_memory import EndedError
 from benchmarks.llm_rows import RealSize
+from benchmarks.report import Result
 from benchmarks.timing import Row
 
 
@@ -22,6 +23,13 @@ def forgetting() -> Sequence[Agreement]:
     from benchmarks.llm_forgetting import forgetting
 
     return forgetting()
+
+
+def forgetting_real(preference: Path) -> Sequence[Paired]:
+    """Measure (q) what is left of both objectives after each stage on a real model, beside TRL on the same batches."""
+    from benchmarks.llm_forgetting_real import forgetting_real
+
+    return forgetting_real(preference)
 
 
 def growth(*, quick: bool = False) -> Sequence[Curve]:
@@ -50,7 +58,7 @@ def tokens() -> Sequence[Row]:
     return tokens()
 
 
-BENCHMARKS: dict[str, Callable[[], Sequence[Row | Agreement | Curve]]] = {
+BENCHMARKS: dict[str, Callable[[], Sequence[Result]]] = {
     "step": speed.step,
     "optimizers": speed.optimizers,
     "large": speed.large,
@@ -69,7 +77,7 @@ BENCHMARKS: dict[str, Callable[[], Sequence[Row | Agreement | Curve]]] = {
     "growth": growth,
 }
 
-QUICK: dict[str, Callable[[], Sequence[Row | Agreement | Curve]]] = {
+QUICK: dict[str, Callable[[], Sequence[Result]]] = {
     "llm-sft": partial(llm_speed.sft, llm_speed.QUICK, 2),
     "llm-dpo": partial(llm_speed.dpo, llm_speed.QUICK, 2),
     "llm-authors": partial(llm_speed.authors, llm_speed.QUICK, 2),
@@ -78,25 +86,32 @@ QUICK: dict[str, Callable[[], Sequence[Row | Agreement | Curve]]] = {
     "growth": partial(growth, quick=True),
 }
 REAL = "llm-real"  # needs --model, --sft and --preference
+STAGES = "forgetting-real"  # needs --preference, and the model of `make model`
 LLM = tuple(name for name in BENCHMARKS if name.startswith("llm-"))
 GROWTH = ("tokens", "growth")
 TOYOPT = tuple(name for name in BENCHMARKS if name not in (*LLM, *GROWTH, "forgetting"))
-PARTS = {"toyopt": TOYOPT, "llm": LLM, "real": (REAL,), "forgetting": ("forgetting",), "growth": GROWTH}
+PARTS = {
+    "toyopt": TOYOPT, "llm": LLM, "real": (REAL,), "forgetting": ("forgetting",), STAGES: (STAGES,), "growth": GROWTH,
+}  # fmt: skip
 
 
 def _title(name: str) -> str:
-    return ((llm_speed.real if name == REAL else BENCHMARKS[name]).__doc__ or "").splitlines()[0]
+    made = {REAL: llm_speed.real, STAGES: forgetting_real}
+    return ((made.get(name) or BENCHMARKS[name]).__doc__ or "").splitlines()[0]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks; return 0 if every bar is met, 1 if a bar is missed, 2 if a side cannot be measured."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    choices = tuple(dict.fromkeys((*PARTS, *BENCHMARKS, REAL)))
+    choices = tuple(dict.fromkeys((*PARTS, *BENCHMARKS, REAL, STAGES)))
     parser.add_argument("--only", metavar="NAME", choices=choices, action="append", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="llm's with smaller batches and fewer repetitions")
     parser.add_argument("--write", action="store_true", help="put the results into benchmarks/README.md")
-    files = parser.add_argument_group(REAL, "a model and sets from disk; it is measured if the three are named")
+    files = parser.add_argument_group(
+        f"{REAL}, {STAGES}",
+        f"a model and sets from disk; {REAL} is measured if the three are named, {STAGES} if asked for",
+    )
     files.add_argument("--model", metavar="FOLDER", help="a causal model in a folder, with a chat template")
     files.add_argument("--sft", metavar="FILE", help="an SFT set, in any form that llm reads")
     files.add_argument("--preference", metavar="FILE", help="a preference set")
@@ -104,10 +119,12 @@ def main(arguments: list[str] | None = None) -> int:
     files.add_argument("--batches", type=int, default=3, metavar="N", help="batches of 8 rows a turn (default: 3)")
     options = parser.parse_args(arguments)
     paths = (options.model, options.sft, options.preference)
-    default = [part for part in PARTS if part != "real" or all(paths)]
+    default = [part for part in PARTS if part != STAGES and (part != "real" or all(paths))]
     names = [n for only in options.only or default for n in PARTS.get(only, (only,))]
     if REAL in names and not all(paths):
         parser.error(f"{REAL} needs --model FOLDER, --sft FILE and --preference FILE")
+    if STAGES in names and not options.preference:
+        parser.error(f"{STAGES} needs --preference FILE")
     if missing := [path for path in paths if path and not Path(path).exists()]:
         parser.error(f"{missing[0]}: there is no such file or folder")
     if options.write and any(0 < len(set(names) & set(part)) < len(part) for part in PARTS.values()):
@@ -116,6 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
     if REAL in names:
         size = RealSize(*paths, precision=options.precision, batches=1 if options.quick else options.batches)
         chosen[REAL] = partial(llm_speed.real, size, 1 if options.quick else 2)
+    if STAGES in names:
+        chosen[STAGES] = partial(forgetting_real, Path(options.preference))
     try:
         compiler()
         rows = {}

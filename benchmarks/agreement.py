@@ -63,3 +63,44 @@ class Agreement:
 
 
 HEADERS = ("quantity", "llm (mean ± deviation)", "TRL", "difference (interval)", "agree")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A comparison of two trainers on the same rows in the same order, from the same weights: they differ by rounding.
+
+    name        of the setting
+    ours        quantity -> (n,) values, one a seed
+    theirs      as `ours`, of the other trainer
+    tolerance   quantity -> the largest difference that counts as agreement, in units of the quantity
+    """
+
+    name: str
+    ours: Mapping[str, NDArray[np.float64]]
+    theirs: Mapping[str, NDArray[np.float64]]
+    tolerance: Mapping[str, float]
+
+    def largest(self, quantity: str) -> float:
+        """Return the largest absolute difference over seeds."""
+        return float(np.abs(self.ours[quantity] - self.theirs[quantity]).max())
+
+    def agrees(self, quantity: str) -> bool:
+        """Return whether no seed differs by more than the tolerance."""
+        return self.largest(quantity) <= self.tolerance[quantity]
+
+    def holds(self) -> bool:
+        """Return whether all quantities agree."""
+        return all(self.agrees(quantity) for quantity in self.ours)
+
+    def lines(self) -> list[tuple[str, ...]]:
+        """Return a line for each quantity, with the columns of HEADERS_PAIRED."""
+        out = []
+        for quantity in self.ours:
+            both = [", ".join(f"{x:.3f}" for x in side[quantity]) for side in (self.ours, self.theirs)]
+            apart = f"{self.largest(quantity):.2g}"
+            bar = f"{self.tolerance[quantity]:.2g}"
+            out.append((quantity, *both, apart, bar, "yes" if self.agrees(quantity) else "NO"))
+        return out
+
+
+HEADERS_PAIRED = ("quantity", "llm, by seed", "TRL, by seed", "largest difference", "bar", "agree")

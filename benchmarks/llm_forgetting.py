@@ -122,27 +122,42 @@ def theirs(world: World, setting: Setting, order: str, seed: int, out: Path) -> 
             model = PeftModel.from_pretrained(model, str(folders[0]), is_trainable=True)
         if kind == "preference" and folders:  # without one, the reference is a copy of the adapter that comes in
             more["ref_model"] = world.model()
-        trainer = _trainer(kind, world, config, setting.steps, model, out, more)
-        _check_ids(kind, trainer.train_dataset, world)
+        trainer = trainer_of(kind, world, config, setting.steps, model, out, more)
+        rows = load(world.rows[kind], kind=kind)
+        check_ids(kind, trainer.train_dataset, tokenize(rows, world.tokenizer, template="none"))
         trainer.train()
         folders.append(out / f"stage{stage}")
         trainer.save_model(str(folders[-1]))
     return folders
 
 
-def _trainer(
-    kind: Kind, world: World, config: TrainConfig, steps: int, model: Any, out: Path, more: Mapping[str, Any]
+def trainer_of(
+    kind: Kind,
+    world: World,
+    config: TrainConfig,
+    steps: int,
+    model: Any,
+    out: Path,
+    more: Mapping[str, Any],
+    *,
+    shuffle: bool = True,
 ) -> Any:
-    """Return TRL's trainer of a kind of rows, with our options under its names."""
+    """Return TRL's trainer of a kind of rows, with our options under its names.
+
+    more     further arguments of the trainer
+    shuffle  whether TRL draws the order of the rows; else it takes them as they are
+    """
     import trl
     from datasets import Dataset
 
+    batch = config.batch_sft if kind == "sft" else config.batch_preference
     arguments: dict[str, Any] = {
-        "output_dir": str(out), "max_steps": steps, "per_device_train_batch_size": config.batch_sft,
-        "learning_rate": config.lr, "lr_scheduler_type": config.schedule, "weight_decay": config.weight_decay,
+        "output_dir": str(out), "max_steps": steps, "per_device_train_batch_size": batch, "learning_rate": config.lr,
+        "lr_scheduler_type": config.schedule, "warmup_steps": config.warmup, "weight_decay": config.weight_decay,
         "adam_beta1": config.beta1, "adam_beta2": config.beta2, "max_grad_norm": config.clip, "max_length": None,
         "dataloader_drop_last": True, "seed": config.seed, "bf16": False, "activation_checkpointing": False,
         "save_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True,
+        "train_sampling_strategy": "random" if shuffle else "sequential",
     }  # fmt: skip
     given = {"model": model, "train_dataset": Dataset.from_list(world.rows[kind]), "processing_class": world.tokenizer}
     if kind == "sft":
@@ -150,9 +165,10 @@ def _trainer(
     return trl.DPOTrainer(args=trl.DPOConfig(**arguments, beta=config.beta), **given, **more)
 
 
-def _check_ids(kind: Kind, dataset: Any, world: World) -> None:
-    """Raise AssertionError unless TRL trains on the token ids that `llm` trains on."""
-    tokens = tokenize(load(world.rows[kind], kind=kind), world.tokenizer, template="none")
+def check_ids(kind: Kind, dataset: Any, tokens: TokenizedDataset) -> None:
+    """Raise AssertionError unless TRL's rows have the token ids, row by row, that `llm` trains on."""
+    if len(dataset) != len(tokens):
+        raise AssertionError(f"TRL has {len(dataset)} rows of {kind} and llm {len(tokens)}")
     names = ("completion_ids",) if kind == "sft" else ("chosen_ids", "rejected_ids")
     for i, row in enumerate(dataset):
         if kind == "sft":
@@ -164,10 +180,13 @@ def _check_ids(kind: Kind, dataset: Any, world: World) -> None:
 
 
 class Measure:
-    """f_DPO, preference accuracy and f_SFT of an adapter on the held-out rows, by plain padded forward passes."""
+    """f_DPO, preference accuracy and f_SFT of an adapter on the held-out rows, by plain padded forward passes.
 
-    def __init__(self, world: World, beta: float) -> None:
-        self.world, self.beta = world, beta
+    batch  the largest number of rows at a time
+    """
+
+    def __init__(self, world: World, beta: float, batch: int = 1_000_000) -> None:
+        self.world, self.beta, self.batch = world, beta, batch
         self.reference = self._margins(world.model())
 
     def __call__(self, adapter: Path) -> dict[str, float]:
@@ -192,8 +211,12 @@ class Measure:
     def _logps(self, model: Any, kind: str, answer: int) -> tuple[torch.Tensor, int]:
         """Return the log-probabilities (n,) of a held-out set's responses, and their number of tokens."""
         rows = self.world.tokens[kind]
-        batch = padded(rows, range(len(rows)), answer, "cpu")
-        return token_logps(model, batch).double().sum(1), int(batch[2].sum())
+        values, count = [], 0
+        for start in range(0, len(rows), self.batch):
+            batch = padded(rows, range(start, min(start + self.batch, len(rows))), answer, "cpu")
+            values.append(token_logps(model, batch).double().sum(1))
+            count += int(batch[2].sum())
+        return torch.cat(values), count
 
 
 def compared(order: str, ours: Sequence[Sequence[Mapping[str, float]]], theirs: Sequence[Any]) -> Agreement:

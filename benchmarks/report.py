@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import agreement, growth
-from benchmarks.agreement import Agreement
+from benchmarks.agreement import Agreement, Paired
 from benchmarks.c_loop import FLAGS, compiler
 from benchmarks.growth import Curve
 from benchmarks.timing import Row
 
+Result = Row | Agreement | Paired | Curve
 README = Path(__file__).with_name("README.md")
 MARKS = {  # a part's results stand between its marks; the other part's stay as they are
     "toyopt": ("<!-- results: written by python -m benchmarks --write -->", "<!-- end of results -->"),
@@ -27,12 +28,17 @@ MARKS = {  # a part's results stand between its marks; the other part's stay as 
     "real": ("<!-- real results: written by python -m benchmarks --write -->", "<!-- end of real results -->"),
     "growth": ("<!-- growth: written by python -m benchmarks --write -->", "<!-- end of growth -->"),
     "forgetting": ("<!-- forgetting: written by python -m benchmarks --write -->", "<!-- end of forgetting -->"),
+    "forgetting-real": (
+        "<!-- forgetting-real: written by python -m benchmarks --write -->",
+        "<!-- end of forgetting-real -->",
+    ),
 }
 VERSIONS = {
     "toyopt": ("numpy", "numba", "llvmlite", "torch"),
     "llm": ("numpy", "torch", "transformers", "peft", "trl"),
     "real": ("numpy", "torch", "transformers", "peft", "trl"),
     "forgetting": ("numpy", "torch", "transformers", "peft", "trl"),
+    "forgetting-real": ("numpy", "torch", "transformers", "peft", "trl"),
     "growth": ("numpy", "torch", "transformers", "peft", "trl"),
 }
 HEADERS = ("what", "median", "ours / this (quartiles)", "bar", "met")
@@ -66,16 +72,18 @@ def share(number: float, bar: float | None) -> str:
     return f"{number:.3f}" if bar is not None and 1.0 < bar < 1.1 else ratio(number)
 
 
-def headers(group: Sequence[Row | Agreement | Curve]) -> tuple[str, ...]:
+def headers(group: Sequence[Result]) -> tuple[str, ...]:
     """Return the columns of a benchmark's table."""
     if any(isinstance(row, Curve) for row in group):
         return growth.HEADERS
+    if any(isinstance(row, Paired) for row in group):
+        return agreement.HEADERS_PAIRED
     return agreement.HEADERS if any(isinstance(row, Agreement) for row in group) else HEADERS
 
 
-def lines(row: Row | Agreement | Curve) -> list[tuple[str, ...]]:
+def lines(row: Result) -> list[tuple[str, ...]]:
     """Return one line for each side of a row, or quantity of a comparison, with the columns of `headers`."""
-    if isinstance(row, Agreement):
+    if isinstance(row, Agreement | Paired):
         return row.lines()
     if isinstance(row, Curve):
         return row.lines(size if row.quantity == "bytes" else duration)
@@ -96,7 +104,7 @@ def lines(row: Row | Agreement | Curve) -> list[tuple[str, ...]]:
     return out
 
 
-def show(rows: Sequence[Row | Agreement | Curve]) -> None:
+def show(rows: Sequence[Result]) -> None:
     """Print one table on the terminal."""
     table = Table(*headers(rows))
     for row in rows:
@@ -125,7 +133,7 @@ def machine(command: str, names: Sequence[str]) -> list[str]:
     ]
 
 
-def write(rows: Mapping[str, Sequence[Row | Agreement | Curve]], part: str, command: str) -> None:
+def write(rows: Mapping[str, Sequence[Result]], part: str, command: str) -> None:
     """Replace the results of a part, a name of MARKS, in README.md."""
     text = README.read_text(encoding="utf-8")
     start_or_resume, end = MARKS[part]

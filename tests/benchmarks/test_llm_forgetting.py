@@ -12,7 +12,7 @@ pytest.importorskip("trl")
 
 from support import tiny_models as tiny  # noqa: E402
 
-from benchmarks.llm_forgetting import ORDERS, Measure, Setting, World, _check_ids, ours, theirs  # noqa: E402
+from benchmarks.llm_forgetting import ORDERS, Measure, Setting, World, check_ids, ours, theirs  # noqa: E402
 from llm.data.formats import load  # noqa: E402
 from llm.data.tokenization import tokenize  # noqa: E402
 from llm.evaluation.held_out import EvaluateConfig, evaluate  # noqa: E402
@@ -50,6 +50,9 @@ def test_both_sides_train_in_stages_and_are_measured_alike(world: World, tmp_pat
 
 
 def test_other_token_ids_are_not_compared(world: World) -> None:
+    tokens = tokenize(load(world.rows["sft"], kind="sft"), world.tokenizer, template="none")
     row = {"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}
     with pytest.raises(AssertionError, match="row 0 of sft: TRL has other token ids than llm"):
-        _check_ids("sft", [row], world)
+        check_ids("sft", [row], tokens.select([0]))
+    with pytest.raises(AssertionError, match="TRL has 1 rows of sft and llm 12"):
+        check_ids("sft", [row], tokens)

@@ -1,0 +1,173 @@
+"""What training in stages forgets on a real model: our Sequential, and TRL's trainers on the same batches.
+
+The runs are those of the figure `real`: SmolLM2-135M-Instruct, the skill and a preference set, Sequential in both
+orders. TRL starts each run with our adapter before its first step, takes our batches one after another, as
+conversations to which it applies the chat template itself, and goes on with its own adapter in the second stage, where
+DPO's reference is the base. So both sides must end at the same values but for rounding, which training amplifies. All
+adapters are measured by the same plain forward passes and greedy answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+
+from benchmarks.agreement import Paired
+from benchmarks.llm_forgetting import ORDERS, Measure, World, check_ids, trainer_of
+from figures.analysis.real_sweeps import real
+from figures.artefact import Request
+from figures.pipeline.paths import grid_of
+
+if TYPE_CHECKING:
+    from llm.config import TrainConfig
+    from llm.data.rows import Kind
+    from llm.data.sampler import Indices
+    from llm.data.tokenization import TokenizedDataset
+
+# How the model's chat template writes a message, and the beginning of the answer.
+TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
+ASKED = "<|im_start|>assistant\n"
+LABELS = {"sft-dpo": "Sequential, SFT first", "dpo-sft": "Sequential, DPO first"}
+SKILL = "skill: exact answers"
+# Relative difference of a loss: rounding, amplified by training (see figures/recorded/verify.py); and of shares, which
+# are steps: five of a hundred answers or pairs.
+LOSS, SHARE = 0.02, 0.05
+ROWS = 16  # at a time, when an adapter is measured
+
+
+def config_of(preference: Path, order: str, seed: int) -> TrainConfig:
+    """Return the configuration of the recorded run of Sequential in an order, with adapters kept after either stage."""
+    spec = real(Request(scale="real", preference=str(preference)))[LABELS[order]]
+    [run] = grid_of({**spec, "seeds": [seed], "measures": []}).runs()
+    return replace(run.config, keep_every=run.config.steps // 2, eval_every=0, save_every=run.config.steps)
+
+
+def world_of(config: TrainConfig) -> tuple[World, dict[Kind, TokenizedDataset]]:
+    """Return base, batches of both stages as conversations, and held-out rows; and the ids that our run trains on."""
+    from llm.training.inputs import GivenInputs, open_inputs
+
+    with open_inputs(config, GivenInputs(), quiet=True) as inputs:
+        tokenizer, sets, held_out = inputs.tokenizer, inputs.datasets.train, inputs.datasets.held_out
+        trained = {kind: sets[kind].select(batches(config, sets[kind], kind)) for kind in ORDERS["dpo-sft"]}
+        rows = {k: [_conversation(tokenizer, tokens, i) for i in range(len(tokens))] for k, tokens in trained.items()}
+        tokens = {k: held_out[k].select(np.arange(min(len(held_out[k]), config.eval_rows))) for k in trained}
+    return World(Path(config.model), tokenizer, rows, tokens), trained
+
+
+def batches(config: TrainConfig, rows: TokenizedDataset, kind: Kind) -> Indices:
+    """Return the rows of all steps of a stage, in the order in which our run takes them."""
+    from llm.training.objective import Objective
+    from llm.training.streams import training_sampler
+
+    name = "sft" if kind == "sft" else "dpo"
+    sampler, taken = training_sampler(config, Objective(name, rows)), []
+    for _ in range(config.steps // 2):
+        taken.append(sampler.peek())
+        sampler.advance()
+    return np.concatenate(taken)
+
+
+def _conversation(tokenizer: Any, tokens: TokenizedDataset, i: int) -> dict[str, Any]:
+    """Return row `i` as messages; ValueError if its text is not that of a whole conversation."""
+    names = ("completion",) if tokens.kind == "sft" else ("chosen", "rejected")
+    prompt, *responses = (tokenizer.decode(ids) for ids in (tokens.prompts[i], *tokens.responses[i]))
+    row = {"prompt": _messages(prompt.removesuffix(ASKED), prompt)}
+    return row | {name: _messages(ASKED + text, text) for name, text in zip(names, responses, strict=True)}
+
+
+def _messages(text: str, shown: str) -> list[dict[str, str]]:
+    """Return the messages of a text that the model's chat template has written."""
+    found = [{"role": role, "content": content} for role, content in TURN.findall(text)]
+    if TURN.sub("", text) or not found:
+        raise ValueError(f"not a whole conversation: {shown!r}")
+    return found
+
+
+def ours(config: TrainConfig, out: Path) -> list[Path]:
+    """Train by `llm`; return the folders of the adapters before the first step and after either stage."""
+    from llm.training.checkpoint import kept_folder
+    from llm.training.run import train
+
+    train(replace(config, out=str(out)), quiet=True)
+    return [kept_folder(out, step) for step in (0, config.steps // 2, config.steps)]
+
+
+def theirs(
+    world: World, trained: Mapping[Kind, TokenizedDataset], config: TrainConfig, start: Path, out: Path
+) -> list[Path]:
+    """Train by TRL from the adapter `start`; return the folders of the adapters after either stage.
+
+    Its head computes labelled positions only, as on a GPU, which saves time.
+    """
+    from peft import PeftModel
+
+    folders = [start]
+    for stage, kind in enumerate(ORDERS[config.order]):
+        model = PeftModel.from_pretrained(world.model(), str(folders[-1]), is_trainable=True)
+        more = {"ref_model": world.model()} if kind == "preference" else {}
+        with patch("trl.trainer.utils._use_triton", lambda _: True):
+            trainer = trainer_of(kind, world, config, config.steps // 2, model, out, more, shuffle=False)
+            check_ids(kind, trainer.train_dataset, trained[kind])
+            trainer.train()
+        folders.append(out / f"stage{stage}")
+        trainer.save_model(str(folders[-1]))
+    return folders[1:]
+
+
+def _skill(adapter: Path) -> float:
+    """Return the share of held-out notes that an adapter files exactly."""
+    from llm.skill.measure import SkillConfig, skill
+
+    return float(skill(SkillConfig(model=str(adapter)))["exact_match"])
+
+
+def compared(order: str, ours: Sequence[Sequence[Mapping[str, float]]], theirs: Sequence[Any]) -> Paired:
+    """Return the comparison of measurements in an order: seed -> after either stage -> quantity -> value."""
+    sides = [
+        {
+            f"{name} after {when}": np.array([seed[stage][name] for seed in side])
+            for stage, when in enumerate(("the first stage", "both"))
+            for name in side[0][stage]
+        }
+        for side in (ours, theirs)
+    ]
+    tolerance = {
+        name: LOSS * float(np.abs(values).max()) if name.startswith("f_") else SHARE
+        for name, values in sides[1].items()
+    }
+    return Paired(order, sides[0], sides[1], tolerance)
+
+
+def forgetting_real(preference: Path, seeds: Sequence[int] = (2, 3)) -> list[Paired]:
+    """Measure (q) what is left of both objectives after each stage on a real model, beside TRL on the same batches."""
+    from benchmarks.llm_speed import prepare
+
+    prepare()
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    out = []
+    for order in ORDERS:
+        own: list[list[dict[str, float]]] = []
+        others: list[list[dict[str, float]]] = []
+        for seed in seeds:
+            config = config_of(preference, order, seed)
+            world, trained = world_of(config)
+            measure = Measure(world, config.beta, ROWS)
+            with tempfile.TemporaryDirectory(prefix="forgetting-") as folder:
+                start, *first = ours(config, Path(folder) / "llm")
+                second = theirs(world, trained, config, start, Path(folder) / "trl")
+                for values, adapters in ((own, first), (others, second)):
+                    values.append([measure(adapter) | {SKILL: _skill(adapter)} for adapter in adapters])
+                    side = "llm" if values is own else "TRL"
+                    for stage, row in enumerate(values[-1], 1):
+                        shown = "  ".join(f"{name} {value:.5f}" for name, value in row.items())
+                        print(f"{order}, seed {seed}, {side}, stage {stage}: {shown}", flush=True)
+        out.append(compared(order, own, others))
+    return out
