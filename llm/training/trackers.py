@@ -23,6 +23,8 @@ def trackers(accelerator: Accelerator, config: TrainConfig, folder: Path) -> Ite
 
     config  of the run, whose options are the trackers' hyperparameters
     folder  of the run, whose name is the run's in the tracker; the steps after its newest checkpoint are repeated
+
+    Raises ValueError, in one line, if a tracker does not start: without a login, a key or a connection.
     """
     if not config.log_with:
         yield
@@ -31,7 +33,14 @@ def trackers(accelerator: Accelerator, config: TrainConfig, folder: Path) -> Ite
     resumed = max(saved_steps(folder), default=-1)
     # TensorBoard hides what an earlier process wrote of steps that are repeated; other trackers begin another run.
     own = {"tensorboard": {"purge_step": resumed + 1}, "wandb": {"name": folder.resolve().name}}
-    accelerator.init_trackers(PROJECT, options, {name: own[name] for name in config.log_with})
+    try:
+        accelerator.init_trackers(PROJECT, options, {name: own[name] for name in config.log_with})
+    except Exception as error:  # of a tracker's own library, whatever that raises
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"log_with: {' and '.join(config.log_with)} cannot be started ({text}); mend that, or leave the "
+            "option out: metrics.jsonl is written in any case"
+        ) from error
     try:
         yield
     finally:

@@ -12,6 +12,10 @@ from support import run_worker as worker
 from support.process_runs import CASES, Runs
 
 pytest.importorskip("torch")
+
+from llm.config import TrainConfig
+from llm.training.trackers import trackers
+
 SCRIPT = """
 import sys
 from support import fake_tracker
@@ -87,3 +91,21 @@ def test_tensorboard_reads_each_step_once(tmp_path: Path) -> None:
     assert len(read) == sum(len(events.Scalars(name)) for name in names)
     wanted = {(step, name): value for step, name, value in written(folder)}
     assert {(step, name): value for step, name, value in read} == pytest.approx(wanted, rel=1e-6)  # float32
+
+
+def test_a_tracker_that_does_not_start_is_named_in_one_line(tmp_path: Path) -> None:
+    class Accelerator:
+        trackers: tuple[Any, ...] = ()
+
+        def init_trackers(self, *_: Any) -> None:
+            raise RuntimeError("api_key not configured (no-tty).\ncall wandb.login")
+
+    config = TrainConfig(log_with=("tensorboard",))
+    with (
+        pytest.raises(
+            ValueError, match=r"^log_with: tensorboard cannot be started \(api_key not configured .*\);.*"
+        ) as e,
+        trackers(Accelerator(), config, tmp_path),  # type: ignore[arg-type]
+    ):
+        pytest.fail("the run went on")
+    assert "\n" not in str(e.value)
