@@ -2,7 +2,7 @@
 
 `smoke` and `embedded` train on the small embedded world. Its settings were chosen (on held-out rows of one seed) so
 that the two objectives conflict: half of the preference prompts use the wording of SFT's prompts, and half of the
-rejected answers have the style that SFT teaches. The artefacts `conflict` and `sensitivity` vary these settings, the
+rejected answers have the style that SFT teaches. LoRA adapts the layers that the paper's adapts, with its ranks. The artefacts `conflict` and `sensitivity` vary these settings, the
 learning rate and the batch size. `real` trains SmolLM2-135M-Instruct with an exactly measurable skill as SFT set and
 human preferences; its learning rate and number of steps were chosen on seed 1, and its runs have other seeds. `paper`
 uses the authors' models and data with the settings of their published scripts (llm.presets). At these two scales, the
@@ -24,6 +24,12 @@ SMALL: dict[str, Any] = {
     "world_size": "small", "conflict": 0.5, "overlap": 0.5, "lr": 2e-3, "beta": 1.0, "batch_sft": 8,
     "batch_preference": 8, "f_star": "compute", "k": 10, "alternation": "coin",
 }  # fmt: skip
+# The paper's own for pythia-1b and Llama3-8B; of the encoder-decoder, which the paper lacks, the like.
+LORA: dict[str, dict[str, Any]] = {
+    "neox": {"lora_targets": ["query_key_value"], "lora_rank": 32, "lora_alpha": 32},
+    "llama": {"lora_targets": ["q_proj", "v_proj"], "lora_rank": 16, "lora_alpha": 16},
+    "t5": {"lora_targets": ["q", "v"], "lora_rank": 32, "lora_alpha": 32},
+}
 REAL_PRESET = "smollm2-135m"
 # Rows longer than max_length are left out, so that no response is cut; a tenth of the pairs is held out.
 REAL: dict[str, Any] = {
@@ -77,7 +83,8 @@ def grid(
     if request.scale == "real":
         own = REAL | {"steps": steps, "eval_every": steps // 2, "save_every": steps // 4} | _sets(request)
         return spec | {"preset": REAL_PRESET, "options": own | options}
-    own = SMALL | {"steps": steps, "eval_every": steps // 6, "save_every": steps}
+    own = SMALL | LORA[options.get("world_family", "neox")]
+    own |= {"steps": steps, "eval_every": steps // 6, "save_every": steps}
     return spec | {"preset": "embedded", "options": own | options}
 
 
@@ -131,7 +138,7 @@ def llama(request: Request) -> dict[str, Spec]:
     lams = FEW_LAMS[request.scale]
     if request.scale == "paper":
         return {"all": grid(request, PAPER_METHODS, preset="llama3-8b", lams=lams, orders=["sft-dpo"])}
-    own: Spec = {"world_family": "llama", "lora_targets": ["q_proj", "v_proj"], "gradient_checkpointing": True}
+    own: Spec = {"world_family": "llama", "gradient_checkpointing": True}
     return {"all": grid(request, PAPER_METHODS, lams=lams, orders=["sft-dpo"], **own)}
 
 

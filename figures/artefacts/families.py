@@ -43,12 +43,9 @@ def compute(parameters: dict[str, Any]) -> Data:
 
 def _setting(spec: Mapping[str, Any]) -> str:
     """Return the settings that may differ between families: the first objective of Sequential, the LoRA targets."""
-    from llm.presets import EMBEDDED_TARGETS
-
     grid = grid_of(spec)
-    targets, order = grid.base.lora_targets, (grid.orders or (grid.base.order,))[0]
-    whole = set(targets) == set(EMBEDDED_TARGETS[grid.base.world_family])
-    return f"{'DPO' if order == 'dpo-sft' else 'SFT'} first; LoRA on {'all layers' if whole else ', '.join(targets)}"
+    order = (grid.orders or (grid.base.order,))[0]
+    return f"{'DPO' if order == 'dpo-sft' else 'SFT'} first; LoRA on {', '.join(grid.base.lora_targets)}"
 
 
 ARTEFACT = Artefact(

@@ -10,6 +10,7 @@ from figures.analysis import empirical_claims, real_sweeps, sweeps
 from figures.artefact import Request
 from figures.pipeline.paths import grid_of
 from figures.registry import REGISTRY, load
+from llm.config import TrainConfig
 
 
 @pytest.mark.slow
@@ -29,6 +30,17 @@ def test_every_specification_is_a_grid_with_its_seeds(scale: Any) -> None:
         runs = grid_of(spec).runs()
         assert runs
         assert len({run.config.seed for run in runs}) == len(spec["seeds"])
+
+
+def test_small_models_have_the_papers_lora() -> None:
+    paper = {"neox": TrainConfig.preset("pythia-1b"), "llama": TrainConfig.preset("llama3-8b")}
+    request = Request()
+    grids = {"neox": sweeps.one_lam(request), "llama": sweeps.llama(request), "t5": sweeps.encoder_decoder(request)}
+    for family, specs in grids.items():
+        config = grid_of(specs["all"]).base
+        targets = paper[family].lora_targets if family in paper else ("q", "v")
+        rank = paper.get(family, paper["neox"]).lora_rank
+        assert (config.lora_targets, config.lora_rank, config.lora_alpha) == (targets, rank, rank)
 
 
 def test_the_joint_methods_are_shared_between_both_orders() -> None:
