@@ -2,11 +2,12 @@
 
 `smoke` and `embedded` train on the small embedded world. Its settings were chosen (on held-out rows of one seed) so
 that the two objectives conflict: half of the preference prompts use the wording of SFT's prompts, and half of the
-rejected answers have the style that SFT teaches. LoRA adapts the layers that the paper's adapts, with its ranks. The artefacts `conflict` and `sensitivity` vary these settings, the
-learning rate and the batch size. `real` trains SmolLM2-135M-Instruct with an exactly measurable skill as SFT set and
-human preferences; its learning rate and number of steps were chosen on seed 1, and its runs have other seeds. `paper`
-uses the authors' models and data with the settings of their published scripts (llm.presets). At these two scales, the
-artefacts that depend on what only the embedded world has (its dials, other families) use the embedded world.
+rejected answers have the style that SFT teaches. LoRA adapts the layers that the paper's adapts, with its ranks. The
+artefacts `conflict` and `sensitivity` vary these settings, the learning rate and the batch size. `real` trains
+SmolLM2-135M-Instruct with an exactly measurable skill as SFT set and human preferences; its learning rate and number of
+steps were chosen on seed 1, and its runs have other seeds. `paper` uses the authors' models and data with the settings
+of their published scripts (llm.presets). At these two scales, the artefacts that depend on what only the embedded world
+has (its dials, other families) use the embedded world.
 """
 
 from __future__ import annotations
