@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,15 @@ from figures.analysis import multiple
 from figures.analysis.multiple import with_adjusted
 from figures.artefact import Artefact, Check, Data, Request
 from figures.drawing.claims import draw
+from llm.common.processes import cores, die_with
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from toyopt.ledger import Entry
     from toyopt.record import Record
 
+ALGEBRA = ("A.1", "A.2")  # claims that share SymPy's derivations, which take as long as all the rest of the ledger
 SOURCE = "Section 6, Appendix B"  # of the empirical claims
 COLUMNS = (
     *("claim", "statement", "kind", "bound", "attained", "verdict", "how", "source", "low", "high"),
@@ -35,9 +41,8 @@ def parameters(request: Request) -> dict[str, Any]:
 def compute(parameters: dict[str, Any]) -> Data:
     """Return one row per claim, and a check for every record of a theoretical claim and every empirical claim."""
     from figures.analysis import empirical_claims
-    from toyopt.ledger import ledger
 
-    entries = list(ledger())
+    entries = _entries()
     empirical = empirical_claims.judge(parameters) if parameters else ()
     corrected = with_adjusted([asdict(check) for check in empirical])
     rows = [_theory_row(entry) for entry in entries] + [_empirical_row(check) for check in corrected]
@@ -49,6 +54,36 @@ def compute(parameters: dict[str, Any]) -> Data:
         facts=facts,
         checks=(*(check for entry in entries for check in _checks(entry)), *empirical),
     )
+
+
+def _entries() -> list[Entry]:
+    """Return the ledger's entries in its order; a child process evaluates algebra, if there is a core for it."""
+    from toyopt import ledger as book
+
+    order = list(book.CLAIMS)
+    algebra, rest = [n for n in order if n in ALGEBRA], [n for n in order if n not in ALGEBRA]
+    if not algebra or cores() < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        return list(book.ledger())
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_send, args=(sender, algebra, os.getpid()))
+    child.start()
+    sender.close()
+    entries = list(book.ledger(rest))
+    try:
+        entries += receiver.recv()
+    except EOFError:  # the child failed; the same here names the reason
+        entries += book.ledger(algebra)
+    child.join()
+    return sorted(entries, key=lambda entry: order.index(entry.claim))
+
+
+def _send(sender: Connection, claims: Sequence[str], parent: int) -> None:
+    """Evaluate claims in this process, a child of `parent` that ends with it, and send the entries."""
+    from toyopt.ledger import ledger
+
+    die_with(parent)
+    sender.send(list(ledger(claims)))
 
 
 def _theory_row(entry: Entry) -> tuple[Any, ...]:

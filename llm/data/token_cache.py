@@ -1,7 +1,9 @@
 """Token ids of files on disk, so that a set is read and tokenised once: found by everything that the ids depend on.
 
 The key has the content of the set's files, the options that read and template them, the tokenizer, the code of
-`llm.data` and the libraries. Rows in memory and sets of the hub are tokenised each time.
+`llm.data` and the libraries. A small set is tokenised about as fast as it is found on disk; its ids are kept in this
+process, since a worker of a study carries out many runs on the same few sets. Rows in memory and sets of the hub are
+tokenised each time.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 
 Tokenized = tuple["TokenizedDataset", list[str]]  # the set, and one line for each property that a user should know
 
-LEAST_BYTES = 1 << 20  # a smaller set is tokenised about as fast as it is found
-_KEPT = 32  # sets; the oldest are removed
+LEAST_BYTES = 1 << 20  # of a set on disk; a smaller one is kept in this process
+_KEPT = 32  # sets on disk; the oldest are removed
+_KEPT_HERE = 16  # small sets in this process
+_here: dict[str, Tokenized] = {}
 _LIBRARIES = ("transformers", "tokenizers", "jinja2", "datasets", "pyarrow")
 
 
@@ -36,17 +40,20 @@ def cached_tokens(
 ) -> Tokenized:
     """Return `compute()`, or the result that the cache in the folder `root` has for equal arguments.
 
-    source   as in `llm.data.formats.load`; only a large file, or a folder of files, is cached
+    source   as in `llm.data.formats.load`; only a file or a folder of files is cached
     options  plain values that decide the rows and their ids
     """
     files = _files(source)
     tokens = fingerprint(tokenizer)
-    if tokens is None or sum(path.stat().st_size for path in files) < LEAST_BYTES:
+    if tokens is None or not files:
         return compute()
     content = [(path.name, sha256(path)) for path in files]
-    code = code_digest("llm.data.formats", "llm.data.tokenization", "llm.data.token_cache")
     date = today() if writes_date(tokenizer.chat_template) else ""
-    key = digest([content, str(source), tokens, date, dict(options), code, versions(_LIBRARIES)])
+    parts = [content, str(source), tokens, date, dict(options)]
+    if sum(path.stat().st_size for path in files) < LEAST_BYTES:
+        return _kept_here(digest(parts), compute)
+    code = code_digest("llm.data.formats", "llm.data.tokenization", "llm.data.token_cache")
+    key = digest([*parts, code, versions(_LIBRARIES)])
     cache = ContentCache(root, "tokens")
     known = cache.read(key, _load)
     if known is None:
@@ -57,6 +64,15 @@ def cached_tokens(
         except OSError:
             return known  # a cache that is full or read-only costs time, and no result
     return known
+
+
+def _kept_here(key: str, compute: Callable[[], Tokenized]) -> Tokenized:
+    """Return the result that this process has under a key, else `compute()`, which then replaces the oldest."""
+    if key not in _here:
+        while len(_here) >= _KEPT_HERE:
+            del _here[next(iter(_here))]
+        _here[key] = compute()
+    return _here[key]
 
 
 def fingerprint(tokenizer: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 
 import numpy as np
 import pytest
@@ -71,3 +72,33 @@ def test_a_verdict_that_survives_is_marked_in_the_drawing(monkeypatch: pytest.Mo
 def test_without_torch_the_theory_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert claims.ARTEFACT.parameters(Request()) == {}
+
+
+@pytest.mark.parametrize("available", [1, 2])
+def test_algebra_in_a_child_gives_the_same_entries_in_the_same_order(
+    monkeypatch: pytest.MonkeyPatch, available: int
+) -> None:
+    """The numbers name the process that evaluated them: that of algebra is another one if there are two cores."""
+
+    def claim(link: str) -> Claim:
+        return Claim("fine", lambda: [_record(os.getpid(), 0)], link, at=list, short=link)
+
+    monkeypatch.setattr(book, "CLAIMS", {"A.1": claim("a"), "A.2": claim("b"), "A.6": claim("c")})
+    monkeypatch.setattr(claims, "cores", lambda: available)
+    entries = claims._entries()
+    assert [entry.claim for entry in entries] == ["A.1", "A.2", "A.6"]
+    numbers = [entry.records[0].bound for entry in entries]
+    assert numbers[2] == os.getpid()
+    assert (numbers[0] == os.getpid()) is (available == 1)
+    assert numbers[0] == numbers[1]
+
+
+def test_an_error_in_the_child_is_raised_by_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[Record]:
+        raise ZeroDivisionError("in the derivation")
+
+    fine = Claim("fine", lambda: [_record(1, 0)], "x", at=list, short="a")
+    monkeypatch.setattr(book, "CLAIMS", {"A.1": Claim("no", broken, "y", at=list, short="b"), "A.6": fine})
+    monkeypatch.setattr(claims, "cores", lambda: 2)
+    with pytest.raises(ZeroDivisionError, match="in the derivation"):
+        claims._entries()

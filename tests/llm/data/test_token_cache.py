@@ -134,7 +134,28 @@ def test_a_damaged_entry_is_tokenized_anew(tmp_path: Path, tokenized: list[str],
     assert len(tokenized) == 4
 
 
-def test_small_files_and_rows_in_memory_are_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_a_small_set_is_tokenized_once_in_a_process_unless_it_changes(
+    tmp_path: Path, tokenized: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_cache, "LEAST_BYTES", 1 << 20)
+    monkeypatch.setattr(token_cache, "_here", {})
+    first = load_datasets(config(tmp_path), tiny.tokenizer(), {})
+    again = load_datasets(config(tmp_path, seed=7), tiny.tokenizer(), {})
+    assert tokenized == ["sft", "preference"]
+    assert (again.digests, again.notes) == (first.digests, first.notes)
+    write(tmp_path, "sft.jsonl", tiny.sft_rows(seed=5))
+    other = load_datasets(config(tmp_path), tiny.tokenizer(), {})
+    assert tokenized == ["sft", "preference", "sft"]
+    assert other.digests["sft"] != first.digests["sft"]
+    load_datasets(config(tmp_path, max_length=63), tiny.tokenizer(), {})
+    assert len(tokenized) == 5
+    monkeypatch.setattr(token_cache, "_KEPT_HERE", 2)
+    load_datasets(config(tmp_path, max_length=62), tiny.tokenizer(), {})
+    assert len(token_cache._here) == 2
+
+
+def test_small_files_and_rows_in_memory_are_not_cached_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_datasets(config(tmp_path), tiny.tokenizer(), {})
     assert not (tmp_path / "cache").exists()
     monkeypatch.setattr(token_cache, "LEAST_BYTES", 1)
