@@ -40,7 +40,7 @@ REAL: dict[str, Any] = {
 }  # fmt: skip
 GIVEN = ("sft", "preference", "reference", "precision")  # options of scale `real` that are options of a run
 STEPS = {"smoke": 60, "embedded": 150, "real": 120}
-SEEDS = {"smoke": 1, "embedded": 3, "real": 3, "paper": 1}
+SEEDS = {"smoke": 1, "embedded": 5, "real": 3, "paper": 1}
 FIRST_SEED = {"smoke": 1, "embedded": 1, "real": 2, "paper": 42}
 LAMS = {
     "smoke": [0.25, 0.75],

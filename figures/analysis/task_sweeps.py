@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MIX = "Mix"
 JOINT = "joint"  # grid of the rules without stages, whose runs are named by their methods
 STAGE = {"smoke": 8, "embedded": 15, "real": 40}  # number of steps for each task
-SEEDS = {"smoke": 1, "embedded": 2, "real": 1}
+SEEDS = {"smoke": 1, "embedded": 5, "real": 1}
 FIRST_SEED = 2
 SHARES = {"smoke": [0.3], "embedded": [0.1, 0.3], "real": [0.05, 0.2]}  # of replayed steps
 SMALL: dict[str, Any] = {

@@ -49,8 +49,8 @@ def test_the_joint_methods_are_shared_between_both_orders() -> None:
         {run.name for spec in sweeps.in_order(request, order).values() for run in grid_of(spec).runs()}
         for order in ("dpo-sft", "sft-dpo")
     ]
-    assert len(names[0]) == len(names[1]) == 60
-    assert len(names[0] & names[1]) == 45
+    assert len(names[0]) == len(names[1]) == 100
+    assert len(names[0] & names[1]) == 75
 
 
 def test_the_real_models_options_reach_its_runs_and_no_other_scale() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.grid_runs import checks, data_of, install, picked
 
-from figures.analysis import seeds
+from figures.analysis import seeds, sweeps
 from figures.artefact import SCALES, Request
 from figures.artefacts import conflict, cosine, curvature
 from figures.pipeline.paths import grid_of
@@ -36,7 +36,7 @@ def test_the_runs_are_those_of_conflict_and_curvature(scale: str) -> None:
     assert needed <= runs(conflict, scale) | runs(curvature, scale)
     assert needed & runs(curvature, scale)  # those that keep intermediate adapters
     count = len(cosine.parameters(Request(scale=scale))["grids"])  # type: ignore[arg-type]
-    assert len(needed) == count * (1 if scale == "smoke" else 3)
+    assert len(needed) == count * sweeps.SEEDS["smoke" if scale == "smoke" else "embedded"]
 
 
 @pytest.mark.slow

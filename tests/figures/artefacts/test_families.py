@@ -16,7 +16,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_families_have_one_lam_their_own_points_and_settings() -> None:
-    data = data_of(families, scale="embedded")
+    data = data_of(families, scale="embedded", seeds=3)
     assert set(data.table["lam"]) == {0.5}
     assert set(data.table["grid"]) == {"neox", "llama", "t5"}
     assert list(data.extra["ideal_t5"]) == pytest.approx([STAR["sft"], STAR["dpo"]])

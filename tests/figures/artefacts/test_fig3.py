@@ -13,7 +13,7 @@ from figures.artefacts import fig3, fig7
 @pytest.mark.slow
 def test_ours_stand_beside_the_paper_s(monkeypatch):
     MadeUpRuns(monkeypatch)
-    data = data_of(fig3, scale="embedded")
+    data = data_of(fig3, scale="embedded", seeds=3)
     beside = data.beside
     assert len(beside["ours"]) == 4 * 5 * 4  # no utilisation on a CPU
     row = int(np.flatnonzero((beside["quantity"] == "gap_sft") & (beside["method"] == "MAXRIGHT"))[0])

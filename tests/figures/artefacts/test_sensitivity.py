@@ -21,7 +21,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("made_up")
 def test_the_facts_have_the_values_of_every_setting() -> None:
-    data = data_of(sensitivity, scale="embedded")
+    data = data_of(sensitivity, scale="embedded", seeds=3)
     assert data.facts["rate"] == "0.001, 0.002, 0.004"
     assert data.facts["batches"] == "4, 8, 16"
     assert data.facts["alternation"] == "coin, even"
