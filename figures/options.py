@@ -68,8 +68,7 @@ class Options:
     seed: Annotated[int | None, NOT_NEGATIVE, _shown("N", "0")] = None
     """first random seed"""
     jobs: Annotated[int | None, AT_LEAST_1, _shown("N", "number of cores")] = None
-    """number of artefacts, and of training runs, that are made at the same time; by default one more of the runs if all
-    are of small embedded models"""
+    """number of artefacts, and of training runs, that are made at the same time"""
     force: bool = False
     """compute and draw again, also cached results; finished training runs are kept (remove OUT/runs to train them
     again)"""

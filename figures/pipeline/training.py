@@ -214,10 +214,8 @@ def _carry_out(events: Path, wanted: Wanted, out: Path, jobs: int | None) -> dic
 def _at_a_time(grids: Sequence[Grid]) -> int:
     """Return the default number of runs at a time: one per device if the runs need devices, else one per core.
 
-    Of small embedded models there is one more, which takes the moments in which a run ends and the next one begins.
+    One more than cores is slower even of small models: 6 % fewer steps in the same time on two cores.
     """
-    if all(grid.base.model == "embedded" and grid.base.world_size == "small" for grid in grids):
-        return cores() + 1
     if any(grid.base.model != "embedded" and grid.base.device != "cpu" for grid in grids):
         from llm.study.resources import gpus
 
