@@ -25,11 +25,11 @@ def forgetting() -> Sequence[Agreement]:
     return forgetting()
 
 
-def forgetting_real(preference: Path) -> Sequence[Paired]:
+def forgetting_real(preference: Path, seeds: Sequence[int]) -> Sequence[Paired]:
     """Measure (q) what is left of both objectives after each stage on a real model, beside TRL on the same batches."""
     from benchmarks.llm_forgetting_real import forgetting_real
 
-    return forgetting_real(preference)
+    return forgetting_real(preference, seeds)
 
 
 def growth(*, quick: bool = False) -> Sequence[Curve]:
@@ -116,6 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     files.add_argument("--sft", metavar="FILE", help="an SFT set, in any form that llm reads")
     files.add_argument("--preference", metavar="FILE", help="a preference set")
     files.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of all sides (default: bf16)")
+    files.add_argument("--seeds", type=int, nargs="+", default=[2], metavar="N", help=f"of {STAGES} (default: 2)")
     files.add_argument("--batches", type=int, default=3, metavar="N", help="batches of 8 rows a turn (default: 3)")
     options = parser.parse_args(arguments)
     paths = (options.model, options.sft, options.preference)
@@ -134,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
         size = RealSize(*paths, precision=options.precision, batches=1 if options.quick else options.batches)
         chosen[REAL] = partial(llm_speed.real, size, 1 if options.quick else 2)
     if STAGES in names:
-        chosen[STAGES] = partial(forgetting_real, Path(options.preference))
+        chosen[STAGES] = partial(forgetting_real, Path(options.preference), options.seeds)
     try:
         compiler()
         rows = {}

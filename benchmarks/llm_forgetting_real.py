@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ SKILL = "skill: exact answers"
 # Relative difference of a loss: rounding, amplified by training (see figures/recorded/verify.py); and of shares, which
 # are steps: five of a hundred answers or pairs.
 LOSS, SHARE = 0.02, 0.05
+AsRow = Callable[[Any, "TokenizedDataset", int], dict[str, Any]]
 ROWS = 16  # at a time, when an adapter is measured
 
 
@@ -50,14 +51,21 @@ def config_of(preference: Path, order: str, seed: int) -> TrainConfig:
     return replace(run.config, keep_every=run.config.steps // 2, eval_every=0, save_every=run.config.steps)
 
 
-def world_of(config: TrainConfig) -> tuple[World, dict[Kind, TokenizedDataset]]:
-    """Return base, batches of both stages as conversations, and held-out rows; and the ids that our run trains on."""
+def world_of(
+    config: TrainConfig, as_row: AsRow | None = None, **given: Any
+) -> tuple[World, dict[Kind, TokenizedDataset]]:
+    """Return base, batches of both stages as rows, and held-out rows; and the ids that our run trains on.
+
+    as_row  (tokenizer, tokens, number of a row) -> the row as TRL gets it; None: as a conversation
+    given   sets in memory, as for `llm.training.run.train`
+    """
     from llm.training.inputs import GivenInputs, open_inputs
 
-    with open_inputs(config, GivenInputs(), quiet=True) as inputs:
+    as_row = as_row or _conversation
+    with open_inputs(config, GivenInputs(**given), quiet=True) as inputs:
         tokenizer, sets, held_out = inputs.tokenizer, inputs.datasets.train, inputs.datasets.held_out
         trained = {kind: sets[kind].select(batches(config, sets[kind], kind)) for kind in ORDERS["dpo-sft"]}
-        rows = {k: [_conversation(tokenizer, tokens, i) for i in range(len(tokens))] for k, tokens in trained.items()}
+        rows = {kind: [as_row(tokenizer, tokens, i) for i in range(len(tokens))] for kind, tokens in trained.items()}
         tokens = {k: held_out[k].select(np.arange(min(len(held_out[k]), config.eval_rows))) for k in trained}
     return World(Path(config.model), tokenizer, rows, tokens), trained
 
@@ -91,12 +99,12 @@ def _messages(text: str, shown: str) -> list[dict[str, str]]:
     return found
 
 
-def ours(config: TrainConfig, out: Path) -> list[Path]:
+def ours(config: TrainConfig, out: Path, **given: Any) -> list[Path]:
     """Train by `llm`; return the folders of the adapters before the first step and after either stage."""
     from llm.training.checkpoint import kept_folder
     from llm.training.run import train
 
-    train(replace(config, out=str(out)), quiet=True)
+    train(replace(config, out=str(out)), quiet=True, **given)
     return [kept_folder(out, step) for step in (0, config.steps // 2, config.steps)]
 
 
@@ -146,7 +154,7 @@ def compared(order: str, ours: Sequence[Sequence[Mapping[str, float]]], theirs: 
     return Paired(order, sides[0], sides[1], tolerance)
 
 
-def forgetting_real(preference: Path, seeds: Sequence[int] = (2, 3)) -> list[Paired]:
+def forgetting_real(preference: Path, seeds: Sequence[int] = (2,)) -> list[Paired]:
     """Measure (q) what is left of both objectives after each stage on a real model, beside TRL on the same batches."""
     from benchmarks.llm_speed import prepare
 

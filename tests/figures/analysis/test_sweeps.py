@@ -32,15 +32,14 @@ def test_every_specification_is_a_grid_with_its_seeds(scale: Any) -> None:
         assert len({run.config.seed for run in runs}) == len(spec["seeds"])
 
 
-def test_small_models_have_the_papers_lora() -> None:
-    paper = {"neox": TrainConfig.preset("pythia-1b"), "llama": TrainConfig.preset("llama3-8b")}
+def test_small_models_adapt_the_layers_of_their_family() -> None:
     request = Request()
     grids = {"neox": sweeps.one_lam(request), "llama": sweeps.llama(request), "t5": sweeps.encoder_decoder(request)}
     for family, specs in grids.items():
         config = grid_of(specs["all"]).base
-        targets = paper[family].lora_targets if family in paper else ("q", "v")
-        rank = paper.get(family, paper["neox"]).lora_rank
-        assert (config.lora_targets, config.lora_rank, config.lora_alpha) == (targets, rank, rank)
+        assert config.world_family == family
+        assert list(config.lora_targets) == sweeps.TARGETS[family]
+        assert config.lora_rank == TrainConfig.preset("embedded").lora_rank
 
 
 def test_the_joint_methods_are_shared_between_both_orders() -> None:

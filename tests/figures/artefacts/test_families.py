@@ -20,6 +20,6 @@ def test_families_have_one_lam_their_own_points_and_settings() -> None:
     assert set(data.table["lam"]) == {0.5}
     assert set(data.table["grid"]) == {"neox", "llama", "t5"}
     assert list(data.extra["ideal_t5"]) == pytest.approx([STAR["sft"], STAR["dpo"]])
-    assert data.facts["setting_neox"] == "DPO first; LoRA on query_key_value"
+    assert data.facts["setting_neox"] == "DPO first; LoRA on dense_h_to_4h, dense_4h_to_h"
     assert data.facts["setting_llama"] == "SFT first; LoRA on q_proj, v_proj"
-    assert data.facts["setting_t5"] == "DPO first; LoRA on q, v"
+    assert data.facts["setting_t5"] == "DPO first; LoRA on wi, wo"
