@@ -7,7 +7,7 @@ sets are the same. Every run then belongs to one of the `parts` of the descripti
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from figures.recorded.table_text import Record, commit_text, seeds_text
@@ -29,6 +29,7 @@ def join(old: Record, old_rows: Sequence[Row], new: Record, new_rows: Sequence[R
     Raises ValueError if a setting, a set or the columns of the tables differ.
     """
     _check(old, old_rows, new, new_rows)
+    old_rows, new_rows = _alike(old_rows, new_rows)
     added = _keys(new_rows)
     kept = [row for row in old_rows if _key(row) not in added]
     parts = [part for part in (_without(part, added) for part in parts_of(old, old_rows)) if part["runs"]]
@@ -86,6 +87,25 @@ def _check(old: Record, old_rows: Sequence[Row], new: Record, new_rows: Sequence
                 f"add: {name} of the recorded runs is {before}, and of the new ones {after}; without --add these "
                 "replace all that is recorded"
             )
+
+
+def _alike(*tables: Sequence[Row]) -> list[list[Row]]:
+    """Return tables with the same form of text in every column: floats, integers, or words with "" for nothing.
+
+    A column of one kind in the whole may be of another kind in a part: words as nothing but NaN, floats as integers.
+    """
+    forms = {name: _form([row[name] for table in tables for row in table]) for name in _columns(tables[0])}
+    return [[{name: form(row[name]) for name, form in forms.items()} for row in table] for table in tables]
+
+
+def _form(values: Sequence[str]) -> Callable[[str], str]:
+    """Return the function that writes a value in the form of its column."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return lambda value: "" if value == "nan" else value
+    whole = all(value.lstrip("-").isdigit() for value in values)
+    return str if whole or not numbers else lambda value: repr(float(value))
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:

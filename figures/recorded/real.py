@@ -92,7 +92,8 @@ def _write(folder: Path, figure: Recorded, runs: Runs, *, add: bool) -> str:
         old = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         described, rows = join(old, rows_of(folder / TABLE), described, new)
         content = to_csv({name: np.array([row[name] for row in rows], dtype=object) for name in columns})
-        line = f"{line}; {described['runs']} are recorded now, of {seeds_text(described['seeds'])}"
+        added, now = f"{len(runs.finished)} runs added", f"{described['runs']} of {seeds_text(described['seeds'])}"
+        line = f"{figure.name}: {added}; {now} are recorded now"
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / TABLE, content)
     write_text(folder / ABOUT, json.dumps(described, indent=1, ensure_ascii=False) + "\n")

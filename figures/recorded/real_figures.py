@@ -71,15 +71,16 @@ class Recorded:
     def request(self, configs: Sequence[Mapping[str, Any]]) -> Request:
         """Return the request whose grid has the runs with these configurations.
 
-        Raises ValueError if they are of several sets or precisions. Of both references it is that for both.
+        Raises ValueError if they are of several sets or precisions. Of both references it is that for both, also if the
+        folder has only runs with the other reference, which name its number of steps.
         """
         chosen = sorted({tuple(_hashable(config[own]) for own in self.options.values()) for config in configs})
         if len(chosen) > 1:
             texts = "; ".join(", ".join(map(_shown, values)) for values in chosen)
             raise ValueError(f"{self.name}: the runs are of several settings, {texts}; keep those of one in a folder")
-        references = {config["reference"] for config in configs}
+        references = {(config["reference"], config["reference_steps"]) for config in configs}
         given = dict(zip(self.options, chosen[0], strict=True))
-        return Request(scale="real", reference="sft" if references == {"sft"} else "", **given)
+        return Request(scale="real", reference="sft" if references == {("sft", 0)} else "", **given)
 
     def asked(self, facts: Mapping[str, Any]) -> str:
         """Return the options of paper_repro.py that name the runs' sets."""

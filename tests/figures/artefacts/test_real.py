@@ -21,6 +21,7 @@ from figures.pipeline.paths import grid_of
 from figures.recorded import real as record
 from figures.recorded import real_tables
 from figures.recorded.real import ends, rows_of
+from figures.recorded.real_figures import REAL
 from llm.study.measures import measure_digest as code_of
 
 REQUEST = Request(scale="real", seeds=2)
@@ -141,6 +142,15 @@ def test_runs_that_all_have_the_sft_reference_are_recorded_with_it(tmp_path: Pat
     assert line == "real: 14 of 14 runs of seed 2"
     described = recorded_runs.described(tmp_path / "results" / "real")
     assert described["command"] == "python paper_repro.py real --scale real --seeds 1 --preference FILE --reference sft"
+
+
+def test_runs_with_the_sft_reference_alone_are_of_the_figure_with_both() -> None:
+    """Its runs name their reference's steps; those of `--reference sft` have as many as the run itself."""
+    spec = real.parameters(Request(scale="real"))["grids"]["joint, SFT reference"]
+    configs = [run.config.as_dict() for run in grid_of(spec).runs()]
+    assert REAL.request(configs).reference == ""
+    given = next(iter(real.parameters(Request(scale="real", reference="sft"))["grids"].values()))
+    assert REAL.request([run.config.as_dict() for run in grid_of(given).runs()]).reference == "sft"
 
 
 @pytest.mark.slow

@@ -131,6 +131,17 @@ def test_other_columns_are_refused_and_an_older_record_lacks_usual_options() -> 
         joined.join(old, rows(OLD, "1"), about(new, "bb"), wider)
 
 
+def test_a_column_has_one_form_whatever_the_parts_hold() -> None:
+    """Without a run in stages `order` is NaN alone, and without a NaN `k` is an integer."""
+    old_rows = [{**row, "order": "sft-dpo" if row["label"] == "A" else "", "k": "nan"} for row in rows(OLD, "1")]
+    new_rows = [{**row, "order": "nan", "k": "10"} for row in rows({"B": [2]}, "2.5")]
+    _, table = joined.join(about(OLD, "aa"), old_rows, about({"B": [2]}, "bb"), new_rows)
+    assert [(r["order"], r["k"], r["f_dpo"], r["step"]) for r in table] == [
+        ("sft-dpo", "nan", "1.0", "0"), ("sft-dpo", "nan", "1.0", "100"),
+        ("", "10.0", "2.5", "0"), ("", "10.0", "2.5", "100"),
+    ]  # fmt: skip
+
+
 def test_joining_changes_neither_record() -> None:
     old, new = about(OLD, "aa"), about({"A": [3]}, "bb")
     before = copy.deepcopy((old, new))
@@ -164,7 +175,7 @@ def test_seeds_of_two_trainings_are_one_record_and_one_figure(tmp_path: Path, mo
     trained(tmp_path / "b" / "runs" / "bbbbbbbbbbbb", 3)
     assert record.write(results, tmp_path / "a", add=True) == ["chat: 6 of 6 runs of seed 2"]  # nothing is there yet
     [line] = record.write(results, tmp_path / "b", add=True)
-    assert line == "chat: 6 of 6 runs of seed 3; 12 are recorded now, of seeds 2, 3"
+    assert line == "chat: 6 runs added; 12 of seeds 2, 3 are recorded now"
     described = recorded_runs.described(results / "chat")
     assert [part["training_code"] for part in described["parts"]] == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
     monkeypatch.setattr(chat, "FOLDER", results / "chat")
