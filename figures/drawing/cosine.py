@@ -92,11 +92,12 @@ def _draw_path(ax: Axes, data: Data) -> None:
     ax.axvline(float(data.facts["first phase, steps"]), color=style.QUIET, linewidth=0.6)
     for x, text in ((0.25, "on DPO"), (0.75, "on SFT")):
         ax.annotate(text, (x, 0.99), xycoords="axes fraction", ha="center", va="top", color=style.QUIET, fontsize=8.0)
-    finite = np.concatenate([path["low"], path["high"]])
-    ax.set_ylim(*_limits(np.clip(finite, -1.4, 0.3)))
+    ends = np.concatenate([path[name] for name in ("low", "high", "value", "raw")])
+    low, high = _limits(np.clip(ends, -1.4, 1.0))
+    ax.set_ylim(low, high + 0.1 * (high - low))  # with room for the phases' names
     ax.set_xlabel("steps")
     ax.set_ylabel("cosine of the gradients")
-    ax.legend(loc="upper right", bbox_to_anchor=(1.02, 0.93), handlelength=1.6, borderaxespad=0.0, labelspacing=0.3)
+    ax.legend(loc="upper right", bbox_to_anchor=(1.02, 0.77), handlelength=1.6, borderaxespad=0.0, labelspacing=0.3)
 
 
 def _draw_noise(ax: Axes, data: Data) -> None:
