@@ -55,6 +55,11 @@ class Entry:
         return self.checked if self.whole or not self.proof or self.checked == "numerical" else "proof"
 
 
+def names() -> list[str]:
+    """Return the names of all claims, in the ledger's order."""
+    return list(CLAIMS)
+
+
 def ledger(claims: Iterable[str] | None = None) -> Iterator[Entry]:
     """Yield the entries of the ledger, or of the claims named, in the ledger's order as they are evaluated.
 

@@ -60,7 +60,7 @@ def _entries() -> list[Entry]:
     """Return the ledger's entries in its order; a child process evaluates algebra, if there is a core for it."""
     from toyopt import ledger as book
 
-    order = list(book.CLAIMS)
+    order = book.names()
     algebra, rest = [n for n in order if n in ALGEBRA], [n for n in order if n not in ALGEBRA]
     if not algebra or cores() < 2 or "fork" not in multiprocessing.get_all_start_methods():
         return list(book.ledger())

@@ -21,7 +21,9 @@ OWN = ("scale", "made", "recorded")  # facts that are not settings
 USUAL = {"reference": "base", "precision": "fp32"}
 
 
-def join(old: Record, old_rows: Sequence[Row], new: Record, new_rows: Sequence[Row]) -> tuple[Record, list[Row]]:
+def join(
+    old: Record, old_rows: Sequence[Row], new: Record, new_rows: Sequence[Row]
+) -> tuple[dict[str, Any], list[Row]]:
     """Return description and rows of the recorded runs and the new ones; a run of both is taken from the new ones.
 
     old, new  descriptions as `figures.recorded.real` writes them, each with its rows of the table as text
