@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 # Layers that LoRA adapts, with the preset's rank. Of the small GPT-NeoX they are those of the MLP: a step takes a fifth
 # less time than with all linear layers, and the methods differ as clearly. With the paper's own, query_key_value and
-# rank 32, five seeds differ more, and no answer of any method wins (docs/experiments.md).
+# rank 32, five seeds differ more, and no answer of the paper's methods wins (docs/experiments.md).
 TARGETS = {"neox": ["dense_h_to_4h", "dense_4h_to_h"], "llama": ["q_proj", "v_proj"], "t5": ["wi", "wo"]}
 REAL_PRESET = "smollm2-135m"
 # Rows longer than max_length are left out, so that no response is cut; a tenth of the pairs is held out.
