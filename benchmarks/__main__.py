@@ -19,14 +19,14 @@ from benchmarks.timing import Row
 
 
 def forgetting() -> Sequence[Agreement]:
-    """Measure (n) the forgetting of training in stages, and both objectives after each stage, beside TRL."""
+    """Compare (n) forgetting, and both objectives after each stage, with TRL's."""
     from benchmarks.llm_forgetting import forgetting
 
     return forgetting()
 
 
 def forgetting_real(preference: Path, seeds: Sequence[int]) -> Sequence[Paired]:
-    """Measure (q) what is left of both objectives after each stage on a real model, beside TRL on the same batches."""
+    """Compare (q) losses and skill after each stage on a real model with TRL's, on the same batches."""
     from benchmarks.llm_forgetting_real import forgetting_real
 
     return forgetting_real(preference, seeds)

@@ -1,4 +1,4 @@
-"""What training in stages forgets: our Sequential, and TRL's SFTTrainer and DPOTrainer one after the other.
+"""Compare the forgetting of Sequential with that of TRL's SFTTrainer and DPOTrainer, one after the other.
 
 Both sides train the embedded world's base on the same rows and token ids, with the same sizes of batches, steps,
 learning rates, optimizer and LoRA; the order of rows and the adapter's first weights are each side's own draws. Each
@@ -238,7 +238,7 @@ def compared(order: str, ours: Sequence[Sequence[Mapping[str, float]]], theirs: 
 
 
 def forgetting(setting: Setting = Setting()) -> list[Agreement]:
-    """Measure (n) what is forgotten, and both objectives after each stage, beside TRL."""
+    """Compare (n) forgetting, and both objectives after each stage, with TRL's."""
     from benchmarks.llm_speed import prepare
 
     prepare()

@@ -1,4 +1,4 @@
-"""What training in stages forgets on a real model: our Sequential, and TRL's trainers on the same batches.
+"""Compare the forgetting of Sequential on a real model with that of TRL's trainers on the same batches.
 
 The runs are those of the figure `real`: SmolLM2-135M-Instruct, the skill and a preference set, Sequential in both
 orders. TRL starts each run with our adapter before its first step, takes our batches one after another, as
@@ -155,7 +155,7 @@ def compared(order: str, ours: Sequence[Sequence[Mapping[str, float]]], theirs: 
 
 
 def forgetting_real(preference: Path, seeds: Sequence[int] = (2,)) -> list[Paired]:
-    """Measure (q) what is left of both objectives after each stage on a real model, beside TRL on the same batches."""
+    """Compare (q) losses and skill after each stage on a real model with TRL's, on the same batches."""
     from benchmarks.llm_speed import prepare
 
     prepare()

@@ -73,7 +73,7 @@ def write_event(path: Path, kind: str, value: Any, trace: str = "") -> None:
 
 
 class ArtefactJob:
-    """Job that builds or verifies one artefact in a process of its own.
+    """Build or verify one artefact in a separate process, as a job of the scheduler.
 
     work    `build`, or `verify`: compare with the files in `out`
     folder  of settings, events and logs of the processes

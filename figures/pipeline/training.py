@@ -135,7 +135,7 @@ class _Study(subprocess.Popen[bytes]):
 
 
 def start(settings: Path, log: Path) -> Child:
-    """Start the process of the runs in a session of its own, which Ctrl-C on the terminal does not reach."""
+    """Start the process of the runs in a new session, which Ctrl-C on the terminal does not reach."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     command = [sys.executable, "-m", __name__, str(settings), str(os.getpid())]
     with log.open("ab") as file:

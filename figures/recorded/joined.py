@@ -7,10 +7,10 @@ sets are the same. Every run then belongs to one of the `parts` of the descripti
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from figures.recorded.table_text import Record, commit_text, seeds_text
+from figures.recorded.table_text import Record, commit_text, made_at, seeds_text, with_seeds
 
 Row = Mapping[str, str]
 Key = tuple[str, int]  # label and seed of a run
@@ -42,8 +42,7 @@ def join(
     labels = dict.fromkeys([*(row["label"] for row in rows), *old["missing"], *new["missing"]])
     gaps = {label: [seed for seed in seeds if (label, seed) not in keys] for label in labels}
     main = max(parts, key=lambda part: sum(map(len, part["runs"].values())))  # the first of equal ones
-    number = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
-    scale = f"{new['facts']['scale'].rpartition(', ')[0]}, {number}"
+    scale = with_seeds(new["facts"]["scale"], len(seeds))
     described = {
         "command": re.sub(r"--seeds \d+", f"--seeds {max(map(_seeds_asked, (old, new)))}", new["command"]),
         **{name: main[name] for name in ORIGIN},
@@ -70,11 +69,18 @@ def origin(about: Record, label: str, seed: int) -> Record:
     return found[0] if found else about
 
 
-def further(about: Record) -> list[tuple[str, Record]]:
-    """Return the names of the runs of every part that is not the description's own, with that part."""
+def further(about: Record, shown: Callable[[str], bool] = lambda _: True) -> list[tuple[str, Record]]:
+    """Return the names of the shown runs of every part that is not the description's own, with that part.
+
+    shown  label -> whether its runs are shown
+    """
     own = {name: about[name] for name in ORIGIN}
-    others = [part for part in about.get(PARTS, ()) if {name: part[name] for name in ORIGIN} != own]
-    return [(_named(part["runs"], about), part) for part in others]
+    others = []
+    for part in about.get(PARTS, ()):
+        runs = {label: seeds for label, seeds in part["runs"].items() if shown(label)}
+        if runs and {name: part[name] for name in ORIGIN} != own:
+            others.append((_named(runs, {label for p in about[PARTS] for label in p["runs"] if shown(label)}), part))
+    return others
 
 
 def _check(old: Record, old_rows: Sequence[Row], new: Record, new_rows: Sequence[Row]) -> None:
@@ -155,21 +161,19 @@ def _seeds_asked(about: Record) -> int:
 
 def _made(parts: Sequence[Record], main: Record) -> str:
     """Return when and where recorded runs were made as one phrase."""
-    machine = main["machine"]
-    text = f"{main['date']}, commit {commit_text(main['git'])}, {machine['processor']}, {machine['cores']} cores"
+    text = made_at(main)
     for part in parts:
         if part is not main:
             number = sum(map(len, part["runs"].values()))
-            text += f"; {number} run{'s' * (number > 1)}: {part['date']}, commit {commit_text(part['git'])}"
-            there = part["machine"]
-            text += "" if there == machine else f", {there['processor']}, {there['cores']} cores"
+            same = part["machine"] == main["machine"]
+            where = f"{part['date']}, commit {commit_text(part['git'])}" if same else made_at(part)
+            text += f"; {number} run{'s' * (number > 1)}: {where}"
     return text
 
 
-def _named(runs: Mapping[str, Sequence[int]], about: Record) -> str:
-    """Return runs as text: `seed 3` if all of its runs are among them, else every label with its seeds."""
+def _named(runs: Mapping[str, Sequence[int]], labels: Collection[str]) -> str:
+    """Return runs as text: `seed 3` if all labels have a run of it among them, else every label with its seeds."""
     seeds = sorted({seed for own in runs.values() for seed in own})
-    labels = {label for part in about[PARTS] for label in part["runs"]}
     if labels == set(runs) and all(list(own) == seeds for own in runs.values()):
         return seeds_text(seeds)
     return ", ".join(f"{label} ({seeds_text(own)})" for label, own in runs.items())

@@ -21,7 +21,7 @@ from figures.pipeline.paths import FOLDER, grid_of
 from figures.recorded.joined import join
 from figures.recorded.real_figures import FIGURES, SHOWN, Recorded, is_last
 from figures.recorded.record import machine
-from figures.recorded.table_text import Record, commit_text, seeds_text
+from figures.recorded.table_text import Record, made_at, seeds_text, with_seeds
 from llm.common.environment import git_state
 from llm.common.files import write_bytes, write_text
 
@@ -82,16 +82,14 @@ def write(results: Path, out: Path, *, add: bool = False) -> list[str]:
 
 def _write(folder: Path, figure: Recorded, runs: Runs, *, add: bool) -> str:
     """Write the table and the description of one artefact's runs and return the line about them."""
-    from figures.pipeline.cache import cells, to_csv
+    from figures.pipeline.cache import to_csv
 
     table = figure.module.table_of(runs.parameters)
     content, described, line = to_csv(table), _described(figure, runs), f"{figure.name}: {runs.line}"
     if add and (folder / ABOUT).is_file():
-        columns = {name: cells(column) for name, column in table.items()}
-        new = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         old = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        described, rows = join(old, rows_of(folder / TABLE), described, new)
-        content = to_csv({name: np.array([row[name] for row in rows], dtype=object) for name in columns})
+        described, rows = join(old, rows_of(folder / TABLE), described, text_rows(table))
+        content = to_csv({name: np.array([row[name] for row in rows], dtype=object) for name in table})
         added, now = f"{len(runs.finished)} runs added", f"{described['runs']} of {seeds_text(described['seeds'])}"
         line = f"{figure.name}: {added}; {now} are recorded now"
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,24 +101,22 @@ def _write(folder: Path, figure: Recorded, runs: Runs, *, add: bool) -> str:
 def _described(figure: Recorded, runs: Runs) -> dict[str, Any]:
     """Return the description of one artefact's runs, which were made on this machine."""
     facts = figure.about(runs.parameters)
-    number, first = len(runs.seeds), FIRST_SEED["real"]
-    facts["scale"] = f"{facts['scale'].rpartition(', ')[0]}, {number} seed{'s' * (number > 1)}"
-    now, git, there = datetime.now(UTC).date().isoformat(), git_state(), machine()
-    made = f"{now}, commit {commit_text(git)}, {there['processor']}, {there['cores']} cores"
+    facts["scale"] = with_seeds(facts["scale"], len(runs.seeds))
+    here = {"date": datetime.now(UTC).date().isoformat(), "machine": machine(), "git": git_state()}
     summary = json.loads((runs.root / runs.finished[0] / "summary.json").read_text(encoding="utf-8"))
-    asked = [figure.name, "--scale real", f"--seeds {runs.seeds[-1] - first + 1}"]
+    asked = [figure.name, "--scale real", f"--seeds {runs.seeds[-1] - FIRST_SEED['real'] + 1}"]
     asked.append(figure.asked(facts))
     usual = figure.module.parameters(Request(scale="real"))["grids"]
     base = grid_of(next(iter(usual.values()))).base
     asked += [f"--{name} {facts[name]}" for name in ("reference", "precision") if facts[name] != getattr(base, name)]
     return {
         "command": " ".join(["python paper_repro.py", *asked]),
-        "date": now,
-        "machine": there,
+        "date": here["date"],
+        "machine": here["machine"],
         "versions": summary["versions"],
-        "git": git,
+        "git": here["git"],
         "training_code": runs.root.name,  # the first digits of its digest
-        "facts": {**facts, "made": made},
+        "facts": {**facts, "made": made_at(here)},
         "sets": figure.sets(runs.parameters),
         "seeds": list(runs.seeds),
         "runs": len(runs.finished),
@@ -195,6 +191,14 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def text_rows(table: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the rows of a table of arrays with the text that its CSV has."""
+    from figures.pipeline.cache import cells
+
+    columns = {name: cells(column) for name, column in table.items()}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def ends(

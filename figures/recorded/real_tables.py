@@ -34,14 +34,14 @@ def runs(records: Mapping[str, Record], figure: Recorded = REAL, *, usual: bool 
     sets = _tasks(record) if figure.of_tasks else f"SFT set `{facts['sft']}`, preferences `{facts['preference']}`"
     return (
         f"{table([head, *shown.values()], body)}\n\n{facts['scale']} ({seeds_text(record['seeds'])}); {sets}. "
-        f"{recorded_by(record)}: {on_machine(record)}.{_further(record)}{_missing(record, usual=usual)}"
+        f"{recorded_by(record)}: {on_machine(record)}.{_further(record, usual=usual)}{_missing(record, usual=usual)}"
     )
 
 
-def _further(record: Record) -> str:
-    """Return which runs were recorded at another time or place, as sentences; "" if all were recorded together."""
+def _further(record: Record, *, usual: bool) -> str:
+    """Return which shown runs were recorded at another time or place, as sentences; "" if none were."""
     texts = []
-    for runs, part in further(record):
+    for runs, part in further(record, is_usual if usual else lambda _: True):
         own = {"machine": record["machine"], "versions": record["versions"]}
         where = "" if own == {name: part[name] for name in own} else f" ({on_machine(part)})"
         texts.append(f" Of these, {runs}: on {part['date']} at commit `{commit_text(part['git'])}`{where}.")

@@ -34,6 +34,17 @@ def commit_text(git: Record) -> str:
     return str(git["commit"] or "unknown")[:10]
 
 
+def with_seeds(scale: str, number: int) -> str:
+    """Return the scale of runs, whose last part is a number of seeds, with another number."""
+    return f"{scale.rpartition(', ')[0]}, {number} seed{'s' * (number > 1)}"
+
+
+def made_at(record: Record) -> str:
+    """Return date, commit, processor and number of cores of a record as one phrase."""
+    machine = record["machine"]
+    return f"{record['date']}, commit {commit_text(record['git'])}, {machine['processor']}, {machine['cores']} cores"
+
+
 def recorded_by(record: Record) -> str:
     """Return the date, the commit and the command of a record as one phrase."""
     return f"Recorded on {record['date']} at commit `{commit_text(record['git'])}` by `{record['command']}`"

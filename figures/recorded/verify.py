@@ -31,7 +31,7 @@ from figures.pipeline import training
 from figures.pipeline.jobs import Event
 from figures.pipeline.paths import grid_of, runs_folder, training_digest
 from figures.recorded.joined import origin
-from figures.recorded.real import rows_of
+from figures.recorded.real import rows_of, text_rows
 from figures.recorded.real_figures import is_last
 from figures.recorded.table_text import commit_text
 from llm.common.cache import sha256
@@ -174,11 +174,8 @@ def _train(grids: Mapping[str, Any], out: Path, about: Mapping[str, Any]) -> Non
 def _rows(grid: str, spec: Mapping[str, Any], out: Path) -> list[dict[str, str]]:
     """Return the evaluations of the run in OUT/runs as rows of the recorded table."""
     from figures.artefacts.real import table_of
-    from figures.pipeline.cache import cells
 
-    table = table_of({"grids": {grid: spec}, "root": str(runs_folder(out.expanduser().absolute()))})
-    columns = {name: cells(column) for name, column in table.items()}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return text_rows(table_of({"grids": {grid: spec}, "root": str(runs_folder(out.expanduser().absolute()))}))
 
 
 def _differences(now: Sequence[Row], then: Sequence[Row]) -> Iterator[str]:

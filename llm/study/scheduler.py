@@ -1,4 +1,4 @@
-"""Carry out the missing runs of a study, each as a process of its own, `jobs` at a time."""
+"""Carry out the missing runs of a study, each in a separate process, `jobs` at a time."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def search_unreached_weights(accelerator: Accelerator, policy: Policy, row: Row)
 
 
 def check_launcher(config: TrainConfig) -> None:
-    """Raise ValueError for a launcher that is not supported, or for a process without a GPU of its own."""
+    """Raise ValueError for a launcher that is not supported, or for more processes than there are GPUs."""
     if os.environ.get("ACCELERATE_USE_MEGATRON_LM", "false").lower() == "true":
         raise ValueError("accelerate: its launcher asks for MEGATRON_LM, which is not supported; use DDP or --use_fsdp")
     if wants_deepspeed() and config.device != "cpu" and not torch.accelerator.is_available():

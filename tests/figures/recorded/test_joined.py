@@ -99,6 +99,17 @@ def test_the_part_with_the_most_runs_names_the_whole_record() -> None:
     assert [(name, part["training_code"]) for name, part in joined.further(described)] == [("seed 2", "aa")]
 
 
+def test_a_page_that_leaves_out_runs_does_not_name_them() -> None:
+    new = {"A": [2], "B": [2, 3]}
+    described, _ = joined.join(
+        about({"A": [2, 3], "B": [2, 3]}, "aa"), rows({"A": [2, 3], "B": [2, 3]}, "1"), about(new, "bb"), rows(new, "2")
+    )
+    described |= {name: described["parts"][0][name] for name in joined.ORIGIN}  # that of the one run that is left
+    assert [name for name, _ in joined.further(described)] == ["A (seed 2), B (seeds 2, 3)"]
+    assert [name for name, _ in joined.further(described, lambda label: label == "B")] == ["seeds 2, 3"]
+    assert joined.further(described, lambda label: label == "C") == []
+
+
 def test_rows_of_every_kind_stay_together() -> None:
     kinds = ("evaluations", "measures")
     _, table = joined.join(

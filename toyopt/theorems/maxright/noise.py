@@ -46,7 +46,7 @@ class NoiseCost:
 def noise_cost(
     lam: float | Sequence[float], grad_bounds: ArrayLike, *, distance: float, alpha: float, spread: ArrayLike
 ) -> NoiseCost:
-    """Compute M-noise: what errors of the gaps add to MAXRIGHT's guarantees.
+    """Compute M-noise: the terms that errors of the gaps add to MAXRIGHT's guarantees.
 
     Problem     as in the docstring of `bounds`; at theta_t, t = 1 .. T-1, the step is on the objective with the largest
                 λ_i (f_i - f_i*) + e_i; constant step α
