@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"benchmarks: {error}; `make bench` installs the required libraries", file=sys.stderr)
         return 2
-    except EndedError as error:
+    except (EndedError, ValueError, FileNotFoundError) as error:  # also a set or a model that is wrong
         print(f"benchmarks: {name}: {error}", file=sys.stderr)
         return 2
     for part, whole in PARTS.items():

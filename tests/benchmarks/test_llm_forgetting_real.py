@@ -101,3 +101,18 @@ def test_the_benchmark_needs_a_preference_set(capsys: pytest.CaptureFixture[str]
         main(["--only", "forgetting-real"])
     assert error.value.code == 2
     assert "forgetting-real needs --preference FILE" in capsys.readouterr().err
+
+
+def test_a_set_that_cannot_be_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: Any) -> None:
+        """Compare nothing."""
+        raise ValueError("preference: pairs.txt: not a known kind of file")
+
+    monkeypatch.setattr("benchmarks.__main__.forgetting_real", refused)
+    file = tmp_path / "pairs.txt"
+    file.write_text("no pairs", encoding="utf-8")
+    assert main(["--only", "forgetting-real", "--preference", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert error == "benchmarks: forgetting-real: preference: pairs.txt: not a known kind of file\n"
