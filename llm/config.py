@@ -141,6 +141,11 @@ class TrainConfig(
             return "chosen" if first.is_pairs else "sft"
         return self.reference
 
+    @property
+    def optima_interval(self) -> int:
+        """The number of steps between evaluations of a run that computes an optimum; 0: it is evaluated at its end."""
+        return self.optima_every or self.eval_every
+
     def rule(self, f_star: tuple[float, ...] = ()) -> Rule:
         """Return the decision rule of toyopt.algorithms; weights are shares of the steps in stages.
 

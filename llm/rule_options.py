@@ -120,6 +120,9 @@ class OptimaOptions:
     (cached), or given. With computed or given optima every method reports its gaps."""
     optima_steps: Annotated[int, NOT_NEGATIVE] = 0
     """Number of steps of each run that computes an optimum; 0: as many as `steps`."""
+    optima_every: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of steps between evaluations of each run that computes an optimum, which is the least value of these;
+    0: as many as `eval_every`. Runs with other intervals of their own then share their optima."""
 
 
 @dataclass(frozen=True)

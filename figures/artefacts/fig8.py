@@ -26,8 +26,7 @@ ARTEFACT = Artefact(
     cost="seconds, after its runs",
     seconds=5.0,
     caption=(
-        "As Figure 7, but the model is of the Llama family, with adapters on the query and value projections only and "
-        "with gradient checkpointing, which costs every method an additional forward pass. "
+        "As Figure 7, but the model is of the Llama family, with adapters on the query and value projections only. "
         f"{FRONT_CAPTION}"
     ),
     parameters=parameters,

@@ -63,7 +63,8 @@ def prerequisites(config: TrainConfig) -> Prerequisites:
     rest = {f"reference {digest(reference)}"}
     if config.f_star == "compute":
         steps = config.optima_steps or config.steps
-        rest.add(f"optima {digest({**alone, 'steps': steps, 'reference': reference})}")
+        own = {"steps": steps, "eval_every": config.optima_interval, "reference": reference}
+        rest.add(f"optima {digest({**alone, **own})}")
     return Prerequisites(frozenset(base), frozenset(rest))
 
 

@@ -12,7 +12,7 @@ from llm.common.environment import ROOT
 from llm.common.files import BusyError, ensure_writable, lock, write_json
 from llm.common.processes import Child, ForkServer, Start, cores, start_process, stop_requested
 from llm.common.scheduler import Scheduler
-from llm.study.dependencies import NOTHING, prerequisites
+from llm.study.dependencies import NOTHING, Prerequisites, prerequisites
 from llm.study.eta import Forecast, Progress
 from llm.study.preload import preload
 from llm.study.status import (
@@ -116,7 +116,7 @@ class _Study:
         required = {r.name: NOTHING if is_trained(r, root) else prerequisites(r.config) for r in runs}
         self.forecast = Forecast(runs, root, jobs, required)
         waiting = [RunJob(run, self) for run in runs if not is_finished(run, root)]
-        made = (name for run in runs for name in shown(run, root))
+        made = (name for run in runs for name in shown(run, root, prerequisites(run.config)))
         self.scheduler: Scheduler[RunJob] = Scheduler(waiting, jobs, made)
 
     def progress(self) -> Progress:
@@ -161,7 +161,7 @@ class RunJob:
 
     def made(self) -> frozenset[str]:
         """Return the shared resources that the run's folder shows to exist."""
-        return shown(self.run, self._study.root)
+        return shown(self.run, self._study.root, self._study.forecast.prerequisites[self.name])
 
     def finish(self, status: int, seconds: float, prepared: frozenset[str]) -> None:
         """Record the duration of a finished run, or the failure of another; an interrupted run is no failure."""
@@ -174,9 +174,8 @@ class RunJob:
             write_json(failure_file(self.name, study.root), {"status": status, "last": list(failure.last)})
 
 
-def shown(run: StudyRun, root: Path) -> frozenset[str]:
-    """Return the shared resources that a run's folder shows to exist."""
-    required = prerequisites(run.config)
+def shown(run: StudyRun, root: Path, required: Prerequisites) -> frozenset[str]:
+    """Return the shared resources, of those that a run requires, that its folder shows to exist."""
     if has_begun(run, root):
         return required.all
     return required.base if has_base(run, root) else frozenset()

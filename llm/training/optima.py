@@ -82,7 +82,8 @@ def computed_optima(inputs: Inputs, objectives: Objectives, *, with_other_loss: 
     for index, key_name, objective in _runs(inputs, objectives, with_other_loss=with_other_loss):
         adapter = inputs.config.adapter  # the run itself starts from it
         steps = inputs.config.optima_steps or inputs.config.steps
-        config = dataclasses.replace(single_objective_config(inputs.config, index, steps), adapter=adapter)
+        alone = single_objective_config(inputs.config, index, steps)
+        config = dataclasses.replace(alone, adapter=adapter, eval_every=inputs.config.optima_interval)
         evaluated = {"train": _first_rows(objective, inputs.config.eval_rows)}
         key: dict[str, Any] = {"held_out": ""}
         if key_name in inputs.config.names and index in objectives.held_out:

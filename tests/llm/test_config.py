@@ -36,7 +36,7 @@ def test_every_option_is_documented(group: type) -> None:
 
 
 AT_LEAST_0 = ("optima_steps", "reference_steps", "sft_rows", "preference_rows", "window", "lora_rank", "warmup")
-AT_LEAST_0 += ("benchmark_every", "benchmark_shots", "benchmark_limit")
+AT_LEAST_0 += ("optima_every", "benchmark_every", "benchmark_shots", "benchmark_limit")
 AT_LEAST_0 += ("seed", "world_seed", "eval_every", "gap_rows", "threads", "keep_every", "patience")
 AT_LEAST_1 = ("steps", "k", "batch_sft", "batch_preference", "lora_alpha", "eval_rows", "save_every")
 AT_LEAST_1 += ("block",)

@@ -60,7 +60,8 @@ def test_optima_are_computed_once(options: dict[str, Any], tmp_path: Path, train
 
     trained.clear()
     assert optima(config, quiet=True) == first
-    for change in ({"lam": 0.1}, {"method": "maxright", "k": 2}, {"steps": 7}, {"out": "elsewhere"}):
+    own_interval = {"eval_every": 3, "optima_every": config.eval_every}
+    for change in ({"lam": 0.1}, {"method": "maxright", "k": 2}, {"steps": 7}, {"out": "elsewhere"}, own_interval):
         assert optima(dataclasses.replace(config, **change), quiet=True) == first  # type: ignore[arg-type]
     assert trained == []
     result = train(dataclasses.replace(config, steps=2), quiet=True)
@@ -74,6 +75,22 @@ def test_optima_are_computed_once(options: dict[str, Any], tmp_path: Path, train
     trained.clear()
     optima(dataclasses.replace(config, beta=0.3), quiet=True)
     assert "optimum of f_DPO" in trained
+
+
+@pytest.mark.slow
+def test_an_optimum_is_the_least_value_of_evaluations_at_its_own_interval(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    mine = {**options, "reference": "base", "f_star": "compute", "f_dpo_star": None, "f_sft_star": None}
+    config = TrainConfig(**{**mine, "cache": str(tmp_path / "cache"), "optima_steps": 5, "optima_every": 1, "lr": 1e-1})
+    found = optima(config, quiet=True)
+    for path in (tmp_path / "cache" / "optima").glob("*/metrics.jsonl"):
+        lines = [line for line in read_metrics(path.parent) if line.get("evaluation") == "held_out"]
+        assert [line["step"] for line in lines] == list(range(6))
+        name = "dpo" if "f_dpo" in lines[0] else "sft"
+        assert found["held_out"][name] == min(line[f"f_{name}"] for line in lines)
+    least = optima(dataclasses.replace(config, optima_every=0), quiet=True)
+    assert all(found[where][name] <= least[where][name] for where in least for name in least[where])
 
 
 @pytest.mark.slow
