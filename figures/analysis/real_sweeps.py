@@ -24,15 +24,16 @@ CHAT: dict[str, Any] = {
     "precision": "bf16",
 }  # fmt: skip
 SFT_REFERENCE = "SFT reference"  # in the names of runs whose reference is not the base
+COMPUTED = "computed f*"  # in the names of runs whose optima are computed
 
 
 def real(request: Request) -> dict[str, Spec]:
     """Return the grids of the real model: Sequential in both orders and replay with λ = 1/2, and the joint methods.
 
     Those are trained with λ = 1/2 first, then, in grids named by it, with every other λ. Replay repeats SFT in the
-    second stage, for several shares. MAXRIGHT estimates f* on the way, its default: f* would be two further runs of a
-    seed, and nothing in this figure is measured from it. Unless the request names a reference, DPO's other usual one
-    is tried as well: the model after as many steps of SFT as Sequential takes.
+    second stage, for several shares. MAXRIGHT estimates f* on the way, its default; last, it is tried with computed
+    f* as well, which are two further runs of a seed. Unless the request names a reference, DPO's other usual one
+    is tried, too: the model after as many steps of SFT as Sequential takes.
     """
     common: Spec = {"lams": [0.5], "measures": measures_of(request), "f_star": "estimate"}
     first, second = ["sft-dpo"], ["dpo-sft"]
@@ -49,29 +50,35 @@ def real(request: Request) -> dict[str, Spec]:
             for lam, name in names.items()
         },
     }
+    computed = {f"joint, {COMPUTED}": grid(request, ["maxright"], orders=second, **common | {"f_star": "compute"})}
     if request.reference:
-        return grids
+        return grids | computed
     other: Spec = common | {"reference": "sft", "reference_steps": STEPS["real"] // 2}
-    return grids | {
+    return {
+        **grids,
         f"{replay_label(0.0)}, {SFT_REFERENCE}": grid(request, ["sequential"], orders=first, **other),
         f"joint, {SFT_REFERENCE}": grid(request, ["alright", "maxright"], orders=second, **other),
+        **computed,
+        f"joint, {COMPUTED}, {SFT_REFERENCE}": grid(
+            request, ["maxright"], orders=second, **other | {"f_star": "compute"}
+        ),
     }
 
 
 def real_label(grid: str, method: str) -> str:
     """Return the printed name of a run of `real`: that of its grid, or of its method in a grid of several.
 
-    λ = 1/2 and the base as reference are not named.
+    λ = 1/2, the base as reference and estimated f* are not named.
     """
     if not grid.startswith("joint"):
         return grid
-    rest = grid.removeprefix("joint").strip(", ")
-    return ", ".join([method, *([rest] if rest == SFT_REFERENCE else [f"λ = {rest}"] if rest else [])])
+    rest = grid.removeprefix("joint")
+    return f"{method}, λ = {rest.strip()}" if rest.startswith(" ") else f"{method}{rest}"
 
 
 def is_usual(label: str) -> bool:
-    """Return whether a run of this name has λ = 1/2 and the base as reference."""
-    return "λ" not in label and SFT_REFERENCE not in label
+    """Return whether a run of this name has λ = 1/2, the base as reference, and f* estimated where it is needed."""
+    return not any(part in label for part in ("λ", SFT_REFERENCE, COMPUTED))
 
 
 def replay_label(share: float) -> str:

@@ -22,7 +22,8 @@ SKILL = (
     "skill_exact_match", "skill_exact_match_low", "skill_exact_match_high", "skill_exact_match_new",
     "skill_valid_json", "skill_n",
 )  # fmt: skip
-RUN = (*real_runs.RUN[:3], *SKILL, *real_runs.RUN[3:])  # of a whole run, on the row of its last evaluation
+OPTIMA = ("f_dpo_star", "f_sft_star")  # on the held-out rows, of runs whose optima are computed
+RUN = (*real_runs.RUN[:3], *SKILL, *OPTIMA, *real_runs.RUN[3:])  # of a whole run, on the row of its last evaluation
 FOLDER = recorded_runs.FOLDER
 LOSSES = ("f_dpo", "f_sft")
 MEASURED = ("f_dpo", "f_sft", "accuracy", "skill_exact_match")

@@ -20,14 +20,19 @@ MARK = re.compile(r"(<!-- recorded: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- en
 
 
 def read_records(folder: Path = RECORDED) -> dict[str, Record]:
-    """Return the recorded results by name: that of their file, or of their folder in results; and "benchmarks"."""
+    """Return the recorded results by name: that of their file, or of their folder in results; and "benchmarks".
+
+    Of runs of the real model "rows" are means over seeds, and "ends" the table's rows with the values of whole runs.
+    """
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
     results = folder.parents[1] / "results"
     for figure in FIGURES:
         own = results / figure.name
         if (own / ABOUT).is_file():
             about = json.loads((own / ABOUT).read_text(encoding="utf-8"))
-            records[figure.name] = {**about, "rows": ends(rows_of(own / TABLE), tuple(figure.shown), figure.is_end)}
+            rows = rows_of(own / TABLE)
+            means = ends(rows, tuple(figure.shown), figure.is_end)
+            records[figure.name] = {**about, "rows": means, "ends": list(filter(figure.is_end, rows))}
     own = results / REAL.name
     if (own / ABOUT_BENCHMARKS).is_file():
         about = json.loads((own / ABOUT_BENCHMARKS).read_text(encoding="utf-8"))

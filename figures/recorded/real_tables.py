@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from figures.analysis.real_sweeps import is_usual
+from figures.analysis.real_sweeps import COMPUTED, SFT_REFERENCE, is_usual
 from figures.recorded.joined import further
 from figures.recorded.real_figures import FIGURES, REAL, Recorded
 from figures.recorded.table_text import Record, commit_text, number, on_machine, recorded_by, seeds_text, table
@@ -36,6 +36,26 @@ def runs(records: Mapping[str, Record], figure: Recorded = REAL, *, usual: bool 
         f"{table([head, *shown.values()], body)}\n\n{facts['scale']} ({seeds_text(record['seeds'])}); {sets}. "
         f"{recorded_by(record)}: {on_machine(record)}.{_further(record, usual=usual)}{_missing(record, usual=usual)}"
     )
+
+
+# Column of the recorded table -> its head in the table of optima, of values by estimated and by computed f*.
+BY_OPTIMA = {"f_dpo": "f_DPO", "f_sft": "f_SFT", "skill_exact_match": "exact answers"}
+
+
+def optima(records: Mapping[str, Record]) -> str:
+    """Return the table of MAXRIGHT's runs with computed optima beside those with estimated ones, a row a seed."""
+    runs = {} if REAL.name not in records else {(r["label"], r["seed"]): r for r in records[REAL.name]["ends"]}
+    body = []
+    for reference, end in (("base", ""), ("sft", f", {SFT_REFERENCE}")):
+        for (label, seed), computed in runs.items():
+            estimated = runs.get((f"MAXRIGHT{end}", seed))
+            if label == f"MAXRIGHT, {COMPUTED}{end}" and estimated is not None:
+                stars = (number(float(computed[name])) for name in ("f_dpo_star", "f_sft_star"))
+                steps = f"{float(estimated['steps_dpo']):.0f}, {float(computed['steps_dpo']):.0f}"
+                pairs = ([number(float(run[name])) for run in (estimated, computed)] for name in BY_OPTIMA)
+                body.append([reference, seed, *stars, steps, *map(", ".join, pairs)])
+    head = ["reference", "seed", "f_DPO\\*", "f_SFT\\*", "steps on DPO", *BY_OPTIMA.values()]
+    return table(head, body) if body else NOTHING
 
 
 def _further(record: Record, *, usual: bool) -> str:
@@ -100,6 +120,6 @@ def _percent(text: str) -> str:
 
 # Name of a place in a page -> its text.
 BLOCKS: Mapping[str, Callable[[Mapping[str, Record]], str]] = {
-    "benchmarks": benchmarks, "real-usual": partial(runs, usual=True),
+    "benchmarks": benchmarks, "real-usual": partial(runs, usual=True), "real-optima": optima,
     **{figure.name: partial(runs, figure=figure) for figure in FIGURES},
 }  # fmt: skip

@@ -17,7 +17,7 @@ _EVALUATION = 0.5
 # The work of a step on the embedded worlds beside that of the small one, and the small one's seconds on one core: a
 # first guess, until the rate of a run has been measured.
 _SIZE = {"small": 1.0, "standard": 4.0, "large": 60.0}
-_GUESS = 0.015
+_GUESS = 0.0105
 _PRETRAINING = 1600.0  # of such steps, to make a world's base
 
 

@@ -21,7 +21,7 @@ from figures.pipeline.paths import grid_of
 from figures.recorded import real as record
 from figures.recorded import real_tables
 from figures.recorded.real import ends, rows_of
-from figures.recorded.real_figures import REAL
+from figures.recorded.real_figures import REAL, is_last
 from llm.study.measures import measure_digest as code_of
 
 REQUEST = Request(scale="real", seeds=2)
@@ -42,6 +42,7 @@ def made(root: Path, request: Request = REQUEST) -> Data:
         steps = {"dpo": c.steps if both else half, "sft": c.steps if both else half}
         first = {"f_dpo": math.log(2.0) if c.reference == "base" else 1.085, "f_sft": 3.0, "rewards/accuracies": 0.0}
         last = {"f_dpo": 0.6 + 0.01 * c.seed, "f_sft": 0.5, "rewards/accuracies": 0.6 if c.order == "sft-dpo" else 0.4}
+        last |= {"gap_dpo": 0.1 * c.seed, "gap_sft": 0.2, "ideal_distance": 0.3} if c.f_star == "compute" else {}
         is_reference = c.reference == "sft" and c.reference_steps == half and c.order == "sft-dpo"
         middle = last | ({"f_dpo": math.log(2.0)} if is_reference else {})
         lines = [{"step": s, "evaluation": "held_out", **v} for s, v in ((0, first), (half, middle), (c.steps, last))]
@@ -59,9 +60,9 @@ def made(root: Path, request: Request = REQUEST) -> Data:
 
 
 def from_base(root: Path, pattern: str) -> Path:
-    """Return the folder of a run whose reference is the base."""
-    folders = [path.parent for path in root.glob(f"{pattern}/run.json")]
-    return next(f for f in folders if json.loads((f / "run.json").read_text())["config"]["reference"] == "base")
+    """Return the folder of a run whose reference is the base, with estimated optima if it needs any."""
+    configs = {p.parent: json.loads(p.read_text(encoding="utf-8"))["config"] for p in root.glob(f"{pattern}/run.json")}
+    return next(f for f, c in configs.items() if (c["reference"], c["f_star"]) == ("base", "estimate"))
 
 
 @pytest.mark.slow
@@ -74,8 +75,9 @@ def test_every_label_has_its_runs_and_means(tmp_path: Path) -> None:
         "Mix, λ = 0.25", "ALRIGHT, λ = 0.25", "MAXRIGHT, λ = 0.25",
         "Mix, λ = 0.75", "ALRIGHT, λ = 0.75", "MAXRIGHT, λ = 0.75",
         "Sequential, SFT first, SFT reference", "ALRIGHT, SFT reference", "MAXRIGHT, SFT reference",
+        "MAXRIGHT, computed f*", "MAXRIGHT, computed f*, SFT reference",
     ]  # fmt: skip
-    assert len(data.table["label"]) == 17 * 2 * 3  # labels, seeds, evaluations
+    assert len(data.table["label"]) == 19 * 2 * 3  # labels, seeds, evaluations
     value = {
         (label, quantity): mean
         for label, quantity, mean in zip(
@@ -108,9 +110,9 @@ def test_finished_runs_are_recorded_though_some_are_missing(tmp_path: Path) -> N
     for path in (out / "runs").glob("*/mix-lam0.5-*/summary.json"):
         path.unlink()
     [line] = record.write(folder.parent, out)
-    assert line == "real: 32 of 34 runs of seeds 2, 3; missing: Mix (seeds 2, 3)"
+    assert line == "real: 36 of 38 runs of seeds 2, 3; missing: Mix (seeds 2, 3)"
     described = recorded_runs.described(folder)
-    assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 32, "0123456789ab")
+    assert (described["seeds"], described["runs"], described["training_code"]) == ([2, 3], 36, "0123456789ab")
     assert described["missing"] == {"Mix": [2, 3]}
     assert {role: described["sets"][role] for role in ("sft", "preference")} == {
         "sft": {"name": "skill"}, "preference": {"name": "Dahoas/rm-hh-rlhf"},
@@ -139,7 +141,7 @@ def test_the_recorded_command_names_the_precision(tmp_path: Path) -> None:
 def test_runs_that_all_have_the_sft_reference_are_recorded_with_it(tmp_path: Path) -> None:
     made(tmp_path / "runs" / "0123456789ab", Request(scale="real", seeds=1, reference="sft"))
     [line] = record.write(tmp_path / "results", tmp_path)
-    assert line == "real: 14 of 14 runs of seed 2"
+    assert line == "real: 15 of 15 runs of seed 2"
     described = recorded_runs.described(tmp_path / "results" / "real")
     assert described["command"] == "python paper_repro.py real --scale real --seeds 1 --preference FILE --reference sft"
 
@@ -167,7 +169,7 @@ def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: 
     shutil.rmtree(from_base(root, "alright-lam0.5-*seed3-*"))
     [line] = record.write(folder.parent, root)  # the folder of one training code itself
     assert line == (
-        "real: 31 of 34 runs of seeds 2, 3; missing: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)"
+        "real: 35 of 38 runs of seeds 2, 3; missing: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)"
     )
     rows = rows_of(folder / recorded_runs.TABLE)
     assert {row["seed"] for row in rows if row["label"] == "ALRIGHT"} == {"2"}
@@ -185,6 +187,23 @@ def test_several_seeds_are_recorded_of_which_some_runs_are_unfinished(tmp_path: 
     assert "λ = 0.25" not in usual
     assert "SFT reference" not in usual
     assert "Not finished: Replay 1%, SFT first (seed 3), ALRIGHT (seed 3), MAXRIGHT (seed 3)." in text
+
+
+@pytest.mark.slow
+def test_runs_with_computed_optima_are_beside_those_with_estimated_ones(tmp_path: Path) -> None:
+    root, folder = tmp_path / "runs" / "0123456789ab", tmp_path / "results" / "real"
+    made(root)
+    shutil.rmtree(from_base(root, "maxright-lam0.5-*seed3-*"))
+    record.write(folder.parent, root)
+    rows = rows_of(folder / recorded_runs.TABLE)
+    text = real_tables.optima({"real": {"ends": list(filter(is_last, rows))}})
+    assert text.splitlines()[2:] == [  # of seed 3 there is no run beside that with the base as reference
+        "| base | 2 | 0.42 | 0.30 | 60, 60 | 0.62, 0.62 | 0.50, 0.50 | 0.72, 0.72 |",
+        "| sft | 2 | 0.42 | 0.30 | 60, 60 | 0.62, 0.62 | 0.50, 0.50 | 0.72, 0.72 |",
+        "| sft | 3 | 0.33 | 0.30 | 60, 60 | 0.63, 0.63 | 0.50, 0.50 | 0.73, 0.73 |",
+    ]
+    assert real_tables.optima({}) == real_tables.NOTHING
+    assert {row["f_sft_star"] for row in rows if row["label"] == "MAXRIGHT"} == {"nan"}
 
 
 @pytest.mark.slow
@@ -214,14 +233,14 @@ def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path
     with pytest.raises(ValueError, match=r"has runs of 2 training codes; give one of these folders: .*aaa.*bbb"):
         record.write(results, tmp_path)
     root = tmp_path / "runs" / "aaaaaaaaaaaa"
-    assert record.write(results, root) == ["real: 34 of 34 runs of seeds 2, 3"]
+    assert record.write(results, root) == ["real: 38 of 38 runs of seeds 2, 3"]
     path = next(root.glob("mix-*/run.json"))
     text = path.read_text(encoding="utf-8")
     beside = root / "sequential-of-tasks"  # a run on other objectives, as the artefact `tasks` makes them
     beside.mkdir()
     config = json.loads(text)["config"] | {"sft": "embedded", "objective": ["a=sft:skill", "b=sft:b.jsonl"]}
     (beside / "run.json").write_text(json.dumps({"config": config}), encoding="utf-8")
-    assert record.write(results, root) == ["real: 34 of 34 runs of seeds 2, 3"]
+    assert record.write(results, root) == ["real: 38 of 38 runs of seeds 2, 3"]
     path.write_text(text.replace("Dahoas/rm-hh-rlhf", "pairs.jsonl"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"are of several settings, skill, rm-hh-rlhf, fp32; skill, pairs.jsonl"):
         record.write(results, root)
@@ -313,7 +332,8 @@ def test_the_joint_methods_are_trained_with_every_lambda_and_labelled_by_it() ->
         for method in spec["methods"]
         for run in grid_of({**spec, "methods": [method]}).runs()
     }
-    joint = {pair for pair in runs if not pair[0].startswith(("Sequential", "Replay")) and "reference" not in pair[0]}
+    others = ("Sequential", "Replay"), ("reference", "computed")
+    joint = {one for one in runs if not one[0].startswith(others[0]) and not any(word in one[0] for word in others[1])}
     assert joint == {
         (f"{method}{label}", lam)
         for method in ("mix", "alright", "maxright")
