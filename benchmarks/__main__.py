@@ -32,6 +32,13 @@ def forgetting_real(preference: Path, seeds: Sequence[int]) -> Sequence[Paired]:
     return forgetting_real(preference, seeds)
 
 
+def forgetting_llamafactory(preference: Path, cli: Path, seeds: Sequence[int]) -> Sequence[Paired]:
+    """Compare (r) losses and skill after each stage on a real model with LLaMA-Factory's, on the same batches."""
+    from benchmarks.llm_forgetting_real import forgetting_llamafactory
+
+    return forgetting_llamafactory(preference, cli, seeds)
+
+
 def growth(*, quick: bool = False) -> Sequence[Curve]:
     """Measure (p) how costs grow: steps, objectives, checkpoints, rows, studies; draw benchmarks/growth.png."""
     from benchmarks import growth_rows, growth_study, growth_train
@@ -87,16 +94,19 @@ QUICK: dict[str, Callable[[], Sequence[Result]]] = {
 }
 REAL = "llm-real"  # needs --model, --sft and --preference
 STAGES = "forgetting-real"  # needs --preference, and the model of `make model`
+FACTORY = "forgetting-llamafactory"  # needs --llamafactory as well
+ASKED = (STAGES, FACTORY)  # measured if they are named
 LLM = tuple(name for name in BENCHMARKS if name.startswith("llm-"))
 GROWTH = ("tokens", "growth")
 TOYOPT = tuple(name for name in BENCHMARKS if name not in (*LLM, *GROWTH, "forgetting"))
 PARTS = {
-    "toyopt": TOYOPT, "llm": LLM, "real": (REAL,), "forgetting": ("forgetting",), STAGES: (STAGES,), "growth": GROWTH,
+    "toyopt": TOYOPT, "llm": LLM, "real": (REAL,), "forgetting": ("forgetting",), STAGES: (STAGES,),
+    FACTORY: (FACTORY,), "growth": GROWTH,
 }  # fmt: skip
 
 
 def _title(name: str) -> str:
-    made = {REAL: llm_speed.real, STAGES: forgetting_real}
+    made = {REAL: llm_speed.real, STAGES: forgetting_real, FACTORY: forgetting_llamafactory}
     return ((made.get(name) or BENCHMARKS[name]).__doc__ or "").splitlines()[0]
 
 
@@ -104,29 +114,34 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks; return 0 if every bar is met, 1 if a bar is missed, 2 if a side cannot be measured."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    choices = tuple(dict.fromkeys((*PARTS, *BENCHMARKS, REAL, STAGES)))
+    choices = tuple(dict.fromkeys((*PARTS, *BENCHMARKS, REAL, *ASKED)))
     parser.add_argument("--only", metavar="NAME", choices=choices, action="append", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="llm's with smaller batches and fewer repetitions")
     parser.add_argument("--write", action="store_true", help="put the results into benchmarks/README.md")
     files = parser.add_argument_group(
-        f"{REAL}, {STAGES}",
-        f"a model and sets from disk; {REAL} is measured if the three are named, {STAGES} if asked for",
+        ", ".join((REAL, *ASKED)),
+        f"a model and sets from disk; {REAL} is measured if the three are named, the others if asked for",
     )
     files.add_argument("--model", metavar="FOLDER", help="a causal model in a folder, with a chat template")
     files.add_argument("--sft", metavar="FILE", help="an SFT set, in any form that llm reads")
     files.add_argument("--preference", metavar="FILE", help="a preference set")
     files.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of all sides (default: bf16)")
-    files.add_argument("--seeds", type=int, nargs="+", default=[2], metavar="N", help=f"of {STAGES} (default: 2)")
+    files.add_argument(
+        "--seeds", type=int, nargs="+", default=[2], metavar="N", help=f"of {STAGES} and {FACTORY} (default: 2)"
+    )
+    files.add_argument("--llamafactory", metavar="FILE", help="the command llamafactory-cli in its own environment")
     files.add_argument("--batches", type=int, default=3, metavar="N", help="batches of 8 rows a turn (default: 3)")
     options = parser.parse_args(arguments)
     paths = (options.model, options.sft, options.preference)
-    default = [part for part in PARTS if part != STAGES and (part != "real" or all(paths))]
+    default = [part for part in PARTS if part not in ASKED and (part != "real" or all(paths))]
     names = [n for only in options.only or default for n in PARTS.get(only, (only,))]
     if REAL in names and not all(paths):
         parser.error(f"{REAL} needs --model FOLDER, --sft FILE and --preference FILE")
-    if STAGES in names and not options.preference:
-        parser.error(f"{STAGES} needs --preference FILE")
-    if missing := [path for path in paths if path and not Path(path).exists()]:
+    if asked := [name for name in names if name in ASKED and not options.preference]:
+        parser.error(f"{asked[0]} needs --preference FILE")
+    if FACTORY in names and not options.llamafactory:
+        parser.error(f"{FACTORY} needs --llamafactory FILE")
+    if missing := [path for path in (*paths, options.llamafactory) if path and not Path(path).exists()]:
         parser.error(f"{missing[0]}: there is no such file or folder")
     if options.write and any(0 < len(set(names) & set(part)) < len(part) for part in PARTS.values()):
         parser.error(f"--write needs all benchmarks of a part: --only may name {' or '.join(PARTS)}")
@@ -136,6 +151,9 @@ def main(arguments: list[str] | None = None) -> int:
         chosen[REAL] = partial(llm_speed.real, size, 1 if options.quick else 2)
     if STAGES in names:
         chosen[STAGES] = partial(forgetting_real, Path(options.preference), options.seeds)
+    if FACTORY in names:
+        preference, cli = Path(options.preference), Path(options.llamafactory).absolute()
+        chosen[FACTORY] = partial(forgetting_llamafactory, preference, cli, options.seeds)
     try:
         compiler()
         rows = {}
@@ -154,7 +172,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for part, whole in PARTS.items():
         if options.write and set(whole) <= set(rows):
-            named = [Path(word).name if word in paths else word for word in arguments]  # not where they lie
+            files_of = (*paths, options.llamafactory)  # not where they lie
+            named = [Path(word).name if word in files_of else word for word in arguments]
             command = " ".join(["python -m benchmarks", *named])
             report.write({name: rows[name] for name in whole}, part, command)
     return 0 if all(row.holds() for group in rows.values() for row in group) else 1

@@ -72,13 +72,16 @@ class Paired:
     name        of the setting
     ours        quantity -> (n,) values, one a seed
     theirs      as `ours`, of the other trainer
-    tolerance   quantity -> the largest difference that counts as agreement, in units of the quantity
+    tolerance   quantity -> the largest difference that counts as agreement, in units of the quantity; infinity where
+                no agreement is expected
+    peer        name of the other trainer
     """
 
     name: str
     ours: Mapping[str, NDArray[np.float64]]
     theirs: Mapping[str, NDArray[np.float64]]
     tolerance: Mapping[str, float]
+    peer: str = "TRL"
 
     def largest(self, quantity: str) -> float:
         """Return the largest absolute difference over seeds."""
@@ -93,14 +96,16 @@ class Paired:
         return all(self.agrees(quantity) for quantity in self.ours)
 
     def lines(self) -> list[tuple[str, ...]]:
-        """Return a line for each quantity, with the columns of HEADERS_PAIRED."""
+        """Return a line for each quantity, with the columns of `headers_paired`."""
         out = []
         for quantity in self.ours:
             both = [", ".join(f"{x:.3f}" for x in side[quantity]) for side in (self.ours, self.theirs)]
             apart = f"{self.largest(quantity):.2g}"
-            bar = f"{self.tolerance[quantity]:.2g}"
-            out.append((quantity, *both, apart, bar, "yes" if self.agrees(quantity) else "NO"))
+            bar, agree = f"{self.tolerance[quantity]:.2g}", "yes" if self.agrees(quantity) else "NO"
+            out.append((quantity, *both, apart, *(("", "") if bar == "inf" else (bar, agree))))
         return out
 
 
-HEADERS_PAIRED = ("quantity", "llm, by seed", "TRL, by seed", "largest difference", "bar", "agree")
+def headers_paired(peer: str) -> tuple[str, ...]:
+    """Return the columns of a table of comparisons with a trainer."""
+    return "quantity", "llm, by seed", f"{peer}, by seed", "largest difference", "bar", "agree"

@@ -1,18 +1,21 @@
-"""Compare the forgetting of Sequential on a real model with that of TRL's trainers on the same batches.
+"""Compare the forgetting of Sequential on a real model with that of other trainers on the same batches: TRL's, and
+LLaMA-Factory's.
 
 The runs are those of the figure `real`: SmolLM2-135M-Instruct, the skill and a preference set, Sequential in both
 orders. TRL starts each run with our adapter before its first step, takes our batches one after another, as
 conversations to which it applies the chat template itself, and goes on with its own adapter in the second stage, where
 DPO's reference is the base. So both sides must end at the same values but for rounding, which training amplifies. All
-adapters are measured by the same plain forward passes and greedy answers.
+adapters are measured by the same plain forward passes and greedy answers. LLaMA-Factory does the same
+(`benchmarks.llm_llamafactory`); and once more trains DPO after SFT with `pref_ftx`, its answer to forgetting.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +40,7 @@ TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
 ASKED = "<|im_start|>assistant\n"
 LABELS = {"sft-dpo": "Sequential, SFT first", "dpo-sft": "Sequential, DPO first"}
 SKILL = "skill: exact answers"
+SECONDS = "seconds of the stage's steps"
 # Relative difference of a loss: rounding, amplified by training (see figures/recorded/verify.py); and of shares, which
 # are steps: five of a hundred answers or pairs.
 LOSS, SHARE = 0.02, 0.05
@@ -137,7 +141,7 @@ def _skill(adapter: Path) -> float:
     return float(skill(SkillConfig(model=str(adapter)))["exact_match"])
 
 
-def compared(order: str, ours: Sequence[Sequence[Mapping[str, float]]], theirs: Sequence[Any]) -> Paired:
+def compared(order: str, ours: Sequence[Sequence[Mapping[str, float]]], theirs: Sequence[Any], **more: Any) -> Paired:
     """Return the comparison of measurements in an order: seed -> after either stage -> quantity -> value."""
     sides = [
         {
@@ -147,11 +151,15 @@ def compared(order: str, ours: Sequence[Sequence[Mapping[str, float]]], theirs: 
         }
         for side in (ours, theirs)
     ]
-    tolerance = {
-        name: LOSS * float(np.abs(values).max()) if name.startswith("f_") else SHARE
-        for name, values in sides[1].items()
-    }
-    return Paired(order, sides[0], sides[1], tolerance)
+    tolerance = {name: _tolerance(name, float(np.abs(values).max())) for name, values in sides[1].items()}
+    return Paired(order, sides[0], sides[1], tolerance, **more)
+
+
+def _tolerance(quantity: str, largest: float) -> float:
+    """Return the largest difference that counts as agreement; infinity for seconds, which are for information."""
+    if quantity.startswith(SECONDS):
+        return math.inf
+    return LOSS * largest if quantity.startswith("f_") else SHARE
 
 
 def forgetting_real(preference: Path, seeds: Sequence[int] = (2,)) -> list[Paired]:
@@ -162,8 +170,7 @@ def forgetting_real(preference: Path, seeds: Sequence[int] = (2,)) -> list[Paire
     logging.getLogger("trl").setLevel(logging.ERROR)
     out = []
     for order in ORDERS:
-        own: list[list[dict[str, float]]] = []
-        others: list[list[dict[str, float]]] = []
+        own, others = [], []
         for seed in seeds:
             config = config_of(preference, order, seed)
             world, trained = world_of(config)
@@ -171,11 +178,63 @@ def forgetting_real(preference: Path, seeds: Sequence[int] = (2,)) -> list[Paire
             with tempfile.TemporaryDirectory(prefix="forgetting-") as folder:
                 start, *first = ours(config, Path(folder) / "llm")
                 second = theirs(world, trained, config, start, Path(folder) / "trl")
-                for values, adapters in ((own, first), (others, second)):
-                    values.append([measure(adapter) | {SKILL: _skill(adapter)} for adapter in adapters])
-                    side = "llm" if values is own else "TRL"
-                    for stage, row in enumerate(values[-1], 1):
-                        shown = "  ".join(f"{name} {value:.5f}" for name, value in row.items())
-                        print(f"{order}, seed {seed}, {side}, stage {stage}: {shown}", flush=True)
+                own.append(_measured(measure, first, f"{order}, seed {seed}, llm"))
+                others.append(_measured(measure, second, f"{order}, seed {seed}, TRL"))
         out.append(compared(order, own, others))
     return out
+
+
+def forgetting_llamafactory(preference: Path, cli: Path, seeds: Sequence[int] = (2,)) -> list[Paired]:
+    """Compare (r) losses and skill after each stage on a real model with LLaMA-Factory's, on the same batches.
+
+    cli  its command, llamafactory-cli, in an environment of its own
+    """
+    from benchmarks import llm_llamafactory as peer
+    from benchmarks.llm_speed import prepare
+
+    prepare()
+    name, out = peer.name_of(cli), []
+    with_ftx: list[list[dict[str, float]]] = []
+    for order in ORDERS:
+        own, others = [], []
+        for seed in seeds:
+            config = config_of(preference, order, seed)
+            world, trained = world_of(config)
+            measure = Measure(world, config.beta, ROWS)
+            with tempfile.TemporaryDirectory(prefix="forgetting-") as temporary:
+                folder = Path(temporary)
+                start, *first = ours(config, folder / "llm")
+                own.append(_measured(measure, first, f"{order}, seed {seed}, llm", _seconds(folder / "llm", config)))
+                second = peer.theirs(cli, world, trained, config, start, folder / "peer")
+                others.append(_measured(measure, second, f"{order}, seed {seed}, {name}", map(peer.seconds, second)))
+                if order == "sft-dpo":
+                    third = folder / "ftx"
+                    peer.train(cli, world, "preference", trained["preference"], config, second[0], third, pref_ftx=1.0)
+                    [ended] = _measured(measure, [third], f"{order}, seed {seed}, {name}, pref_ftx 1")
+                    with_ftx.append([others[-1][0], ended])
+        out.append(compared(order, own, others, peer=name))
+    last = {f"{key} after both": np.array([seed[1][key] for seed in with_ftx]) for key in with_ftx[0][1]}
+    plain = {key: out[-1].ours[key] for key in last}
+    out.append(Paired("sft-dpo, pref_ftx 1 there", plain, last, dict.fromkeys(last, math.inf), name))
+    return out
+
+
+def _seconds(out: Path, config: TrainConfig) -> list[float]:
+    """Return the wall-clock seconds of the steps of either stage of our run."""
+    from llm.training.metrics import read_metrics
+
+    until = {line["step"]: float(line["seconds"]) for line in read_metrics(out) if "objective" in line}
+    half = until[config.steps // 2]
+    return [half, until[config.steps] - half]
+
+
+def _measured(
+    measure: Measure, adapters: Sequence[Path], shown: str, seconds: Iterable[float] = ()
+) -> list[dict[str, float]]:
+    """Return the values of adapters after either stage, and print them; with the seconds of the stages, if given."""
+    rows = [measure(adapter) | {SKILL: _skill(adapter)} for adapter in adapters]
+    for row, spent in zip(rows, seconds, strict=False):
+        row[SECONDS] = spent
+    for stage, row in enumerate(rows, 1):
+        print(f"{shown}, stage {stage}: {'  '.join(f'{k} {v:.5f}' for k, v in row.items())}", flush=True)
+    return rows

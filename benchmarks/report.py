@@ -32,6 +32,10 @@ MARKS = {  # a part's results stand between its marks; the other part's stay as 
         "<!-- forgetting-real: written by python -m benchmarks --write -->",
         "<!-- end of forgetting-real -->",
     ),
+    "forgetting-llamafactory": (
+        "<!-- forgetting-llamafactory: written by python -m benchmarks --write -->",
+        "<!-- end of forgetting-llamafactory -->",
+    ),
 }
 VERSIONS = {
     "toyopt": ("numpy", "numba", "llvmlite", "torch"),
@@ -39,6 +43,7 @@ VERSIONS = {
     "real": ("numpy", "torch", "transformers", "peft", "trl"),
     "forgetting": ("numpy", "torch", "transformers", "peft", "trl"),
     "forgetting-real": ("numpy", "torch", "transformers", "peft", "trl"),
+    "forgetting-llamafactory": ("numpy", "torch", "transformers", "peft"),
     "growth": ("numpy", "torch", "transformers", "peft", "trl"),
 }
 HEADERS = ("what", "median", "ours / this (quartiles)", "bar", "met")
@@ -76,8 +81,8 @@ def headers(group: Sequence[Result]) -> tuple[str, ...]:
     """Return the columns of a benchmark's table."""
     if any(isinstance(row, Curve) for row in group):
         return growth.HEADERS
-    if any(isinstance(row, Paired) for row in group):
-        return agreement.HEADERS_PAIRED
+    if paired := [row for row in group if isinstance(row, Paired)]:
+        return agreement.headers_paired(paired[0].peer)
     return agreement.HEADERS if any(isinstance(row, Agreement) for row in group) else HEADERS
 
 
