@@ -1,12 +1,11 @@
-"""Compare the forgetting of Sequential on a real model with that of other trainers on the same batches: TRL's, and
-LLaMA-Factory's.
+"""Compare the forgetting of Sequential on a real model with that of other trainers on the same batches.
 
 The runs are those of the figure `real`: SmolLM2-135M-Instruct, the skill and a preference set, Sequential in both
 orders. TRL starts each run with our adapter before its first step, takes our batches one after another, as
 conversations to which it applies the chat template itself, and goes on with its own adapter in the second stage, where
 DPO's reference is the base. So both sides must end at the same values but for rounding, which training amplifies. All
-adapters are measured by the same plain forward passes and greedy answers. LLaMA-Factory does the same
-(`benchmarks.llm_llamafactory`); and once more trains DPO after SFT with `pref_ftx`, its answer to forgetting.
+adapters are measured by the same plain forward passes and greedy answers. LLaMA-Factory does as TRL
+does (`benchmarks.llm_llamafactory`), and once more trains DPO after SFT with `pref_ftx`, its answer to forgetting.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def theirs(
 
 def name_of(cli: Path) -> str:
     """Return the trainer's name with the version that its command names."""
-    said = subprocess.run([str(cli), "version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    said = subprocess.run([str(cli), "version"], capture_output=True, text=True, check=False)
     found = re.search(r"version (\S+)", said.stdout)
     if not found:
         raise EndedError(f"{cli} version names none: {' '.join(said.stderr.split()[-20:])}")
