@@ -17,7 +17,7 @@ from figures.analysis.recorded_runs import ABOUT, TABLE
 from figures.analysis.seeds import results
 from figures.analysis.sweeps import FIRST_SEED
 from figures.artefact import Request
-from figures.pipeline.paths import FOLDER, grid_of
+from figures.pipeline.paths import FOLDER, grid_of, training_digest
 from figures.recorded.joined import join
 from figures.recorded.real_figures import FIGURES, SHOWN, Recorded, is_last
 from figures.recorded.record import machine
@@ -66,8 +66,8 @@ def write(results: Path, out: Path, *, add: bool = False) -> list[str]:
     add  keep what is recorded: runs of other labels and seeds stay, those of the same are replaced
 
     Raises FileNotFoundError if no run of the real model is finished, and ValueError if there are several such folders,
-    if an artefact's runs are of several sets, if this training code would give other runs, or if runs to add are of
-    other settings or sets than those that are recorded.
+    if the runs are of another training code than this one or of several sets, if this code would give other runs, or if
+    runs to add are of other settings or sets than those that are recorded.
     """
     root, configs = _begun(out)
     lines = []
@@ -177,6 +177,12 @@ def _begun(out: Path) -> tuple[Path, list[dict[str, Any]]]:
         names = ", ".join(map(str, begun))
         raise ValueError(f"real: {out} has runs of {len(begun)} training codes; give one of these folders: {names}")
     [(root, configs)] = begun.items()
+    code = training_digest()[: len(root.name)]
+    if root.name != code:  # the description would name this checkout's commit
+        raise ValueError(
+            f"real: the runs in {root} are of another training code than this one ({code}); record them with the "
+            "checkout that made them"
+        )
     return root, configs
 
 

@@ -20,6 +20,8 @@ from figures.recorded import real_tables
 from figures.recorded.real import ends, rows_of
 from figures.recorded.real_figures import CHAT
 
+pytestmark = pytest.mark.usefixtures("present_code")
+
 REQUEST = Request(scale="real", seeds=2)
 LABELS = [
     "Sequential, DPO first", "Sequential, SFT first", "Replay 20%, DPO first", "Mix", "ALRIGHT", "MAXRIGHT"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from figures.recorded import real_tables
 from figures.recorded.real import ends, rows_of
 from figures.recorded.real_figures import REAL, is_last
 from llm.study.measures import measure_digest as code_of
+
+pytestmark = pytest.mark.usefixtures("present_code")
 
 REQUEST = Request(scale="real", seeds=2)
 # exact match by method and order, without the part that depends on the seed
@@ -226,13 +229,16 @@ def test_the_figure_of_unfinished_seeds_has_the_claims_of_the_shared_ones(
 
 
 @pytest.mark.slow
-def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path: Path) -> None:
+def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(
+    tmp_path: Path, present_code: Callable[[str], None]
+) -> None:
     results = tmp_path / "results"
     made(tmp_path / "runs" / "aaaaaaaaaaaa")
     made(tmp_path / "runs" / "bbbbbbbbbbbb")
     with pytest.raises(ValueError, match=r"has runs of 2 training codes; give one of these folders: .*aaa.*bbb"):
         record.write(results, tmp_path)
     root = tmp_path / "runs" / "aaaaaaaaaaaa"
+    present_code(root.name)
     assert record.write(results, root) == ["real: 38 of 38 runs of seeds 2, 3"]
     path = next(root.glob("mix-*/run.json"))
     text = path.read_text(encoding="utf-8")
@@ -249,6 +255,7 @@ def test_runs_of_two_codes_of_two_sets_or_of_other_settings_are_refused(tmp_path
         run.parent.rename(run.parent.with_name(f"{run.parent.name}0"))  # as if options had been added since
     with pytest.raises(ValueError, match="are not those of this code"):
         record.write(results, root)
+    present_code("bbbbbbbbbbbb")
     for path in (tmp_path / "runs" / "bbbbbbbbbbbb").glob("*/summary.json"):
         path.unlink()
     with pytest.raises(FileNotFoundError, match="is finished; the command that began them resumes"):

@@ -24,6 +24,8 @@ from figures.recorded.real_figures import TASKS
 from llm.common.cache import sha256
 from llm.study.measures import measure_digest as code_of
 
+pytestmark = pytest.mark.usefixtures("present_code")
+
 NAMES = ("skill", "chat", "pairs")
 LABELS = ["Sequential", "Sequential, reversed", "Replay 5%", "Replay 20%", "Mix", "ALRIGHT", "MAXRIGHT"]
 START = {"skill": 3.0, "chat": 1.5, "pairs": math.log(2.0)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from figures.recorded import joined, real_tables
 from figures.recorded import real as record
 from figures.recorded.__main__ import main
 from figures.recorded.real_figures import CHAT
+
+pytestmark = pytest.mark.usefixtures("present_code")
 
 FACTS = {"scale": "M, 100 steps, 1 seed", "lr": 3e-4, "reference": "base", "precision": "fp32", "made": "then"}
 
@@ -180,11 +183,17 @@ def trained(root: Path, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_seeds_of_two_trainings_are_one_record_and_one_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeds_of_two_trainings_are_one_record_and_one_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present_code: Callable[[str], None]
+) -> None:
     results = tmp_path / "results"
     trained(tmp_path / "a" / "runs" / "aaaaaaaaaaaa", 2)
     trained(tmp_path / "b" / "runs" / "bbbbbbbbbbbb", 3)
+    with pytest.raises(ValueError, match=r"are of another training code than this one \(0123456789ab\)"):
+        record.write(results, tmp_path / "a")
+    present_code("aaaaaaaaaaaa")
     assert record.write(results, tmp_path / "a", add=True) == ["chat: 6 of 6 runs of seed 2"]  # nothing is there yet
+    present_code("bbbbbbbbbbbb")
     [line] = record.write(results, tmp_path / "b", add=True)
     assert line == "chat: 6 runs added; 12 of seeds 2, 3 are recorded now"
     described = recorded_runs.described(results / "chat")
@@ -195,7 +204,9 @@ def test_seeds_of_two_trainings_are_one_record_and_one_figure(tmp_path: Path, mo
     assert sorted({*data.table["seed"]}) == [2, 3]
     assert "2 seeds" in data.facts["scale"]
     alone = tmp_path / "alone"
+    present_code("aaaaaaaaaaaa")
     record.write(alone, tmp_path / "a")
+    present_code("bbbbbbbbbbbb")
     record.write(alone, tmp_path / "b")  # without `add` the last one is all
     assert recorded_runs.described(alone / "chat")["seeds"] == [3]
 
