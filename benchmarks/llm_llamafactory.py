@@ -2,12 +2,13 @@
 
 Its versions of transformers, PEFT and TRL are older than those here. So it gets the rows as files in the form that it
 documents for conversations, starts from our adapter, and leaves its adapters in folders, which are measured like all
-others. Its template `smollm2` writes the ids; they are compared with ours before the first step.
+others. Its template `smollm2` writes the ids; those that it trained on are compared with ours, row by row.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -124,11 +125,12 @@ def arguments(world: World, kind: Kind, config: TrainConfig, start: Path, out: P
 
 
 def run(cli: Path, settings: Mapping[str, Any], file: Path) -> None:
-    """Run `llamafactory-cli train` with settings that are written to a file."""
+    """Run `llamafactory-cli train` with settings that are written to a file, on one thread as our side."""
     file.write_text(json.dumps(settings), encoding="utf-8")
     done = subprocess.run(
-        [str(cli), "train", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+        [str(cli), "train", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
     file.with_suffix(".log").write_text(done.stdout, encoding="utf-8")
     if done.returncode:
         last = " ".join(done.stdout.split("\n")[-4:])
