@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LOSSES = {"f_dpo": r"(a) $f_{\mathrm{DPO}}$", "f_sft": r"(b) $f_{\mathrm{SFT}}$"}
 SHARES = {"skill_exact_match": "(c) skill: exact answers", "accuracy": "(d) preferences: accuracy"}
 CHANCE = {"accuracy": 0.5}
+WIDTH = 130  # characters of a line below the axes
 HOLLOW = "Sequential, SFT first"  # a second order of a method that is there already
 
 
@@ -31,30 +33,27 @@ def draw(data: Data) -> Figure:
     labels = list(dict.fromkeys(map(str, data.table["label"])))
     shown = [name for name in SHARES if np.isfinite(unpack(data.extra, "mean", quantity=name)["value"]).any()]
     figure = Figure(figsize=(style.PAGE, 2.5 + 0.6 + 0.2 * len(labels)))
-    grid = figure.add_gridspec(2, 2, height_ratios=[2.2, 0.6 + 0.2 * len(labels)])
+    # Apart, so that long labels below do not move the panels above.
+    above, below = figure.subfigures(2, 1, height_ratios=[2.2, 0.6 + 0.2 * len(labels)])
     usual = list(filter(is_usual, labels))
-    for column, (name, title) in enumerate(LOSSES.items()):
-        _draw_paths(
-            figure.add_subplot(grid[0, column]),
-            data,
-            name,
-            title,
-            usual,
-        )
-    lower = [figure.add_subplot(grid[1, column]) for column in range(len(shown))]
-    for ax, name in zip(lower, shown, strict=True):
+    for ax, (name, title) in zip(above.subplots(1, 2), LOSSES.items(), strict=True):
+        _draw_paths(ax, data, name, title, usual)
+    lower = below.subplots(1, 2)
+    for ax in lower[len(shown) :]:
+        ax.remove()
+    for ax, name in zip(lower, shown, strict=False):
         _draw_ends(ax, data, name, labels)
-        ax.set_yticks(range(len(labels)), labels if ax is lower[0] else [])
+        ax.set_yticks(range(len(labels)), [label.replace("f*", "$f^*$") for label in labels] if ax is lower[0] else [])
         ax.set_ylim(len(labels) - 0.4, -0.6)
     figure.supxlabel(made_line(data), fontsize=7.0, color=style.QUIET)
     return figure
 
 
 def made_line(data: Data) -> str:
-    """Return the line below the axes: whether the results are recorded, the model and steps, when and where made."""
+    """Return the text below the axes: whether the results are recorded, the model and steps, when and where made."""
     made = "recorded results: " if data.facts.get("recorded") else ""
     when = f"; {data.facts['made']}" if data.facts.get("made") else ""
-    return f"{made}{data.facts['scale']}{when}"
+    return textwrap.fill(f"{made}{data.facts['scale']}{when}", WIDTH)
 
 
 def method_of(label: str) -> str:
