@@ -145,8 +145,15 @@ sys.exit(cli.main(["claim", "A.6"]))
 def test_ctrl_c_ends_a_compiled_loop_that_does_not_notice_it() -> None:
     code = """
 import math
+import threading
+import time
 from numba import njit
 from toyopt import progress
+def ready():
+    begun = time.process_time()
+    while time.process_time() < begun + 0.3:  # of the loop: a signal before it would be noticed as usual
+        time.sleep(0.01)
+    print("ready", flush=True)
 @njit(nogil=True)
 def spin(n):
     x = 0.0
@@ -156,7 +163,7 @@ def spin(n):
 spin(1)
 progress.GRACE = 0.1
 with progress.Progress("claim A"):
-    print("ready", flush=True)
+    threading.Thread(target=ready, daemon=True).start()
     spin(10**12)
 """
     ended = interrupt(code)
