@@ -34,7 +34,8 @@ def draw(data: Data) -> Figure:
     shown = [name for name in SHARES if np.isfinite(unpack(data.extra, "mean", quantity=name)["value"]).any()]
     figure = Figure(figsize=(style.PAGE, 2.5 + 0.6 + 0.2 * len(labels)))
     # Apart, so that long labels below do not move the panels above.
-    above, below = figure.subfigures(2, 1, height_ratios=[2.2, 0.6 + 0.2 * len(labels)])
+    heights = [2.2, 0.6 + 0.2 * len(labels)]
+    above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     usual = list(filter(is_usual, labels))
     for ax, (name, title) in zip(above.subplots(1, 2), LOSSES.items(), strict=True):
         _draw_paths(ax, data, name, title, usual)
