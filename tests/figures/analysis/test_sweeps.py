@@ -11,6 +11,7 @@ from figures.artefact import Request
 from figures.pipeline.paths import grid_of
 from figures.registry import REGISTRY, load
 from llm.config import TrainConfig
+from llm.study.dependencies import prerequisites
 
 
 @pytest.mark.slow
@@ -69,3 +70,14 @@ def test_the_real_models_options_reach_its_runs_and_no_other_scale() -> None:
 def test_every_artefact_has_parameters_at_every_scale(scale: Any) -> None:
     names = [name for name, module in REGISTRY.items() if load(name, module).parameters(Request(scale=scale))]
     assert len(names) >= len(REGISTRY) - 3  # a few depend on nothing
+
+
+@pytest.mark.parametrize("scale", ["smoke", "embedded"])
+def test_runs_that_are_evaluated_more_often_share_the_optima_of_the_others(scale: Any) -> None:
+    request = Request(scale=scale, seeds=1)
+    often, usual = (
+        {needed for spec in specs.values() for run in grid_of(spec).runs() for needed in prerequisites(run.config).rest}
+        for specs in (sweeps.stale(request), sweeps.in_order(request, "dpo-sft"))
+    )
+    assert often == usual
+    assert {spec["options"]["eval_every"] for spec in sweeps.stale(request).values()} == {7}
