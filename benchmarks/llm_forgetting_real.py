@@ -14,8 +14,8 @@ import logging
 import math
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -161,6 +161,39 @@ def _tolerance(quantity: str, largest: float) -> float:
     return LOSS * largest if quantity.startswith("f_") else SHARE
 
 
+@dataclass(frozen=True)
+class OurRun:
+    """A finished run of ours, and what another trainer needs to make the same one.
+
+    name     order and seed
+    trained  the ids that the run trained on, by kind of rows
+    folder   empty but for the run, in `llm`; removed when the next run begins
+    start    folder of the adapter before the first step
+    ends     folders of the adapters after either stage
+    """
+
+    name: str
+    config: TrainConfig
+    world: World
+    trained: Mapping[Kind, TokenizedDataset]
+    measure: Measure
+    folder: Path
+    start: Path
+    ends: Sequence[Path]
+
+
+def _our_runs(preference: Path, order: str, seeds: Sequence[int]) -> Iterator[OurRun]:
+    """Train by `llm` in an order, and yield the run of each seed."""
+    for seed in seeds:
+        config = config_of(preference, order, seed)
+        world, trained = world_of(config)
+        measure = Measure(world, config.beta, ROWS)
+        with tempfile.TemporaryDirectory(prefix="forgetting-") as temporary:
+            folder = Path(temporary)
+            start, *ends = ours(config, folder / "llm")
+            yield OurRun(f"{order}, seed {seed}", config, world, trained, measure, folder, start, ends)
+
+
 def forgetting_real(preference: Path, seeds: Sequence[int] = (2,)) -> list[Paired]:
     """Compare (q) losses and skill after each stage on a real model with TRL's, on the same batches."""
     from benchmarks.llm_speed import prepare
@@ -170,15 +203,10 @@ def forgetting_real(preference: Path, seeds: Sequence[int] = (2,)) -> list[Paire
     out = []
     for order in ORDERS:
         own, others = [], []
-        for seed in seeds:
-            config = config_of(preference, order, seed)
-            world, trained = world_of(config)
-            measure = Measure(world, config.beta, ROWS)
-            with tempfile.TemporaryDirectory(prefix="forgetting-") as folder:
-                start, *first = ours(config, Path(folder) / "llm")
-                second = theirs(world, trained, config, start, Path(folder) / "trl")
-                own.append(_measured(measure, first, f"{order}, seed {seed}, llm"))
-                others.append(_measured(measure, second, f"{order}, seed {seed}, TRL"))
+        for run in _our_runs(preference, order, seeds):
+            own.append(_measured(run.measure, run.ends, f"{run.name}, llm"))
+            adapters = theirs(run.world, run.trained, run.config, run.start, run.folder / "trl")
+            others.append(_measured(run.measure, adapters, f"{run.name}, TRL"))
         out.append(compared(order, own, others))
     return out
 
@@ -192,27 +220,19 @@ def forgetting_llamafactory(preference: Path, cli: Path, seeds: Sequence[int] = 
     from benchmarks.llm_speed import prepare
 
     prepare()
-    name, out = peer.name_of(cli), []
-    with_ftx: list[list[dict[str, float]]] = []
+    name, out, with_ftx = peer.name_of(cli), [], []
     for order in ORDERS:
         own, others = [], []
-        for seed in seeds:
-            config = config_of(preference, order, seed)
-            world, trained = world_of(config)
-            measure = Measure(world, config.beta, ROWS)
-            with tempfile.TemporaryDirectory(prefix="forgetting-") as temporary:
-                folder = Path(temporary)
-                start, *first = ours(config, folder / "llm")
-                own.append(_measured(measure, first, f"{order}, seed {seed}, llm", _seconds(folder / "llm", config)))
-                second = peer.theirs(cli, world, trained, config, start, folder / "peer")
-                others.append(_measured(measure, second, f"{order}, seed {seed}, {name}", map(peer.seconds, second)))
-                if order == "sft-dpo":
-                    third = folder / "ftx"
-                    peer.train(cli, world, "preference", trained["preference"], config, second[0], third, pref_ftx=1.0)
-                    [ended] = _measured(measure, [third], f"{order}, seed {seed}, {name}, pref_ftx 1")
-                    with_ftx.append([others[-1][0], ended])
+        for run in _our_runs(preference, order, seeds):
+            own.append(_measured(run.measure, run.ends, f"{run.name}, llm", _seconds(run.folder / "llm", run.config)))
+            adapters = peer.theirs(cli, run.world, run.trained, run.config, run.start, run.folder / "peer")
+            others.append(_measured(run.measure, adapters, f"{run.name}, {name}", map(peer.seconds, adapters)))
+            if order == "sft-dpo":
+                third, pairs = run.folder / "ftx", run.trained["preference"]
+                peer.train(cli, run.world, "preference", pairs, run.config, adapters[0], third, pref_ftx=1.0)
+                with_ftx += _measured(run.measure, [third], f"{run.name}, {name}, pref_ftx 1")
         out.append(compared(order, own, others, peer=name))
-    last = {f"{key} after both": np.array([seed[1][key] for seed in with_ftx]) for key in with_ftx[0][1]}
+    last = {f"{key} after both": np.array([seed[key] for seed in with_ftx]) for key in with_ftx[0]}
     plain = {key: out[-1].ours[key] for key in last}
     out.append(Paired("sft-dpo, pref_ftx 1 there", plain, last, dict.fromkeys(last, math.inf), name))
     return out

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's trainers as a further side of `forgetting-real`, by its own command in an environment of its own.
+"""Train by LLaMA-Factory, with its own command in an environment of its own, for the benchmark of that name.
 
 Its versions of transformers, PEFT and TRL are older than those here. So it gets the rows as files in the form that it
 documents for conversations, starts from our adapter, and leaves its adapters in folders, which are measured like all

@@ -115,9 +115,9 @@ class OptimaOptions:
     """The optima that gaps are measured from."""
 
     f_star: Literal["estimate", "lowest", "compute", "given"] = "estimate"
-    """Optima that MAXRIGHT subtracts: estimated during the run from comparable values, with a bonus for what was
-    trained little (estimate) or as the lowest batch values so far (lowest); computed by one run on each objective
-    (cached), or given. With computed or given optima every method reports its gaps."""
+    """Source of the optima that MAXRIGHT subtracts: estimated during the run from comparable values, with a bonus for
+    what was trained little (estimate) or as the lowest batch values so far (lowest); computed by one run on each
+    objective (cached), or given. With computed or given optima every method reports its gaps."""
     optima_steps: Annotated[int, NOT_NEGATIVE] = 0
     """Number of steps of each run that computes an optimum; 0: as many as `steps`."""
     optima_every: Annotated[int, NOT_NEGATIVE] = 0

@@ -15,6 +15,7 @@ pytest.importorskip("datasets")
 
 from datasets import Dataset, DatasetDict  # noqa: E402
 
+from benchmarks import llm_forgetting_real as real  # noqa: E402
 from benchmarks import llm_llamafactory as factory  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.agreement import Paired, headers_paired  # noqa: E402
@@ -115,6 +116,49 @@ def test_seconds_are_shown_and_have_no_bar() -> None:
     assert [line[-2:] for line in found.lines()] == [("", "")] * 2
     assert headers_paired(found.peer)[2] == "P 1, by seed"
     assert Paired("x", {"a": np.ones(1)}, {"a": np.zeros(1)}, {"a": math.inf}).holds()
+
+
+def test_both_orders_and_pref_ftx_are_compared_seed_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a value of each adapter that names its folder, and trainings that write nothing but their seconds."""
+    values = {"step-2": 1.0, "step-4": 2.0, "stage0": 1.0, "stage1": 2.0, "ftx": 5.0}
+    begun: list[str] = []
+
+    def ours(config: TrainConfig, out: Path) -> list[Path]:
+        lines = [{"step": s, "objective": "sft", "seconds": t} for s, t in ((2, 10.0), (4, 25.0))]
+        out.mkdir()
+        (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return [out / f"step-{step}" for step in (0, config.steps // 2, config.steps)]
+
+    def train(_cli: Path, _world: World, kind: str, *rest: Any, **more: Any) -> None:
+        _, config, start, out = rest
+        begun.append(f"{config.order} {config.seed} {kind} {start.name}{more or ''}")
+        out.mkdir(parents=True)
+        (out / "train_results.json").write_text('{"train_runtime": 40.0}', encoding="utf-8")
+
+    monkeypatch.setattr("benchmarks.llm_speed.prepare", lambda: None)
+    monkeypatch.setattr(real, "config_of", lambda _, order, seed: TrainConfig(steps=4, order=order, seed=seed))
+    monkeypatch.setattr(real, "world_of", lambda _: (World(tmp_path, None, {}, {}), {"sft": None, "preference": None}))
+    monkeypatch.setattr(real, "Measure", lambda *_: lambda adapter: {"f_SFT": values[adapter.name]})
+    monkeypatch.setattr(real, "_skill", lambda _: 0.5)
+    monkeypatch.setattr(real, "ours", ours)
+    monkeypatch.setattr(factory, "train", train)
+    cli = command(tmp_path, "echo version 1.2")
+    dpo_first, sft_first, ftx = real.forgetting_llamafactory(tmp_path / "pairs", cli, (3, 4))
+    assert begun == [
+        *(f"dpo-sft {seed} {stage}" for seed in (3, 4) for stage in ("preference step-0", "sft stage0")),
+        *(
+            f"sft-dpo {seed} {stage}"
+            for seed in (3, 4)
+            for stage in ("sft step-0", "preference stage0", "preference stage0{'pref_ftx': 1.0}")
+        ),
+    ]
+    assert dpo_first.holds()
+    assert sft_first.holds()
+    assert sft_first.peer == ftx.peer == "LLaMA-Factory 1.2"
+    assert sft_first.ours[f"{SECONDS} after both"].tolist() == [15.0, 15.0]
+    assert sft_first.theirs[f"{SECONDS} after both"].tolist() == [40.0, 40.0]
+    assert ftx.ours["f_SFT after both"].tolist() == [2.0, 2.0]
+    assert ftx.theirs["f_SFT after both"].tolist() == [5.0, 5.0]
 
 
 def test_the_benchmark_needs_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
